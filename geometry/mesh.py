@@ -1,0 +1,97 @@
+"""Triangle meshes as immutable arrays."""
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
+
+
+@dataclass(frozen=True)
+class TriangleMesh:
+    """vertices (n, 3) float64, triangles (m, 3) int32, counter-clockwise seen from outside; colors (n, 3) uint8 or None."""
+
+    vertices: np.ndarray
+    triangles: np.ndarray
+    colors: np.ndarray | None = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "vertices", np.ascontiguousarray(self.vertices, dtype=np.float64).reshape(-1, 3))
+        object.__setattr__(self, "triangles", np.ascontiguousarray(self.triangles, dtype=np.int32).reshape(-1, 3))
+
+    @cached_property
+    def triangle_area_vectors(self) -> np.ndarray:
+        """(m, 3) outward normals whose length is the triangle's area."""
+        a, b, c = (self.vertices[self.triangles[:, k]] for k in range(3))
+        return np.cross(b - a, c - a) / 2
+
+    @cached_property
+    def vertex_normals(self) -> np.ndarray:
+        """(n, 3) unit normals, the area-weighted mean of the adjacent triangles'; zero for a vertex without any."""
+        total = np.zeros_like(self.vertices)
+        for axis in range(3):
+            weights = np.repeat(self.triangle_area_vectors[:, axis], 3)
+            total[:, axis] = np.bincount(self.triangles.ravel(), weights, len(self.vertices))
+        return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
+
+    @cached_property
+    def vertex_areas(self) -> np.ndarray:
+        """(n,) a third of the area of the adjacent triangles, mm²."""
+        area = np.linalg.norm(self.triangle_area_vectors, axis=1)
+        return np.bincount(self.triangles.ravel(), np.repeat(area / 3, 3), len(self.vertices))
+
+    @cached_property
+    def _edges_and_counts(self) -> tuple[np.ndarray, np.ndarray]:
+        edges = np.sort(self.triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1).astype(np.int64)
+        keys, counts = np.unique(edges[:, 0] * len(self.vertices) + edges[:, 1], return_counts=True)
+        return np.stack(np.divmod(keys, max(len(self.vertices), 1)), axis=1), counts
+
+    @property
+    def edges(self) -> np.ndarray:
+        """(e, 2) undirected edges, each once, sorted."""
+        return self._edges_and_counts[0]
+
+    @property
+    def boundary_edges(self) -> np.ndarray:
+        """(b, 2) edges that only one triangle uses."""
+        edges, counts = self._edges_and_counts
+        return edges[counts == 1]
+
+    @property
+    def is_edge_manifold(self) -> bool:
+        """True where no edge has more than two triangles."""
+        return bool((self._edges_and_counts[1] <= 2).all())
+
+    @cached_property
+    def boundary_vertices(self) -> np.ndarray:
+        """(n,) bool."""
+        mask = np.zeros(len(self.vertices), bool)
+        mask[self.boundary_edges.ravel()] = True
+        return mask
+
+    @cached_property
+    def adjacency(self) -> sparse.csr_matrix:
+        """(n, n) symmetric 0/1 vertex adjacency."""
+        i, j = self.edges.T
+        n = len(self.vertices)
+        half = sparse.coo_matrix((np.ones(len(i)), (i, j)), shape=(n, n))
+        return (half + half.T).tocsr()
+
+    @cached_property
+    def component_labels(self) -> np.ndarray:
+        """(n,) label of each vertex's connected component; a vertex without triangles is its own."""
+        return connected_components(self.adjacency, directed=False)[1]
+
+    def with_vertices(self, vertices: np.ndarray) -> "TriangleMesh":
+        return replace(self, vertices=vertices)
+
+    def submesh(self, vertex_mask: np.ndarray) -> tuple["TriangleMesh", np.ndarray]:
+        """Vertices under the mask and the triangles wholly among them; also the (k,) old index of each new vertex."""
+        kept = np.flatnonzero(vertex_mask)
+        new_index = np.full(len(self.vertices), -1, np.int32)
+        new_index[kept] = np.arange(len(kept), dtype=np.int32)
+        triangles = new_index[self.triangles]
+        colors = None if self.colors is None else self.colors[kept]
+        return TriangleMesh(self.vertices[kept], triangles[(triangles >= 0).all(1)], colors), kept

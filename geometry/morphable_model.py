@@ -1,0 +1,63 @@
+"""The linear 3D morphable model S = S̄ + U_d α_d + U_e α_e (Blanz & Vetter 1999; Ferrari et al. 2017)."""
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from geometry.mesh import TriangleMesh
+
+
+@dataclass(frozen=True)
+class MorphableModel:
+    """n vertices, K identity and E expression modes; mm, model frame (origin at the mean's nose tip).
+
+    mean (n, 3); triangles (m, 3) int32.
+    identity_basis (K, n, 3) float32: displacement in mm per standard deviation.
+    expression_basis (E, n, 3) float32: displacement in mm per standard deviation, or per unit of a
+        blendshape weight where `expression_range` is (0, 1).
+    landmarks: scheme name → (l,) vertex indices ("ibug68" always present).
+    regions: name → (n,) bool. Always: "face" (what a fit may trust), "eyes" (lids and eyeball patches), "mouth_interior".
+    expression_range: (low, high) bounds of expression coefficients, or None where they are N(0, 1).
+    """
+
+    name: str
+    mean: np.ndarray
+    triangles: np.ndarray
+    identity_basis: np.ndarray
+    expression_basis: np.ndarray
+    landmarks: dict[str, np.ndarray]
+    regions: dict[str, np.ndarray]
+    expression_names: tuple[str, ...] = ()
+    expression_range: tuple[float, float] | None = None
+    sha256: str = ""
+    notes: dict = field(default_factory=dict)
+
+    @property
+    def n_vertices(self) -> int:
+        return len(self.mean)
+
+    @property
+    def n_identity(self) -> int:
+        return len(self.identity_basis)
+
+    @property
+    def n_expression(self) -> int:
+        return len(self.expression_basis)
+
+    def instance(self, identity: np.ndarray | None = None, expression: np.ndarray | None = None) -> np.ndarray:
+        """Coefficients (≤ K,) and (≤ E,), missing ones zero → vertices (n, 3) in mm, model frame."""
+        shape = np.array(self.mean, np.float64)
+        for basis, coefficients in ((self.identity_basis, identity), (self.expression_basis, expression)):
+            if coefficients is not None and len(coefficients):
+                shape += np.tensordot(np.asarray(coefficients, basis.dtype), basis[: len(coefficients)], axes=1)
+        return shape
+
+    def mesh(self, identity: np.ndarray | None = None, expression: np.ndarray | None = None) -> TriangleMesh:
+        return TriangleMesh(self.instance(identity, expression), self.triangles)
+
+    def truncated(self, n_identity: int, n_expression: int) -> "MorphableModel":
+        return replace(
+            self, identity_basis=self.identity_basis[:n_identity], expression_basis=self.expression_basis[:n_expression],
+            expression_names=self.expression_names[:n_expression],
+        )
