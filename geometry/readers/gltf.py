@@ -1,0 +1,185 @@
+"""glTF 2.0, as .glb or .gltf: every mesh of the scene in scene coordinates, with vertex or texture colours.
+
+glTF says metres, but exporters of face scans often leave millimetres or no unit at all, so the unit stays open. Read here and not
+by a library, because those read compressed or sparse geometry as zeros and quantized coordinates unscaled.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+
+import numpy as np
+from PIL import Image
+
+from geometry.readers.assembly import NO_TRIANGLES, assemble, eight_bit
+from geometry.readers.gltf_buffers import (
+    GLB_MAGIC,
+    GLB_REMEDY,
+    Document,
+    numbers,
+    open_document,
+)
+from geometry.readers.scan_file import ScanFile
+from geometry.scan import Scan
+
+POINTS, TRIANGLES, STRIP, FAN = 0, 4, 5, 6
+MOST_INSTANCES = 10_000
+MOST_TEXELS = 100_000_000
+
+
+def sniff(name: str, head: bytes) -> bool:
+    if head.startswith(GLB_MAGIC):
+        return True
+    return (
+        head.lstrip()[:1] == b"{"
+        and b'"asset"' in head
+        and any(key in head for key in (b'"accessors"', b'"buffers"', b'"meshes"'))
+    )
+
+
+def read(file: ScanFile) -> Scan:
+    document = open_document(file)
+    points, triangles, colors, offset = [], [], [], 0
+    for mesh, matrix in _instances(document):
+        for primitive in mesh.get("primitives", []):
+            part = _primitive(document, primitive)
+            if part is None:
+                continue
+            with np.errstate(over="ignore", invalid="ignore"):  # a corrupt matrix: the points become inf and are dropped
+                points.append(part[0] @ matrix[:3, :3].T + matrix[:3, 3])
+            mirrored = np.linalg.det(matrix[:3, :3]) < 0  # section 3.7.4: a mirror reverses the winding
+            triangles.append((part[1][:, ::-1] if mirrored else part[1]) + offset)
+            colors.append(part[2])
+            offset += len(part[0])
+    if not points:
+        raise file.error("its scene holds no mesh or points", "export the scan as a mesh or point cloud")
+    notes = ("glTF's unit is the metre, but exporters often ignore it: the unit was left open",)
+    all_colored = all(color is not None for color in colors)
+    return assemble(
+        file,
+        "gltf",
+        np.concatenate(points),
+        np.concatenate(triangles),
+        np.concatenate(colors) if all_colored else None,
+        notes=notes,
+    )
+
+
+def _instances(document: Document) -> Iterator[tuple[dict, np.ndarray]]:
+    """Each mesh of the scene with its (4, 4) matrix to scene coordinates; all meshes as they are where there are no scenes."""
+    if not document.items("scenes"):
+        yield from ((mesh, np.eye(4)) for mesh in document.items("meshes"))
+        return
+    scene = document.item("scenes", document.tree.get("scene", 0))
+    waiting = [(index, np.eye(4)) for index in _indices(document, scene, "nodes")]
+    for _ in range(MOST_INSTANCES):
+        if not waiting:
+            return
+        index, parent = waiting.pop()
+        node = document.item("nodes", index)
+        matrix = parent @ _local_matrix(document.file, node)
+        waiting.extend((child, matrix) for child in _indices(document, node, "children")[::-1])
+        if "mesh" in node:
+            yield document.item("meshes", node["mesh"]), matrix
+    raise document.file.error(f"its scene has more than {MOST_INSTANCES} nodes, or nodes within themselves", GLB_REMEDY)
+
+
+def _indices(document: Document, item: dict, key: str) -> list:
+    listed = item.get(key, [])
+    if not isinstance(listed, list):
+        raise document.file.error(f"its glTF document's {key!r} is no list")
+    return listed
+
+
+def _local_matrix(file: ScanFile, node: dict) -> np.ndarray:
+    """Section 3.5.2: `matrix` column by column, or translation · rotation · scale."""
+    if "matrix" in node:
+        return numbers(file, node["matrix"], 16, "matrix").reshape(4, 4).T
+    matrix = np.eye(4)
+    if "rotation" in node:
+        quaternion = numbers(file, node["rotation"], 4, "rotation")
+        x, y, z, w = quaternion / max(float(np.linalg.norm(quaternion)), 1e-12)
+        matrix[:3, :3] = [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+            [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+            [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+        ]
+    if "scale" in node:
+        matrix[:3, :3] *= numbers(file, node["scale"], 3, "scale")
+    if "translation" in node:
+        matrix[:3, 3] = numbers(file, node["translation"], 3, "translation")
+    return matrix
+
+
+def _primitive(document: Document, primitive: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray | None] | None:
+    """Points (n, 3), triangles (m, 3) and colours (n, 3) uint8 or None; None for lines."""
+    if not isinstance(primitive, dict) or not isinstance(primitive.get("attributes"), dict):
+        raise document.file.error("a primitive of its glTF document has no attributes")
+    attributes, mode = primitive["attributes"], primitive.get("mode", TRIANGLES)
+    if mode not in (POINTS, TRIANGLES, STRIP, FAN):
+        return None
+    if "KHR_draco_mesh_compression" in primitive.get("extensions", {}):
+        raise document.file.error("its meshes are Draco-compressed", GLB_REMEDY)
+    points = document.array(attributes.get("POSITION")).astype(np.float64)
+    if points.shape[1] != 3:
+        raise document.file.error("its positions are not three numbers each")
+    triangles = NO_TRIANGLES
+    if mode != POINTS:
+        corners = (
+            document.array(primitive["indices"])[:, 0].astype(np.int64) if "indices" in primitive else np.arange(len(points))
+        )
+        triangles = _triangles(corners, mode)
+        if len(triangles) and triangles.max() >= len(points):  # before an offset could make it another mesh's vertex
+            raise document.file.error(
+                f"a face names the vertex {triangles.max()}, but its mesh has vertices 0 to {len(points) - 1}"
+            )
+    return points, triangles, _colors(document, primitive, len(points))
+
+
+def _triangles(corners: np.ndarray, mode: int) -> np.ndarray:
+    """Section 3.7.2.1."""
+    if mode == TRIANGLES:
+        return corners[: len(corners) // 3 * 3].reshape(-1, 3)
+    k = np.arange(max(len(corners) - 2, 0))
+    if mode == FAN:
+        return np.stack([corners[k + 1], corners[k + 2], np.broadcast_to(corners[:1], k.shape)], axis=1)
+    return np.stack([corners[k], corners[k + 1 + k % 2], corners[k + 2 - k % 2]], axis=1)
+
+
+def _colors(document: Document, primitive: dict, count: int) -> np.ndarray | None:
+    """COLOR_0, else the base-colour texture at each vertex, nearest texel."""
+    attributes = primitive["attributes"]
+    if "COLOR_0" in attributes:
+        colors = document.array(attributes["COLOR_0"])
+        return eight_bit(colors) if len(colors) == count and colors.shape[1] >= 3 else None
+    if "TEXCOORD_0" not in attributes or "material" not in primitive:
+        return None
+    uv, texture = document.array(attributes["TEXCOORD_0"]), _texture(document, primitive["material"])
+    if texture is None or uv.shape != (count, 2):
+        return None
+    size = np.array(texture.shape[1::-1])
+    texels = np.floor(np.mod(np.nan_to_num(uv.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0), 1.0) * size)
+    column, row = np.minimum(texels.astype(np.int64), size - 1).T  # v runs down from the image's top
+    return texture[row, column]
+
+
+def _texture(document: Document, material: object) -> np.ndarray | None:
+    """(h, w, 3) uint8; None where there is none that can be read here: colour is a help, not a condition."""
+    base = document.item("materials", material).get("pbrMetallicRoughness", {}).get("baseColorTexture")
+    if not isinstance(base, dict):
+        return None
+    source = document.item("textures", base.get("index")).get("source")
+    if source is None:
+        return None
+    image = document.item("images", source)
+    if "uri" in image and not str(image["uri"]).startswith("data:") and document.file.sidecar(str(image["uri"])) is None:
+        return None
+    data = document.view(image.get("bufferView")) if "bufferView" in image else document.uri_bytes(image.get("uri"))
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            if picture.width * picture.height > MOST_TEXELS:
+                return None
+            return np.asarray(picture.convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None

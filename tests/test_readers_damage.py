@@ -1,0 +1,176 @@
+"""Every damaged file is a ReadError that names the file, the fault and the remedy: never another exception, nor a wrong scan."""
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+import trimesh
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from test_readers_depth import CAMERA, ENCODINGS, depth_image, npz, pcd, png, sidecar, truedepth_ply
+from test_readers_meshes import PLY_TYPES, a_mesh, gltf, ply
+
+from geometry import readers
+from geometry.errors import ReadError
+
+
+def intact_files():
+    """name → (bytes, sidecars), one of every format and encoding, small."""
+    sphere = trimesh.creation.icosphere(subdivisions=1, radius=80.0)
+    mesh = trimesh.Trimesh(sphere.vertices, sphere.faces, process=False)
+    points, faces = mesh.vertices.astype(np.float32), mesh.faces.astype(np.int32)
+    colors = (np.abs(points) * 3).astype(np.uint8)
+    depth = depth_image(shape=(12, 16))
+    files = {f"{encoding}.ply": (ply(points, faces, colors, points, encoding), {}) for encoding in PLY_TYPES}
+    files |= {
+        f"{encoding}_polygons.ply": (ply(points, [[0, 1, 2], [3, 4, 5, 6], *faces.tolist()], encoding=encoding), {})
+        for encoding in PLY_TYPES
+    }
+    files |= {f"{encoding}.pcd": (pcd(points, encoding, colors, points, height=2), {}) for encoding in ENCODINGS}
+    for kind, name in (("stl", "binary.stl"), ("stl_ascii", "text.stl"), ("obj", "a.obj"), ("off", "a.off"), ("glb", "a.glb")):
+        data = mesh.export(file_type=kind)
+        files[name] = (data if isinstance(data, bytes) else data.encode(), {})
+    accessors = [{"bufferView": 0, "componentType": 5126, "type": "VEC3", "count": len(points)}]
+    files["a.gltf"] = (gltf(accessors, points.tobytes(), {"attributes": {"POSITION": 0}, "mode": 0}), {})
+    files["frame.png"] = (png(depth), sidecar(depth))
+    files["frame.npz"] = (npz(depth=depth, depth_unit_mm=1, color=np.zeros((12, 16, 3), np.uint8), **CAMERA), {})
+    tables = {"inverse_lens_distortion_lookup_table": [0.0, 0.01, 0.02]}
+    files["raw.ply"] = (truedepth_ply(np.full((12, 16), 0.4), **tables), {})
+    return files
+
+
+FILES = intact_files()
+
+
+def read_or_refuse(name, data, sidecars):
+    """A scan of finite points, or a ReadError that says all three; nothing else, and nothing on the terminal."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            scan = readers.read(data, name, sidecars)
+        except ReadError as error:
+            assert error.source == name and error.fault and error.remedy and str(error).startswith(name)
+            return None
+    assert len(scan.points) and np.isfinite(scan.points).all()
+    assert not len(scan.triangles) or (scan.triangles.min() >= 0 and scan.triangles.max() < len(scan.points))
+    for rider in (scan.colors, scan.normals, scan.pixels):
+        assert rider is None or len(rider) == len(scan.points)
+    return scan
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_intact_file_reads_and_is_claimed(name):
+    data, sidecars = FILES[name]
+    assert read_or_refuse(name, data, sidecars) is not None and readers.claims(name, data[: readers.HEAD_SIZE])
+
+
+@pytest.mark.parametrize("name", FILES)
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_file_cut_anywhere_is_refused_or_read(name, data, capfd):
+    whole, sidecars = FILES[name]
+    length = data.draw(st.integers(0, len(whole) - 1))
+    scan = read_or_refuse(name, whole[:length], sidecars)
+    if name.endswith((".ply", ".pcd", ".stl", ".glb", ".npz")) and "ascii" not in name and length < len(whole) - 2:
+        assert scan is None, "a binary format knows its length"
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("name", FILES)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_file_with_changed_bytes_is_refused_or_read(name, data, capfd):
+    whole, sidecars = FILES[name]
+    changed = bytearray(whole)
+    in_head = st.integers(0, min(len(whole), 400) - 1)  # where the counts are
+    for at, value in data.draw(
+        st.lists(st.tuples(in_head | st.integers(0, len(whole) - 1), st.integers(0, 255)), min_size=1, max_size=4)
+    ):
+        changed[at] = value
+    read_or_refuse(name, bytes(changed), sidecars)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("name", FILES)
+@settings(max_examples=10, deadline=None)
+@given(st.binary(max_size=300))
+def test_anything_under_a_scan_suffix_is_refused_or_read(name, data):
+    read_or_refuse(name, data, {})
+
+
+@pytest.mark.parametrize("name", ["a.ply", "a.obj", "a.stl", "a.off", "a.glb", "a.gltf", "a.pcd", "a.npz", "a.png", "a"])
+def test_an_empty_file_says_so(name):
+    with pytest.raises(ReadError, match=f"^{name}: it is empty .*; copy or export"):
+        readers.read(b"", name)
+
+
+@pytest.mark.parametrize("count", [10**12, 10**15 - 1, 2**31])
+def test_a_header_that_promises_the_absurd_allocates_nothing(count):
+    heads = {
+        "a.ply": f"ply\nformat binary_little_endian 1.0\nelement vertex {count}\nproperty float x\nproperty float y\nproperty float z\nend_header\n",
+        "b.ply": f"ply\nformat ascii 1.0\nelement vertex {count}\nproperty float x\nproperty float y\nproperty float z\nend_header\n1 2 3\n",
+        "c.ply": f"ply\nformat binary_little_endian 1.0\nelement face {count}\nproperty list uint int vertex_indices\nend_header\n\xff\xff",
+        "d.ply": f"ply\nformat ascii 1.0\nelement face {count}\nproperty list uint int vertex_indices\nend_header\n{count} 1 2\n",
+        "a.off": f"OFF\n{count} {count} 0\n0 0 0\n",
+    }
+    for encoding in ENCODINGS:
+        heads[f"{encoding}.pcd"] = (
+            f"VERSION .7\nFIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nCOUNT 1 1 1\nWIDTH {min(count, 10**12 - 1)}\nHEIGHT 1\n"
+            f"POINTS {min(count, 10**12 - 1)}\nDATA {encoding}\n" + "\x10\0\0\0\xff\xff\xff\xff" * 3
+        )
+    for name, text in heads.items():
+        with pytest.raises(ReadError, match=name):
+            readers.read(text.encode("latin-1"), name)
+    document = {"bufferView": 0, "componentType": 5126, "type": "VEC3", "count": min(count, 10**12)}
+    with pytest.raises(ReadError, match=r"a\.gltf.*promises"):
+        readers.read(gltf([document], b"\0" * 36, {"attributes": {"POSITION": 0}}), "a.gltf")
+    with pytest.raises(ReadError, match="promises"):
+        readers.read(b"\0" * 80 + b"\xff\xff\xff\xff" + b"\0" * 100, "a.stl")
+
+
+def test_a_png_header_that_promises_the_absurd_is_refused():
+    data = png(depth_image())
+    data = data[:16] + (10**6).to_bytes(4, "big") * 2 + data[24:]
+    with pytest.raises(ReadError, match="1000000 × 1000000 pixels"):
+        readers.read(data, "frame.png", sidecar(depth_image()))
+
+
+def test_wrong_counts_are_named():
+    points, faces, _ = a_mesh()
+    for encoding in PLY_TYPES:
+        data = ply(points, faces, encoding=encoding)
+        with pytest.raises(ReadError, match="face.ply: .*(wrong counts|face names|truncated)"):
+            readers.read(data.replace(b"element vertex 162", b"element vertex 150"), "face.ply")
+        with pytest.raises(ReadError, match="face.ply: .*after the rows .* there are"):
+            readers.read(data.replace(b"element face 320", b"element face 300"), "face.ply")
+    with pytest.raises(ReadError, match="promises 3 POINTS, but WIDTH 2 times HEIGHT 1"):
+        readers.read(pcd(points[:2], "ascii").replace(b"POINTS 2", b"POINTS 3"), "a.pcd")
+    with pytest.raises(ReadError, match="more.*wrong counts|data hold"):
+        readers.read(pcd(points[:3], "ascii").replace(b"WIDTH 3", b"WIDTH 2").replace(b"POINTS 3", b"POINTS 2"), "a.pcd")
+
+
+def test_no_finite_points_is_a_fault_of_its_own():
+    with pytest.raises(ReadError, match="none of its 2 points is finite"):
+        readers.read(ply(np.full((2, 3), np.nan, np.float32)), "nan.ply")
+    with pytest.raises(ReadError, match="none of its 0 points|no points"):
+        readers.read(ply(np.zeros((0, 3), np.float32)), "none.ply")
+    with pytest.raises(ReadError, match="none of its 4 points is finite"):
+        readers.read(pcd(np.full((4, 3), np.nan, np.float32), "binary", height=2), "nan.pcd")
+
+
+def test_text_that_is_no_number_is_quoted():
+    points, faces, _ = a_mesh()
+    with pytest.raises(ReadError, match="abc"):
+        readers.read(
+            ply(points, faces, encoding="ascii").replace(b"\n0.", b"\nabc0.", 1).replace(b"\n-", b"\nabc-", 1), "face.ply"
+        )
+    with pytest.raises(ReadError, match="'x1'"):
+        readers.read(b"v 0 0 0\nv 1 x1 0\n", "face.obj")
+
+
+def test_a_foreign_file_is_told_which_formats_there_are():
+    with pytest.raises(ReadError, match="notes.md: its content is none of the formats .*ply.*obj.*; convert it to PLY"):
+        readers.read(b"# A heading\n\nSome text.\n", "notes.md")
+    with pytest.raises(ReadError, match="sidecar.json: its content is none"):
+        readers.read(json.dumps({"fx": 1}).encode(), "sidecar.json")
