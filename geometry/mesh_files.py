@@ -1,0 +1,116 @@
+"""Meshes to and from binary little-endian PLY with per-vertex attributes.
+
+Written with NumPy alone: one mesh, one sequence of bytes, whatever the versions of the mesh libraries.
+"""
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from geometry.errors import ReadError
+from geometry.mesh import TriangleMesh
+
+PRECISION_MM = 1e-4  # coordinates that float32 rounds by more than this are written as doubles
+_TYPES = {"u1": "uchar", "i4": "int", "f4": "float", "f8": "double"}
+_CODES = {name: code for code, name in _TYPES.items()}
+_COLORS = ("red", "green", "blue")
+_OTHER_READER = "read it with geometry.readers, which knows all of PLY"
+_TRIANGLE = np.dtype([("count", "u1"), ("corners", "<i4", 3)])
+
+
+def _stored(values: np.ndarray) -> np.ndarray:
+    """Values in one of PLY's types that are used here: uint8 (also for bool), int32, float32, float64."""
+    values = np.asarray(values)
+    kind, size = values.dtype.kind, values.dtype.itemsize
+    if kind not in "buif":
+        raise ValueError(f"an attribute of type {values.dtype} has no PLY type; use uint8, int32, float32 or float64")
+    if kind == "f":
+        return values.astype("<f8" if size == 8 else "<f4")
+    return values.astype("u1" if kind == "b" or (kind == "u" and size == 1) else "<i4")
+
+
+def _columns(mesh: TriangleMesh, vertex_attributes: Mapping[str, np.ndarray], unit_mm: float) -> dict[str, np.ndarray]:
+    largest = float(np.abs(mesh.vertices).max()) if len(mesh.vertices) else 0.0
+    rounding = float(np.spacing(np.float32(largest))) / 2 * unit_mm
+    coordinates = mesh.vertices if rounding > PRECISION_MM else mesh.vertices.astype(np.float32)
+    columns = {axis: _stored(coordinates[:, k]) for k, axis in enumerate("xyz")}
+    if mesh.colors is not None:
+        columns |= {name: np.asarray(mesh.colors)[:, k].astype("u1") for k, name in enumerate(_COLORS)}
+    for name, values in vertex_attributes.items():
+        if name in columns or not name.isidentifier():
+            raise ValueError(f"vertex attribute {name!r}: the name must be an identifier other than {', '.join(columns)}")
+        if np.shape(values) != (len(mesh.vertices),):
+            raise ValueError(f"vertex attribute {name!r} has shape {np.shape(values)}, expected ({len(mesh.vertices)},)")
+        columns[name] = _stored(values)
+    return columns
+
+
+def ply_bytes(mesh: TriangleMesh, vertex_attributes: Mapping[str, np.ndarray] | None = None, unit_mm: float = 1.0) -> bytes:
+    """The mesh as a binary little-endian PLY file; arguments as `write_ply`."""
+    columns = _columns(mesh, vertex_attributes or {}, unit_mm)
+    vertices = np.empty(len(mesh.vertices), dtype=[(name, values.dtype) for name, values in columns.items()])
+    for name, values in columns.items():
+        vertices[name] = values
+    triangles = np.empty(len(mesh.triangles), dtype=_TRIANGLE)
+    triangles["count"], triangles["corners"] = 3, mesh.triangles
+    header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(vertices)}"]
+    header += [f"property {_TYPES[values.dtype.str[1:]]} {name}" for name, values in columns.items()]
+    header += [f"element face {len(triangles)}", "property list uchar int vertex_indices", "end_header", ""]
+    return "\n".join(header).encode("ascii") + vertices.tobytes() + triangles.tobytes()
+
+
+def write_ply(
+    path_or_file: str | Path | BinaryIO, mesh: TriangleMesh, vertex_attributes: Mapping[str, np.ndarray] | None = None,
+    unit_mm: float = 1.0,
+) -> None:
+    """Write a mesh as binary little-endian PLY; the same input gives the same bytes.
+
+    vertex_attributes: name → (n,) uint8, bool, int32, float32 or float64. Colours go to red, green, blue. Coordinates are
+    float32, or double where float32 would round by more than 1e-4 mm; unit_mm: mm in one unit of the coordinates. Raises
+    ValueError for an attribute of another shape or type, or with a taken name.
+    """
+    data = ply_bytes(mesh, vertex_attributes, unit_mm)
+    if hasattr(path_or_file, "write"):
+        path_or_file.write(data)
+    else:
+        Path(path_or_file).write_bytes(data)
+
+
+def _parse_header(header: str, source: str) -> tuple[int, list[tuple[str, str]], int]:
+    counts, columns, element = {"vertex": 0, "face": 0}, [], ""
+    for line in header.splitlines():
+        words = line.split()
+        if words[:1] == ["element"] and len(words) == 3:
+            element, counts[words[1]] = words[1], int(words[2])
+        elif words[:1] == ["property"] and element == "vertex":
+            if len(words) != 3 or words[1] not in _CODES:
+                raise ReadError(source, f"unknown vertex property {line!r}", _OTHER_READER)
+            columns.append((words[2], _CODES[words[1]] if words[1] == "uchar" else "<" + _CODES[words[1]]))
+    return counts["vertex"], columns, counts["face"]
+
+
+def read_ply(path_or_file: str | Path | BinaryIO) -> tuple[TriangleMesh, dict[str, np.ndarray]]:
+    """Read back what `write_ply` wrote: the mesh and its attributes, name → (n,). Raises ReadError for any other PLY file.
+
+    For scans of unknown origin use `geometry.readers`.
+    """
+    is_file = hasattr(path_or_file, "read")
+    data = path_or_file.read() if is_file else Path(path_or_file).read_bytes()
+    source = getattr(path_or_file, "name", "<file>") if is_file else str(path_or_file)
+    head, mark, body = data.partition(b"end_header\n")
+    if not mark or not head.startswith(b"ply\nformat binary_little_endian 1.0\n"):
+        raise ReadError(str(source), "is not a PLY file of this program", _OTHER_READER)
+    n, columns, m = _parse_header(head.decode("ascii", "replace"), str(source))
+    vertex = np.dtype(columns)
+    if len(body) != n * vertex.itemsize + m * _TRIANGLE.itemsize:
+        fault = f"holds {len(body)} bytes for {n} vertices and {m} triangles"
+        raise ReadError(str(source), fault, "write it again: it is truncated")
+    vertices = np.frombuffer(body, vertex, n)
+    triangles = np.frombuffer(body, _TRIANGLE, m, n * vertex.itemsize)
+    names = [name for name, _ in columns]
+    colors = np.stack([vertices[c] for c in _COLORS], 1) if set(_COLORS) <= set(names) else None
+    mesh = TriangleMesh(np.stack([vertices[c] for c in "xyz"], 1), triangles["corners"], colors)
+    return mesh, {name: vertices[name].copy() for name in names if name not in (*"xyz", *_COLORS)}

@@ -1,0 +1,38 @@
+"""Analytic surfaces that several tests share."""
+import numpy as np
+import trimesh
+
+from geometry.chart import OrthographicChart
+from geometry.geometry_image import GeometryImage
+from geometry.mesh import TriangleMesh
+
+SMALL_CHART = OrthographicChart(96, 96, 2.0, 0.0, 0.0)
+
+
+def sphere(radius: float = 60.0, centre=(0.0, 0.0, -60.0), subdivisions: int = 6) -> TriangleMesh:
+    made = trimesh.creation.icosphere(subdivisions=subdivisions, radius=radius)
+    return TriangleMesh(made.vertices + centre, made.faces)
+
+
+def bumpy_depth(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """A face-like relief (mm): a wide dome, a nose, two eye hollows and wrinkles; its tip lies near the origin."""
+    dome = -(x**2 + y**2) / 150
+    nose = 18 * np.exp(-(x**2) / 120 - (y + 4) ** 2 / 250)
+    eyes = -5 * (np.exp(-((x - 32) ** 2 + (y - 35) ** 2) / 150) + np.exp(-((x + 32) ** 2 + (y - 35) ** 2) / 150))
+    return dome + nose + eyes + 0.3 * np.cos(y / 2.5) * np.exp(-((y - 60) ** 2) / 200) - 18
+
+
+def bumpy_mesh(step: float = 0.8, half: float = 80.0) -> TriangleMesh:
+    side = np.arange(-half, half + step, step)
+    x, y = np.meshgrid(side, side)
+    n = len(side)
+    index = np.arange(n * n).reshape(n, n)
+    a, b, c, d = (index[r, s].ravel() for r in (slice(None, -1), slice(1, None)) for s in (slice(None, -1), slice(1, None)))
+    triangles = np.concatenate([np.stack([a, b, c], 1), np.stack([b, d, c], 1)])  # y grows with the row: a–b–c looks along +z
+    return TriangleMesh(np.stack([x, y, bumpy_depth(x, y)], 2).reshape(-1, 3), triangles)
+
+
+def image_with(image: GeometryImage, **channels: np.ndarray) -> GeometryImage:
+    for name, values in channels.items():
+        image = image.with_channel(name, values)
+    return image

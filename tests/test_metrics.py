@@ -1,0 +1,111 @@
+import importlib.util
+import pathlib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from surfaces import bumpy_mesh, sphere
+
+from geometry.mesh import TriangleMesh
+from geometry.metrics import (
+    CAP_MM,
+    FAILED,
+    area_under_curve,
+    boundary_triangles,
+    cumulative_curve,
+    landmark_errors,
+    success_rates,
+    surface_distance,
+    surface_errors,
+)
+
+NOSE = np.zeros(3)
+SCORE = pathlib.Path(__file__).parents[2] / "shared" / "bench" / "score.py"
+
+
+def test_distance_to_a_sphere_is_the_difference_of_radii():
+    directions = np.random.default_rng(0).normal(size=(200, 3))
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    radii = np.linspace(30, 80, 200)
+    np.testing.assert_allclose(surface_distance(directions * radii[:, None], sphere(50, (0, 0, 0))), np.abs(radii - 50), atol=0.02)
+
+
+def test_a_mesh_without_triangles_has_no_distance():
+    with pytest.raises(ValueError, match="3 vertices and no triangle"):
+        surface_distance(np.zeros((1, 3)), TriangleMesh(np.zeros((3, 3)), np.zeros((0, 3))))
+
+
+def test_a_surface_has_no_error_against_itself():
+    mesh = bumpy_mesh(2.0)
+    errors = surface_errors(mesh, mesh, NOSE)
+    assert errors.distance < 1e-4 and errors.normal_angle < 0.1 and errors.area_ratio == pytest.approx(1)
+
+
+def test_a_shift_along_z_of_a_plane_is_the_error_in_both_directions():
+    truth, other = (TriangleMesh(mesh.vertices * [1, 1, 0], mesh.triangles) for mesh in (bumpy_mesh(4.0), bumpy_mesh(5.0)))
+    errors = surface_errors(truth, other.with_vertices(other.vertices + [0, 0, 1.5]), NOSE, outer_mm=70, inner_mm=60)
+    assert errors.truth_to_surface == pytest.approx(1.5, abs=1e-4) and errors.normal_angle == pytest.approx(0, abs=1e-3)
+    assert errors.surface_to_truth == pytest.approx(1.5, abs=1e-4)
+
+
+def test_an_inside_out_surface_has_180_degrees():
+    mesh = bumpy_mesh(2.0)
+    assert surface_errors(mesh, TriangleMesh(mesh.vertices, mesh.triangles[:, ::-1]), NOSE).normal_angle > 179
+
+
+def test_an_extra_sheet_costs_in_the_second_direction_and_in_area():
+    mesh = bumpy_mesh(2.0)
+    doubled = TriangleMesh(np.concatenate([mesh.vertices, mesh.vertices - [0, 0, 5]]), np.concatenate([mesh.triangles, mesh.triangles + len(mesh.vertices)]))
+    errors = surface_errors(mesh, doubled, NOSE)
+    assert errors.truth_to_surface < 1e-4 and errors.surface_to_truth > 1 and errors.area_ratio > 1.8
+
+
+def test_a_missing_surface_is_charged_and_never_left_out():
+    mesh = bumpy_mesh(4.0)
+    far = mesh.with_vertices(mesh.vertices + 1000)
+    assert surface_errors(mesh, TriangleMesh(np.zeros((0, 3)), np.zeros((0, 3))), NOSE) == FAILED
+    assert surface_errors(mesh, far, NOSE) == FAILED
+    assert surface_errors(mesh, far, NOSE, both_ways=False).distance == CAP_MM
+
+
+def test_boundary_triangles_of_a_grid_are_its_rim():
+    assert boundary_triangles(bumpy_mesh(40.0)).sum() == 14 and not boundary_triangles(sphere(subdivisions=2)).any()
+
+
+@pytest.mark.skipif(not SCORE.exists(), reason="../shared/bench/score.py is absent")
+@pytest.mark.parametrize("both_ways", [True, False])
+def test_the_figures_are_those_of_the_bench(both_ways):
+    spec = importlib.util.spec_from_file_location("score", SCORE)
+    score = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(score)
+    truth, rng = bumpy_mesh(1.6), np.random.default_rng(1)
+    mesh = bumpy_mesh(2.1)
+    mesh = mesh.with_vertices(mesh.vertices + rng.normal(0, 0.3, mesh.vertices.shape))
+    keep = np.linalg.norm(truth.vertices, axis=1) < 85
+    expected = score.score_surface(
+        (truth.vertices, truth.triangles), truth.vertices[keep], truth.vertex_normals[keep], NOSE, mesh.vertices, mesh.triangles, both_ways
+    )
+    found = surface_errors(truth, mesh, NOSE, both_ways=both_ways)
+    np.testing.assert_allclose((found.distance, found.normal_angle, found.area_ratio), expected, rtol=1e-5)
+
+
+def test_landmark_errors_cap_the_missing_and_refuse_another_scheme():
+    truth = np.zeros((3, 3))
+    found = np.array([[3, 4, 0], [np.nan] * 3, [100, 0, 0]])
+    np.testing.assert_allclose(landmark_errors(found, truth), [5, CAP_MM, CAP_MM])
+    with pytest.raises(ValueError, match="scheme"):
+        landmark_errors(found, np.zeros((68, 3)))
+    assert success_rates(landmark_errors(found, truth)) == {2.0: 0.0, 4.0: 0.0, 10.0: pytest.approx(1 / 3)}
+
+
+@given(st.lists(st.floats(0, 20), min_size=1, max_size=30), st.floats(0.5, 15))
+def test_the_area_is_the_integral_of_the_curve(errors, limit):
+    limits = np.linspace(0, limit, 20001)
+    integral = cumulative_curve(np.array(errors), limits).mean()
+    assert area_under_curve(np.array(errors), limit) == pytest.approx(integral, abs=1e-3)
+
+
+def test_a_curve_rises_from_the_exact_to_one_and_counts_nan_as_a_miss():
+    np.testing.assert_allclose(cumulative_curve(np.array([0, 1, 2, np.nan]), np.array([0, 1, 5])), [0.25, 0.5, 0.75])
+    assert area_under_curve(np.zeros(4), 3.0) == 1 and area_under_curve(np.array([np.nan, 9.0]), 3.0) == 0
