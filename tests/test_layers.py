@@ -13,7 +13,7 @@ FORBIDDEN = {
     "gan": {"pipeline", "apache_beam"},
     "pipeline": set(),
 }
-GAN_MAY_READ = {"geometry_image", "chart", "heatmaps", "landmarks"}
+GAN_MAY_READ = {"geometry_image", "chart", "curvature", "errors", "heatmaps", "landmarks"}  # pure, and small
 LONGEST = 400
 
 

@@ -1,0 +1,112 @@
+"""The benchmark: run the pipeline on the simulated depth images and on the real scans, score both against the truth.
+
+    python benchmarks/bench.py --work runs/bench --refine gan smooth none --model default ../shared/models/ict_facekit_light.npz
+
+Every combination of model, refiner and set is one run of the pipeline, kept in its own folder under --work, so that a
+run that was cut short resumes. `score.py` (in --shared/bench) defines distance and angle. One table sums them up;
+individuals and averages are given separately too, because averages of many faces are the easier half.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import subprocess
+import sys
+from collections import Counter
+
+import numpy as np
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+SURFACES = ("raw", "coarse", "refined", "registered")
+INDIVIDUALS = ("humface", "james", "registered_arbitrary_pose")
+
+
+def main() -> int:
+    arguments = parser().parse_args()
+    rows = []
+    for model in arguments.model:
+        for refiner in arguments.refine:
+            for kind in arguments.sets:
+                out = arguments.work / f"{pathlib.Path(model).stem}-{refiner}-{kind}"
+                if not arguments.score_only:
+                    run_pipeline(arguments.shared, kind, out, model, refiner, arguments.pipeline)
+                table = score(arguments.shared, kind, out)
+                rows += summary_rows(f"{pathlib.Path(model).stem}, {refiner}", kind, table)
+                print(statuses(out), flush=True)
+    print("\n" + formatted(rows))
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = arguments.add_argument
+    add("--work", type=pathlib.Path, default=ROOT / "runs" / "bench", help="folder for the outputs")
+    add("--shared", type=pathlib.Path, default=ROOT.parent / "shared", help="folder with bench/ and scans/")
+    add("--refine", nargs="+", default=["gan"], help="refiners: gan, smooth, none")
+    add("--model", nargs="+", default=["default"], help="model names or files")
+    add("--sets", nargs="+", default=["depth", "meshes"], choices=("depth", "meshes"))
+    add("--score-only", action="store_true", help="score what --work already holds")
+    add("--pipeline", nargs=argparse.REMAINDER, default=[], help="everything after this goes to pipeline.run")
+    return arguments
+
+
+def run_pipeline(shared: pathlib.Path, kind: str, out: pathlib.Path, model: str, refiner: str, extra: list[str]) -> None:
+    """One run; scans that fail (exit code 3) are charged by the score, any other error ends the benchmark."""
+    source = (shared / "bench" / "depth" if kind == "depth" else shared / "scans").resolve()
+    model = str(pathlib.Path(model).resolve()) if pathlib.Path(model).is_file() else model
+    command = [sys.executable, "-m", "pipeline.run", "--input", str(source), "--output", str(out.resolve()), "--model", model]
+    command += ["--set", f"refine.method={refiner}", *extra]
+    print("$ " + " ".join(command[1:]), flush=True)
+    code = subprocess.run(command, cwd=ROOT, check=False).returncode
+    if code not in (0, 3):
+        sys.exit(f"pipeline.run ended with code {code}")
+
+
+def score(shared: pathlib.Path, kind: str, out: pathlib.Path) -> dict:
+    """score.py's table: scan → surface → (distance mm, angle degrees, area ratio)."""
+    target = out / "score.json"
+    command = [sys.executable, str(shared / "bench" / "score.py"), kind, str(out), "--json", str(target)]
+    subprocess.run(command, check=True)
+    return json.loads(target.read_text())["scans"]
+
+
+def summary_rows(label: str, kind: str, table: dict) -> list[tuple]:
+    """(run, group, scans, surface → mean (mm, degrees)) per group of scans."""
+    groups: dict[str, list[dict]] = {}
+    for name, row in table.items():
+        for group in groups_of(name, kind):
+            groups.setdefault(group, []).append(row)
+    order = sorted(groups, key=lambda group: (not group.endswith("all"), group))
+    return [(label, group, len(groups[group]), {s: mean_of(groups[group], s) for s in SURFACES}) for group in order]
+
+
+def groups_of(name: str, kind: str) -> list[str]:
+    individual = any(word in name for word in INDIVIDUALS)
+    if kind == "depth":
+        return ["depth all", "depth " + name.split("_", 1)[1], "depth " + ("individuals" if individual else "averages")]
+    posed = name.startswith("registered_arbitrary_pose")
+    # the six frontal meshes have targets of their own
+    return ["meshes posed"] if posed else ["meshes all", "meshes " + ("individuals" if individual else "averages")]
+
+
+def mean_of(rows: list[dict], surface: str) -> tuple[float, float] | None:
+    values = [row[surface][:2] for row in rows if surface in row]
+    return tuple(np.mean(values, 0)) if values else None
+
+
+def statuses(out: pathlib.Path) -> str:
+    lines = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines() if line]
+    return f"{out.name}: " + ", ".join(f"{count} {status}" for status, count in sorted(Counter(line["status"] for line in lines).items()))
+
+
+def formatted(rows: list[tuple]) -> str:
+    lines = [f"{'model, refiner':28s}{'group':24s}{'scans':>5s}" + "".join(f"{surface:>19s}" for surface in SURFACES)]
+    for label, group, count, means in rows:
+        cells = "".join(f"{'–':>19s}" if mean is None else f"{mean[0]:9.3f} mm {mean[1]:5.1f}°" for mean in means.values())
+        lines.append(f"{label:28s}{group:24s}{count:5d}{cells}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

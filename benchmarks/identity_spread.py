@@ -1,0 +1,83 @@
+"""How far the identity shapes of several scans of one person differ, in mm.
+
+    python -m pipeline.run --input ../shared/scans/truedepth_mannequin --output runs/mannequin
+    python benchmarks/identity_spread.py runs/mannequin
+
+The shape of a scan is model.instance(identity_coefficients) without expression; the spread is, per vertex of the
+model's face region, the root mean square distance from the mean shape over the scans. Given are the raw figure, in
+the model frame, and the figure after a rigid alignment of each shape to their mean: the first also holds rotations
+that the identity modes take from the pose.
+"""
+# ruff: noqa: E402  (a script beside the packages finds them by path)
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import json
+import pathlib
+import sys
+
+import numpy as np
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from geometry.model_formats import load_model
+from geometry.transforms import SimilarityTransform
+
+
+def main() -> int:
+    arguments = parser().parse_args()
+    lines = [json.loads(line) for line in (arguments.output / "manifest.jsonl").read_text().splitlines() if line]
+    lines = [line for line in lines if fnmatch.fnmatch(line["source"], arguments.sources)]
+    fits = {line["source"]: json.loads((arguments.output / line["files"]["fit"]).read_text()) for line in lines if line["status"] == "ok"}
+    missing = [f"{line['source']} ({line['status']})" for line in lines if line["status"] != "ok"]
+    if len(fits) < 2:
+        sys.exit(f"{len(fits)} ok scans under {arguments.output}; a spread needs at least 2")
+    model = load_model(arguments.model or model_name(arguments.output))
+    shapes = np.stack([model.instance(np.array(fit["identity_coefficients"])) for fit in fits.values()])
+    face = model.regions["face"]
+    raw, aligned = deviations(shapes, face), deviations(aligned_shapes(shapes, face), face)
+    print(f"{'scan':44s}{'deviation mm':>14s}{'aligned mm':>12s}{'fit quality':>13s}   (RMS over the face region)")
+    for row, (source, fit) in enumerate(fits.items()):
+        rms = [np.sqrt((part[row] ** 2).mean()) for part in (raw, aligned)]
+        print(f"{source[-43:]:44s}{rms[0]:14.3f}{rms[1]:12.3f}{fit['fit_quality']:13.2f}")
+    for name, part in (("spread", raw), ("spread, aligned", aligned)):
+        per_vertex = np.sqrt((part**2).mean(0))
+        print(f"{name}: mean {per_vertex.mean():.3f} mm, 90 % {np.percentile(per_vertex, 90):.3f} mm, largest {per_vertex.max():.3f} mm")
+    from_mean = np.linalg.norm(shapes.mean(0) - model.mean, axis=1)[face].mean()
+    print(f"for comparison, their mean shape lies {from_mean:.3f} mm from the model's mean ({len(fits)} scans)")
+    if missing:
+        print("without: " + ", ".join(missing))
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("output", type=pathlib.Path, help="a run's OUT")
+    arguments.add_argument("--model", help="model name or file (default: the run's)")
+    arguments.add_argument("--sources", default="*frame-*.png", help="glob of the sources to compare (default: the mannequin's frames)")
+    return arguments
+
+
+def model_name(output: pathlib.Path) -> str:
+    return json.loads((output / "run.json").read_text())["config"]["model"]["name"]
+
+
+def deviations(shapes: np.ndarray, face: np.ndarray) -> np.ndarray:
+    """Shapes (k, n, 3) → distance of each from their mean, (k, f) over the face region's vertices."""
+    return np.linalg.norm(shapes - shapes.mean(0), axis=2)[:, face]
+
+
+def aligned_shapes(shapes: np.ndarray, face: np.ndarray, rounds: int = 3) -> np.ndarray:
+    """Each shape moved rigidly onto the mean, fitted over the face region (generalized Procrustes without scale)."""
+    for _ in range(rounds):
+        mean = shapes.mean(0)
+        shapes = np.stack([
+            SimilarityTransform.umeyama(shape[face], mean[face], with_scale=False).apply(shape) for shape in shapes
+        ])
+    return shapes
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""The whole job per scan on one core, warm, by stage, and the worker's peak memory.
+
+    python benchmarks/job_speed.py ../shared/bench/depth --set refine.method=gan
+
+The job runs twice with one worker in this process: first on --warm scans, which loads model, network and libraries;
+then, forced, on all. Seconds per scan are the second run's, from its manifest; `other` is its wall time beyond the
+stages (Beam, records, manifest, report). Peak memory is the whole process's (resource.getrusage), so it also holds
+what the launching process needs.
+"""
+# ruff: noqa: E402  (the thread limits must stand before NumPy loads)
+from __future__ import annotations
+
+import os
+
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+    os.environ.setdefault(variable, "1")  # before NumPy, Open3D and TensorFlow load: one core
+
+import argparse
+import json
+import pathlib
+import resource
+import sys
+import tempfile
+import time
+
+import numpy as np
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+
+def main() -> int:
+    arguments, extra = parser().parse_known_args()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    from pipeline import run
+
+    with tempfile.TemporaryDirectory() as folder:
+        out = arguments.output or pathlib.Path(folder)
+        job = ["--output", str(out), "--workers", "1", "--force", *extra]
+        code = run.main(["--input", str(arguments.warm or arguments.input), *job])
+        if code not in (0, 3):
+            return code
+        start = time.perf_counter()
+        run.main(["--input", str(arguments.input), *job])
+        wall = time.perf_counter() - start
+        lines = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines() if line]
+    show(lines, wall)
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    arguments.add_argument("input", nargs="?", type=pathlib.Path, default=ROOT / "examples" / "scans", help="what pipeline.run takes as --input")
+    arguments.add_argument("--warm", type=pathlib.Path, help="scans for the first, warming run (default: the same)")
+    arguments.add_argument("--output", type=pathlib.Path, help="keep the outputs here")
+    return arguments
+
+
+def show(lines: list[dict], wall: float) -> None:
+    done = [line["seconds"] for line in lines if line["status"] == "ok"]
+    print(f"\n{len(done)} of {len(lines)} scans ok; seconds per ok scan")
+    print(f"{'stage':12s}{'mean':>9s}{'median':>9s}{'longest':>9s}")
+    for stage in dict.fromkeys(stage for seconds in done for stage in seconds):
+        values = [seconds[stage] for seconds in done if stage in seconds]
+        print(f"{stage:12s}{np.mean(values):9.3f}{np.median(values):9.3f}{np.max(values):9.3f}")
+    totals = [sum(seconds.values()) for seconds in done] or [float("nan")]
+    print(f"{'all stages':12s}{np.mean(totals):9.3f}{np.median(totals):9.3f}{np.max(totals):9.3f}")
+    spent = sum(sum(line["seconds"].values()) for line in lines)
+    print(f"{'other':12s}{(wall - spent) / max(len(lines), 1):9.3f}")
+    print(f"{'wall / scan':12s}{wall / max(len(lines), 1):9.3f}")
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(f"peak memory {peak / (2**30 if sys.platform == 'darwin' else 2**20):.2f} GiB")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

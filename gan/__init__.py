@@ -1,0 +1,1 @@
+"""The conditional GAN that refines geometry images (Keras 3, backend-neutral)."""

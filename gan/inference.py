@@ -1,0 +1,112 @@
+"""The trained refiner on geometry images: NumPy in, NumPy out; TensorFlow is imported when it is constructed."""
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+
+import numpy as np
+
+from gan import layout
+from gan.config import GeneratorConfig, from_dict
+from gan.weights import load
+from geometry.curvature import mean_curvature
+from geometry.errors import FaceReliefError
+from geometry.geometry_image import GeometryImage
+
+log = logging.getLogger(__name__)
+OUTPUTS = ("depth", "normals", "confidence")
+
+
+class ChartError(FaceReliefError):
+    """A geometry image that the network was not trained for."""
+
+
+class Refiner:
+    """Refines (coarse, scan) pairs with the weights named or filed as `weights`.
+
+    The refined image is valid where the coarse one is: there the fit supplies what the scan does not show. A scan
+    pixel counts only within 15 mm of the coarse surface (`gan.layout`). The same pair gives the same bytes whatever
+    its batch mates: TensorFlow's last bits depend on the batch size and the thread count, so both are fixed.
+    """
+
+    def __init__(self, weights: str = "default", batch_size: int = 4, threads: int = 1):
+        if batch_size < 1 or threads < 1:
+            raise ValueError(f"batch_size and threads must be at least 1, got {batch_size} and {threads}")
+        _start_tensorflow(threads)
+        self.batch_size = batch_size
+        generator, self.card = load(weights)
+        self.config = from_dict(GeneratorConfig, self.card["generator"])
+        self._function = _compile(generator)
+
+    def refine(self, pairs: Sequence[tuple[GeometryImage, GeometryImage]]) -> list[GeometryImage]:
+        """(coarse, scan with channel "noise_sigma") → refined images with the five CHANNELS and "confidence" in [0, 1].
+
+        Raises ChartError for a chart other than the one the network was trained on."""
+        for coarse, scan in pairs:
+            self._check(coarse, scan)
+        refined: list[GeometryImage | None] = [None] * len(pairs)
+        for shape in sorted({coarse.shape for coarse, _ in pairs}):  # a batch holds one shape: padding would reach into an image
+            chosen = [number for number, (coarse, _) in enumerate(pairs) if coarse.shape == shape]
+            for first in range(0, len(chosen), self.batch_size):
+                batch = chosen[first:first + self.batch_size]
+                for number, image in zip(batch, self._refine_batch([pairs[number] for number in batch])):
+                    refined[number] = image
+        return refined
+
+    def _refine_batch(self, pairs: Sequence[tuple[GeometryImage, GeometryImage]]) -> list[GeometryImage]:
+        """At most batch_size pairs of one shape, padded with empty ones and to a multiple of 2^levels."""
+        multiple = 2**self.config.levels
+        height, width = (-(-side // multiple) * multiple for side in pairs[0][0].shape)
+        coarse_batch = np.zeros((self.batch_size, height, width, len(layout.COARSE)), np.float32)
+        scan_batch = np.zeros((self.batch_size, height, width, len(layout.SCAN)), np.float32)
+        for number, (coarse, scan) in enumerate(pairs):
+            window = (number, slice(coarse.shape[0]), slice(coarse.shape[1]))
+            coarse_batch[window] = layout.pack_coarse(coarse)
+            scan_batch[window] = layout.pack_scan(coarse, scan, self.config.residual_limit_mm)
+        found = {name: value.numpy() for name, value in self._function(coarse_batch, scan_batch).items()}
+        return [_refined_image(coarse, {name: found[name][number] for name in OUTPUTS}) for number, (coarse, _) in enumerate(pairs)]
+
+    def _check(self, coarse: GeometryImage, scan: GeometryImage) -> None:
+        if coarse.chart != scan.chart:
+            raise ChartError(f"coarse and scan lie in different charts: {coarse.chart} and {scan.chart}")
+        if coarse.chart.kind != "orthographic" or not np.isclose(coarse.chart.pixel_mm, self.config.pixel_mm):
+            raise ChartError(
+                f"the network was trained on an orthographic chart of {self.config.pixel_mm:g} mm a pixel, not on {coarse.chart.kind} with "
+                f"{coarse.chart.pixel_mm:g} mm; use that chart, `refine: smooth`, or train a network for this one"
+            )
+
+
+def _refined_image(coarse: GeometryImage, found: dict[str, np.ndarray]) -> GeometryImage:
+    """Network outputs (h', w', ·) ≥ the image's size → the refined image, valid where the coarse one is."""
+    valid = coarse.valid_mask
+    outputs = {name: values[:valid.shape[0], :valid.shape[1]].astype(np.float64) for name, values in found.items()}
+    depth = np.where(valid, coarse["depth"] + outputs["depth"][..., 0], 0.0)
+    x, y, z = np.moveaxis(outputs["normals"], -1, 0)
+    channels = {
+        "depth": depth, "normal_elevation": np.arctan2(z, np.hypot(x, y)), "mean_curvature": mean_curvature(depth, valid, coarse.chart),
+        "normal_x": x, "normal_y": y, "confidence": outputs["confidence"][..., 0],
+    }
+    return GeometryImage({name: np.where(valid, values, 0.0).astype(np.float32) for name, values in channels.items()}, valid, coarse.chart)
+
+
+def _compile(generator):
+    """(coarse, scan) arrays → dict of tensors, traced once for each shape."""
+    import tensorflow as tf
+
+    return tf.function(lambda coarse, scan: {name: value for name, value in generator({"coarse": coarse, "scan": scan}).items() if name in OUTPUTS})
+
+
+def _start_tensorflow(threads: int) -> None:
+    """Import TensorFlow as Keras' backend with a fixed number of threads."""
+    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    import tensorflow as tf
+
+    if tf.config.threading.get_intra_op_parallelism_threads() == threads:
+        return
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    except RuntimeError:  # it has started computing; two refiners in one process must agree
+        log.warning("TensorFlow already runs with another thread count than %d; the last bits of the output may differ", threads)

@@ -1,0 +1,42 @@
+"""The networks' arrays: which channel lies where, and how geometry images become them.
+
+coarse (h, w, 6), scan (h, w, 7) and truth (h, w, 4) are float32 in metric units; the networks scale
+them by fixed constants themselves. Scan and truth depth are *residuals* in mm to the coarse depth,
+known only where the coarse surface is. A scan pixel counts only within `limit_mm` of the coarse
+surface: beyond it lie hair, hands and other things, which must not influence the face.
+"""
+from __future__ import annotations
+
+import numpy as np
+
+from geometry.geometry_image import GeometryImage
+
+COARSE = ("depth", "normal_elevation", "mean_curvature", "normal_x", "normal_y", "valid_mask")
+SCAN = ("residual", "normal_elevation", "mean_curvature", "normal_x", "normal_y", "noise_sigma", "valid_mask")
+TRUTH = ("residual", "normal_x", "normal_y", "valid_mask")
+RESIDUAL_LIMIT_MM = 15.0
+
+
+def pack_coarse(coarse: GeometryImage) -> np.ndarray:
+    """(h, w, 6), 0 where invalid."""
+    mask = coarse.valid_mask.astype(np.float32)
+    return _stack([np.nan_to_num(coarse[name]) * mask for name in COARSE[:-1]] + [mask])
+
+
+def pack_scan(coarse: GeometryImage, scan: GeometryImage, limit_mm: float = RESIDUAL_LIMIT_MM) -> np.ndarray:
+    """(h, w, 7), 0 where either image is invalid or the scan is farther than limit_mm from the coarse surface."""
+    residual = np.nan_to_num(scan["depth"] - coarse["depth"])
+    finite = np.isfinite(scan["depth"]) & np.isfinite(scan["noise_sigma"])
+    mask = (coarse.valid_mask & scan.valid_mask & finite & (np.abs(residual) < limit_mm)).astype(np.float32)
+    return _stack([residual * mask] + [np.nan_to_num(scan[name]) * mask for name in SCAN[1:-1]] + [mask])
+
+
+def pack_truth(coarse: GeometryImage, truth: GeometryImage, limit_mm: float = RESIDUAL_LIMIT_MM) -> np.ndarray:
+    """(h, w, 4), 0 where either image is invalid."""
+    residual = np.nan_to_num(truth["depth"] - coarse["depth"])
+    mask = (coarse.valid_mask & truth.valid_mask & (np.abs(residual) < limit_mm)).astype(np.float32)
+    return _stack([residual * mask, truth["normal_x"] * mask, truth["normal_y"] * mask, mask])
+
+
+def _stack(channels: list[np.ndarray]) -> np.ndarray:
+    return np.stack(channels, axis=-1).astype(np.float32)

@@ -1,0 +1,153 @@
+"""Generator weights on disk: `NAME.weights.h5` in float16 beside `NAME.json`, the card, and `NAME.md`, the same for people.
+
+The card names the network's configuration, the training configuration, the data, the figures and the
+file's SHA-256, which loading checks.
+"""
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gan.config import GeneratorConfig, TrainingConfig, from_dict, nearest, to_dict
+from geometry.errors import FaceReliefError
+
+if TYPE_CHECKING:
+    from gan.networks import Generator
+
+SUFFIX = ".weights.h5"
+FORMAT = 1
+SHIPPED = {"default": "refiner", "refiner": "refiner"}  # name → file stem in the package's weights/
+
+
+class WeightsError(FaceReliefError):
+    """Weights that are missing, damaged or not what their card says."""
+
+
+def locate(name_or_path: str | Path) -> Path:
+    """A shipped name or a path → the .weights.h5 file. Raises WeightsError."""
+    name = str(name_or_path)
+    if name in SHIPPED:
+        path = Path(str(resources.files("gan") / "weights" / f"{SHIPPED[name]}{SUFFIX}"))
+        if not path.exists():
+            raise WeightsError(f"weights {name!r}: not in this installation ({path.name} is missing); train them with python -m gan.train")
+        return path
+    path = Path(name)
+    if not path.exists():
+        raise WeightsError(f"weights {name!r}: no such file, nor a shipped name ({', '.join(SHIPPED)}){nearest(name, SHIPPED)}")
+    return path
+
+
+def card_path(path: Path, suffix: str = ".json") -> Path:
+    """refiner.weights.h5 → refiner.json."""
+    return path.with_name(path.name.removesuffix(SUFFIX) + suffix)
+
+
+def read_card(name_or_path: str | Path) -> dict:
+    """The card, after checking the file's hash against it. Free of TensorFlow. Raises WeightsError."""
+    path = locate(name_or_path)
+    try:
+        card = json.loads(card_path(path).read_text())
+    except (FileNotFoundError, json.JSONDecodeError) as error:
+        raise WeightsError(f"{path}: its card {card_path(path).name} cannot be read ({error}); keep both files together") from None
+    found = sha256(path)
+    if card.get("format") != FORMAT or card.get("sha256") != found:
+        raise WeightsError(
+            f"{path}: format {card.get('format')} and SHA-256 {card.get('sha256')} on the card, format {FORMAT} and {found} expected; "
+            "the file is damaged or belongs to another card or version: fetch both anew"
+        )
+    return card
+
+
+def load(name_or_path: str | Path = "default") -> tuple[Generator, dict]:
+    """The generator with its weights, and the card. Raises WeightsError."""
+    from gan.networks import build_generator
+
+    path = locate(name_or_path)
+    card = read_card(path)
+    generator = build_generator(from_dict(GeneratorConfig, card["generator"]))
+    try:
+        generator.load_weights(path)
+    except (ValueError, KeyError, OSError) as error:
+        raise WeightsError(f"{path}: does not fit the network on its card: {error}") from None
+    return generator, card
+
+
+def save(path: Path | str, generator: Generator, config: TrainingConfig, data: dict, figures: dict) -> dict:
+    """Write the weights, the card and its Markdown; the same weights give the same bytes. Returns the card."""
+    import keras
+
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        full = Path(folder) / f"full{SUFFIX}"
+        generator.save_weights(full)
+        _write_float16(full, Path(folder) / "half.h5")
+        os.replace(Path(folder) / "half.h5", path)
+    card = {
+        "format": FORMAT, "network": config.network, "generator": to_dict(config)["generator"], "parameters": generator.count_params(),
+        "training": to_dict(config), "data": data, "figures": figures, "keras": keras.__version__, "sha256": sha256(path),
+    }
+    write_card(path, card)
+    return card
+
+
+def write_card(path: Path, card: dict) -> None:
+    """The JSON and Markdown beside the weights."""
+    write_json(card_path(path), card)
+    card_path(path, ".md").write_text(card_markdown(card))
+
+
+def write_json(path: Path, values: dict) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(values, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def card_markdown(card: dict) -> str:
+    """The card for people: what it is, on what it was trained, what it reaches on the validation split."""
+    pairs = "; ".join(f"{split}: " + ", ".join(f"{n} {sensor}" for sensor, n in sorted(counts.items())) for split, counts in sorted(card["data"].get("pairs", {}).items()))
+    lines = [
+        f"# Weights: {card['network']}", "",
+        f"{card['parameters'] / 1e6:.2f} M parameters, stored as float16; Keras {card['keras']}; SHA-256 `{card['sha256']}`.", "",
+        f"Condition `{card['generator']['condition']}`, best of {card.get('step', 0)} steps by validation error.", "",
+        f"Training pairs: {pairs or 'not recorded'}.", "",
+    ]
+    if card["figures"]:
+        sensors = list(next(iter(card["figures"].values())))
+        lines += [f"Validation ({card.get('images', 0)} images), mean depth error in mm / mean normal angle in degrees on the pixels that the scan saw:", ""]
+        lines += ["| surface | " + " | ".join(sensors) + " |", "| --- |" + " --- |" * len(sensors)]
+        for method, errors in card["figures"].items():
+            cells = [f"{errors[s]['observed_depth_mm']:.3f} / {errors[s]['observed_angle_degrees']:.2f}" for s in sensors]
+            lines.append(f"| {method} | " + " | ".join(cells) + " |")
+        lines += ["", "`smooth_N`: the coarse surface plus the scan's residual smoothed by N pixels; `smooth_oracle`: the best width for each image, chosen with the truth."]
+    return "\n".join(lines) + "\n"
+
+
+def _write_float16(source: Path, target: Path) -> None:
+    """Copy a Keras weights file with every float32 array rounded to float16 and compressed."""
+    import h5py
+    import numpy as np
+
+    def copy(from_group, to_group) -> None:
+        # Layers' running names (conv2d_7) stay out: they count what else the process has built.
+        to_group.attrs.update({key: value for key, value in from_group.attrs.items() if key != "name"})
+        for name in sorted(from_group):
+            item = from_group[name]
+            if isinstance(item, h5py.Group):
+                copy(item, to_group.create_group(name))
+            else:
+                values = item[()]
+                half = values.astype(np.float16) if values.dtype == np.float32 else values
+                options = {"compression": "gzip", "shuffle": True} if half.ndim else {}
+                to_group.create_dataset(name, data=half, **options)
+
+    with h5py.File(source, "r") as from_file, h5py.File(target, "w") as to_file:
+        copy(from_file, to_file)

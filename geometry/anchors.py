@@ -1,0 +1,61 @@
+"""Vertices and edges that a new triangulation of a surface must have: points along its curves, and single points."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+
+@dataclass(frozen=True)
+class Anchors:
+    """weights (a, k) csr of the anchors over the surface's vertices; edges (c, 2) between anchors."""
+
+    weights: sparse.csr_matrix
+    edges: np.ndarray
+
+
+class AnchorGatherer:
+    """Anchors under construction: each is two surface vertices and the share of the second."""
+
+    def __init__(self, points: np.ndarray, size: np.ndarray):
+        self.points, self.size = points, size
+        self.entries: list[tuple[int, int, float]] = []
+        self.edges: list[tuple[int, int]] = []
+        self.at_vertex: dict[int, int] = {}
+
+    def place_of(self, vertex: int) -> int:
+        """The anchor at a surface vertex, made where there is none."""
+        if vertex not in self.at_vertex:
+            self.at_vertex[vertex] = len(self.entries)
+            self.entries.append((vertex, vertex, 0.0))
+        return self.at_vertex[vertex]
+
+    def add_chain(self, chain: np.ndarray, must: set[int], closed: bool) -> None:
+        """Evenly spaced anchors, in units of the wanted edge length, between those chain vertices that must be there."""
+        stops = [i for i, vertex in enumerate(chain.tolist()) if vertex in must]
+        if closed:
+            chain = np.append(np.roll(chain, -stops[0]), chain[stops[0]])
+            stops = [stop - stops[0] for stop in stops] + [len(chain) - 1]
+        for start, end in zip(stops, stops[1:]):
+            self._add_leg(chain[start: end + 1])
+
+    def _add_leg(self, leg: np.ndarray) -> None:
+        step = np.linalg.norm(np.diff(self.points[leg], axis=0), axis=1)
+        measure = np.append(0, np.cumsum(step / ((self.size[leg[1:]] + self.size[leg[:-1]]) / 2)))
+        places = [self.place_of(int(leg[0]))]
+        for position in np.linspace(0, measure[-1], max(1, round(measure[-1])) + 1)[1:-1]:
+            piece = int(np.searchsorted(measure, position, side="right")) - 1
+            share = (position - measure[piece]) / (measure[piece + 1] - measure[piece])
+            places.append(len(self.entries))
+            self.entries.append((int(leg[piece]), int(leg[piece + 1]), float(share)))
+        places.append(self.place_of(int(leg[-1])))
+        self.edges += list(zip(places, places[1:]))
+
+    def anchors(self) -> Anchors:
+        """All anchors gathered so far."""
+        first, second, share = (np.array(column) for column in zip(*self.entries))
+        rows = np.arange(len(first))
+        entries = np.concatenate([1 - share, share]), (np.concatenate([rows, rows]), np.concatenate([first, second]))
+        weights = sparse.coo_matrix(entries, shape=(len(rows), len(self.points)))
+        return Anchors(weights.tocsr(), np.array(self.edges))

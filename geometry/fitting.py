@@ -1,0 +1,380 @@
+"""The staged robust fit of a morphable model to a located scan.
+
+S(α) = S̄ + U_d α_d + U_e α_e is matched to the scan under a similarity T (scan → model). Each
+iteration pairs every scan point with its nearest model vertex, rejects pairs by distance, normal
+and boundary, averages what shares a vertex, and takes one damped Gauss–Newton step of
+
+    E = Σ_v w_v ρ(n_v · (T p̄_v − S_v))² / σ² + Σ_l w_l |T p_l − S_l|² + |α_d|² + λ_e |α_e|²
+
+coarse to fine (pose, then few modes under a strong prior, then all), after Amberg et al. 2007 and
+Ferrari et al. 2019. What the scan does not show is left to the prior.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from geometry.errors import FitError
+from geometry.least_squares import gauss_newton_step
+from geometry.location import Location
+from geometry.mesh import TriangleMesh
+from geometry.morphable_model import MorphableModel
+from geometry.noise import noise_of_surface
+from geometry.residuals import (
+    Correspondences,
+    coefficient_prior,
+    geman_mcclure_weights,
+    point_to_plane,
+    point_to_point,
+)
+from geometry.scan import Scan
+from geometry.transforms import SimilarityTransform, rotation_from_vector
+from geometry.triangulation import surface_of
+
+
+ABOUT_MM = 25.0  # scan points this near the fitted face speak for or against it
+CELL_MM2 = 9.0  # the area over which a residual counts as one independent measurement of the surface
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage: iterations, modes in play (a fraction of those the model has), prior weight relative to the last
+    stage's, distance gate (mm), and how many scan points take part."""
+
+    iterations: int
+    identity: float
+    expression: float
+    prior: float
+    gate_mm: float
+    points: int
+
+
+STAGES = (
+    Stage(5, 0.0, 0.0, 1.0, 20.0, 2500),
+    Stage(6, 0.15, 0.0, 10.0, 14.0, 3500),
+    Stage(6, 0.4, 1.0, 4.0, 9.0, 5000),
+    Stage(6, 1.0, 1.0, 2.0, 6.0, 9000),
+    Stage(6, 1.0, 1.0, 1.0, 4.0, 16000),
+)
+
+
+@dataclass(frozen=True)
+class FittingOptions:
+    """identity_modes, expression_modes: at most so many; regularization_weight scales both priors;
+    expression_sigma: prior standard deviation of blendshape weights; noise_floor_mm: model misfit that is
+    never fitted away; landmark_sigma_mm: trust in given landmarks; surround_weight: weight of model vertices
+    outside the face region (ears, neck), which help the pose and matter little."""
+
+    identity_modes: int = 100
+    expression_modes: int = 60
+    regularization_weight: float = 1.0
+    expression_sigma: float = 0.05
+    noise_floor_mm: float = 0.25
+    noise_correlation: float = 2.0
+    landmark_sigma_mm: float = 2.0
+    surround_weight: float = 0.15
+    slide_mm: float = 1.0
+    normal_cosine: float = 0.5
+    normal_weight_mm: float = 6.0
+    stages: tuple[Stage, ...] = STAGES
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class FitState:
+    """What an iteration leaves: yielded, so that logging and stopping are the caller's."""
+
+    iteration: int
+    stage: int
+    scan_to_model: SimilarityTransform
+    coefficients: np.ndarray
+    vertices: np.ndarray
+    rms_mm: float
+    matched_vertices: int
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """vertices (n, 3): the fitted model, model frame, mm. scan_to_model: scan mm → model mm, with scale where the
+    scan's is unknown. residuals: statistics in mm of |n·(q − S)| over the scan's points on the visible face, and
+    inlier_fraction: of the scan's points within 25 mm of the face, those that lie on it.
+    visible_face: the fraction of the face region that scan points support; visible_area_mm2 the same as an area."""
+
+    identity_coefficients: np.ndarray
+    expression_coefficients: np.ndarray
+    scan_to_model: SimilarityTransform
+    vertices: np.ndarray
+    residuals: dict[str, float]
+    fit_quality: float
+    noise_mm: float
+    visible_face: float
+    visible_area_mm2: float
+    iterations: int
+    landmark_error_mm: float | None = None
+    details: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Target:
+    """The scan as the fit sees it: points (n, 3) and outward unit normals (n, 3) in the scan's frame, mm, in random
+    order, so that a prefix is a fair subsample; landmark points (l, 3) and their model vertices (l,)."""
+
+    points: np.ndarray
+    normals: np.ndarray
+    noise_mm: float
+    landmarks: np.ndarray
+    landmark_vertices: np.ndarray
+
+
+def prepare_target(location: Location, model: MorphableModel, seed: int = 0, limit: int = 16000) -> Target:
+    """Area-uniform samples of the located scan's surface (or its points, for a bare cloud)."""
+    rng = np.random.default_rng(seed)
+    surface = surface_of(location.scan)
+    if len(surface.triangles):
+        areas = np.linalg.norm(surface.triangle_area_vectors, axis=1)
+        if not areas.sum() > 0:
+            raise FitError("the located surface has no area; check the scan's triangles")
+        chosen = rng.choice(len(areas), limit, p=areas / areas.sum())
+        weights = rng.dirichlet((1, 1, 1), limit)[:, :, None]
+        corners = surface.triangles[chosen]
+        normals = (surface.vertex_normals[corners] * weights).sum(1)
+        points = (surface.vertices[corners] * weights).sum(1)
+        if location.scan.pixels is None:
+            points = _bulged(points, surface.vertices[corners], surface.vertex_normals[corners], weights)
+    else:
+        chosen = rng.permutation(len(location.scan.points))[:limit]
+        points, normals = location.scan.points[chosen], location.scan.normals[chosen]
+    normals = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    landmarks, vertices = location.landmarks, model.landmarks["ibug68"]
+    if landmarks is None:
+        return Target(points, normals, noise_of_surface(location.scan, surface), np.zeros((0, 3)), np.zeros(0, int))
+    known = np.isfinite(landmarks).all(1)
+    return Target(points, normals, noise_of_surface(location.scan, surface), landmarks[known], np.asarray(vertices)[known])
+
+
+def _bulged(points: np.ndarray, corners: np.ndarray, normals: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Points (n, 3) of flat triangles moved to the curved surface that the vertex normals tell of: Phong tessellation
+    (Boubekeur & Alexa 2008, eq. 2, α = 3/4). The facets of a coarse mesh cut the corners of a face by tenths of a mm."""
+    distance = ((points[:, None] - corners) * normals).sum(2, keepdims=True)
+    projected = ((points[:, None] - distance * normals) * weights).sum(1)
+    return points + 0.75 * (projected - points)
+
+
+class _Fitter:
+    """The model's arrays, restricted and laid out for the inner loop."""
+
+    def __init__(self, model: MorphableModel, options: FittingOptions):
+        self.model, self.options = model, options
+        self.n_identity = min(options.identity_modes, model.n_identity)
+        self.n_expression = min(options.expression_modes, model.n_expression)
+        basis = np.concatenate([model.identity_basis[: self.n_identity], model.expression_basis[: self.n_expression]])
+        self.basis = np.ascontiguousarray(basis.transpose(1, 2, 0), dtype=np.float32)
+        mean = TriangleMesh(model.mean, model.triangles)
+        excluded = mean.boundary_vertices | model.regions["mouth_interior"] | model.regions["eyes"]
+        excluded |= model.regions.get("cavities", False)
+        self.weights = np.where(model.regions["face"], 1.0, options.surround_weight) * ~excluded
+        self.areas = mean.vertex_areas
+        # Σ a UᵀU: the squared motion of the face that a step of the coefficients causes, per mm² of it
+        weighted = (self.basis * (self.areas * self.weights)[:, None, None].astype(np.float32)).reshape(-1, basis.shape[0])
+        self.motion = (weighted.T @ self.basis.reshape(-1, basis.shape[0])).astype(np.float64)
+
+    def vertices(self, coefficients: np.ndarray) -> np.ndarray:
+        return self.model.mean + self.basis @ coefficients.astype(np.float32)
+
+    def match(self, surface: TriangleMesh, points: np.ndarray, normals: np.ndarray, gate_mm: float) -> Correspondences:
+        """Nearest model vertex of each point; pairs too far, turned away or on excluded vertices are dropped."""
+        weight = self.options.normal_weight_mm
+        tree = cKDTree(np.concatenate([surface.vertices, weight * surface.vertex_normals], axis=1))
+        reach = np.hypot(gate_mm, weight)  # up to 60° between the normals
+        distance, nearest = tree.query(np.concatenate([points, weight * normals], axis=1), distance_upper_bound=reach)
+        found = np.isfinite(distance)
+        found[found] &= self.weights[nearest[found]] > 0
+        found[found] &= np.linalg.norm(points[found] - surface.vertices[nearest[found]], axis=1) < gate_mm
+        points, normals, nearest = points[found], normals[found], nearest[found]
+        model_normals = surface.vertex_normals[nearest]
+        agree = (model_normals * normals).sum(1) > self.options.normal_cosine
+        points, normals, nearest, model_normals = points[agree], normals[agree], nearest[agree], model_normals[agree]
+        # symmetric normals cancel the curvature between a point and its vertex (Rusinkiewicz 2019, eq. 5)
+        middle = normals + model_normals
+        middle /= np.linalg.norm(middle, axis=1, keepdims=True)
+        offset = ((points - surface.vertices[nearest]) * middle).sum(1)
+        n = len(surface.vertices)
+        support = np.bincount(nearest, minlength=n)
+        rows = np.flatnonzero(support)
+        mean_of = lambda values: np.bincount(nearest, values, n)[rows] / support[rows]
+        targets = np.stack([mean_of(points[:, axis]) for axis in range(3)], 1)
+        return Correspondences(rows, targets, mean_of(offset), support[rows])
+
+
+_FITTERS: dict[int, _Fitter] = {}
+
+
+def _fitter_of(model: MorphableModel, options: FittingOptions) -> _Fitter:
+    """The last fitter of each model, kept for the life of the process: a batch fits one model to many scans."""
+    fitter = _FITTERS.get(id(model))
+    if fitter is None or fitter.model is not model or fitter.options != options:
+        fitter = _FITTERS[id(model)] = _Fitter(model, options)
+    return fitter
+
+
+def _robust_scale(noise_mm: float, offsets: np.ndarray, gate_mm: float) -> float:
+    spread = 1.4826 * np.median(np.abs(offsets)) if len(offsets) else gate_mm
+    return float(np.clip(6.0 * spread, max(1.5, 2.0 * noise_mm), gate_mm))
+
+
+def fit_states(location: Location, model: MorphableModel, options: FittingOptions = FittingOptions()) -> Iterator[FitState]:
+    """The fit, one state an iteration. Raises FitError where nothing of the scan lies near the model."""
+    target = prepare_target(location, model, options.seed)
+    yield from _iterate(_fitter_of(model, options), target, location)
+
+
+def _iterate(fitter: _Fitter, target: Target, location: Location) -> Iterator[FitState]:
+    options, transform = fitter.options, location.scan_to_model
+    with_scale = not location.scan.scale_is_metric
+    n_pose = 7 if with_scale else 6
+    coefficients = np.zeros(fitter.n_identity + fitter.n_expression)
+    if location.coefficients is not None:
+        coefficients[: len(location.coefficients)] = location.coefficients
+    iteration = 0
+    vertices = fitter.vertices(coefficients)
+    for number, stage in enumerate(options.stages):
+        active = _active_modes(fitter, stage)
+        for _ in range(stage.iterations):
+            surface = TriangleMesh(vertices, fitter.model.triangles)
+            points = transform.apply(target.points[: stage.points])
+            normals = transform.apply_to_directions(target.normals[: stage.points])
+            matches = fitter.match(surface, points, normals, stage.gate_mm)
+            if len(matches.vertices) < 60:
+                raise FitError(f"only {len(matches.vertices)} model vertices lie near the scan; the located pose is wrong")
+            terms = _terms(fitter, target, stage, matches, surface, transform, coefficients, active, with_scale)
+            step = gauss_newton_step(terms, _trust_region(fitter, active, n_pose))
+            transform = _stepped(transform, step[:n_pose])
+            coefficients = coefficients.copy()
+            coefficients[active] += step[n_pose:]
+            coefficients = _bounded(coefficients, fitter)
+            iteration += 1
+            rms = float(np.sqrt(np.average(matches.offsets**2, weights=fitter.areas[matches.vertices])))
+            vertices = fitter.vertices(coefficients)
+            yield FitState(iteration, number, transform, coefficients, vertices, rms, len(matches.vertices))
+
+
+def _trust_region(fitter: _Fitter, active: np.ndarray, n_pose: int) -> np.ndarray:
+    """(p, p) damping of one step's motion in mm: point-to-plane leaves sliding along the surface free, and a long
+    slide outruns the correspondences. It vanishes at convergence, so it changes the path and not the minimum."""
+    damping = np.zeros((n_pose + len(active),) * 2)
+    damping[n_pose:, n_pose:] = fitter.motion[np.ix_(active, active)] / (CELL_MM2 * fitter.options.slide_mm**2)
+    return damping
+
+
+def _active_modes(fitter: _Fitter, stage: Stage) -> np.ndarray:
+    identity = np.arange(int(np.ceil(stage.identity * fitter.n_identity)))
+    expression = fitter.n_identity + np.arange(int(np.ceil(stage.expression * fitter.n_expression)))
+    return np.concatenate([identity, expression])
+
+
+def _terms(fitter, target, stage, matches, surface, transform, coefficients, active, with_scale):
+    options, rows = fitter.options, matches.vertices
+    scale = _robust_scale(target.noise_mm, matches.offsets, stage.gate_mm)
+    sigma2 = options.noise_floor_mm**2 + (options.noise_correlation * target.noise_mm) ** 2
+    weights = fitter.weights[rows] * fitter.areas[rows] / CELL_MM2 / sigma2
+    weights = weights * geman_mcclure_weights(matches.offsets, scale)
+    basis = fitter.basis[rows] if len(active) == fitter.basis.shape[2] else fitter.basis[rows][:, :, active]
+    terms = [point_to_plane(matches, surface.vertex_normals[rows], basis, weights, with_scale)]
+    if len(target.landmarks):
+        ids = target.landmark_vertices
+        given = transform.apply(target.landmarks)
+        strength = np.full(len(ids), 1.0 / options.landmark_sigma_mm**2)
+        terms.append(point_to_point(given, surface.vertices[ids], fitter.basis[ids][:, :, active], strength, with_scale))
+    n_pose = 7 if with_scale else 6
+    expression_weight = 1.0 / options.expression_sigma**2 if fitter.model.expression_range else 1.0
+    prior = np.where(active < fitter.n_identity, 1.0, expression_weight) * stage.prior * options.regularization_weight
+    terms.append(coefficient_prior(coefficients[active], prior, n_pose))
+    return terms
+
+
+def _stepped(transform: SimilarityTransform, step: np.ndarray) -> SimilarityTransform:
+    rotation = rotation_from_vector(step[:3])
+    scale = float(np.exp(np.clip(step[6], -0.2, 0.2))) if len(step) == 7 else 1.0
+    return SimilarityTransform(rotation, step[3:6], scale).compose(transform)
+
+
+def _bounded(coefficients: np.ndarray, fitter: _Fitter) -> np.ndarray:
+    """Coefficients clipped to ±4 σ; blendshape weights to slightly beyond their range, which their linearity allows."""
+    k = fitter.n_identity
+    coefficients[:k] = np.clip(coefficients[:k], -4, 4)
+    if fitter.model.expression_range is not None:
+        low, high = fitter.model.expression_range
+        margin = 0.25 * (high - low)
+        coefficients[k:] = np.clip(coefficients[k:], low - margin, high + margin)
+    else:
+        coefficients[k:] = np.clip(coefficients[k:], -4, 4)
+    return coefficients
+
+
+def fit(
+    location: Location, model: MorphableModel, options: FittingOptions = FittingOptions(), check: Callable[[], None] = lambda: None
+) -> FitResult:
+    """Run all stages. `check` is called between iterations and may raise, which ends the fit. Raises FitError."""
+    fitter, target = _fitter_of(model, options), prepare_target(location, model, options.seed)
+    state = None
+    for state in _iterate(fitter, target, location):
+        check()
+    return summarize(fitter, target, state)
+
+
+def summarize(fitter: _Fitter, target: Target, state: FitState) -> FitResult:
+    """Residuals over the face region, and a quality in [0, 1] from residual, visibility and plausibility."""
+    surface = TriangleMesh(state.vertices, fitter.model.triangles)
+    points = state.scan_to_model.apply(target.points)
+    normals = state.scan_to_model.apply_to_directions(target.normals)
+    face = fitter.model.regions["face"] & (fitter.weights > 0)
+    distance, nearest = cKDTree(state.vertices).query(points, distance_upper_bound=ABOUT_MM)
+    near = np.isfinite(distance)
+    about = near & face[np.where(near, nearest, 0)]
+    near &= distance < 12.0
+    near[near] &= face[nearest[near]]
+    model_normals = surface.vertex_normals[nearest[near]]
+    facing = (model_normals * normals[near]).sum(1) > 0.3
+    offsets = np.abs(((points[near] - state.vertices[nearest[near]]) * model_normals).sum(1))[facing]
+    covered = np.zeros(len(face), bool)
+    reach = cKDTree(points[near]).query(state.vertices[face], distance_upper_bound=5.0)[0] if near.any() else np.full(face.sum(), np.inf)
+    covered[np.flatnonzero(face)[np.isfinite(reach)]] = True
+    areas = surface.vertex_areas
+    visible = float(areas[covered].sum() / areas[face].sum())
+    k = fitter.n_identity
+    identity, expression = state.coefficients[:k], state.coefficients[k:]
+    if not len(offsets):
+        raise FitError("no scan point lies on the fitted face; the located pose is wrong")
+    residuals = {
+        "mean": float(offsets.mean()), "median": float(np.median(offsets)), "p90": float(np.quantile(offsets, 0.9)),
+        "rms": float(np.sqrt((offsets**2).mean())),
+        "inlier_fraction": float((offsets < 1.5 + 2 * target.noise_mm).sum() / about.sum()),
+    }
+    landmark_error = None
+    if len(target.landmarks):
+        given = state.scan_to_model.apply(target.landmarks)
+        landmark_error = float(np.linalg.norm(given - state.vertices[target.landmark_vertices], axis=1).mean())
+    mahalanobis = float(np.sqrt((identity**2).mean()))
+    quality = _quality(residuals["mean"], target.noise_mm, visible, mahalanobis)
+    return FitResult(
+        identity, expression, state.scan_to_model, state.vertices, residuals, quality, target.noise_mm, visible,
+        float(areas[covered].sum()), state.iteration, landmark_error, {"identity_rms_sigma": mahalanobis},
+    )
+
+
+def _quality(mean_mm: float, noise_mm: float, visible: float, mahalanobis: float) -> float:
+    excess = max(mean_mm - 0.8 * noise_mm, 0.0)
+    return float(np.exp(-((excess / 1.5) ** 2)) * np.clip(visible / 0.7, 0, 1) * np.exp(-max(mahalanobis - 1.5, 0.0)))
+
+
+def perturbed(location: Location, transform: SimilarityTransform) -> Location:
+    """The same location with its pose changed: for tests and for training data."""
+    return replace(location, scan_to_model=transform.compose(location.scan_to_model))
+
+
+__all__ = [
+    "FitResult", "FitState", "FittingOptions", "STAGES", "Scan", "Stage", "Target", "fit", "fit_states", "perturbed", "prepare_target",
+]

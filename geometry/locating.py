@@ -1,0 +1,369 @@
+"""Find the head in an arbitrarily turned scan: hypothesise noses, verify against the mean face.
+
+A face is where the mean face lies on the scan. Points that protrude at the scale of a nose are
+candidates; each is tried under many orientations; a hypothesis is scored by table look-up in a
+distance field of the mean face (how much of the face's area the scan supports, and how much of the
+scan there contradicts it), the best are polished by rigid registration in the same field, and the
+best of these is the answer, with its score as confidence.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
+from scipy.spatial.transform import Rotation
+
+from geometry.cleaning import candidate_units, thinned, with_normals
+from geometry.errors import NoFaceFound
+from geometry.location import Location
+from geometry.mesh import TriangleMesh
+from geometry.morphable_model import MorphableModel
+from geometry.scan import Scan
+from geometry.transforms import SimilarityTransform
+from geometry.triangulation import surface_of
+
+
+@dataclass(frozen=True)
+class LocatingOptions:
+    """min_confidence: below it there is no face. alternatives: distinct poses kept for verification. candidates: noses tried in each
+    connected part of the scan. nose_radius_mm: the scale of protrusion.
+    head_radius_mm: the crop about the head's centre. finalists: poses that are polished."""
+
+    min_confidence: float = 0.25
+    alternatives: int = 6
+    candidates: int = 14
+    nose_radius_mm: float = 35.0
+    head_radius_mm: float = 150.0
+    finalists: int = 24
+    seed: int = 0
+
+
+GRID_MM, CELL_MM = 3.0, 8.0  # spacing of the distance field; of the scan points that are looked up in it
+LOW, HIGH = np.array([-114.0, -126.0, -132.0]), np.array([114.0, 126.0, 48.0])
+SPHERE_CENTRE = np.array([0.0, 15.0, -85.0])  # of the sphere that the mean head follows
+HEAD_CENTRE = np.array([0.0, 10.0, -70.0])
+REACH_MM, INLIER_COSINE = 7.0, 0.6
+SAMPLES = 320  # scan points by which a hypothesis is judged
+SURE = 0.7  # a metric unit that gives this confidence needs no rival
+METRIC_ENOUGH = 0.45  # nor does it need one without a unit, from here on
+
+
+@dataclass(frozen=True)
+class FaceField:
+    """The mean face as look-up tables over a voxel grid, model frame: signed distance in mm (positive outside),
+    outward normal at the nearest surface point, and whether that point belongs to the face region."""
+
+    distance: np.ndarray
+    normal: np.ndarray
+    is_face: np.ndarray
+    shape: tuple[int, int, int]
+    face_area: float
+
+    @classmethod
+    def of(cls, model: MorphableModel) -> "FaceField":
+        mesh = TriangleMesh(model.mean, model.triangles)
+        outer = ~(model.regions["mouth_interior"] | model.regions.get("cavities", False))
+        vertices, normals, face = mesh.vertices[outer], mesh.vertex_normals[outer], model.regions["face"][outer]
+        shape = tuple(np.round((HIGH - LOW) / GRID_MM).astype(int) + 1)
+        axes = [LOW[k] + GRID_MM * np.arange(shape[k]) for k in range(3)]
+        points = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
+        distance, nearest = cKDTree(vertices).query(points)
+        signed = ((points - vertices[nearest]) * normals[nearest]).sum(1)
+        signed = np.where(distance < 8, signed, np.copysign(distance, signed))
+        area = mesh.vertex_areas[outer][face].sum()
+        return cls(signed.astype(np.float32), normals[nearest].astype(np.float32), face[nearest], shape, float(area))
+
+    def look_up(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Points (..., 3) → flat voxel index (...) and whether inside the grid (...)."""
+        index = np.round((points - LOW) / GRID_MM).astype(np.int32)
+        inside = ((index >= 0) & (index < np.array(self.shape))).all(-1)
+        index = np.where(inside[..., None], index, 0)
+        return (index[..., 0] * self.shape[1] + index[..., 1]) * self.shape[2] + index[..., 2], inside
+
+
+_FIELDS: dict[int, tuple[MorphableModel, FaceField]] = {}
+
+
+def field_of(model: MorphableModel) -> FaceField:
+    """The model's field, computed once a process."""
+    if id(model) not in _FIELDS:
+        _FIELDS[id(model)] = (model, FaceField.of(model))
+    return _FIELDS[id(model)][1]
+
+
+@lru_cache(maxsize=1)
+def hypothesis_rotations() -> np.ndarray:
+    """(r, 3, 3) rotations of a face about its nose direction (+z): rolls every 30°, straight and tilted by 28° and by 56°,
+    because the mean direction of a half-seen nose points to the side that is seen."""
+    tilts = [Rotation.identity()] + [
+        Rotation.from_rotvec(np.deg2rad(tilt) * np.array([np.cos(a), np.sin(a), 0]))
+        for tilt, count in ((28, 6), (56, 8))
+        for a in np.arange(count) * 2 * np.pi / count
+    ]
+    rolls = [Rotation.from_rotvec([0, 0, a]) for a in np.arange(12) * np.pi / 6]
+    return np.stack([(tilt * roll).as_matrix() for tilt in tilts for roll in rolls])
+
+
+@lru_cache(maxsize=1)
+def all_rotations() -> np.ndarray:
+    """(180, 3, 3) rotations that cover all orientations: the icosahedral group, and it again turned by 24° about two axes."""
+    group = Rotation.create_group("I")
+    offsets = [Rotation.identity()] + [Rotation.from_rotvec(np.deg2rad(24) * np.array(axis)) for axis in ([0, 1.0, 0], [0.8, 0, 0.6])]
+    return np.concatenate([(group * offset).as_matrix() for offset in offsets])
+
+
+def nose_candidates(points: np.ndarray, normals: np.ndarray, radius: float, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Local maxima of protrusion: indices (c,) and mean outward directions (c, 3).
+
+    Protrusion is how far a point stands out from the mean of its neighbours along their mean normal, an
+    integral measure (cf. Manay et al. 2006), so that noise and holes matter little.
+    """
+    tree = cKDTree(points)
+    pairs = tree.query_ball_point(points, radius, return_sorted=False)
+    sizes = np.array([len(p) for p in pairs])
+    owner = np.repeat(np.arange(len(points)), sizes)
+    member = np.concatenate(pairs).astype(np.int64) if len(pairs) else np.zeros(0, np.int64)
+    mean_of = lambda v: np.stack([np.bincount(owner, v[member, k], len(points)) for k in range(3)], 1) / sizes[:, None]
+    direction = mean_of(normals)
+    coherence = np.linalg.norm(direction, axis=1)
+    direction /= np.maximum(coherence, 1e-9)[:, None]
+    protrusion = ((points - mean_of(points)) * direction).sum(1)
+    # depth far beyond a sensor's range is spikes with normals in all directions; a nose is a smooth thing
+    protrusion[(sizes < 8) | (coherence < 0.45)] = -np.inf
+    chosen: list[int] = []
+    taken: dict[int, int] = {}
+    cluster = _clusters(tree)
+    suppressed = protrusion < 0.03 * radius
+    for index in np.argsort(-protrusion, kind="stable"):
+        if suppressed[index] or taken.get(cluster[index], 0) >= count:
+            continue
+        chosen.append(int(index))
+        taken[cluster[index]] = taken.get(cluster[index], 0) + 1
+        if len(chosen) == 6 * count:
+            break
+        suppressed[tree.query_ball_point(points[index], 12.0)] = True
+    return np.array(chosen, int), direction[chosen]
+
+
+def _clusters(tree: cKDTree) -> np.ndarray:
+    """(n,) label of each point's cluster (single linkage at twice the cell): a room's clutter must not crowd out a head."""
+    pairs = tree.query_pairs(2 * CELL_MM, output_type="ndarray")
+    graph = coo_matrix((np.ones(len(pairs)), pairs.T), shape=(tree.n, tree.n))
+    return connected_components(graph, directed=False)[1]
+
+
+def frames_toward(directions: np.ndarray) -> np.ndarray:
+    """(c, 3, 3) rotations that take each unit direction to +z."""
+    helper = np.where(np.abs(directions[:, 1:2]) < 0.9, np.array([[0.0, 1.0, 0.0]]), np.array([[1.0, 0.0, 0.0]]))
+    x = np.cross(helper, directions)
+    x /= np.linalg.norm(x, axis=1, keepdims=True)
+    return np.stack([x, np.cross(directions, x), directions], axis=1)
+
+
+def score_poses(field: FaceField, points: np.ndarray, normals: np.ndarray, cell_area: float) -> tuple[np.ndarray, np.ndarray]:
+    """Scan points and normals in h hypothetical model frames (h, n, 3) → coverage (h,) and agreement (h,), in [0, 1].
+
+    coverage: face area with scan support over the face's area. agreement: of the scan's points about the face,
+    those that lie on it. Points far behind the face's rim are no evidence either way.
+    """
+    index, inside = field.look_up(points)
+    distance = field.distance[index]
+    cosine = np.einsum("hnk,hnk->hn", field.normal[index], normals)
+    about = inside & field.is_face[index] & (np.abs(distance) < 30)
+    closeness = np.clip(1 - (distance / REACH_MM) ** 2, 0, 1) * np.clip((cosine - INLIER_COSINE) / (1 - INLIER_COSINE), 0, 1)
+    support = (closeness * about).sum(1)
+    return np.minimum(support * cell_area / field.face_area, 1.0), support / np.maximum(about.sum(1), 1)
+
+
+def polish(field: FaceField, points: np.ndarray, normals: np.ndarray, rotations: np.ndarray, translations: np.ndarray, iterations: int = 12):
+    """Rigid point-to-plane registration of h point sets (h, n, 3) with normals, all at once, in the field.
+
+    rotations (h, 3, 3), translations (h, 3) → the same, improved.
+    """
+    for step in range(iterations):
+        q = points @ rotations.transpose(0, 2, 1) + translations[:, None]
+        turned = normals @ rotations.transpose(0, 2, 1)
+        index, inside = field.look_up(q)
+        normal, distance = field.normal[index], field.distance[index]
+        # the table holds voxel centres: first-order correction to the point itself
+        centre = np.round((q - LOW) / GRID_MM) * GRID_MM + LOW
+        distance = distance + np.einsum("hnk,hnk->hn", q - centre, normal)
+        gate = 20.0 - 12.0 * step / iterations
+        weight = inside * field.is_face[index] * (np.einsum("hnk,hnk->hn", normal, turned) > 0.4) / (1 + (distance / (gate / 2)) ** 2) ** 2
+        weight = weight * (np.abs(distance) < gate)
+        jacobian = np.concatenate([np.cross(q, normal), normal], axis=2)
+        weighted = jacobian * weight[..., None]
+        hessian = weighted.transpose(0, 2, 1) @ jacobian + np.diag([1e3] * 3 + [1.0] * 3)
+        gradient = (weighted.transpose(0, 2, 1) @ distance[..., None])[..., 0]
+        delta = -np.linalg.solve(hessian, gradient[..., None])[..., 0]
+        turn = Rotation.from_rotvec(delta[:, :3]).as_matrix()
+        rotations = turn @ rotations
+        translations = np.einsum("hab,hb->ha", turn, translations) + delta[:, 3:]
+    return rotations, translations
+
+
+@dataclass(frozen=True)
+class Pose:
+    scan_to_model: SimilarityTransform
+    coverage: float
+    agreement: float
+
+    @property
+    def confidence(self) -> float:
+        """Half the face seen, and nearly all that is seen agreeing, is as good as it gets in profile."""
+        return float(np.sqrt(min(self.coverage / 0.5, 1.0) * self.agreement))
+
+
+def _sample_about(tree: cKDTree, centre: np.ndarray, radius: float, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+    """`SAMPLES` indices of points about a centre (repeated where there are fewer) and the area in mm² that each stands for."""
+    near = np.sort(tree.query_ball_point(centre, radius)).astype(np.int64)
+    if not len(near):
+        return near, 0.0
+    if len(near) >= SAMPLES:
+        return rng.choice(near, SAMPLES, replace=False), CELL_MM**2 * len(near) / SAMPLES
+    return near[np.arange(SAMPLES) % len(near)], CELL_MM**2 * len(near) / SAMPLES
+
+
+def head_centres(points: np.ndarray, normals: np.ndarray, tree: cKDTree, count: int = 40) -> np.ndarray:
+    """(c, 3) centres of head-sized spheres that the surface follows somewhere: a head without a visible nose."""
+    _, anchors = np.unique(np.floor(points / 60.0).astype(np.int64), axis=0, return_index=True)
+    found = []
+    for near in tree.query_ball_point(points[anchors], 85.0):
+        if len(near) < 40:
+            continue
+        p = points[near]
+        (*centre, constant), *_ = np.linalg.lstsq(np.c_[2 * p, np.ones(len(p))], (p**2).sum(1), rcond=None)
+        radius = np.sqrt(max(constant + np.dot(centre, centre), 0))
+        outward = ((p - centre) * normals[near]).sum(1).mean() / max(radius, 1e-9)
+        if 60 < radius < 140 and outward > 0.6:
+            found.append((-outward * len(near), centre))
+    found.sort(key=lambda item: item[0])
+    return np.array([centre for _, centre in found[:count]]).reshape(-1, 3)
+
+
+def rank_poses(points: np.ndarray, normals: np.ndarray, field: FaceField, options: LocatingOptions) -> list[Pose]:
+    """All that the search found in one scan (points (n, 3) mm on a `CELL_MM` grid), best first.
+
+    Noses first; where none of them makes a sure face, heads without one, as in full profile.
+    """
+    if len(points) < 30:
+        return []
+    rng, tree = np.random.default_rng(options.seed), cKDTree(points)
+    candidates, directions = nose_candidates(points, normals, options.nose_radius_mm, options.candidates)
+    turns = hypothesis_rotations() @ frames_toward(directions)[:, None] if len(candidates) else np.zeros((0, 1, 3, 3))
+    poses = _search(points[candidates], turns, np.zeros(3), points, normals, tree, field, options, rng)
+    if poses and poses[0].confidence >= SURE:
+        return poses
+    centres = head_centres(points, normals, tree)
+    turns = np.broadcast_to(all_rotations(), (len(centres), *all_rotations().shape))
+    poses += _search(centres, turns, SPHERE_CENTRE, points, normals, tree, field, options, rng)
+    return sorted(poses, key=lambda pose: -pose.confidence)
+
+
+def _search(centres, turns, model_point, points, normals, tree, field, options, rng) -> list[Pose]:
+    """Poses that take centre c (c, 3) to `model_point` under each of its rotations (c, r, 3, 3): scored, and the best polished."""
+    if not len(centres):
+        return []
+    values, owners, kept = [], [], []
+    for number, (centre, rotations) in enumerate(zip(centres, turns)):
+        index, area = _sample_about(tree, centre, 115.0 + np.linalg.norm(model_point) / 2, rng)
+        if not len(index):
+            continue
+        back = rotations.transpose(0, 2, 1)
+        coverage, agreement = score_poses(field, (points[index] - centre) @ back + model_point, normals[index] @ back, area)
+        best = np.argsort(-coverage * agreement, kind="stable")[:4]
+        values += list((coverage * agreement)[best])
+        owners += [number] * len(best)
+        kept += list(rotations[best])
+    if not values:
+        return []
+    chosen = np.argsort(-np.array(values), kind="stable")[: options.finalists]
+    return _polished(centres[np.array(owners)[chosen]], np.array(kept)[chosen], model_point, points, normals, tree, field, rng)
+
+
+def _polished(centres, rotations, model_point, points, normals, tree, field, rng) -> list[Pose]:
+    """Register every finalist (centre (h, 3), rotation (h, 3, 3)), all in one batch."""
+    samples = [_sample_about(tree, centre, 135.0, rng) for centre in centres]
+    index, areas = np.stack([s[0] for s in samples]), np.array([s[1] for s in samples])
+    local, directions = points[index] - centres[:, None], normals[index]
+    rotations, translations = polish(field, local, directions, rotations, np.tile(model_point, (len(centres), 1)))
+    q, n = local @ rotations.transpose(0, 2, 1) + translations[:, None], directions @ rotations.transpose(0, 2, 1)
+    coverage, agreement = score_poses(field, q, n, areas)
+    poses = [
+        Pose(SimilarityTransform(r, t - r @ centre), float(c), float(a))
+        for r, t, centre, c, a in zip(rotations, translations, centres, coverage, agreement)
+    ]
+    return sorted(poses, key=lambda pose: -pose.confidence)
+
+
+def poses_by_unit(scan: Scan, model: MorphableModel, options: LocatingOptions) -> Iterator[tuple[Scan, list[Pose]]]:
+    """Distinct poses, best first, under each unit that the scan's size allows, most plausible unit first."""
+    field = field_of(model)
+    for unit_mm, is_metric in candidate_units(scan):
+        scaled = scan.in_unit(unit_mm, is_metric) if scan.unit_mm is None else scan
+        points, normals = thinned(scaled.points, scaled.normals, CELL_MM)
+        poses = distinct(rank_poses(points, normals, field, options), options.alternatives)
+        if poses:
+            yield scaled, poses
+
+
+def distinct(poses: list[Pose], count: int, near_mm: float = 15.0, near_deg: float = 25.0) -> list[Pose]:
+    """The first `count` poses that differ by more than `near_mm` at the nose or by more than `near_deg`."""
+    kept: list[Pose] = []
+    for pose in poses:
+        inverse = pose.scan_to_model.inverse()
+        same = (
+            np.linalg.norm(other.translation - inverse.translation) < near_mm
+            and np.trace(other.rotation.T @ inverse.rotation) > 1 + 2 * np.cos(np.deg2rad(near_deg))
+            for other in (k.scan_to_model.inverse() for k in kept)
+        )
+        if not any(same):
+            kept.append(pose)
+        if len(kept) == count:
+            break
+    return kept
+
+
+def candidate_locations(scan: Scan, model: MorphableModel, options: LocatingOptions = LocatingOptions()) -> list[Location]:
+    """Where the head may be in a cleaned scan, most confident first; never empty.
+
+    Raises NoFaceFound where no pose explains enough of the scan as a face.
+    """
+    scan = with_normals(scan)
+    best: tuple[Scan, list[Pose]] | None = None
+    for scaled, poses in poses_by_unit(scan, model, options):
+        if best is not None and best[0].scale_is_metric and not scaled.scale_is_metric and best[1][0].confidence >= METRIC_ENOUGH:
+            break
+        if best is None or poses[0].confidence > best[1][0].confidence:
+            best = scaled, poses
+        if scaled.scale_is_metric and poses[0].confidence >= SURE:
+            break
+    if best is None or best[1][0].confidence < options.min_confidence:
+        found = 0.0 if best is None else best[1][0].confidence
+        raise NoFaceFound(f"no face found: the best pose has confidence {found:.2f}, at least {options.min_confidence:.2f} is needed")
+    scaled, poses = best
+    worth = [pose for pose in poses if pose.confidence >= options.min_confidence]
+    return [Location(cropped(scaled, p.scan_to_model, options.head_radius_mm), p.scan_to_model, p.confidence) for p in worth]
+
+
+def locate(scan: Scan, model: MorphableModel, options: LocatingOptions = LocatingOptions()) -> Location:
+    """The head in a cleaned scan: the most confident candidate. Raises NoFaceFound."""
+    return candidate_locations(scan, model, options)[0]
+
+
+def cropped(scan: Scan, scan_to_model: SimilarityTransform, radius_mm: float) -> Scan:
+    """The scan's points about the head that hang together with the face: no shoulders, no wall, no floaters."""
+    q = scan_to_model.apply(scan.points)
+    inside = np.linalg.norm(q - HEAD_CENTRE, axis=1) < radius_mm
+    scan, q = scan.keep(inside), q[inside]
+    surface = surface_of(scan)
+    if not len(surface.triangles):
+        return scan
+    labels = surface.component_labels
+    area = np.bincount(labels, surface.vertex_areas)
+    return scan.keep((area[labels] > 0.02 * area.max()) & (area[labels] > 0))

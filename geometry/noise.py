@@ -1,0 +1,60 @@
+"""How noisy a scan is, from the scan alone."""
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+from scipy.spatial import cKDTree
+
+from geometry.mesh import TriangleMesh
+from geometry.scan import Scan
+
+MAD_TO_SIGMA = 1.4826
+DENSE_MM = 1.5  # vertex spacing of a mesh that keeps about one vertex a measured point
+TRIMMING = 1.15  # what the trimmed mean takes off σ for Gaussian noise (measured on noisy spheres)
+
+
+def noise_of_surface(scan: Scan, surface: TriangleMesh) -> float:
+    """Standard deviation in mm of the surface's noise along its normal, 0 where it cannot be told.
+
+    The umbrella operator L (mean of the neighbours − vertex) applied twice takes away shape up to third
+    order. A depth image samples its surface densely, so that what is left, r, is noise: σ from its median
+    absolute value. A mesh may be coarse, and then r is shape too; but shape gives adjacent vertices
+    like r, while independent noise gives E[r_i r_j] = σ² (L² L²ᵀ)_ij < 0, so σ² follows from the mean
+    product over the edges (the largest 2 % on either side left out): a clean mesh, coarse or fine, has none.
+    """
+    if not len(surface.triangles):
+        return noise_of_cloud(scan.points, scan.normals) if scan.normals is not None else 0.0
+    adjacency = surface.adjacency
+    degree = np.asarray(adjacency.sum(1)).ravel()
+    umbrella = (sparse.diags(1.0 / np.maximum(degree, 1)) @ adjacency - sparse.identity(len(degree))).tocsr()
+    inner = ~surface.boundary_vertices & (degree >= 3)
+    inner &= np.asarray(adjacency @ (~inner).astype(float)).ravel() == 0
+    if inner.sum() < 100:
+        return 0.0
+    twice = (umbrella @ umbrella).tocsr()
+    detail = ((twice @ surface.vertices) * surface.vertex_normals).sum(1)
+    if scan.pixels is not None:
+        gain = np.sqrt(np.asarray(twice[inner].power(2).sum(1)).ravel())
+        return float(MAD_TO_SIGMA * np.median(np.abs(detail[inner] / gain)))
+    i, j = surface.edges.T
+    inside = inner[i] & inner[j]
+    i, j = i[inside], j[inside]
+    products = detail[i] * detail[j]
+    expected = np.asarray((twice @ twice.T).tocsr()[i, j]).ravel()
+    low, high = np.quantile(products, [0.02, 0.98])
+    kept = (products >= low) & (products <= high)
+    variance = products[kept].mean() / expected[kept].mean()
+    # a mesh of few triangles was reduced from many samples, and each of its vertices speaks for them all
+    spacing = np.median(np.linalg.norm(surface.vertices[i] - surface.vertices[j], axis=1))
+    return float(TRIMMING * np.sqrt(max(variance, 0.0)) * min(1.0, (DENSE_MM / spacing) ** 2))
+
+
+def noise_of_cloud(points: np.ndarray, normals: np.ndarray, neighbours: int = 12) -> float:
+    """As `noise_of_surface`, from the spread of each point's neighbours about their plane."""
+    if len(points) < neighbours + 1:
+        return 0.0
+    chosen = np.random.default_rng(0).permutation(len(points))[:2000]
+    _, index = cKDTree(points).query(points[chosen], k=neighbours)
+    local = points[index] - points[index].mean(1, keepdims=True)
+    smallest = np.linalg.eigvalsh(np.einsum("nka,nkb->nab", local, local))[:, 0]
+    return float(np.sqrt(np.median(np.maximum(smallest, 0)) / (neighbours - 3)))

@@ -1,0 +1,95 @@
+"""What stands before, beside and behind a face in a real scan: hair, a hand, shoulders, a wall. Model frame, mm."""
+from __future__ import annotations
+
+import numpy as np
+from scipy.spatial import ConvexHull
+
+from geometry.mesh import TriangleMesh
+
+
+def merged(meshes: list[TriangleMesh]) -> TriangleMesh:
+    """One mesh of several, colours dropped; an empty list gives an empty mesh."""
+    vertices, triangles, offset = [np.zeros((0, 3))], [np.zeros((0, 3), np.int32)], 0
+    for mesh in meshes:
+        vertices.append(mesh.vertices)
+        triangles.append(mesh.triangles + offset)
+        offset += len(mesh.vertices)
+    return TriangleMesh(np.concatenate(vertices), np.concatenate(triangles))
+
+
+def smooth_noise(
+    points: np.ndarray, wavelengths_mm: tuple[float, float], rng: np.random.Generator, waves: int = 48, slope: float = 1.0
+) -> np.ndarray:
+    """Points (n, 3) → (n,) a random field of unit variance: plane waves of random direction and phase.
+
+    Wavelengths are log-uniform in the band; amplitudes are wavelength^slope (1: equally steep at every scale).
+    """
+    wavelength = np.exp(rng.uniform(*np.log(wavelengths_mm), waves))
+    direction = rng.normal(size=(3, waves))
+    wave_vectors = direction / np.linalg.norm(direction, axis=0) * (2 * np.pi / wavelength)
+    # float32: the cosines are the cost of a face, and 1e-6 of a millimetre is no loss
+    phase = points.astype(np.float32) @ wave_vectors.astype(np.float32) + rng.uniform(0, 2 * np.pi, waves).astype(np.float32)
+    amplitude = wavelength**slope
+    return np.cos(phase).astype(np.float64) @ (amplitude * np.sqrt(2 / (amplitude**2).sum()))
+
+
+def hair(head: TriangleMesh, landmarks: np.ndarray, rng: np.random.Generator) -> TriangleMesh:
+    """Tufts of 3–25 mm on the scalp, with a ragged fringe that may hang over the forehead and temples."""
+    points = head.vertices
+    brow = landmarks[17:27, 1].max()
+    ragged = 6 * smooth_noise(points, (8, 30), rng)
+    hairline = brow + rng.uniform(12, 55) - 0.5 * np.abs(points[:, 0]) * rng.uniform(0, 1)
+    above = points[:, 1] + ragged > hairline
+    sides = (np.abs(points[:, 0]) > rng.uniform(62, 85)) & (points[:, 2] < -70) & (points[:, 1] > landmarks[8, 1] - 40)
+    patch, kept = head.submesh(above | (sides & (rng.random() < 0.5)))
+    if not len(patch.triangles):
+        return patch
+    strands = smooth_noise(patch.vertices * [1, 0.35, 1], (4, 16), rng)  # stretched along y: locks hang down
+    thickness = np.clip(rng.uniform(4, 16) + 3 * strands, 2.0, 25.0)
+    return patch.with_vertices(patch.vertices + thickness[:, None] * head.vertex_normals[kept])
+
+
+def _ellipsoid(centre: np.ndarray, axes: np.ndarray) -> TriangleMesh:
+    """centre (3,), axes (3, 3): rows are half axes in mm."""
+    golden = np.pi * (3 - np.sqrt(5)) * np.arange(162)
+    z = np.linspace(1, -1, 162)
+    sphere = np.stack([np.sqrt(1 - z**2) * np.cos(golden), np.sqrt(1 - z**2) * np.sin(golden), z], 1)
+    triangles = ConvexHull(sphere).simplices
+    corners = sphere[triangles]
+    inward = np.einsum("ij,ij->i", np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), corners.mean(1)) < 0
+    triangles[inward] = triangles[inward][:, ::-1]
+    return TriangleMesh(sphere @ axes + centre, triangles)
+
+
+def hand(landmarks: np.ndarray, rng: np.random.Generator) -> TriangleMesh:
+    """A palm and two to four fingers, 5–40 mm before the lower face or a cheek, pointing up or inward."""
+    side = rng.choice([-1.0, 1.0])
+    target = landmarks[rng.choice([4, 6, 8, 10, 12, 48, 54])]
+    target = target + [side * rng.uniform(0, 25), rng.uniform(-15, 10), rng.uniform(14, 45)]
+    angle = np.pi / 2 + side * rng.uniform(0.0, 1.3)
+    along = np.array([np.cos(angle), np.sin(angle), rng.uniform(-0.2, 0.2)])
+    along /= np.linalg.norm(along)
+    across = np.cross(along, [0, 0, 1.0])
+    across /= np.linalg.norm(across)
+    parts = [_ellipsoid(target - 70 * along, np.stack([48 * along, 40 * across, 13 * np.cross(along, across)]))]
+    for finger in range(rng.integers(2, 5)):
+        reach = rng.uniform(34, 44)
+        centre = target + (finger - 1.5) * 19 * across - (40 - reach) * along
+        parts.append(_ellipsoid(centre, np.stack([reach * along, 9 * across, 8 * np.cross(along, across)])))
+    return merged(parts)
+
+
+def shoulders(landmarks: np.ndarray, rng: np.random.Generator) -> TriangleMesh:
+    """A neck and a torso below the chin, about 420 mm across."""
+    chin = landmarks[8]
+    back = chin[2] - rng.uniform(70, 95)
+    neck = _ellipsoid(np.array([0, chin[1] - 70, back]), np.diag([62.0, 120.0, 62.0]))
+    torso = _ellipsoid(np.array([0, chin[1] - rng.uniform(250, 290), back - 10]), np.diag([rng.uniform(190, 230), 170.0, 110.0]))
+    return merged([neck, torso])
+
+
+def wall(depth_mm: float, half_size_mm: float = 2500.0) -> TriangleMesh:
+    """A plane behind the head at z = −depth_mm, facing +z."""
+    s = half_size_mm
+    corners = np.array([[-s, -s, -depth_mm], [s, -s, -depth_mm], [s, s, -depth_mm], [-s, s, -depth_mm]])
+    return TriangleMesh(corners, np.array([[0, 1, 2], [0, 2, 3]]))

@@ -1,0 +1,75 @@
+"""Energy terms of the fit, each linearised: residuals and their Jacobian at the present state.
+
+Notation: T the scan → model similarity, q = T p a scan point in the model frame, S(α) the model,
+v a model vertex with unit normal n_v, U its basis rows. The parameter step is
+δ = (ω, t, [log s], δα_d, δα_e) with q ← q + ω × q + t + (log s) q.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+ROTATION, TRANSLATION = slice(0, 3), slice(3, 6)
+
+
+@dataclass(frozen=True)
+class LinearTerm:
+    """residuals (r,), jacobian (r, p), weights (r,): contributes ½ Σ w (r + J δ)²."""
+
+    residuals: np.ndarray
+    jacobian: np.ndarray
+    weights: np.ndarray
+
+
+@dataclass(frozen=True)
+class Correspondences:
+    """vertices (r,) model vertex of each row; targets (r, 3) the mean scan point there, model frame;
+    offsets (r,) mean signed distance of the scan from the model along the normal, mm; support (r,) scan points per row."""
+
+    vertices: np.ndarray
+    targets: np.ndarray
+    offsets: np.ndarray
+    support: np.ndarray
+
+
+def geman_mcclure_weights(residuals: np.ndarray, scale: float) -> np.ndarray:
+    """IRLS weights of ρ(r) = r²/(1 + r²/c²) (Geman & McClure 1985): 1 at zero, 1/16 at √3 c."""
+    return 1.0 / (1.0 + (residuals / scale) ** 2) ** 2
+
+
+def pose_jacobian(points: np.ndarray, normals: np.ndarray, with_scale: bool) -> np.ndarray:
+    """d(n · q)/d(ω, t, [log s]) for points q (r, 3) → (r, 6 or 7)."""
+    columns = [np.cross(points, normals), normals]
+    if with_scale:
+        columns.append((points * normals).sum(1, keepdims=True))
+    return np.concatenate(columns, axis=1)
+
+
+def point_to_plane(
+    matches: Correspondences, normals: np.ndarray, basis: np.ndarray, weights: np.ndarray, with_scale: bool
+) -> LinearTerm:
+    """r = n · (q − S_v) (Chen & Medioni 1992). normals (r, 3) at the matched vertices; basis (r, 3, m) their basis rows.
+
+    Averaging the scan points that share a vertex denoises them: the mean of k offsets has 1/√k of their noise.
+    """
+    shape = -np.einsum("ram,ra->rm", basis, normals.astype(basis.dtype), optimize=True)
+    jacobian = np.concatenate([pose_jacobian(matches.targets, normals, with_scale).astype(basis.dtype), shape], axis=1)
+    return LinearTerm(matches.offsets, jacobian, weights)
+
+
+def point_to_point(
+    targets: np.ndarray, vertices: np.ndarray, basis: np.ndarray, weights: np.ndarray, with_scale: bool
+) -> LinearTerm:
+    """r = q − S_v for known pairs, such as landmarks: targets, vertices (l, 3); basis (l, 3, m); weights (l,) → 3·l rows."""
+    axes = np.eye(3)
+    rows = [pose_jacobian(targets, np.tile(axis, (len(targets), 1)), with_scale) for axis in axes]
+    pose = np.stack(rows, axis=1).reshape(3 * len(targets), -1)
+    jacobian = np.concatenate([pose, -basis.reshape(3 * len(targets), -1)], axis=1)
+    return LinearTerm((targets - vertices).ravel(), jacobian, np.repeat(weights, 3))
+
+
+def coefficient_prior(coefficients: np.ndarray, weights: np.ndarray, n_pose: int) -> LinearTerm:
+    """r = α, weighted: the Gaussian prior of the model (Blanz & Vetter 1999, eq. 11). coefficients, weights (m,)."""
+    m = len(coefficients)
+    return LinearTerm(coefficients, np.concatenate([np.zeros((m, n_pose)), np.eye(m)], axis=1), weights)

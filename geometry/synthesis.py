@@ -1,0 +1,224 @@
+"""Faces sampled from a morphable model, with what no linear model holds: shape beyond its span, and fine detail.
+
+    S = B (S̄ + U_d α_d + U_e α_e + n δ_beyond) + n δ_detail
+
+B subdivides the face so that detail is resolved (`geometry.subdivision`); n are normals; δ_beyond is a band-limited
+random field of 10–40 mm wavelength and 0.2–0.8 mm RMS, the size of what 100 modes leave of real scanned faces
+(0.24–0.49 mm mean after a fit, which itself absorbs part of it), with a broader field of 40–100 mm below it;
+δ_detail is `geometry.wrinkles`. Both fields are drawn over the mean shape, half of their variance mirrored and half not:
+faces are nearly symmetric, not quite.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from geometry import occluders, wrinkles
+from geometry.mesh import TriangleMesh
+from geometry.morphable_model import MorphableModel
+from geometry.subdivision import Subdivision, refine_region
+
+MIRRORED_SHARE = 0.5  # of the variance of the beyond-span field
+BEYOND_SLOPE = 1.7  # its amplitude grows as wavelength^1.7: anatomy is broad; equal steepness at 10 mm looks like lumps
+FADE_ROUNDS = 6  # neighbour averages that fade detail out towards eyes, mouth and the region's border
+NORMAL_ROUNDS = 30  # neighbour averages of normals, about 10 mm: thin parts (lids, ear rims, lips) move whole, and do not fold
+MOUTH_DEPTH_MM = (3.0, 20.0)  # teeth to palate
+MOUTH_SPREAD = 1.25  # the inside is wider than the opening, so that no gap shows past its edge
+
+
+@dataclass(frozen=True)
+class SynthesisOptions:
+    """Ranges are (low, high), drawn uniformly for each face.
+
+    identity_spread: standard deviation of the identity coefficients, in σ.
+    expression_strength: scale of expression coefficients; 0 is neutral.
+    beyond_rms_mm, beyond_wavelengths_mm: shape outside the model's span; broad_rms_mm: its part of 40–100 mm wavelength.
+    smooth_share, aged_share: fractions of faces with hardly any, and with strong, fine detail.
+    edge_mm: edges in the face are split until they are no longer than this (at most twice).
+    hair_share, hand_share: fractions of faces that are occluded so.
+    """
+
+    identity_spread: tuple[float, float] = (0.8, 1.2)
+    expression_strength: tuple[float, float] = (0.0, 0.8)
+    beyond_rms_mm: tuple[float, float] = (0.2, 0.8)
+    beyond_wavelengths_mm: tuple[float, float] = (10.0, 40.0)
+    broad_rms_mm: tuple[float, float] = (0.0, 0.8)
+    smooth_share: float = 0.2
+    aged_share: float = 0.3
+    edge_mm: float = 1.2
+    hair_share: float = 0.35
+    hand_share: float = 0.1
+
+
+@dataclass(frozen=True)
+class SampledFace:
+    """mesh: the true surface, model frame, mm, fine in the face; identity (K,), expression (E,) coefficients of its core;
+    landmarks (68, 3), iBUG order; excluded (m,) bool: triangles of the mouth's inside; occluders: things before the face;
+    displacement (n,): the fine detail in mm along the normal; detail_strength: 0 (smooth) to 1 (aged);
+    mouth_depth_mm: how far behind the lips the inside of an open mouth is."""
+
+    mesh: TriangleMesh
+    identity: np.ndarray
+    expression: np.ndarray
+    landmarks: np.ndarray
+    excluded: np.ndarray
+    occluders: tuple[TriangleMesh, ...]
+    displacement: np.ndarray
+    detail_strength: float
+    mouth_depth_mm: float
+
+    @property
+    def skin(self) -> TriangleMesh:
+        """The true surface without the membrane that closes the model's mouth: what a sensor looks at."""
+        return TriangleMesh(self.mesh.vertices, self.mesh.triangles[~self.excluded])
+
+    @property
+    def surroundings(self) -> list[TriangleMesh]:
+        """Everything else that a sensor sees: tongue and teeth in an open mouth, in the shape of the membrane moved back,
+        and the occluders."""
+        inside = np.zeros(len(self.mesh.vertices), bool)
+        inside[self.mesh.triangles[self.excluded]] = True
+        membrane, _ = TriangleMesh(self.mesh.vertices, self.mesh.triangles[self.excluded]).submesh(inside)
+        if not len(membrane.triangles):
+            return list(self.occluders)
+        centre = membrane.vertices.mean(0)
+        moved = centre + MOUTH_SPREAD * (membrane.vertices - centre) - [0, 0, self.mouth_depth_mm]
+        return [membrane.with_vertices(moved), *self.occluders]
+
+
+@dataclass(frozen=True)
+class FineSurface:
+    """What `sample_face` needs of a model beside the model: computed once, see `fine_surface`.
+
+    subdivision: coarse → fine; mean (N, 3) fine mean shape; detailed (d,): fine vertices that carry detail, and
+    their weight (d,) in (0, 1]; excluded (M,) bool: fine triangles inside the mouth; averaging (n, n): the mean over a coarse
+    vertex and its neighbours.
+    """
+
+    subdivision: Subdivision
+    mean: np.ndarray
+    detailed: np.ndarray
+    weight: np.ndarray
+    excluded: np.ndarray
+    averaging: sparse.csr_matrix
+
+
+_FINE_SURFACES: dict[tuple, tuple[MorphableModel, FineSurface]] = {}
+
+
+def fine_surface(model: MorphableModel, edge_mm: float) -> FineSurface:
+    """The subdivided topology of a model; kept per process, because it costs half a second."""
+    key = (id(model), edge_mm)
+    if key not in _FINE_SURFACES or _FINE_SURFACES[key][0] is not model:
+        _FINE_SURFACES[key] = (model, _fine_surface(model, edge_mm))
+    return _FINE_SURFACES[key][1]
+
+
+def _fine_surface(model: MorphableModel, edge_mm: float) -> FineSurface:
+    skin = model.regions["face"] & ~model.regions["eyes"] & ~model.regions["mouth_interior"]
+    coarse = TriangleMesh(model.mean, model.triangles)
+    neighbours = np.maximum(np.asarray(coarse.adjacency.sum(1)).ravel(), 1)
+    averaging = (0.5 * (sparse.diags(1 / neighbours) @ coarse.adjacency + sparse.identity(model.n_vertices))).tocsr()
+    weight = skin.astype(float)
+    for _ in range(FADE_ROUNDS):
+        weight = averaging @ weight
+    # 0.5 at the border of the skin, 1 well inside: stretched to 0…1
+    weight = np.clip(2 * weight - 1, 0, 1) * skin
+    # the strokes are laid out in frontal projection: fade where the surface turns away, and behind the ears' front
+    weight *= np.clip((coarse.vertex_normals[:, 2] + 0.05) / 0.3, 0, 1) * np.clip((model.mean[:, 2] + 120) / 15, 0, 1)
+    cavity = model.regions.get("cavities", np.zeros(model.n_vertices, bool))  # no sensor sees it: the membrane has its own inside
+    outer = model.triangles[~cavity[model.triangles].any(1)]
+    subdivision = refine_region(model.mean, outer, model.regions["face"], edge_mm)
+    fine_weight = np.clip(subdivision.apply(weight), 0, 1)
+    detailed = np.flatnonzero(fine_weight > 0.01)
+    inside = model.regions["mouth_interior"][outer].any(1)[subdivision.parents]
+    return FineSurface(subdivision, subdivision.apply(model.mean), detailed, fine_weight[detailed], inside, averaging)
+
+
+def smoothed_normals(mesh: TriangleMesh, averaging: sparse.csr_matrix) -> np.ndarray:
+    """(n, 3) unit normals of the shape without its thin parts."""
+    normals = mesh.vertex_normals
+    for _ in range(NORMAL_ROUNDS):
+        normals = averaging @ normals
+    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
+
+
+def generator(seed: int, role: int, number: int) -> np.random.Generator:
+    """The random numbers of one thing: the same for it whatever else is made, in whatever order and process."""
+    return np.random.default_rng(np.random.SeedSequence([seed, role, number]))
+
+
+def sample_identity(model: MorphableModel, rng: np.random.Generator, options: SynthesisOptions) -> np.ndarray:
+    """(K,) coefficients, N(0, spread²), cut at 3 σ: beyond that a linear model stops being a face."""
+    return np.clip(rng.standard_normal(model.n_identity), -3, 3) * rng.uniform(*options.identity_spread)
+
+
+def sample_expression(model: MorphableModel, rng: np.random.Generator, options: SynthesisOptions) -> np.ndarray:
+    """(E,) coefficients. Gaussian modes: N(0, strength²). Blendshapes (a model with an `expression_range`): a few are
+    active, left and right alike up to a fifth."""
+    strength = rng.uniform(*options.expression_strength)
+    if model.expression_range is None:
+        return np.clip(rng.standard_normal(model.n_expression), -2.5, 2.5) * strength
+    names = model.expression_names or tuple(map(str, range(model.n_expression)))
+    stems = {name: name.removesuffix("_L").removesuffix("_R") for name in names}
+    level = {stem: rng.beta(1.2, 2.5) * (rng.random() < 0.12) for stem in dict.fromkeys(stems.values())}
+    low, high = model.expression_range
+    weights = np.array([level[stems[name]] for name in names]) * rng.uniform(0.8, 1.2, len(names)) * strength * 1.3
+    return np.clip(low + weights * (high - low), low, high)
+
+
+def beyond_span(points: np.ndarray, rng: np.random.Generator, options: SynthesisOptions) -> np.ndarray:
+    """The field that no mode holds, at points (n, 3) of the mean shape → (n,) mm."""
+    mirrored = points * [-1, 1, 1]
+    total = np.zeros(len(points))
+    for band, rms in ((options.beyond_wavelengths_mm, options.beyond_rms_mm), ((40.0, 100.0), options.broad_rms_mm)):
+        amplitude = rng.uniform(*rms)
+        state = rng.integers(2**63)
+        one = occluders.smooth_noise(points, band, np.random.default_rng(state), slope=BEYOND_SLOPE)
+        other = occluders.smooth_noise(mirrored, band, np.random.default_rng(state), slope=BEYOND_SLOPE)
+        free = occluders.smooth_noise(points, band, rng, slope=BEYOND_SLOPE)
+        total += amplitude * (np.sqrt(MIRRORED_SHARE / 2) * (one + other) + np.sqrt(1 - MIRRORED_SHARE) * free)
+    return total
+
+
+def sample_strength(rng: np.random.Generator, options: SynthesisOptions) -> float:
+    """Strength of the fine detail: smooth, ordinary or aged."""
+    draw = rng.random()
+    if draw < options.smooth_share:
+        return rng.uniform(0.0, 0.05)
+    return rng.uniform(0.6, 1.0) if draw > 1 - options.aged_share else rng.uniform(0.05, 0.6)
+
+
+def sample_face(
+    model: MorphableModel, rng: np.random.Generator, options: SynthesisOptions = SynthesisOptions(),
+    person: np.random.Generator | None = None,
+) -> SampledFace:
+    """One face, drawn from `rng` alone: the same generator state gives the same face.
+
+    person: where given, identity, shape beyond the span and detail come from it, and only expression and occluders from
+    `rng`: several pictures of one subject.
+    """
+    person = rng if person is None else person
+    surface = fine_surface(model, options.edge_mm)
+    identity, expression = sample_identity(model, person, options), sample_expression(model, rng, options)
+    core = TriangleMesh(model.instance(identity, expression), model.triangles)
+    shaped = core.vertices + beyond_span(model.mean, person, options)[:, None] * smoothed_normals(core, surface.averaging)
+    fine = TriangleMesh(surface.subdivision.apply(shaped), surface.subdivision.triangles)
+    strength = sample_strength(person, options)
+    landmark_indices = model.landmarks["ibug68"]
+    displacement = np.zeros(len(fine.vertices))
+    displacement[surface.detailed] = surface.weight * wrinkles.detail(
+        surface.mean[surface.detailed], model.mean[landmark_indices], strength, person
+    )
+    mesh = TriangleMesh(fine.vertices + displacement[:, None] * fine.vertex_normals, fine.triangles)
+    landmarks = mesh.vertices[landmark_indices]
+    before = []
+    if rng.random() < options.hair_share:
+        before.append(occluders.hair(TriangleMesh(shaped, model.triangles), landmarks, rng))
+    if rng.random() < options.hand_share:
+        before.append(occluders.hand(landmarks, rng))
+    before = tuple(mesh for mesh in before if len(mesh.triangles))
+    mouth_depth = rng.uniform(*MOUTH_DEPTH_MM)
+    return SampledFace(mesh, identity, expression, landmarks, surface.excluded, before, displacement, strength, mouth_depth)

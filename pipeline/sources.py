@@ -1,0 +1,270 @@
+"""What there is to process: scan files below a path, a glob, in archives, or on any Beam filesystem.
+
+Nothing is unpacked to disk: a member of an archive is read into memory when its turn comes, never past the size limit.
+Files whose name starts with a dot (and `__MACOSX/`) are not data and are left out, as is everything below OUT.
+"""
+from __future__ import annotations
+
+import functools
+import glob
+import hashlib
+import os
+import posixpath
+import re
+import tarfile
+import tempfile
+import threading
+import zipfile
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+from geometry import readers
+from pipeline import storage
+from pipeline.errors import ConfigError, ReadError
+
+LANDMARK_SUFFIX = ".landmarks.json"
+ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+_GLOB = re.compile(r"[*?\[]")
+# what the archive libraries raise on damaged, encrypted (RuntimeError) or unknown (NotImplementedError) content
+_ARCHIVE_ERRORS = (
+    OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, zlib.error, RuntimeError, NotImplementedError, ValueError, KeyError
+)
+
+
+@dataclass(frozen=True, order=True)
+class Source:
+    """One scan to process. name: the contract's `source`; path: its file, or the archive that holds `member`;
+    position: of the member in its archive; sidecars: (file name, path or member) of neighbours a reader may need;
+    fault: why it could not even be opened, or ""."""
+
+    name: str
+    path: str
+    member: str | None = None
+    position: int = 0
+    sidecars: tuple[tuple[str, str], ...] = ()
+    fault: str = ""
+
+    @property
+    def scan_id(self) -> str:
+        """A slug of the name and 8 hex digits of its SHA-256, so that names never collide."""
+        slug = re.sub(r"[^A-Za-z0-9._-]+", "-", self.name).strip("-.")[:80]
+        digits = hashlib.sha256(self.name.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+        return f"{slug or 'scan'}-{digits}"
+
+    @property
+    def file_name(self) -> str:
+        return posixpath.basename((self.member or self.name).replace(os.sep, "/"))
+
+
+def list_sources(path: str, out: str | None = None, archive_members: int = 1_000_000) -> list[Source]:
+    """The scans at PATH, sorted by name. Raises ConfigError where PATH names nothing or holds no scan."""
+    files = [(file, name) for file, name in _expanded(path) if not _hidden(name) and not (file != path and _below(file, out))]
+    with ThreadPoolExecutor(16) as pool:  # a head costs a round trip on a remote filesystem
+        found = [source for sources in pool.map(lambda file: _sources_of(*file, archive_members), files) for source in sources]
+    if not found:
+        raise ConfigError(
+            f"--input {path}: no scan among {len(files)} file{'s' * (len(files) != 1)}; expected PLY, OBJ, STL, OFF, GLB, PCD, "
+            "depth PNG with its JSON sidecar, depth NPZ or TrueDepth files, in folders or archives (see README)"
+        )
+    return sorted(found)
+
+
+def in_reading_order(sources: list[Source]) -> list[Source]:
+    """Members of an archive in the order in which they lie there, so that a compressed tar is unpacked once."""
+    return sorted(sources, key=lambda source: (source.path, source.position, source.name))
+
+
+def read(source: Source, limit_bytes: int) -> tuple[bytes, dict[str, bytes]]:
+    """The scan's bytes and its sidecars' by file name. Raises ReadError."""
+    if source.fault:
+        raise ReadError(source.name, source.fault, "repair the file or copy it again")
+    read_one = (lambda place: _read_member(source.path, place, limit_bytes)) if source.member else (
+        lambda place: _read_file(place, limit_bytes))
+    try:
+        data = read_one(source.member or source.path)
+        return data, {name: read_one(place) for name, place in source.sidecars}
+    except _TooLarge as error:
+        raise ReadError(source.name, str(error), "raise limits.file_mib if it is meant to be so large") from error
+    except _ARCHIVE_ERRORS as error:
+        raise ReadError(source.name, f"cannot be read ({_one_line(error)})", "check the file and its permissions") from error
+
+
+class _TooLarge(Exception):
+    def __init__(self, limit_bytes: int):
+        super().__init__(f"is larger than {limit_bytes // 2**20} MiB")
+
+
+def _read_file(path: str, limit_bytes: int) -> bytes:
+    data = storage.read_head(path, limit_bytes + 1)
+    if len(data) > limit_bytes:
+        raise _TooLarge(limit_bytes)
+    return data
+
+
+def _hidden(name: str) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/")) or name.endswith(storage.PARTIAL_SUFFIX)
+
+
+def _below(file: str, folder: str | None) -> bool:
+    if folder is None or storage.is_url(file) != storage.is_url(folder):
+        return False
+    if storage.is_url(file):
+        return file.startswith(folder.rstrip("/") + "/")
+    return os.path.realpath(file).startswith(os.path.realpath(folder) + os.sep)
+
+
+def _expanded(path: str) -> Iterator[tuple[str, str]]:
+    """(file, POSIX name below PATH) of every file that PATH stands for."""
+    if storage.is_url(path):
+        yield from _expanded_url(path)
+    elif os.path.isfile(path):
+        yield path, os.path.basename(path)
+    elif os.path.isdir(path):
+        yield from ((file, os.path.relpath(file, path).replace(os.sep, "/")) for file in _walk(path))
+    elif _GLOB.search(path):
+        root = path[: _GLOB.search(path).start()]
+        root = os.path.dirname(root) or ("." if not root.startswith(os.sep) else os.sep)
+        for match in sorted(glob.glob(path, recursive=True)):
+            for file in _walk(match) if os.path.isdir(match) else [match]:
+                yield file, os.path.relpath(file, root).replace(os.sep, "/")
+    else:
+        raise ConfigError(f"--input {path}: no such file or folder; give a file, a folder, a glob in quotes, an archive or a URL")
+
+
+def _expanded_url(path: str) -> Iterator[tuple[str, str]]:
+    from apache_beam.io.filesystem import BeamIOError
+    from apache_beam.io.filesystems import FileSystems
+
+    try:
+        matches = [match.path for match in FileSystems.match([path])[0].metadata_list]
+        root = path[: _GLOB.search(path).start()].rpartition("/")[0] if _GLOB.search(path) else posixpath.dirname(path)
+        if not matches:
+            matches, root = storage.list_files(path), path.rstrip("/")
+    except (BeamIOError, ValueError) as error:
+        raise ConfigError(f"--input {path}: cannot be listed ({_one_line(error)})") from error
+    if not matches:
+        raise ConfigError(f"--input {path}: nothing there; check the URL and your access to it")
+    yield from ((file, file[len(root):].lstrip("/")) for file in sorted(matches))
+
+
+def _walk(folder: str) -> Iterator[str]:
+    """Files below `folder`, sorted; linked folders are entered once."""
+    seen = set()
+    for here, folders, names in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(here)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        yield from (os.path.join(here, name) for name in sorted(names))
+
+
+def _sources_of(file: str, name: str, archive_members: int) -> list[Source]:
+    if name.lower().endswith(ARCHIVE_SUFFIXES):
+        try:
+            return list(_members(file, name, archive_members))
+        except _ARCHIVE_ERRORS as error:
+            return [Source(name, file, fault=f"the archive cannot be opened ({_one_line(error)})")]
+    head, fault = b"", ""
+    try:
+        head = storage.read_head(file, readers.HEAD_SIZE)
+    except OSError as error:
+        fault = f"cannot be opened ({_one_line(error)})"
+    if not readers.claims(posixpath.basename(name), head):
+        return []
+    places = (place for place in _sidecar_names(file) if storage.exists(place))
+    return [Source(name, file, sidecars=tuple((posixpath.basename(place), place) for place in places), fault=fault)]
+
+
+def _sidecar_names(name: str) -> list[str]:
+    """NAME.json and the like beside NAME.png."""
+    stem = name[: len(name) - len(posixpath.basename(name))] + posixpath.basename(name).rpartition(".")[0]
+    return [stem + suffix for suffix in (*readers.SIDECAR_SUFFIXES, LANDMARK_SUFFIX) if stem + suffix != name]
+
+
+# --- archives ------------------------------------------------------------------------------------------------------------
+
+class _Zip:
+    def __init__(self, handle):
+        self._archive = zipfile.ZipFile(handle)
+
+    def heads(self) -> Iterator[tuple[str, bytes | None]]:
+        """(member, first bytes, or None where they cannot be read), in the archive's order."""
+        for info in sorted(self._archive.infolist(), key=lambda info: info.header_offset):
+            if info.is_dir():
+                continue
+            try:
+                yield info.filename, self.read(info.filename, readers.HEAD_SIZE)
+            except _ARCHIVE_ERRORS:
+                yield info.filename, None
+
+    def read(self, member: str, size: int) -> bytes:
+        with self._archive.open(member) as handle:
+            return handle.read(size)
+
+
+class _Tar:
+    def __init__(self, handle):
+        self._archive = tarfile.open(fileobj=handle, mode="r:*")
+        self._infos: dict[str, tarfile.TarInfo] = {}
+
+    def heads(self) -> Iterator[tuple[str, bytes | None]]:
+        for info in self._archive:
+            if info.isreg():  # links and devices are no data
+                self._infos[info.name] = info
+                yield info.name, self._archive.extractfile(info).read(readers.HEAD_SIZE)
+
+    def read(self, member: str, size: int) -> bytes:
+        info = self._infos.get(member) or self._archive.getmember(member)
+        return self._archive.extractfile(info).read(size)
+
+
+_LOCK = threading.RLock()  # archive handles have one position each
+
+
+@functools.lru_cache(maxsize=2)
+def _archive(path: str, version: float) -> _Zip | _Tar:
+    """An open archive, kept for the next member; one on a remote filesystem is copied to a nameless temporary file."""
+    if storage.is_url(path):
+        handle = tempfile.TemporaryFile()
+        handle.write(storage.read_bytes(path))
+        handle.seek(0)
+    else:
+        handle = open(path, "rb")
+    return _Zip(handle) if path.lower().endswith(".zip") else _Tar(handle)
+
+
+def _opened(path: str) -> _Zip | _Tar:
+    from apache_beam.io.filesystems import FileSystems
+
+    return _archive(path, FileSystems.last_updated(path))
+
+
+def _read_member(path: str, member: str, limit_bytes: int) -> bytes:
+    with _LOCK:
+        data = _opened(path).read(member, limit_bytes + 1)
+    if len(data) > limit_bytes:
+        raise _TooLarge(limit_bytes)
+    return data
+
+
+def _members(file: str, name: str, most: int) -> Iterator[Source]:
+    with _LOCK:
+        heads: dict[str, bytes | None] = {}
+        for member, head in _opened(file).heads():
+            heads[member] = head
+            if len(heads) > most:
+                raise ValueError(f"more than {most} members; raise limits.archive_members if it is meant to have so many")
+    for position, (member, head) in enumerate(heads.items()):
+        below = member.removeprefix("./")
+        if _hidden(below) or not readers.claims(posixpath.basename(member), head or b""):
+            continue
+        sidecars = tuple((posixpath.basename(place), place) for place in _sidecar_names(member) if place in heads)
+        fault = "" if head is not None else "the member cannot be read (encrypted or damaged)"
+        yield Source(f"{name}!{below}", file, member, position, sidecars, fault)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

@@ -1,0 +1,131 @@
+"""Files on any Beam filesystem: a local path or a URL such as gs://bucket/out.
+
+Every write goes to a temporary name and is renamed into place, so a reader (or a run that resumes after
+kill −9) sees a whole file or none. Beam is imported where it is used, so that this module loads instantly.
+"""
+from __future__ import annotations
+
+import contextlib
+import gzip
+import io
+import json
+import os
+import re
+import uuid
+import zipfile
+from collections.abc import Iterator, Mapping
+from typing import Any, BinaryIO
+
+import numpy as np
+
+PARTIAL_SUFFIX = ".partial"
+_URL = re.compile(r"[a-zA-Z][-a-zA-Z0-9+.]*://")
+_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can hold: no clock in the bytes
+
+
+def is_url(path: str) -> bool:
+    return bool(_URL.match(str(path)))
+
+
+def _filesystems():
+    from apache_beam.io.filesystems import FileSystems
+
+    return FileSystems
+
+
+def join(base: str, *parts: str) -> str:
+    """`base` and path components below it, in the manner of the filesystem of `base`."""
+    return _filesystems().join(str(base), *parts) if is_url(base) else os.path.join(str(base), *parts)
+
+
+def exists(path: str) -> bool:
+    return _filesystems().exists(str(path))
+
+
+def read_bytes(path: str) -> bytes:
+    """Raises OSError where the file is missing or unreadable."""
+    from apache_beam.io.filesystem import CompressionTypes
+
+    with _filesystems().open(str(path), compression_type=CompressionTypes.UNCOMPRESSED) as handle:
+        return handle.read()
+
+
+def read_head(path: str, size: int) -> bytes:
+    """At most `size` bytes from the start of the file."""
+    from apache_beam.io.filesystem import CompressionTypes
+
+    with _filesystems().open(str(path), compression_type=CompressionTypes.UNCOMPRESSED) as handle:
+        return handle.read(size)
+
+
+@contextlib.contextmanager
+def open_atomic(path: str) -> Iterator[BinaryIO]:
+    """A binary handle whose bytes appear at `path` only when the block ends without an exception."""
+    from apache_beam.io.filesystem import CompressionTypes
+
+    filesystems, path = _filesystems(), str(path)
+    partial = f"{path}.{uuid.uuid4().hex[:12]}{PARTIAL_SUFFIX}"
+    handle = filesystems.create(partial, compression_type=CompressionTypes.UNCOMPRESSED)
+    try:
+        yield handle
+        handle.close()
+        filesystems.rename([partial], [path])
+    except BaseException:  # KeyboardInterrupt too must leave no partial file behind
+        handle.close()
+        if filesystems.exists(partial):
+            filesystems.delete([partial])
+        raise
+
+
+def write_bytes(path: str, data: bytes) -> None:
+    with open_atomic(path) as handle:
+        handle.write(data)
+
+
+def write_text(path: str, text: str) -> None:
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: str, value: Any, indent: int | None = 1) -> None:
+    """Keys keep their order; NaN and infinities are refused (ValueError): they are not JSON."""
+    write_text(path, json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def list_files(base: str) -> list[str]:
+    """Every file below `base`, sorted; [] where there is none."""
+    base = str(base)
+    if not is_url(base):
+        return sorted(os.path.join(folder, name) for folder, _, names in os.walk(base) for name in names)
+    # Beam's `**` crosses folders; a prefix filesystem has no folders to walk
+    pattern = base.rstrip("/") + "/**"
+    return sorted(match.path for match in _filesystems().match([pattern])[0].metadata_list)
+
+
+def delete(paths: list[str]) -> None:
+    if paths:
+        _filesystems().delete([str(path) for path in paths])
+
+
+def remove_partials(base: str) -> None:
+    """Removes what writers that were killed left below `base`."""
+    delete([path for path in list_files(base) if path.endswith(PARTIAL_SUFFIX)])
+
+
+def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """As `numpy.savez_compressed`, but the same arrays give the same bytes: no clock, one fixed order."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=4) as archive:
+        for name in arrays:
+            member = io.BytesIO()
+            np.lib.format.write_array(member, np.asanyarray(arrays[name]), allow_pickle=False)
+            info = zipfile.ZipInfo(f"{name}.npy", _ZIP_EPOCH)
+            info.compress_type, info.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+            archive.writestr(info, member.getvalue())
+    return buffer.getvalue()
+
+
+@contextlib.contextmanager
+def gzip_writer(handle: BinaryIO) -> Iterator[BinaryIO]:
+    """A gzip stream over `handle` that holds neither a file name nor a time."""
+    with gzip.GzipFile(filename="", mode="wb", fileobj=handle, mtime=0, compresslevel=6) as stream:
+        yield stream

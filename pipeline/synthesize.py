@@ -1,0 +1,308 @@
+"""Training sets: `python -m pipeline.synthesize --output DIR --count N` makes N pairs as GZIP TFRecords, a Beam job.
+
+    DIR/train-00000.tfrecord.gz …, validation-…, test-…     pairs of subjects that no other split holds
+    DIR/train-00000.json …                                  what became of each shard's pairs
+    DIR/card.json                                           options, counts, drops by reason, model: the set's own description
+    DIR/contact_sheet.png                                   some pairs to look at
+
+A shard is written in one piece and kept on the next call, so a killed job goes on where it was, and a set grows with a
+larger N; a folder that holds a set made with other options is refused. `--examples DIR` writes the example scans instead
+(`pipeline.example_scans`).
+"""
+from __future__ import annotations
+
+import argparse
+import functools
+import importlib
+import io
+import itertools
+import json
+import re
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pipeline import storage
+from pipeline.errors import ConfigError, FaceReliefError
+
+SHEET_ROWS = 16
+PLAN_FILE = "plan.json"
+SHARD_SUFFIXES = (".json", ".tfrecord.gz")
+SHARD_FILE = re.compile(r"((?:train|validation|test)-\d{5})\.(?:json|tfrecord\.gz)")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The pairs of one file: name without suffix, and their indices in the set."""
+
+    name: str
+    indices: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every worker knows: where to write, the seed, the model's name, `training_pairs.PairOptions`, and the folder
+    that the progress bar reads."""
+
+    folder: str
+    seed: int
+    model: str
+    options: Any
+    journal: str = ""
+
+
+def plan_shards(count: int, pairs_per_shard: int, options) -> list[Shard]:
+    """Pairs 0 … count − 1 in shards of one split each, in order."""
+    from pipeline.training_pairs import SPLITS, split_of
+
+    by_split: dict[str, list[int]] = {split: [] for split in SPLITS}
+    for index in range(count):
+        by_split[split_of(index // options.views_per_subject, options.split_shares)].append(index)
+    return [
+        Shard(f"{split}-{number:05d}", tuple(indices[start : start + pairs_per_shard]))
+        for split, indices in by_split.items()
+        for number, start in enumerate(range(0, len(indices), pairs_per_shard))
+    ]
+
+
+@functools.lru_cache(maxsize=1)
+def _model(name: str):
+    from geometry.model_formats import load_model
+
+    return load_model(name)
+
+
+def write_shard(shard: Shard, job: Job) -> None:
+    """Makes the shard's pairs and writes them; pairs that cannot be used are left out and counted by reason."""
+    from pipeline import journal, records
+    from pipeline.training_pairs import make_pair
+
+    model, began = _model(job.model), time.monotonic()
+    examples, dropped, sensors, residuals = [], Counter(), Counter(), []
+    for index in shard.indices:
+        try:
+            features = make_pair(index, job.seed, model, job.options)
+        except FaceReliefError as error:
+            dropped[_reason(error)] += 1
+            journal.note(job.journal, "rejected", str(index))
+            continue
+        journal.note(job.journal, "ok", str(index))
+        examples.append(records.encode_example(features))
+        sensors[features["sensor"]] += 1
+        residuals.append(round(float(features["fit_residual_mm"][0]), 4))
+    records.write_tfrecord(storage.join(job.folder, f"{shard.name}.tfrecord.gz"), examples, gzip=True)
+    storage.write_json(storage.join(job.folder, f"{shard.name}.json"), {
+        "indices": list(shard.indices), "pairs": len(examples), "dropped": dict(sorted(dropped.items())),
+        "sensors": dict(sorted(sensors.items())), "fit_residual_mm": residuals, "seconds": round(time.monotonic() - began, 2),
+    })
+
+
+def _reason(error: FaceReliefError) -> str:
+    """An error's kind and text without its numbers, so that equal causes are counted together."""
+    return f"{type(error).__name__}: " + re.sub(r"[-+]?\d[\d.,]*(e[-+]?\d+)?", "#", str(error))
+
+
+def is_done(shard: Shard, folder: str) -> bool:
+    """The account is written last: where it is, and is of these pairs, the records are whole."""
+    account, written = (storage.join(folder, shard.name + suffix) for suffix in SHARD_SUFFIXES)
+    if not (storage.exists(account) and storage.exists(written)):
+        return False
+    return json.loads(storage.read_bytes(account))["indices"] == list(shard.indices)
+
+
+def delete_others(folder: str, shards: Sequence[Shard]) -> None:
+    """Removes shards of a larger set that was in the folder before."""
+    names = {shard.name for shard in shards}
+    found = {path: SHARD_FILE.fullmatch(path.rpartition("/")[2]) for path in storage.list_files(folder)}
+    storage.delete([path for path, match in found.items() if match and match[1] not in names])
+
+
+def run_shards(
+    shards: Sequence[Shard], job: Job, workers: int, runner: str | None = None, beam_flags: Sequence[str] = ()
+) -> None:
+    """The Beam job: shards spread over `workers` processes of this machine, or over what `runner` names.
+
+    Raises `supervision.WorkerLost` where a worker process dies; what is written stays.
+    """
+    import apache_beam as beam
+    from apache_beam.options.pipeline_options import PipelineOptions
+    from apache_beam.runners.portability.fn_api_runner import FnApiRunner
+    from apache_beam.transforms.environments import SubprocessSDKEnvironment
+
+    from pipeline import supervision, worker
+
+    def run(chosen, flags: Sequence[str]) -> None:
+        with beam.Pipeline(runner=chosen, options=PipelineOptions(list(flags))) as pipeline:
+            _ = (
+                pipeline
+                | "list shards" >> beam.Create(list(shards), reshuffle=False)
+                | "spread over workers" >> beam.Reshuffle()
+                | "make pairs" >> beam.Map(write_shard, job)
+            )
+
+    if runner:
+        run(None, [f"--runner={runner}", *beam_flags])
+    elif workers == 1:  # FnApiRunner explicitly: beam's DirectRunner first tries to download another runner
+        run(FnApiRunner(), ["--default_sdk_harness_log_level=ERROR"])
+    else:
+        with tempfile.TemporaryDirectory(prefix="face-relief-workers-") as folder:
+            processes = FnApiRunner(SubprocessSDKEnvironment.from_command_string(worker.command(folder)))
+            flags = [f"--direct_num_workers={workers}", "--default_sdk_harness_log_level=ERROR"]
+            supervision.run_watched(lambda: run(processes, flags), job.journal, folder)
+
+
+def complete(shards: Sequence[Shard], job: Job, **beam_options) -> None:
+    """Runs until every shard is written. Raises FaceReliefError where workers die before they finish any."""
+    from pipeline import progress, supervision
+
+    missing = [shard for shard in shards if not is_done(shard, job.folder)]
+    total = sum(len(shard.indices) for shard in missing)
+    with tempfile.TemporaryDirectory(prefix="face-relief-") as folder, progress.Bar(folder, total):
+        while missing:
+            try:
+                run_shards(missing, replace(job, journal=folder), **beam_options)
+                break
+            except supervision.WorkerLost as loss:
+                left = [shard for shard in missing if not is_done(shard, job.folder)]
+                if len(left) == len(missing):
+                    raise FaceReliefError("worker processes die before they finish a shard; is there memory enough?") from loss
+                missing = left
+
+
+def summarize(folder: str, shards: Sequence[Shard], plan: dict) -> dict:
+    """The set's card, from its shards' own accounts: no clock in it, equal sets have equal cards."""
+    pairs, dropped, sensors, residuals, attempted = Counter(), Counter(), Counter(), [], 0
+    for shard in shards:
+        account = json.loads(storage.read_bytes(storage.join(folder, f"{shard.name}.json")))
+        pairs[shard.name.rpartition("-")[0]] += account["pairs"]
+        dropped.update(account["dropped"])
+        sensors.update(account["sensors"])
+        residuals += account["fit_residual_mm"]
+        attempted += len(shard.indices)
+    quantile = lambda q: sorted(residuals)[int(q * (len(residuals) - 1))]
+    return {
+        "what": "pairs of geometry images: coarse (the fitted model), scan (a simulated sensor), truth (the sampled face)",
+        "format": "GZIP TFRecord of tf.train.Example, see docs/records.md; splits hold different subjects",
+        "plan": plan, "shards": len(shards), "attempted": attempted, "pairs": sum(pairs.values()),
+        "pairs_by_split": dict(sorted(pairs.items())), "pairs_by_sensor": dict(sorted(sensors.items())),
+        "dropped": dict(dropped.most_common()),
+        "fit_residual_mm": {"median": quantile(0.5), "p90": quantile(0.9)} if residuals else {},
+    }
+
+
+def write_contact_sheet(folder: str, shards: Sequence[Shard], rows: int = SHEET_ROWS) -> None:
+    """The first pairs of shards spread over the set."""
+    from pipeline import contact_sheet, records
+
+    step = max(1, len(shards) // rows)
+    per_shard = -(-rows // len(shards[::step])) if shards else 0
+    files = [storage.join(folder, f"{shard.name}.tfrecord.gz") for shard in shards[::step]]
+    examples = itertools.chain.from_iterable(itertools.islice(records.read_tfrecord(file), per_shard) for file in files)
+    buffer = io.BytesIO()
+    contact_sheet.sheet(map(records.decode_example, itertools.islice(examples, rows))).save(buffer, "PNG")
+    storage.write_bytes(storage.join(folder, "contact_sheet.png"), buffer.getvalue())
+
+
+def synthesize(job: Job, count: int, pairs_per_shard: int = 25, force: bool = False, **beam_options) -> dict:
+    """Makes or completes a set of `count` pairs and returns its card; beam_options as of `run_shards`.
+
+    Raises ConfigError where the folder holds another set, ModelError for a model that cannot be loaded.
+    """
+    from pipeline.training_pairs import STEPS
+
+    model = _model(job.model)
+    plan = {"seed": job.seed, "pairs_per_shard": pairs_per_shard, "options": job.options.to_dict(), "steps": STEPS,
+            "model": {"name": model.name, "sha256": model.sha256}}
+    _check_plan(job.folder, plan, force)
+    storage.remove_partials(job.folder)
+    shards = plan_shards(count, pairs_per_shard, job.options)
+    delete_others(job.folder, [] if force else shards)
+    complete(shards, job, **beam_options)
+    card = summarize(job.folder, shards, plan)
+    storage.write_json(storage.join(job.folder, "card.json"), card)
+    write_contact_sheet(job.folder, shards)
+    return card
+
+
+def _check_plan(folder: str, plan: dict, force: bool) -> None:
+    path = storage.join(folder, PLAN_FILE)
+    if not force and storage.exists(path):
+        found = json.loads(storage.read_bytes(path))
+        if found != json.loads(json.dumps(plan)):
+            different = ", ".join(sorted(key for key in plan if found.get(key) != json.loads(json.dumps(plan[key]))))
+            raise ConfigError(f"{folder} holds a set made with another {different}; give another --output, or --force")
+    storage.write_json(path, plan)
+
+
+def parser() -> argparse.ArgumentParser:
+    arguments = argparse.ArgumentParser(
+        prog="python -m pipeline.synthesize", allow_abbrev=False,
+        description="Makes training pairs for the refiner: sampled faces, simulated sensors, real fits. Or the example scans.",
+        epilog="With --runner, every other option goes to Apache Beam. A call on the same folder goes on where the last ended.",
+    )
+    add = arguments.add_argument
+    add("--output", metavar="DIR", help="folder of the training set (local, or any Beam filesystem)")
+    add("--count", type=int, default=1000, metavar="N", help="pairs to try; default %(default)s")
+    add("--seed", type=int, default=0, help="the set's seed; default %(default)s")
+    add("--views", type=int, default=1, metavar="N", help="scans of each subject; default %(default)s")
+    add("--pairs-per-shard", type=int, default=25, metavar="N", help="pairs in a file; default %(default)s")
+    add("--model", default="default", metavar="NAME_OR_FILE", help="morphable model; default: the shipped one")
+    add("--force", action="store_true", help="make the set anew even where it exists")
+    add("--workers", type=int, metavar="N", help="processes on this machine; default: one to a core; 1 works in this process")
+    add("--runner", metavar="NAME", help="Beam runner; default: the in-process Fn API runner on all cores")
+    add("--examples", metavar="DIR", help="write the example scans to DIR instead of a training set")
+    return arguments
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the job and returns the exit code: 0, or 2 for a wrong command."""
+    parsing = parser()
+    arguments, beam_flags = parsing.parse_known_args(argv)
+    if (arguments.output is None) == (arguments.examples is None):
+        parsing.error("give either --output DIR, for a training set, or --examples DIR")
+    if beam_flags and not arguments.runner:
+        parsing.error(f"unknown option {beam_flags[0]!r} (Beam's own options need --runner)")
+    for name in ("count", "workers", "views", "pairs_per_shard"):
+        if getattr(arguments, name) is not None and getattr(arguments, name) < 1:
+            parsing.error(f"--{name.replace('_', '-')} {getattr(arguments, name)}: expected at least 1")
+    from pipeline import system
+
+    system.limit_threads()
+    system.silence_libraries()
+    try:
+        system.check_libraries()
+        return _write_examples(arguments) if arguments.examples else _make_set(arguments, beam_flags)
+    except FaceReliefError as error:
+        print(f"{parsing.prog}: error: {error}", file=sys.stderr)
+        return 2
+
+
+def _write_examples(arguments: argparse.Namespace) -> int:
+    from pipeline.example_scans import write_examples
+
+    for name in write_examples(arguments.examples, _model(arguments.model)):
+        print(storage.join(arguments.examples, name))
+    return 0
+
+
+def _make_set(arguments: argparse.Namespace, beam_flags: Sequence[str]) -> int:
+    from pipeline.system import usable_cores
+    from pipeline.training_pairs import PairOptions
+
+    job = Job(arguments.output, arguments.seed, arguments.model, PairOptions(views_per_subject=arguments.views))
+    card = synthesize(
+        job, arguments.count, arguments.pairs_per_shard, arguments.force,
+        workers=arguments.workers or usable_cores(), runner=arguments.runner, beam_flags=tuple(beam_flags),
+    )
+    shown = ("pairs", "pairs_by_split", "pairs_by_sensor", "dropped", "fit_residual_mm")
+    print(json.dumps({key: card[key] for key in shown}, indent=1))
+    return 0
+
+
+if __name__ == "__main__":
+    # by its import name, so that what is pickled for the workers is found there
+    sys.exit(importlib.import_module("pipeline.synthesize").main())

@@ -1,0 +1,62 @@
+"""Faces of known shape and pose that several tests share, and the model they come from, loaded once a process."""
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from geometry.camera import PinholeCamera
+from geometry.cleaning import with_normals
+from geometry.location import Location
+from geometry.mesh import TriangleMesh
+from geometry.model_formats import load_model
+from geometry.morphable_model import MorphableModel
+from geometry.scan import Scan
+from geometry.transforms import SimilarityTransform, rotation_from_vector
+
+NO_TRIANGLES = np.zeros((0, 3), np.int32)
+CAMERA = PinholeCamera(240, 240, 280.0, 280.0, 119.5, 119.5)
+
+
+@lru_cache(maxsize=1)
+def default_model() -> MorphableModel:
+    return load_model("default")
+
+
+@dataclass(frozen=True)
+class KnownFace:
+    """identity (K,), expression (E,); vertices (n, 3) in the model frame; pose: model → scan, mm."""
+
+    identity: np.ndarray
+    expression: np.ndarray
+    vertices: np.ndarray
+    pose: SimilarityTransform
+
+    @property
+    def mesh(self) -> TriangleMesh:
+        return TriangleMesh(self.vertices, default_model().triangles)
+
+    @property
+    def scan_points(self) -> np.ndarray:
+        return self.pose.apply(self.vertices)
+
+
+def known_face(seed: int, spread: float = 0.7, expressions: int = 0) -> KnownFace:
+    """Identity coefficients N(0, spread²), `expressions` blendshapes between 0.1 and 0.3, a random pose."""
+    model, rng = default_model(), np.random.default_rng(seed)
+    identity = rng.standard_normal(model.n_identity) * spread
+    expression = np.zeros(model.n_expression)
+    expression[rng.permutation(model.n_expression)[:expressions]] = rng.uniform(0.1, 0.3, expressions)
+    pose = SimilarityTransform(rotation_from_vector(rng.normal(size=3)), rng.normal(size=3) * 100)
+    return KnownFace(identity, expression, model.instance(identity, expression), pose)
+
+
+def mesh_scan(points: np.ndarray, triangles: np.ndarray | None = None, unit_mm: float | None = 1.0) -> Scan:
+    """A mesh scan in the model's topology (or other triangles); without a unit where `unit_mm` is None."""
+    triangles = default_model().triangles if triangles is None else triangles
+    return Scan(points, triangles, "known face", "test", unit_mm=unit_mm, scale_is_metric=unit_mm is not None)
+
+
+def nearly_located(scan: Scan, face: KnownFace, **fields) -> Location:
+    """The location a good search gives: off by 6° and 5 mm."""
+    off = SimilarityTransform(rotation_from_vector(np.array([0.08, -0.05, 0.06])), np.array([3.0, -2.0, 3.0]))
+    return Location(with_normals(scan), off.compose(face.pose.inverse()), 0.8, **fields)

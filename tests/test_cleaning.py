@@ -1,0 +1,147 @@
+"""What leaves a scan before a face is sought in it, what stays, and which units it may be in."""
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sampled_faces import CAMERA, NO_TRIANGLES, mesh_scan
+from surfaces import sphere
+
+from geometry.cleaning import CleaningOptions, candidate_units, clean, oriented_normals, thinned, with_normals
+from geometry.errors import NoFaceFound
+from geometry.scan import Scan
+
+
+def cloud(points: np.ndarray, unit_mm: float | None = 1.0) -> Scan:
+    return mesh_scan(points, NO_TRIANGLES, unit_mm)
+
+
+def on_a_sphere(count: int, seed: int = 0, radius: float = 100.0) -> np.ndarray:
+    points = np.random.default_rng(seed).normal(size=(count, 3))
+    return radius * points / np.linalg.norm(points, axis=1, keepdims=True)
+
+
+def test_a_million_points_are_thinned_evenly_within_the_same_bounds():
+    points = on_a_sphere(1_000_000)
+    scan = replace(cloud(points), colors=np.zeros((len(points), 3), np.uint8))
+    options = CleaningOptions(max_points=40_000)
+    few = clean(scan, options)
+    assert 0.3 * options.max_points < len(few.points) <= options.max_points
+    assert np.isfinite(few.points).all() and len(few.colors) == len(few.points)
+    np.testing.assert_allclose(few.points.min(0), points.min(0), atol=2.0)
+    np.testing.assert_allclose(few.points.max(0), points.max(0), atol=2.0)
+    octants = np.bincount((few.points > 0) @ [1, 2, 4], minlength=8)
+    assert octants.min() > 0.8 * octants.max()
+    assert any("thinned from 1000000" in note for note in few.notes)
+
+
+def test_thinning_survives_a_spike_far_away():
+    points = on_a_sphere(60_000)
+    points[7] = [1e6, 1e6, -1e6]
+    few = clean(cloud(points), CleaningOptions(max_points=20_000))
+    assert len(few.points) > 5_000
+    assert np.abs(few.points).max() < 101
+
+
+@pytest.mark.filterwarnings("error")
+def test_thinning_survives_points_on_a_line():
+    line = np.zeros((3_000, 3))
+    line[:, 0] = np.arange(3_000.0)
+    few = clean(cloud(line), CleaningOptions(max_points=1_000))
+    assert 100 <= len(few.points) <= 1_000
+
+
+def test_lone_points_are_dropped_and_the_surface_stays():
+    surface, lone = on_a_sphere(20_000), np.random.default_rng(1).uniform(-600, 600, (60, 3))
+    lone = lone[np.abs(np.linalg.norm(lone, axis=1) - 100) > 60]
+    kept = clean(cloud(np.concatenate([surface, lone]))).points
+    assert len(kept) == len(surface) and np.allclose(np.linalg.norm(kept, axis=1), 100)
+
+
+def test_points_that_a_file_repeats_do_not_make_the_others_lone():
+    repeated = np.repeat(on_a_sphere(500), 10, axis=0)
+    once = on_a_sphere(3_000, seed=2)
+    assert len(clean(cloud(np.concatenate([repeated, once]))).points) == len(repeated) + len(once)
+
+
+def test_depth_beyond_the_range_of_face_capture_is_background():
+    depth = np.full((240, 240), 3000.0)
+    depth[80:160, 80:160] = 600.0
+    scan = clean(Scan.from_depth(depth, CAMERA, "room", "test"))
+    assert len(scan.points) == 80 * 80 and scan.points[:, 2].max() == 600
+    assert len(scan.pixels) == len(scan.points)
+    assert any("beyond 1600 mm" in note for note in scan.notes)
+
+
+def test_a_scan_with_nothing_in_it_is_no_face():
+    with pytest.raises(NoFaceFound, match="only 5 usable points"):
+        clean(cloud(on_a_sphere(5)))
+    with pytest.raises(NoFaceFound, match="only 0 usable points"):
+        clean(Scan.from_depth(np.full((240, 240), 5000.0), CAMERA, "far wall", "test"))
+    with pytest.raises(NoFaceFound, match="only 0 usable points"):
+        clean(cloud(np.zeros((0, 3))))
+
+
+def test_a_clean_scan_is_left_as_it_is():
+    scan = mesh_scan(*(lambda mesh: (mesh.vertices, mesh.triangles))(sphere()))
+    assert clean(scan) is scan
+
+
+@pytest.mark.parametrize(("longest", "first"), [(240.0, 1.0), (0.24, 1000.0), (24.0, 10.0)])
+def test_a_head_sized_scan_is_first_taken_in_the_unit_that_makes_it_a_head(longest, first):
+    points = on_a_sphere(1000, radius=longest / 2)
+    assert candidate_units(cloud(points, unit_mm=None))[0] == (first, True)
+
+
+def test_inches_are_among_the_candidates_of_a_head_of_ten():
+    assert (25.4, True) in candidate_units(cloud(on_a_sphere(1000, radius=5.0), unit_mm=None))
+
+
+def test_every_scan_of_some_size_may_have_no_unit_at_all():
+    units = candidate_units(cloud(on_a_sphere(1000, radius=1e-4), unit_mm=None))
+    assert units and all(not is_metric for _, is_metric in units)
+    sizes = [2e-4 * unit_mm for unit_mm, _ in units]
+    assert min(sizes) < 200 and max(sizes) > 300
+
+
+def test_metric_units_come_before_free_scales_and_none_comes_twice():
+    units = candidate_units(cloud(on_a_sphere(1000, radius=120.0), unit_mm=None))
+    flags = [is_metric for _, is_metric in units]
+    assert flags == sorted(flags, reverse=True) and len(set(units)) == len(units)
+
+
+def test_a_known_unit_is_the_only_candidate_and_a_point_has_none():
+    assert candidate_units(cloud(on_a_sphere(100), unit_mm=25.4)) == [(25.4, True)]
+    assert candidate_units(cloud(np.zeros((50, 3)), unit_mm=None)) == []
+
+
+def test_normals_of_a_bare_cloud_point_outward():
+    points = on_a_sphere(5_000)
+    assert ((oriented_normals(cloud(points)) * points).sum(1) / 100 > 0.9).mean() > 0.999
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_normals_of_a_mesh_point_outward_however_it_is_wound(order):
+    ball = sphere(50.0, (200.0, 0.0, 0.0), 4)
+    normals = oriented_normals(mesh_scan(ball.vertices, ball.triangles[:, ::order]))
+    assert ((normals * (ball.vertices - [200, 0, 0])).sum(1) > 0).all()
+
+
+def test_normals_of_a_depth_image_face_the_camera():
+    rows, columns = np.mgrid[:240, :240]
+    scan = Scan.from_depth(500.0 + 0.3 * columns, CAMERA, "plane", "test")
+    normals = oriented_normals(scan)
+    assert ((normals * scan.points).sum(1) < 0).all()
+    np.testing.assert_allclose(np.linalg.norm(normals, axis=1), 1.0)
+
+
+def test_given_normals_are_kept():
+    scan = replace(cloud(on_a_sphere(200)), normals=np.tile([0, 0, 1.0], (200, 1)))
+    assert with_normals(scan) is scan
+
+
+def test_a_grid_cell_gives_the_mean_of_its_points_and_a_unit_normal():
+    points = np.array([[0.1, 0.1, 0.1], [0.3, 0.5, 0.1], [5.1, 0.1, 0.1]])
+    normals = np.array([[1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0]])
+    means, directions = thinned(points, normals, 2.0)
+    np.testing.assert_allclose(means, [[0.2, 0.3, 0.1], [5.1, 0.1, 0.1]])
+    np.testing.assert_allclose(directions, [[np.sqrt(0.5), np.sqrt(0.5), 0], [0, 0, 1]])

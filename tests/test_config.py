@@ -1,0 +1,101 @@
+"""Configurations: what is written is what is resolved, and every fault is named before any work starts."""
+import pathlib
+import subprocess
+import sys
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline import config
+from pipeline.errors import ConfigError
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def test_default_yaml_writes_out_exactly_the_defaults():
+    text = (ROOT / "configs" / "default.yaml").read_text()
+    assert yaml.safe_load(text) == config.Config().to_dict()
+    assert config.load(str(ROOT / "configs" / "default.yaml")) == config.Config()
+
+
+def test_settings_override_the_file_and_the_file_the_defaults(tmp_path):
+    file = tmp_path / "my.yaml"
+    file.write_text("refine: {method: smooth, batch_size: 2}\nlimits:\n  seconds_per_scan: 5\n")
+    resolved = config.load(str(file), ["refine.batch_size=8"])
+    assert (resolved.refine.method, resolved.refine.batch_size, resolved.limits.seconds_per_scan) == ("smooth", 8, 5.0)
+
+
+@pytest.mark.parametrize("setting, section, key, value", [
+    ("refine=none", "refine", "method", "none"), ("model=my.npz", "model", "name", "my.npz"),
+    ("chart=cylindrical", "chart", "kind", "cylindrical"),
+])
+def test_a_section_may_be_given_as_its_method(setting, section, key, value):
+    assert getattr(getattr(config.load(settings=[setting]), section), key) == value
+
+
+@pytest.mark.parametrize("setting, words", [
+    ("refine.metod=gan", ["unknown key", "'refine.metod'", "did you mean 'refine.method'?"]),
+    ("refin.method=gan", ["unknown section 'refin'", "did you mean 'refine'?"]),
+    ("refine.method=smoth", ["'smoth' is unknown", "did you mean 'smooth'?", "one of gan, smooth, none"]),
+    ("refine.batch_size=four", ["refine.batch_size", "'four'", "a whole number ≥ 1"]),
+    ("refine.batch_size=0", ["refine.batch_size", "0 is out of range"]),
+    ("refine.batch_size=1.5", ["1.5", "a whole number"]),
+    ("output.previews=1", ["output.previews", "true or false"]),
+    ("limits.seconds_per_scan=.nan", ["out of range"]),
+    ("limits.seconds_per_scan=", ["limits.seconds_per_scan", "None"]),
+    ("input.unit=feet", ["'feet' is unknown", "one of auto, m, cm, mm, inch"]),
+    ("input.unit=-1", ["-1.0 is out of range"]),
+    ("refine.method", ["expected section.key=value"]),
+    ("refine.method={", ["not valid YAML"]),
+])
+def test_a_wrong_setting_is_refused_with_what_was_expected(setting, words):
+    with pytest.raises(ConfigError) as caught:
+        config.load(settings=[setting])
+    assert all(word in str(caught.value) for word in words), str(caught.value)
+
+
+@pytest.mark.parametrize("content, words", [
+    ("- 1", "expected sections"), ("refine: [1]", "refine"), ("output: 3", "expected keys of the section"),
+    ("a: b: c", "not valid YAML"),
+])
+def test_a_wrong_file_is_refused_with_its_name(tmp_path, content, words):
+    file = tmp_path / "wrong.yaml"
+    file.write_text(content)
+    with pytest.raises(ConfigError, match=words) as caught:
+        config.load(str(file))
+    assert "wrong.yaml" in str(caught.value) or "refine" in str(caught.value)
+
+
+def test_a_missing_file_is_refused():
+    with pytest.raises(ConfigError, match="cannot be read"):
+        config.load("no/such.yaml")
+
+
+@given(st.floats(1e-3, 1e6))
+def test_numbers_survive_the_command_line(seconds):
+    assert config.load(settings=[f"limits.seconds_per_scan={seconds!r}"]).limits.seconds_per_scan == seconds
+
+
+def test_the_result_hash_follows_what_decides_results_and_nothing_else():
+    base = config.Config().result_hash(model="a")
+    same = config.load(settings=["limits.seconds_per_scan=1", "output.scans_per_shard=2", "output.records=false"])
+    assert same.result_hash(model="a") == base
+    for setting in ("refine=none", "fit.identity_modes=5", "output.previews=false", "input.unit=m", "chart.pixel_mm=1"):
+        assert config.load(settings=[setting]).result_hash(model="a") != base
+    assert config.Config().result_hash(model="b") != base
+
+
+def test_help_is_instant_and_imports_nothing_heavy():
+    code = (
+        "import sys, pipeline.run, contextlib, io\n"
+        "with contextlib.redirect_stdout(io.StringIO()) as text:\n"
+        "    try: pipeline.run.main(['--help'])\n"
+        "    except SystemExit as end: assert end.code == 0\n"
+        "assert '--input' in text.getvalue()\n"
+        "heavy = {'tensorflow', 'apache_beam', 'open3d', 'numpy', 'scipy'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr

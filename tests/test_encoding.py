@@ -1,0 +1,113 @@
+"""Scan and fit over one chart: distances survive, and so does what is known of the noise."""
+import numpy as np
+import pytest
+from sampled_faces import CAMERA, NO_TRIANGLES, default_model, mesh_scan
+
+from geometry.chart import OrthographicChart
+from geometry.encoding import encode, noise_map, scan_surface
+from geometry.fitting import FitResult
+from geometry.geometry_image import CHANNELS
+from geometry.mesh import TriangleMesh
+from geometry.scan import Scan
+from geometry.sensors import head_rotation, render_depth
+from geometry.transforms import SimilarityTransform, rotation_from_vector
+
+CHART = OrthographicChart(128, 128, 1.5)
+POSE = SimilarityTransform(rotation_from_vector(np.array([0.4, -0.8, 0.3])), np.array([40.0, -10.0, 300.0]))
+
+
+@pytest.fixture(scope="module")
+def model():
+    return default_model()
+
+
+def fit_of_the_mean(scan_to_model: SimilarityTransform = SimilarityTransform.identity(), noise_mm: float = 0.0) -> FitResult:
+    mean = default_model().mean
+    return FitResult(np.zeros(0), np.zeros(0), scan_to_model, mean, {}, 1.0, noise_mm, 1.0, 1e4, 1)
+
+
+def shared_residual(encoding) -> np.ndarray:
+    both = encoding.coarse.valid_mask & encoding.scan.valid_mask
+    return (encoding.scan["depth"] - encoding.coarse["depth"])[both]
+
+
+def test_a_scan_that_is_the_fit_has_no_residual(model):
+    encoding = encode(mesh_scan(POSE.apply(model.mean)), fit_of_the_mean(POSE.inverse()), model, CHART)
+    assert (encoding.coarse.valid_mask == encoding.scan.valid_mask).mean() > 0.999
+    assert np.quantile(np.abs(shared_residual(encoding)), 0.99) < 1e-3
+    assert set(CHANNELS) <= set(encoding.coarse.channels) and "noise_sigma" in encoding.scan.channels
+    assert encoding.coarse.chart == encoding.scan.chart == CHART
+
+
+@pytest.mark.parametrize("offset", [-2.0, 1.5])
+def test_an_offset_of_the_scan_is_the_residual_in_millimetres(offset, model):
+    moved = POSE.apply(model.mean + [0, 0, offset])
+    residual = shared_residual(encode(mesh_scan(moved), fit_of_the_mean(POSE.inverse()), model, CHART))
+    np.testing.assert_allclose(np.quantile(residual, [0.1, 0.5, 0.9]), offset, atol=1e-3)
+
+
+def test_a_scan_without_scale_is_encoded_in_the_size_of_the_fit(model):
+    half = SimilarityTransform(POSE.rotation, POSE.translation, 0.5)
+    residual = shared_residual(encode(mesh_scan(half.apply(model.mean)), fit_of_the_mean(half.inverse()), model, CHART))
+    assert np.quantile(np.abs(residual), 0.99) < 1e-3
+
+
+def test_what_the_scan_does_not_show_is_invalid(model):
+    scan = mesh_scan(model.mean).keep(model.mean[:, 0] > 0)
+    image = encode(scan, fit_of_the_mean(), model, CHART).scan
+    assert not image.valid_mask[:, :60].any() and image.valid_mask[60:70, 70:90].all()
+    assert not image["depth"][~image.valid_mask].any() and not image["noise_sigma"][~image.valid_mask].any()
+
+
+def test_a_bare_cloud_encodes_like_the_mesh_it_came_from(model):
+    fine = TriangleMesh(model.mean, model.triangles)
+    a, b, c = (fine.vertices[fine.triangles[:, k]] for k in range(3))
+    points = POSE.apply(np.concatenate([fine.vertices, (a + b + c) / 3]))
+    mesh = encode(mesh_scan(POSE.apply(model.mean)), fit_of_the_mean(POSE.inverse()), model, CHART).scan
+    cloud = encode(mesh_scan(points, NO_TRIANGLES), fit_of_the_mean(POSE.inverse()), model, CHART).scan
+    both = mesh.valid_mask & cloud.valid_mask
+    assert both.sum() > 0.97 * mesh.valid_mask.sum()
+    errors = np.abs(mesh["depth"] - cloud["depth"])[both]
+    assert np.median(errors) < 0.03 and np.quantile(errors, 0.9) < 0.4
+
+
+def test_a_cloud_nowhere_near_the_fit_is_an_empty_image(model):
+    away = mesh_scan(model.mean + [0, 0, 900.0], NO_TRIANGLES)
+    assert len(scan_surface(away, fit_of_the_mean()).triangles) == 0
+    assert not encode(away, fit_of_the_mean(), model, CHART).scan.valid_mask.any()
+
+
+def test_a_depth_image_encodes_to_the_surface_that_it_saw(model):
+    pose = SimilarityTransform(head_rotation(15, 5, 90), np.array([0.0, 0.0, 400.0]))
+    depth, _ = render_depth(TriangleMesh(pose.apply(model.mean), model.triangles), CAMERA)
+    noise = np.random.default_rng(0).normal(size=depth.shape) * 0.8
+    for sigma, bound in ((0.0, 0.05), (0.8, 0.6)):
+        scan = Scan.from_depth(np.where(depth > 0, depth + noise * (sigma > 0), 0), CAMERA, "depth", "test")
+        encoding = encode(scan, fit_of_the_mean(pose.inverse(), noise_mm=sigma), model, CHART)
+        residual = shared_residual(encoding)
+        assert np.median(np.abs(residual)) < bound and abs(np.median(residual)) < 0.1
+        assert len(residual) > 4000
+
+
+def test_a_clean_scan_has_no_noise_anywhere(model):
+    image = encode(mesh_scan(model.mean), fit_of_the_mean(noise_mm=0.0), model, CHART).scan
+    assert not image["noise_sigma"].any()
+
+
+def test_noise_is_attributed_to_where_the_scan_is_rough(model):
+    rough = model.mean[:, 0] > 0
+    jitter = np.random.default_rng(0).normal(size=len(model.mean)) * np.where(rough, 0.8, 0.05)
+    image = encode(mesh_scan(model.mean + jitter[:, None] * [0, 0, 1]), fit_of_the_mean(noise_mm=0.4), model, CHART).scan
+    sigma, valid = image["noise_sigma"], image.valid_mask
+    assert (sigma[valid] > 0).all() and not sigma[~valid].any()
+    smooth_half, rough_half = sigma[50:80, 40:58], sigma[50:80, 70:88]
+    assert np.median(rough_half) > 2 * np.median(smooth_half)
+    assert sigma[valid].max() <= 3 * 0.4 + 1e-6 and sigma[valid].min() >= 0.4 / 3 - 1e-6
+
+
+def test_with_nothing_shared_the_noise_is_the_same_everywhere(model):
+    encoding = encode(mesh_scan(model.mean), fit_of_the_mean(), model, CHART)
+    nothing = type(encoding.coarse)(encoding.coarse.channels, np.zeros(CHART.height * CHART.width, bool).reshape(128, 128), CHART)
+    sigma = noise_map(nothing, encoding.scan, 0.7)
+    np.testing.assert_allclose(sigma[encoding.scan.valid_mask], 0.7)
+    assert not sigma[~encoding.scan.valid_mask].any()

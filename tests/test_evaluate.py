@@ -1,0 +1,140 @@
+"""Evaluation of a finished run: truth found by name, errors known in advance, failures charged, the report rewritten."""
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+
+from geometry.mesh import TriangleMesh
+from geometry.mesh_files import write_ply
+from geometry.metrics import CAP_MM
+from pipeline import evaluate, storage
+from pipeline.errors import ConfigError
+
+
+def plate(z=0.0, size=140.0, steps=36, scale=1.0):
+    """A square that looks along +z, in mm × scale."""
+    x, y = np.meshgrid(np.linspace(-size, size, steps), np.linspace(-size, size, steps))
+    vertices = np.stack([x, y, np.full_like(x, z)], -1).reshape(-1, 3) * scale
+    index = np.arange(steps * steps).reshape(steps, steps)
+    a, b, c, d = (index[i, j].ravel() for i in (slice(-1), slice(1, None)) for j in (slice(-1), slice(1, None)))
+    return TriangleMesh(vertices, np.concatenate([np.stack([a, b, c], 1), np.stack([b, d, c], 1)]))
+
+
+def ply_bytes(mesh):
+    buffer = io.BytesIO()
+    write_ply(buffer, mesh)
+    return buffer.getvalue()
+
+
+def write_run(out, offsets, unit_mm=1.0, failed=()):
+    """An OUT whose surfaces lie `offsets` (source → mm) before the truth; files in the unit given."""
+    lines = []
+    for source, offset in offsets.items():
+        scan_id = source.replace("/", "-").replace("!", "-")
+        line = {"scan_id": scan_id, "source": source, "sha256": "", "status": "ok", "stage": None, "reason": None, "seconds": {}, "metrics": {}}
+        line["files"] = {} if source in failed else {
+            key: f"scans/{scan_id}/{name}" for key, name in
+            (("coarse", "coarse.ply"), ("refined", "refined.ply"), ("registered", "registered.ply"), ("fit", "fit.json"), ("landmarks", "landmarks.json"))
+        }
+        if source in failed:
+            line |= {"status": "failed", "stage": "read", "reason": "truncated"}
+        else:
+            for key, factor in (("coarse", 2), ("refined", 1), ("registered", 3)):
+                storage.write_bytes(storage.join(out, *line["files"][key].split("/")), ply_bytes(plate(offset * factor, scale=1 / unit_mm)))
+            storage.write_json(storage.join(out, *line["files"]["fit"].split("/")), {"unit_mm": unit_mm})
+            storage.write_json(storage.join(out, *line["files"]["landmarks"].split("/")), {"points": [[0.0, 0.0, 0.0]] * 68})
+        lines.append(line)
+    storage.write_text(storage.join(out, "manifest.jsonl"), "".join(json.dumps(line) + "\n" for line in lines))
+    return lines
+
+
+def write_truth(folder, *names, unit_mm=1.0):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(ply_bytes(plate(scale=1 / unit_mm)))
+
+
+def test_a_known_offset_is_measured_in_both_directions_and_in_mm_whatever_the_unit(tmp_path, capsys):
+    out = str(tmp_path / "out")
+    write_run(out, {"a.png": 0.5}, unit_mm=1000.0)
+    write_truth(tmp_path / "truth", "a.ply", unit_mm=1000.0)
+    assert evaluate.main(["--output", out, "--truth", str(tmp_path / "truth")]) == 0
+    (row,) = csv.DictReader((tmp_path / "out" / "report" / "truth.csv").open())
+    for key, expected in (("coarse_truth_to_surface_mm", 1.0), ("refined_truth_to_surface_mm", 0.5), ("refined_surface_to_truth_mm", 0.5)):
+        assert float(row[key]) == pytest.approx(expected, abs=1e-3)
+    assert row["coarse_surface_to_truth_mm"] == "" and float(row["refined_normal_angle_deg"]) < 0.1
+    assert "mean of 1" in capsys.readouterr().out
+
+
+def test_a_failed_scan_costs_the_cap_and_is_in_the_mean(tmp_path):
+    out = str(tmp_path / "out")
+    lines = write_run(out, {"a.ply": 1.0, "b.ply": 0.0}, failed=("b.ply",))
+    write_truth(tmp_path / "truth", "a.ply", "b.ply")
+    table = evaluate.compare(out, lines, tmp_path / "truth")
+    assert [entry.errors["refined"].truth_to_surface for entry in table] == pytest.approx([1.0, CAP_MM], abs=1e-3)
+    assert f"{(1 + CAP_MM) / 2:.3f}" in evaluate.formatted(table).splitlines()[-2]
+
+
+def test_a_missing_surface_costs_the_cap(tmp_path):
+    out = str(tmp_path / "out")
+    lines = write_run(out, {"a.ply": 1.0})
+    del lines[0]["files"]["registered"]
+    write_truth(tmp_path / "truth", "a.ply")
+    (entry,) = evaluate.compare(out, lines, tmp_path / "truth")
+    assert entry.errors["registered"].truth_to_surface == CAP_MM
+
+
+def test_truth_is_found_by_path_then_by_a_name_that_occurs_once(tmp_path):
+    write_truth(tmp_path, "a/x.ply", "b/x.ply", "b/only.ply")
+    files = evaluate.truth_files(tmp_path)
+    assert evaluate.find_truth("a/x.png", files) == tmp_path / "a" / "x.ply"
+    assert evaluate.find_truth("archive.zip!b/x.obj", files) == tmp_path / "b" / "x.ply"
+    assert evaluate.find_truth("elsewhere/only.png", files) == tmp_path / "b" / "only.ply"
+    assert evaluate.find_truth("elsewhere/x.png", files) is None
+
+
+@pytest.mark.parametrize("case", ["no run", "no folder", "no match", "broken truth", "cloud truth", "broken manifest"])
+def test_a_wrong_argument_is_named_with_a_remedy_and_ends_with_code_2(tmp_path, capsys, case):
+    out, truth = tmp_path / "out", tmp_path / "truth"
+    if case != "no run":
+        write_run(str(out), {"a.ply": 1.0})
+    if case == "broken manifest":
+        (out / "manifest.jsonl").write_text("{")
+    if case == "no match":
+        write_truth(truth, "other.ply")
+    elif case != "no folder":
+        write_truth(truth, "a.ply")
+    if case == "broken truth":
+        (truth / "a.ply").write_bytes(b"ply\n")
+    if case == "cloud truth":
+        (truth / "a.ply").write_bytes(ply_bytes(TriangleMesh(plate().vertices, np.zeros((0, 3)))))
+    assert evaluate.main(["--output", str(out), "--truth", str(truth)]) == 2
+    message = capsys.readouterr().err
+    assert "error: --" in message and "Traceback" not in message
+
+
+def test_without_truth_the_report_is_written_again(tmp_path):
+    out = str(tmp_path / "out")
+    write_run(out, {"a.ply": 1.0})
+    assert evaluate.main(["--output", out]) == 0
+    first = (tmp_path / "out" / "report" / "index.html").read_bytes()
+    assert evaluate.main(["--output", out]) == 0
+    assert (tmp_path / "out" / "report" / "index.html").read_bytes() == first
+    assert not (tmp_path / "out" / "report" / "truth.csv").exists()
+
+
+def test_a_run_on_a_remote_filesystem_is_evaluated_too(memory_filesystem, tmp_path):
+    out = f"{memory_filesystem}://bucket/out"
+    write_run(out, {"a.ply": 0.25})
+    write_truth(tmp_path, "a.ply")
+    assert evaluate.main(["--output", out, "--truth", str(tmp_path)]) == 0
+    assert b"a.ply" in storage.read_bytes(storage.join(out, "report", "index.html"))
+    assert b"0.25" in storage.read_bytes(storage.join(out, "report", "truth.csv"))
+
+
+def test_a_damaged_run_is_a_config_error_in_the_library(tmp_path):
+    with pytest.raises(ConfigError, match="holds no manifest"):
+        evaluate.load_run(str(tmp_path))

@@ -1,0 +1,216 @@
+"""Recovery: known coefficients and pose come back from a scan sampled from the model, whole or in part."""
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sampled_faces import NO_TRIANGLES, KnownFace, default_model, known_face, mesh_scan, nearly_located
+
+from geometry.cleaning import with_normals
+from geometry.errors import FitError
+from geometry.fitting import FitResult, FittingOptions, Stage, fit, fit_states, perturbed
+from geometry.location import Location
+from geometry.mesh import TriangleMesh
+from geometry.metrics import surface_distance
+from geometry.transforms import SimilarityTransform, rotation_from_vector
+
+BRIEF = FittingOptions(identity_modes=10, expression_modes=0, stages=(Stage(4, 0.0, 0.0, 1.0, 20.0, 2000), Stage(3, 1.0, 0.0, 1.0, 8.0, 2000)))
+NOSE = 30
+
+
+@pytest.fixture(scope="module")
+def model():
+    return default_model()
+
+
+@pytest.fixture(scope="module")
+def face() -> KnownFace:
+    return known_face(1)
+
+
+@pytest.fixture(scope="module")
+def whole(face, model) -> FitResult:
+    return fit(nearly_located(mesh_scan(face.scan_points), face), model)
+
+
+def surface_errors(face: KnownFace, result: FitResult) -> np.ndarray:
+    """(n,) mm from each true vertex to the fitted surface, in the frame where the fit believes it to be."""
+    mesh = TriangleMesh(result.vertices, default_model().triangles)
+    return surface_distance(result.scan_to_model.apply(face.scan_points), mesh)
+
+
+def vertex_errors(face: KnownFace, result: FitResult) -> np.ndarray:
+    """(n,) mm between corresponding vertices, in the scan."""
+    return np.linalg.norm(result.scan_to_model.apply(face.scan_points) - result.vertices, axis=1)
+
+
+def rotation_degrees(rotation: np.ndarray) -> float:
+    return float(np.degrees(np.arccos(np.clip((np.trace(rotation) - 1) / 2, -1, 1))))
+
+
+def test_the_surface_comes_back_and_so_do_its_corresponding_vertices(face, whole, model):
+    region = model.regions["face"]
+    assert surface_errors(face, whole)[region].mean() < 0.05
+    assert np.quantile(surface_errors(face, whole)[region], 0.95) < 0.15
+    assert vertex_errors(face, whole)[region].mean() < 0.35  # point-to-plane leaves sliding along the surface to the prior
+
+
+def test_the_pose_comes_back(face, whole):
+    error = whole.scan_to_model.compose(face.pose)
+    assert rotation_degrees(error.rotation) < 0.5
+    assert np.linalg.norm(error.translation) < 1.0
+
+
+def test_the_leading_coefficients_come_back(face, whole):
+    assert np.abs(whole.identity_coefficients[:5] - face.identity[:5]).max() < 0.25
+
+
+def test_a_clean_fit_is_reported_as_one(whole, model):
+    assert whole.fit_quality > 0.95 and whole.visible_face > 0.97 and whole.noise_mm < 0.05
+    assert whole.residuals["mean"] < 0.05 and whole.residuals["inlier_fraction"] > 0.98
+    assert whole.residuals["median"] <= whole.residuals["p90"]
+    assert whole.landmark_error_mm is None
+    np.testing.assert_allclose(
+        whole.vertices, model.instance(whole.identity_coefficients, whole.expression_coefficients), atol=1e-3
+    )
+
+
+def test_an_expression_is_followed(model):
+    smiling = known_face(3, spread=0.6, expressions=3)
+    result = fit(nearly_located(mesh_scan(smiling.scan_points), smiling), model)
+    assert surface_errors(smiling, result)[model.regions["face"]].mean() < 0.1
+    assert result.fit_quality > 0.9
+
+
+def test_noise_is_averaged_away_and_reported(face, model):
+    noise = np.random.default_rng(0).normal(size=face.vertices.shape) * 0.6
+    result = fit(nearly_located(mesh_scan(face.scan_points + noise), face), model)
+    assert surface_errors(face, result)[model.regions["face"]].mean() < 0.15
+    assert result.noise_mm > 0.05 and result.residuals["mean"] > 0.2
+
+
+def test_half_a_face_is_followed_where_seen_and_plausible_where_not(face, model):
+    seen = face.vertices[:, 0] > -5
+    result = fit(nearly_located(mesh_scan(face.scan_points).keep(seen), face), model)
+    region, errors = model.regions["face"], surface_errors(face, result)
+    assert errors[region & seen].mean() < 0.1
+    assert errors[region & ~seen].mean() < 3.0
+    assert result.details["identity_rms_sigma"] < 1.2
+    assert 0.4 < result.visible_face < 0.7
+
+
+def test_a_hole_is_filled_from_the_rest_of_the_face(face, model):
+    nose = face.vertices[model.landmarks["ibug68"][NOSE]]
+    hole = np.linalg.norm(face.vertices - nose - [25, -20, 0], axis=1) < 28
+    result = fit(nearly_located(mesh_scan(face.scan_points).keep(~hole), face), model)
+    errors = surface_errors(face, result)
+    assert errors[model.regions["face"] & ~hole].mean() < 0.05 and errors[hole].mean() < 0.5
+
+
+def test_an_occluder_in_front_of_the_face_does_not_pull_it(face, model):
+    points = face.vertices.copy()
+    hand = np.linalg.norm(points - points[model.landmarks["ibug68"][48]], axis=1) < 25
+    points[hand] += [0, 0, 22.0]
+    result = fit(nearly_located(mesh_scan(face.pose.apply(points)), face), model)
+    errors = surface_errors(face, result)
+    assert errors[model.regions["face"] & ~hand].mean() < 0.2 and errors[hand].mean() < 3.0
+
+
+def test_a_bare_cloud_gives_the_face_of_its_mesh(face, model):
+    result = fit(nearly_located(mesh_scan(face.scan_points, NO_TRIANGLES), face), model)
+    assert surface_errors(face, result)[model.regions["face"]].mean() < 0.1
+
+
+def test_scale_is_recovered_where_the_scan_has_none(face, model):
+    scan = replace(mesh_scan(face.scan_points * 1.1), scale_is_metric=False)
+    result = fit(nearly_located(scan, face), model)
+    assert result.scan_to_model.scale == pytest.approx(1 / 1.1, rel=0.02)  # size and the first mode are nearly one
+    assert result.residuals["mean"] < 0.1
+
+
+def test_a_metric_scan_is_never_rescaled(face, model):
+    larger = face.vertices * 1.05
+    result = fit(nearly_located(mesh_scan(face.pose.apply(larger)), face), model)
+    assert result.scan_to_model.scale == 1.0
+    corners = model.landmarks["ibug68"][[36, 45]]  # the outer corners of the eyes
+    width = np.linalg.norm(np.subtract(*result.vertices[corners]))
+    assert width == pytest.approx(np.linalg.norm(np.subtract(*larger[corners])), abs=1.0)
+
+
+def test_given_landmarks_bring_home_a_pose_that_the_surface_alone_cannot(face, model):
+    scan = with_normals(mesh_scan(face.scan_points))
+    far = SimilarityTransform(rotation_from_vector(np.array([0.2, 1.2, 0.6])), np.array([20.0, -25, 10])).compose(face.pose.inverse())
+    landmarks = face.scan_points[model.landmarks["ibug68"]].copy()
+    landmarks[:17] = np.nan  # a scheme that knows no jaw
+    result = fit(Location(scan, far, 0.5, landmarks=landmarks), model)
+    assert surface_errors(face, result)[model.regions["face"]].mean() < 0.1
+    assert result.landmark_error_mm < 1.0
+
+
+def test_landmarks_that_are_all_unknown_change_nothing(face, model):
+    scan = mesh_scan(face.scan_points)
+    without = fit(nearly_located(scan, face), model, BRIEF)
+    unknown = fit(nearly_located(scan, face, landmarks=np.full((68, 3), np.nan)), model, BRIEF)
+    assert unknown.vertices.tobytes() == without.vertices.tobytes() and unknown.landmark_error_mm is None
+
+
+def test_known_coefficients_are_where_the_fit_starts(face, model):
+    start = nearly_located(mesh_scan(face.scan_points), face, coefficients=face.identity[:10])
+    still = FittingOptions(identity_modes=10, expression_modes=0, stages=(Stage(1, 0.0, 0.0, 1.0, 20.0, 1000),))
+    np.testing.assert_allclose(fit(start, model, still).identity_coefficients, face.identity[:10])
+
+
+def test_states_are_yielded_and_come_closer(face, model):
+    states = list(fit_states(nearly_located(mesh_scan(face.scan_points), face), model, BRIEF))
+    assert [state.iteration for state in states] == list(range(1, 8))
+    assert [state.stage for state in states] == [0] * 4 + [1] * 3
+    truth = face.scan_points[model.regions["face"]]
+    errors = [
+        np.linalg.norm(s.scan_to_model.apply(truth) - s.vertices[model.regions["face"]], axis=1).mean() for s in states
+    ]
+    assert errors[0] > errors[3] > errors[-1] and states[-1].rms_mm < 0.5 * states[0].rms_mm
+
+
+def test_the_caller_may_stop_the_fit(face, model):
+    class Stopped(Exception):
+        pass
+
+    calls = []
+
+    def check():
+        calls.append(None)
+        if len(calls) == 3:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        fit(nearly_located(mesh_scan(face.scan_points), face), model, BRIEF, check)
+    assert len(calls) == 3
+
+
+def test_the_same_scan_gives_the_same_bytes_whatever_was_fitted_before(face, model):
+    location = nearly_located(mesh_scan(face.scan_points), face)
+    first = fit(location, model, BRIEF)
+    fit(location, model, replace(BRIEF, regularization_weight=3.0, identity_modes=5))
+    again = fit(location, model, BRIEF)
+    assert again.vertices.tobytes() == first.vertices.tobytes()
+    assert again.scan_to_model.matrix.tobytes() == first.scan_to_model.matrix.tobytes()
+    assert again.residuals == first.residuals
+
+
+def test_a_pose_far_from_the_scan_is_a_fit_error(face, model):
+    location = nearly_located(mesh_scan(face.scan_points), face)
+    away = perturbed(location, SimilarityTransform(np.eye(3), np.array([0.0, 0.0, 600.0])))
+    with pytest.raises(FitError, match="the located pose is wrong"):
+        fit(away, model, BRIEF)
+
+
+def test_a_surface_without_area_is_a_fit_error(face, model):
+    flat = mesh_scan(np.zeros_like(face.vertices))
+    with pytest.raises(FitError, match="no area"):
+        fit(Location(flat, face.pose.inverse(), 0.5), model, BRIEF)
+
+
+def test_stronger_regularization_keeps_the_shape_nearer_to_the_mean(face, model):
+    location = nearly_located(mesh_scan(face.scan_points), face)
+    stiff = fit(location, model, replace(BRIEF, regularization_weight=1e5))
+    loose = fit(location, model, BRIEF)
+    assert np.linalg.norm(stiff.identity_coefficients) < 0.8 * np.linalg.norm(loose.identity_coefficients)

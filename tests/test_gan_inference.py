@@ -1,0 +1,108 @@
+"""The refiner as the pipeline uses it: images in, images out, the same bytes whatever the batch."""
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from gan_pairs import simulate
+from test_gan_networks import TINY, random_generator
+
+from gan import weights
+from gan.config import TrainingConfig
+from gan.inference import ChartError, Refiner
+from geometry.chart import CylindricalChart, OrthographicChart
+from geometry.geometry_image import CHANNELS, GeometryImage
+
+
+@pytest.fixture(scope="module")
+def weights_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "tiny.weights.h5"
+    weights.save(path, random_generator(scale=0.5), TrainingConfig(generator=TINY), {}, {})
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def refiner(weights_file):
+    return Refiner(weights_file, batch_size=3)
+
+
+def pair(seed: int, size: int = 64, sensor: str | None = None):
+    return simulate(seed, size, sensor)[:2]
+
+
+def same(a: GeometryImage, b: GeometryImage) -> bool:
+    return all(np.array_equal(a[name], b[name]) for name in a.channels) and np.array_equal(a.valid_mask, b.valid_mask)
+
+
+def test_a_refined_image_is_a_geometry_image_valid_where_the_coarse_one_is(refiner):
+    coarse, scan = pair(0)
+    refined = refiner.refine([(coarse, scan)])[0]
+    assert set(refined.channels) == {*CHANNELS, "confidence"} and refined.chart == coarse.chart
+    np.testing.assert_array_equal(refined.valid_mask, coarse.valid_mask)
+    for name, values in refined.channels.items():
+        assert values.dtype == np.float32 and values.shape == (64, 64) and np.isfinite(values).all(), name
+        assert not np.any(values[~refined.valid_mask]), name
+    assert refined["confidence"].min() >= 0 and refined["confidence"].max() <= 1
+    flat = np.hypot(refined["normal_x"], refined["normal_y"])[refined.valid_mask]
+    np.testing.assert_allclose(refined["normal_elevation"][refined.valid_mask], np.arccos(np.minimum(flat, 1)), atol=2e-3)
+
+
+def test_the_output_depends_neither_on_the_place_in_the_batch_nor_on_its_mates(refiner):
+    pairs = [pair(seed) for seed in range(5)]
+    alone = [refiner.refine([p])[0] for p in pairs]
+    together = refiner.refine(pairs)
+    reverse = refiner.refine(pairs[::-1])[::-1]
+    assert all(same(a, b) and same(a, c) for a, b, c in zip(alone, together, reverse))
+
+
+def test_images_of_other_sizes_are_padded_and_do_not_mix(refiner):
+    sizes = (64, 40, 64, 56)
+    pairs = [pair(seed, size) for seed, size in enumerate(sizes)]
+    refined = refiner.refine(pairs)
+    assert [image.shape[0] for image in refined] == list(sizes)
+    assert all(same(refiner.refine([p])[0], image) for p, image in zip(pairs, refined))
+
+
+def test_a_clean_scan_is_kept_to_a_few_micrometres(refiner):
+    coarse, scan = pair(2, sensor="clean")
+    scan = scan.with_channel("noise_sigma", np.where(scan.valid_mask, 0.01, 0.0))
+    refined = refiner.refine([(coarse, scan)])[0]
+    seen = coarse.valid_mask & scan.valid_mask
+    assert np.abs(refined["depth"] - scan["depth"])[seen].max() < 0.005
+    assert refined["confidence"][seen].min() > 0.99
+
+
+def test_a_hand_before_the_face_changes_nothing_beyond_its_hole(refiner):
+    coarse, scan = pair(4, sensor="middle")
+    hand, hole = scan["depth"].copy(), scan.valid_mask.copy()
+    hand[20:40, 20:40] += 30
+    hole[20:40, 20:40] = False
+    before = refiner.refine([(coarse, scan.with_channel("depth", hand))])[0]
+    assert same(before, refiner.refine([(coarse, GeometryImage(scan.channels, hole, scan.chart))])[0])
+
+
+def test_unmeasured_pixels_have_less_confidence(weights_file, refiner):
+    coarse, scan = pair(5, sensor="fine")
+    half = scan.valid_mask.copy()
+    half[:, 32:] = False
+    confidence = refiner.refine([(coarse, GeometryImage(scan.channels, half, scan.chart))])[0]["confidence"]
+    assert confidence[half].mean() > 2 * confidence[:, 48:][coarse.valid_mask[:, 48:]].mean()
+
+
+def test_a_foreign_chart_is_refused(refiner):
+    coarse, scan = pair(0, 32)
+    for chart in (CylindricalChart(height=32, width=32), OrthographicChart(height=32, width=32, pixel_mm=1.5)):
+        images = [GeometryImage(image.channels, image.valid_mask, chart) for image in (coarse, scan)]
+        with pytest.raises(ChartError, match="trained on an orthographic chart of 0.75 mm"):
+            refiner.refine([tuple(images)])
+    with pytest.raises(ChartError, match="different charts"):
+        refiner.refine([(coarse, images[1])])
+
+
+def test_nothing_to_refine_is_nothing(refiner):
+    assert refiner.refine([]) == []
+
+
+def test_importing_the_refiner_or_its_card_imports_no_tensorflow():
+    code = "import sys, gan.inference, gan.weights, gan.config, gan.train; sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,71 @@
+"""Gauss–Newton steps: exact on linear problems, an error where there is no answer."""
+import numpy as np
+import pytest
+
+from geometry.errors import FitError
+from geometry.least_squares import gauss_newton_step, normal_equations
+from geometry.residuals import LinearTerm
+
+
+def linear_term(seed: int, rows: int = 40, size: int = 5, solution=None):
+    """A term whose residuals vanish at δ = solution."""
+    rng = np.random.default_rng(seed)
+    jacobian = rng.normal(size=(rows, size))
+    solution = rng.normal(size=size) if solution is None else solution
+    return LinearTerm(-jacobian @ solution, jacobian, rng.uniform(0.5, 2.0, rows)), solution
+
+
+def test_one_step_solves_a_linear_problem():
+    term, solution = linear_term(0)
+    np.testing.assert_allclose(gauss_newton_step([term]), solution, atol=1e-5)
+
+
+def test_terms_add_up_as_if_they_were_one():
+    (one, solution), (other, _) = linear_term(1), linear_term(2, rows=13)
+    joined = LinearTerm(*(np.concatenate([getattr(one, name), getattr(other, name)]) for name in ("residuals", "jacobian", "weights")))
+    for mine, theirs in zip(normal_equations([one, other]), normal_equations([joined]), strict=True):
+        np.testing.assert_allclose(mine, theirs)
+    np.testing.assert_allclose(gauss_newton_step([one, other]), gauss_newton_step([joined]))
+    assert not np.allclose(gauss_newton_step([joined]), solution)
+
+
+def test_an_inconsistent_problem_gives_the_weighted_least_squares_answer():
+    rng = np.random.default_rng(3)
+    term = LinearTerm(rng.normal(size=30), rng.normal(size=(30, 4)), rng.uniform(0.1, 3.0, 30))
+    root = np.sqrt(term.weights)
+    expected = np.linalg.lstsq(term.jacobian * root[:, None], -term.residuals * root, rcond=None)[0]
+    np.testing.assert_allclose(gauss_newton_step([term]), expected, atol=1e-5)
+
+
+def test_rows_of_no_weight_have_no_say():
+    term, solution = linear_term(4)
+    wrong = LinearTerm(np.full(3, 1e6), np.ones((3, 5)), np.zeros(3))
+    np.testing.assert_allclose(gauss_newton_step([term, wrong]), solution, atol=1e-5)
+
+
+def test_damping_shortens_the_step_and_only_where_it_acts():
+    term = LinearTerm(np.array([-1.0, -1.0]), np.eye(2), np.ones(2))
+    np.testing.assert_allclose(gauss_newton_step([term], np.diag([0.0, 1.0])), [1.0, 0.5], atol=1e-5)
+
+
+def test_a_direction_that_nothing_determines_stays_where_it_is():
+    jacobian = np.zeros((10, 3))
+    jacobian[:, :2] = np.random.default_rng(5).normal(size=(10, 2))
+    step = gauss_newton_step([LinearTerm(-jacobian @ [1.0, 2.0, 0.0], jacobian, np.ones(10))])
+    np.testing.assert_allclose(step, [1.0, 2.0, 0.0], atol=1e-4)
+
+
+@pytest.mark.parametrize("field", ["residuals", "jacobian", "weights"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_value_that_is_not_finite_is_a_fit_error(field, bad):
+    term, _ = linear_term(6)
+    values = {name: getattr(term, name).copy() for name in ("residuals", "jacobian", "weights")}
+    values[field].flat[0] = bad
+    with np.errstate(invalid="ignore"), pytest.raises(FitError, match="too little of the face is visible"):
+        gauss_newton_step([LinearTerm(**values)])
+
+
+def test_equations_without_a_minimum_are_a_fit_error():
+    term, _ = linear_term(7)
+    with pytest.raises(FitError):
+        gauss_newton_step([LinearTerm(term.residuals, term.jacobian, -term.weights)])

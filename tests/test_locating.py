@@ -1,0 +1,252 @@
+"""The head is found however the scan is turned and whatever its unit; what is no face is refused."""
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sampled_faces import CAMERA, NO_TRIANGLES, default_model, known_face, mesh_scan, nearly_located
+from scipy.spatial.transform import Rotation
+from surfaces import sphere
+
+from geometry import cleaning, encoding, fitting, locating, occluders, plausibility, readers, verification
+from geometry.chart import OrthographicChart
+from geometry.errors import NoFaceFound
+from geometry.locating import candidate_locations, cropped, distinct, frames_toward, locate
+from geometry.location import Location
+from geometry.mesh import TriangleMesh
+from geometry.scan import Scan
+from geometry.sensors import head_rotation, render_depth
+from geometry.transforms import SimilarityTransform
+
+SHARED = Path(__file__).parents[2] / "shared"
+CHART = OrthographicChart(128, 128, 1.5)
+NOSE = 30
+
+
+@pytest.fixture(scope="module")
+def model():
+    return default_model()
+
+
+@pytest.fixture(scope="module")
+def face():
+    return known_face(1)
+
+
+def turned(face, rotation: np.ndarray, seed: int = 0) -> tuple[Scan, SimilarityTransform]:
+    """The face as a mesh scan, turned and moved; and its pose, model → scan."""
+    pose = SimilarityTransform(rotation, np.random.default_rng(seed).normal(size=3) * 150)
+    return mesh_scan(pose.apply(face.vertices)), pose
+
+
+def errors(location: Location, pose: SimilarityTransform, face) -> tuple[float, float]:
+    """(degrees, mm at the nose tip) between the located pose and the true one."""
+    rest = location.scan_to_model.rotation @ pose.rotation
+    nose = face.vertices[default_model().landmarks["ibug68"][NOSE]][None]
+    at_nose = np.linalg.norm(location.scan_to_model.apply(pose.apply(nose)) - nose)
+    return float(np.degrees(np.arccos(np.clip((np.trace(rest) - 1) / 2, -1, 1)))), float(at_nose)
+
+
+def depth_scan(vertices: np.ndarray, triangles: np.ndarray, rotation: np.ndarray, distance: float = 450.0) -> Scan:
+    pose = SimilarityTransform(rotation, np.array([0.0, 0.0, distance]))
+    depth, _ = render_depth(TriangleMesh(pose.apply(vertices), triangles), CAMERA)
+    return Scan.from_depth(depth, CAMERA, "rendered", "test")
+
+
+def believed(scan: Scan) -> fitting.FitResult:
+    """The whole way to `ok`. Raises NoFaceFound."""
+    location = verification.locate(cleaning.clean(scan), default_model())
+    result = fitting.fit(location, default_model())
+    plausibility.judge(result, encoding.encode(location.scan, result, default_model(), CHART))
+    return result
+
+
+def test_a_face_is_found_under_all_axis_orientations(face, model):
+    for number, rotation in enumerate(Rotation.create_group("O").as_matrix()):
+        scan, pose = turned(face, rotation, number)
+        location = locate(scan, model)
+        degrees, millimetres = errors(location, pose, face)
+        assert degrees < 8 and millimetres < 8, f"orientation {rotation.tolist()}: off by {degrees:.0f}° and {millimetres:.0f} mm"
+        assert location.confidence > 0.6
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_face_is_found_under_random_rotations(seed, model):
+    other = known_face(10 + seed, spread=0.9)
+    scan, pose = turned(other, Rotation.random(rng=np.random.default_rng(seed)).as_matrix(), seed)
+    degrees, millimetres = errors(locate(scan, model), pose, other)
+    assert degrees < 10 and millimetres < 10
+
+
+@pytest.mark.parametrize(("name", "yaw", "pitch", "roll"), [
+    ("on its side", 0, 0, 90), ("upside down", 10, 0, 180), ("three quarters", 45, 0, 0), ("looking down", 0, 25, 10),
+])
+def test_a_face_is_found_in_a_depth_image(face, model, name, yaw, pitch, roll):
+    rotation = head_rotation(yaw, pitch, roll)
+    scan = depth_scan(face.vertices, model.triangles, rotation)
+    degrees, millimetres = errors(locate(cleaning.clean(scan), model), SimilarityTransform(rotation, np.array([0, 0, 450.0])), face)
+    assert degrees < 12 and millimetres < 12, name
+
+
+def test_a_face_is_found_in_a_cloud_without_triangles(face, model):
+    scan, pose = turned(face, face.pose.rotation)
+    location = locate(cleaning.clean(replace(scan, triangles=NO_TRIANGLES)), model)
+    degrees, millimetres = errors(location, pose, face)
+    assert degrees < 10 and millimetres < 10
+    assert location.scan.normals is not None
+
+
+def test_locating_twice_gives_the_same_pose(face, model):
+    scan, _ = turned(face, face.pose.rotation)
+    assert locate(scan, model).scan_to_model.matrix.tobytes() == locate(scan, model).scan_to_model.matrix.tobytes()
+
+
+@pytest.mark.parametrize("name", list(cleaning.METRIC_UNITS))
+def test_the_unit_is_inferred_from_the_size_of_the_head(name, face, model):
+    unit_mm = cleaning.METRIC_UNITS[name]
+    millimetres, pose = turned(face, face.pose.rotation)
+    location = locate(mesh_scan(millimetres.points / unit_mm, unit_mm=None), model)
+    assert location.scan.unit_mm == unit_mm and location.scan.scale_is_metric
+    assert location.scan_to_model.scale == 1.0
+    degrees, at_nose = errors(location, pose, face)
+    assert degrees < 8 and at_nose < 8
+
+
+def test_a_known_unit_is_never_doubted(face, model):
+    scan, _ = turned(face, face.pose.rotation)
+    found = locate(scan, model)
+    assert found.scan.unit_mm == 1.0 and found.scan.scale_is_metric
+    with pytest.raises(NoFaceFound):  # in metres, were its file in millimetres: a face of 0.2 mm
+        locate(mesh_scan(scan.points / 1000), model)
+
+
+def test_an_unknown_scale_is_found(face, model):
+    shrink = 0.0137
+    scan, _ = turned(face, face.pose.rotation)
+    result_of = locate(mesh_scan(scan.points * shrink, unit_mm=None), model)
+    assert not result_of.scan.scale_is_metric
+    result = fitting.fit(result_of, model)
+    assert result.scan_to_model.scale * result_of.scan.unit_mm * shrink == pytest.approx(1.0, rel=0.04)
+    assert result.residuals["mean"] < 0.15
+
+
+def test_shoulders_a_wall_and_floaters_are_cropped_away(face, model):
+    scan, pose = turned(face, face.pose.rotation)
+    ball = sphere(8.0, (110.0, 60.0, 0.0), 2)
+    wall = sphere(200.0, (0.0, -380.0, -100.0), 3)
+    n, m = len(scan.points), len(ball.vertices)
+    points = np.concatenate([scan.points, pose.apply(ball.vertices), pose.apply(wall.vertices)])
+    triangles = np.concatenate([scan.triangles, ball.triangles + n, wall.triangles + n + m])
+    head = cropped(mesh_scan(points, triangles), pose.inverse(), 150.0)
+    assert 0.95 * n < len(head.points) <= n
+    assert np.isin(head.points, scan.points).all()
+
+
+def inside_out(face):
+    scan, _ = turned(face, face.pose.rotation)
+    return replace(scan, triangles=scan.triangles[:, ::-1])
+
+
+def centred_grid(face):
+    """A pixel grid whose coordinates are not the camera's: centred, as archives of range images often are."""
+    scan = depth_scan(face.vertices, default_model().triangles, head_rotation(10, 5, 0))
+    return replace(scan, camera=None, points=scan.points - scan.points.mean(0))
+
+
+@pytest.mark.parametrize("make", [inside_out, centred_grid])
+def test_the_orientation_of_a_surface_is_not_taken_on_trust(make, face):
+    result = believed(make(face))
+    assert result.residuals["mean"] < 0.15 and result.fit_quality > 0.6
+
+
+def egg():
+    shape = sphere(95, subdivisions=5)
+    return mesh_scan(shape.vertices * [0.8, 1.3, 1.1], shape.triangles)
+
+
+def ball():
+    shape = sphere(95, subdivisions=5)
+    return mesh_scan(shape.vertices, shape.triangles)
+
+
+def wall():
+    rows, columns = np.mgrid[:240, :240]
+    return Scan.from_depth(700.0 + 0.2 * columns + 0.05 * rows, CAMERA, "wall", "test")
+
+
+def hand():
+    model = default_model()
+    made = occluders.hand(model.mean[model.landmarks["ibug68"]], np.random.default_rng(0))
+    return mesh_scan(made.vertices, made.triangles)
+
+
+def back_of_a_head():
+    return depth_scan(known_face(1).vertices, default_model().triangles, head_rotation(180, 0, 0))
+
+
+def behind_the_ear():
+    return depth_scan(known_face(1).vertices, default_model().triangles, head_rotation(150, 0, 0))
+
+
+@pytest.mark.parametrize("make", [egg, ball, wall, hand, back_of_a_head, behind_the_ear])
+def test_what_is_no_face_is_refused(make):
+    with pytest.raises(NoFaceFound, match="no face found"):
+        believed(make())
+
+
+def test_the_cow_is_refused():
+    path = SHARED / "scans/not_faces/cow.obj"
+    if not path.exists():
+        pytest.skip("../shared/scans is not here")
+    with pytest.raises(NoFaceFound, match="no face found"):
+        believed(readers.read(path))
+
+
+def test_verification_prefers_the_pose_whose_trial_fit_explains_the_scan(face, model, monkeypatch):
+    right = replace(nearly_located(mesh_scan(face.scan_points), face), confidence=0.5)
+    upside_down = SimilarityTransform(Rotation.from_rotvec([0, 0, np.pi]).as_matrix(), np.zeros(3)).compose(right.scan_to_model)
+    wrong = replace(right, scan_to_model=upside_down, confidence=0.6)
+    monkeypatch.setattr(verification, "candidate_locations", lambda *_: [wrong, right])
+    checks = []
+    chosen = verification.locate(right.scan, model, check=lambda: checks.append(None))
+    assert errors(chosen, face.pose, face)[0] < 5
+    assert len(checks) == 2
+
+
+def test_verification_takes_a_sure_candidate_untried(face, model, monkeypatch):
+    sure = replace(nearly_located(mesh_scan(face.scan_points), face), confidence=0.9)
+    monkeypatch.setattr(verification, "candidate_locations", lambda *_: [sure, replace(sure, confidence=0.4)])
+    assert verification.locate(sure.scan, model) is sure
+
+
+def test_candidates_come_most_confident_first(face, model):
+    scan, _ = turned(face, face.pose.rotation)
+    confidences = [location.confidence for location in candidate_locations(scan, model)]
+    assert confidences == sorted(confidences, reverse=True) and min(confidences) >= 0.25
+
+
+def test_distinct_poses_differ():
+    pose = lambda degrees, shift, coverage: locating.Pose(
+        SimilarityTransform(Rotation.from_rotvec([0, 0, np.deg2rad(degrees)]).as_matrix(), np.array([shift, 0.0, 0])), coverage, 1.0
+    )
+    poses = [pose(0, 0, 0.5), pose(10, 3, 0.4), pose(90, 0, 0.3), pose(0, 40, 0.2), pose(180, 0, 0.1)]
+    assert distinct(poses, 3) == [poses[0], poses[2], poses[3]]
+
+
+def test_frames_turn_their_direction_to_the_front():
+    directions = np.array([[0, 0, 1.0], [0, 1, 0], [0, -1, 0], [0.6, 0, -0.8]])
+    frames = frames_toward(directions)
+    np.testing.assert_allclose(np.einsum("cab,cb->ca", frames, directions), np.tile([0, 0, 1.0], (4, 1)), atol=1e-12)
+    np.testing.assert_allclose(np.linalg.det(frames), 1.0)
+
+
+def test_the_field_measures_the_distance_to_the_mean_face(model):
+    field = locating.field_of(model)
+    mean = TriangleMesh(model.mean, model.triangles)
+    skin = np.flatnonzero(model.regions["face"])[::50]
+    for offset in (-5.0, 0.0, 5.0):
+        index, inside = field.look_up(model.mean[skin] + offset * mean.vertex_normals[skin])
+        assert inside.mean() > 0.9
+        assert abs(np.median(field.distance[index][inside]) - offset) < 0.5  # half a voxel at most, on the median less
+    assert not field.look_up(np.array([[1e4, 0, 0]]))[1].any()
+    assert locating.field_of(model) is field

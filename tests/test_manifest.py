@@ -1,0 +1,97 @@
+"""Resume: what is kept, what is done again, and what the manifest says of it."""
+import json
+
+import pytest
+
+from pipeline import manifest, storage
+from pipeline.sources import Source
+
+SOURCE = Source("a/b.ply", "/in/a/b.ply")
+
+
+def finished(out, status="ok", inputs="in", results="cfg", source=SOURCE, trace=""):
+    files = {}
+    if status == "ok":
+        files = {"coarse": f"scans/{source.scan_id}/coarse.ply"}
+        storage.write_bytes(storage.join(out, files["coarse"]), b"mesh")
+    line = manifest.line(source, "sha", status, {"read": 0.123456}, None if status == "ok" else "fit", "why", {"m": 1.0}, files)
+    manifest.record(out, line, inputs, results, trace)
+    return line
+
+
+@pytest.fixture
+def out(tmp_path):
+    return str(tmp_path)
+
+
+def test_a_line_has_the_keys_of_the_contract_in_order(out):
+    line = finished(out)
+    assert tuple(line) == manifest.LINE_KEYS and line["seconds"] == {"read": 0.1235} and line["scan_id"] == SOURCE.scan_id
+
+
+@pytest.mark.parametrize("status", ["ok", "rejected"])
+def test_an_unchanged_scan_is_kept(out, status):
+    line = finished(out, status)
+    assert manifest.kept_line(out, SOURCE, "in", "cfg") == line
+
+
+@pytest.mark.parametrize("inputs, results", [("other", "cfg"), ("in", "other")])
+def test_another_input_or_configuration_is_done_again(out, inputs, results):
+    finished(out)
+    assert manifest.kept_line(out, SOURCE, inputs, results) is None
+
+
+def test_a_failed_scan_is_tried_again(out):
+    finished(out, "failed")
+    assert manifest.kept_line(out, SOURCE, "in", "cfg") is None
+
+
+def test_a_scan_whose_file_was_removed_is_done_again(out):
+    line = finished(out)
+    storage.delete([storage.join(out, line["files"]["coarse"])])
+    assert manifest.kept_line(out, SOURCE, "in", "cfg") is None
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b'{"line": {}}'])
+def test_a_damaged_state_is_done_again(out, content):
+    finished(out)
+    storage.write_bytes(storage.join(out, ".state", f"{SOURCE.scan_id}.json"), content)
+    assert manifest.kept_line(out, SOURCE, "in", "cfg") is None
+    assert manifest.collect(out, [SOURCE])[0]["status"] == "failed"
+
+
+def test_a_scan_that_is_no_longer_ok_loses_its_old_files_and_gains_a_log(out):
+    line = finished(out)
+    finished(out, "failed", trace="Traceback …")
+    assert not storage.exists(storage.join(out, line["files"]["coarse"]))
+    log = storage.join(out, "logs", f"{SOURCE.scan_id}.txt")
+    assert storage.read_bytes(log).decode() == "Traceback …"
+    finished(out)
+    assert not storage.exists(log)
+
+
+def test_the_manifest_is_sorted_by_source_and_holds_only_the_present_scans(out):
+    listed = [Source(name, name) for name in ("b.ply", "a.ply", "c.ply")]
+    for source in [*listed, Source("gone.ply", "gone.ply")]:
+        finished(out, source=source)
+    manifest.drop_others(out, listed)
+    lines = manifest.collect(out, listed)
+    manifest.write(out, lines)
+    written = [json.loads(text) for text in storage.read_bytes(storage.join(out, "manifest.jsonl")).decode().splitlines()]
+    assert written == lines and [line["source"] for line in written] == ["a.ply", "b.ply", "c.ply"]
+    assert not [path for path in storage.list_files(storage.join(out, ".state")) if "gone" in path]
+    assert [path for path in storage.list_files(storage.join(out, "scans")) if "gone" in path]  # the user's to decide on
+
+
+def test_a_scan_that_no_worker_finished_is_failed(out):
+    (line,) = manifest.collect(out, [SOURCE])
+    assert (line["status"], line["stage"]) == ("failed", "run") and "run the command again" in line["reason"]
+
+
+def test_the_input_hash_covers_sidecars_by_name_and_content():
+    hashes = {
+        manifest.input_hash(b"x", {}), manifest.input_hash(b"y", {}), manifest.input_hash(b"x", {"a.json": b"1"}),
+        manifest.input_hash(b"x", {"a.json": b"2"}), manifest.input_hash(b"x", {"b.json": b"1"}),
+    }
+    assert len(hashes) == 5
+    assert manifest.input_hash(b"x", {"a": b"1", "b": b"2"}) == manifest.input_hash(b"x", {"b": b"2", "a": b"1"})

@@ -1,0 +1,117 @@
+"""Learning: exact where the population is linear, close on held-out shapes of the source, small enough to ship."""
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from geometry.mesh import TriangleMesh
+from geometry.model_card import model_card
+from geometry.model_formats import load_model
+from geometry.model_learning import (
+    LearningOptions,
+    SurfaceNorm,
+    distances,
+    local_factors,
+    population_moments,
+    principal_modes,
+    project,
+)
+
+ICT = Path(__file__).parents[2] / "shared" / "models" / "ict_facekit_light.npz"
+
+
+def plain_norm(n):
+    return SurfaceNorm(np.tile([0.0, 0.0, 1.0], (n, 1)), np.ones(n), 1.0)
+
+
+def test_principal_modes_are_those_of_the_sampled_covariance():
+    rng = np.random.default_rng(0)
+    factors, scores = rng.normal(size=(5, 30, 3)), rng.normal(size=(400, 5)) * [3, 2, 1, 0.5, 0.1]
+    modes = principal_modes(factors, scores.T @ scores / 400, plain_norm(30), 4)
+    shapes = np.tensordot(scores, factors, axes=1).reshape(400, -1)
+    _, singular, axes = np.linalg.svd(shapes / 20, full_matrices=False)
+    flat = modes.reshape(4, -1)
+    assert np.allclose(np.linalg.norm(flat, axis=1), singular[:4])
+    assert np.allclose(np.abs((flat * axes[:4]).sum(axis=1)), singular[:4])
+
+
+def test_the_surface_norm_counts_sliding_as_told():
+    norm = SurfaceNorm(np.array([[0.0, 0.0, 1.0]]), np.array([4.0]), 0.25)
+    for motion, squared in (((0, 0, 1), 4.0), ((1, 0, 0), 1.0), ((1, 1, 1), 6.0)):
+        assert (norm.flat(np.array([[motion]], float)) ** 2).sum() == pytest.approx(squared)
+
+
+def test_a_population_is_reproducible_mirrored_and_centred():
+    options = LearningOptions(subjects=600)
+    moments = population_moments(4, 11, options)
+    assert np.array_equal(moments, population_moments(4, 11, options))
+    assert np.allclose(moments[:4, :4], moments[4:8, 4:8]) and not moments[:4, 4:8].any()
+    assert np.abs(np.diag(moments)[8:] - 1).max() < 0.25 and np.abs(np.diag(moments)[:8] - 0.5).max() < 0.15
+
+
+def test_local_deformations_have_the_variance_and_reach_they_are_given():
+    x, y = np.meshgrid(np.arange(0, 60, 3.0), np.arange(0, 60, 3.0))
+    index = np.arange(400).reshape(20, 20)
+    a, b, c, d = index[:-1, :-1].ravel(), index[:-1, 1:].ravel(), index[1:, :-1].ravel(), index[1:, 1:].ravel()
+    triangles = np.vstack([np.stack([a, b, c], 1), np.stack([b, d, c], 1)])
+    mesh = TriangleMesh(np.stack([x.ravel(), y.ravel(), 0 * x.ravel()], 1), triangles)
+    fields = local_factors(mesh, np.ones(400, bool), LearningOptions(local_sigma=0.7, local_length=15.0))
+    covariance = fields[:, :, 2].T @ fields[:, :, 2]
+    assert np.allclose(np.diag(covariance), 0.49, rtol=0.02) and not fields[:, :, :2].any()
+    gap = np.linalg.norm(mesh.vertices[0] - mesh.vertices, axis=1)
+    assert np.allclose(covariance[0], 0.49 * np.exp(-(gap**2) / (2 * 15.0**2)), atol=0.02)
+    assert local_factors(mesh, np.ones(400, bool), LearningOptions(local_sigma=0.0)).shape == (0, 400, 3)
+
+
+def test_coefficients_come_back_from_an_instance_of_the_shipped_model():
+    model, wanted = load_model("default"), np.random.default_rng(2).normal(size=100)
+    mesh = TriangleMesh(model.mean, model.triangles)
+    norm = SurfaceNorm(mesh.vertex_normals, mesh.vertex_areas, 0.1)
+    assert np.allclose(project(model, model.instance(wanted[: model.n_identity]), norm), wanted[: model.n_identity], atol=1e-3)
+
+
+def test_distances_to_a_triangle():
+    triangle = TriangleMesh(np.array([[0, 0, 0], [4, 0, 0], [0, 4, 0]]), np.array([[0, 1, 2]]))
+    assert np.allclose(distances(np.array([[1, 1, 2], [-3, 0, 4]]), triangle), [2, 5], atol=1e-5)
+
+
+def test_the_card_states_the_figures_of_its_model():
+    model = load_model("default")
+    keys = (
+        "vertices", "triangles", "identity_modes", "expression_modes", "face_vertices", "bytes", "held_out_mean_mm",
+        "held_out_p95_mm", "held_out_worst_subject_mm", "chord_mean_mm", "edge_mm_median", "face_edge_mm_p5", "face_edge_mm_p95",
+        "smallest_angle_deg", "smallest_angle_deg_p1", "quantisation_mm_per_sigma",
+    )
+    card = model_card(model, dict.fromkeys(keys, 7), "COMMAND")
+    assert "COMMAND" in card and "7.000 mm" in card and model.notes["source_sha256"] in card and "Permission is hereby granted" in card
+    shipped = (Path(model_card.__code__.co_filename).parent / "data" / "face_relief_model.md").read_text(encoding="utf-8")
+    assert f"{model.n_vertices} vertices" in shipped and model.notes["source_sha256"] in shipped
+
+
+@pytest.mark.skipif(not ICT.exists(), reason="../shared/models is absent")
+@pytest.mark.parametrize("seed", [101, 102, 103])
+def test_held_out_faces_of_the_source_are_reached_within_a_sixth_of_a_millimetre(seed):
+    """Independent of the builder: correspondences are the points of the source's mean nearest to the template's mean."""
+    import open3d as o3d
+
+    source, model = load_model(ICT), load_model("default")
+    scene = o3d.t.geometry.RaycastingScene()
+    skin = source.triangles[source.regions["skin"][source.triangles].all(axis=1)]
+    scene.add_triangles(o3d.core.Tensor(source.mean.astype(np.float32)), o3d.core.Tensor(skin.astype(np.uint32)))
+    face = np.flatnonzero(model.regions["face"])
+    found = scene.compute_closest_points(o3d.core.Tensor(model.mean[face].astype(np.float32)))
+    corners, uv = skin[found["primitive_ids"].numpy()], found["primitive_uvs"].numpy()
+    weights = np.column_stack([1 - uv.sum(axis=1), uv])[:, :, None]
+    mean = TriangleMesh(model.mean, model.triangles)
+    narrow = np.flatnonzero(source.regions["face"])
+    covered = narrow[distances(source.mean[narrow], mean) < 0.3]
+    area = np.zeros(model.n_vertices)
+    area[face] = mean.vertex_areas[face]
+    rng, errors = np.random.default_rng(seed), []
+    for _ in range(2):
+        truth = source.instance(rng.standard_normal(source.n_identity))
+        wanted = model.mean.copy()
+        wanted[face] += ((truth - source.mean)[corners] * weights).sum(axis=1)
+        reached = model.mesh(project(model, wanted, SurfaceNorm(mean.vertex_normals, area, 0.1)))
+        errors.append(distances(truth[covered], reached).mean())
+    assert np.mean(errors) <= 0.15

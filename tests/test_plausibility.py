@@ -1,0 +1,107 @@
+"""The gate between ok and rejected: relief where a face has relief, and bounds on the rest."""
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from surfaces import SMALL_CHART, bumpy_depth
+
+from geometry.chart import pixel_centres
+from geometry.errors import NoFaceFound
+from geometry.plausibility import GateOptions, judge, relief_explained
+from geometry.rasterize import image_from_depth
+
+X, Y = (c.reshape(SMALL_CHART.height, SMALL_CHART.width) for c in SMALL_CHART.lift(pixel_centres(SMALL_CHART), np.zeros(96 * 96)).T[:2])
+ALL = np.ones(X.shape, bool)
+FACE = bumpy_depth(X, Y)
+
+
+def image(depth, valid=ALL):
+    return image_from_depth(np.where(valid, depth, 0).astype(np.float32), valid, SMALL_CHART)
+
+
+def encoded(coarse, scan):
+    return SimpleNamespace(coarse=coarse, scan=scan)
+
+
+def a_good_fit(**changes):
+    """What a FitResult must have for the gate."""
+    good = {"visible_face": 0.9, "residuals": {"inlier_fraction": 0.95}, "fit_quality": 0.9, "details": {"identity_rms_sigma": 0.8}}
+    return SimpleNamespace(**{**good, **changes})
+
+
+def egg(half_width: float, half_height: float, depth: float) -> np.ndarray:
+    inside = np.clip(1 - (X / half_width) ** 2 - (Y / half_height) ** 2, 0.02, None)
+    return depth * (np.sqrt(inside) - 1)
+
+
+def test_a_fit_with_every_feature_in_its_place_explains_the_relief():
+    assert relief_explained(image(FACE), image(FACE)) == pytest.approx(1.0)
+    noise = np.random.default_rng(0).normal(size=FACE.shape) * 0.5
+    assert relief_explained(image(FACE), image(FACE + noise)) > 0.9
+
+
+def test_an_offset_or_a_tilt_of_the_whole_head_is_no_lack_of_relief():
+    assert relief_explained(image(FACE), image(FACE + 3.0 + 0.05 * X)) > 0.9
+
+
+def test_a_face_fitted_to_a_plane_explains_nothing():
+    assert relief_explained(image(FACE), image(np.full_like(FACE, FACE.mean()))) < 0.2
+
+
+def test_a_face_whose_features_are_elsewhere_explains_little():
+    assert relief_explained(image(FACE), image(np.roll(FACE, 9, axis=0))) < 0.5
+
+
+@pytest.mark.parametrize("shape", [(76, 124, 105), (74, 114, 95), (81, 114, 95)])
+def test_a_featureless_egg_has_no_relief_however_closely_it_is_followed(shape):
+    """A flexible model follows a real egg to half a millimetre, and its own features shrink to about that."""
+    smooth = egg(*shape)
+    followed = smooth + 0.5 * (FACE - FACE.mean()) / FACE.std() * np.exp(-(X**2 + Y**2) / 60**2) * 0.5
+    assert relief_explained(image(followed), image(smooth)) < GateOptions().relief_explained
+
+
+def test_too_little_in_common_is_no_evidence():
+    corner = np.zeros_like(ALL)
+    corner[:10, :10] = True
+    assert relief_explained(image(FACE), image(FACE, corner)) == -1.0
+    assert relief_explained(image(FACE), image(FACE, ~ALL)) == -1.0
+
+
+def test_something_far_before_the_face_is_no_evidence_either():
+    hand = (np.abs(X) < 20) & (np.abs(Y + 40) < 20)
+    assert relief_explained(image(FACE), image(FACE + 60.0 * hand)) > 0.99
+
+
+def test_a_good_fit_passes():
+    assert judge(a_good_fit(), encoded(image(FACE), image(FACE))) is None
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"visible_face": 0.1}, "only 10 % of the face is visible, at least 25 % is needed"),
+    ({"residuals": {"inlier_fraction": 0.3}}, "only 30 % of the points about the face lie on it"),
+    ({"fit_quality": 0.1}, "quality is 0.10"),
+    ({"details": {"identity_rms_sigma": 3.1}}, "implausible .3.1 σ a mode"),
+])
+def test_each_bound_rejects_and_names_what_was_found_and_needed(changes, message):
+    with pytest.raises(NoFaceFound, match=message):
+        judge(a_good_fit(**changes), encoded(image(FACE), image(FACE)))
+
+
+def test_a_wall_is_rejected_however_good_the_rest_looks():
+    with pytest.raises(NoFaceFound, match="relief"):
+        judge(a_good_fit(), encoded(image(FACE), image(np.full_like(FACE, FACE.mean()))))
+
+
+@pytest.mark.parametrize("changes", [
+    {"visible_face": np.nan}, {"residuals": {"inlier_fraction": np.nan}}, {"fit_quality": np.nan}, {"details": {"identity_rms_sigma": np.nan}},
+])
+def test_what_is_not_a_number_is_not_believed(changes):
+    with pytest.raises(NoFaceFound):
+        judge(a_good_fit(**changes), encoded(image(FACE), image(FACE)))
+
+
+def test_the_bounds_are_the_callers():
+    strict = replace(GateOptions(), visible_face=0.95)
+    with pytest.raises(NoFaceFound, match="at least 95 %"):
+        judge(a_good_fit(), encoded(image(FACE), image(FACE)), strict)

@@ -1,0 +1,138 @@
+"""Previews: what is drawn is where it should be, for meshes, clouds and scans that show nothing."""
+import numpy as np
+import pytest
+
+from geometry.mesh import TriangleMesh
+from pipeline import preview
+from pipeline.preview import FRONT, FRONT_HEIGHT, PANEL_WIDTH, STRIP_HEIGHT
+
+
+def dome(radius=80.0, centre=(0.0, 6.0, -60.0), steps=80, flip=False):
+    """The front of a sphere, mm, as a grid mesh that looks along +z."""
+    u, v = np.meshgrid(np.linspace(-0.98, 0.98, steps), np.linspace(-0.98, 0.98, steps))
+    inside = u**2 + v**2 < 0.96
+    z = np.sqrt(np.maximum(1 - u**2 - v**2, 0))
+    vertices = np.stack([u, v, z], -1).reshape(-1, 3) * radius + centre
+    index = np.arange(steps * steps).reshape(steps, steps)
+    a, b, c, d = (index[i, j].ravel() for i in (slice(-1), slice(1, None)) for j in (slice(-1), slice(1, None)))
+    triangles = np.concatenate([np.stack([a, b, c], 1), np.stack([b, d, c], 1)])
+    triangles = triangles[inside.ravel()[triangles].all(1)]
+    return TriangleMesh(vertices, triangles[:, ::-1] if flip else triangles)
+
+
+def panel(image, number):
+    """The frontal panel as floats; 0 scan, 1 coarse, 2 refined, 3 heat."""
+    left = number * PANEL_WIDTH
+    return np.asarray(image.crop((left, STRIP_HEIGHT, left + PANEL_WIDTH, STRIP_HEIGHT + FRONT_HEIGHT)), float)
+
+
+def centre_colour(image, number):
+    return panel(image, number)[FRONT_HEIGHT // 2 - 6: FRONT_HEIGHT // 2 + 6, PANEL_WIDTH // 2 - 6: PANEL_WIDTH // 2 + 6].mean((0, 1))
+
+
+def test_projection_and_lift_are_inverses():
+    for view in (FRONT, *preview.TURNED.values()):
+        points = np.random.default_rng(0).uniform(-80, 80, (50, 3))
+        pixels, depth = view.project(points)
+        np.testing.assert_allclose(view.lift(pixels, depth), points, atol=1e-9)
+
+
+def test_rays_hit_the_pixels_that_points_project_to():
+    mesh = dome()
+    for view in (FRONT, *preview.TURNED.values()):
+        layer = preview.Surface(mesh).seen_by(view)
+        pixels, _ = view.project(layer.points)
+        row, column = np.nonzero(layer.hit)
+        np.testing.assert_allclose(pixels, np.stack([column, row], 1), atol=2e-3)
+
+
+def test_a_surface_on_the_scan_is_pale_and_offsets_are_red_outside_blue_inside():
+    refined = dome()
+    on = preview.render_preview(refined, None, refined, refined, None, "on")
+    outside = preview.render_preview(dome(81.0), None, refined, refined, None, "outside")
+    inside = preview.render_preview(dome(79.0), None, refined, refined, None, "inside")
+    assert np.ptp(centre_colour(on, 3)) < 10
+    red, _, blue = centre_colour(outside, 3)
+    assert red > blue + 80
+    red, _, blue = centre_colour(inside, 3)
+    assert blue > red + 80
+
+
+def test_signed_distance_is_that_of_concentric_spheres():
+    layer = preview.Surface(dome(80.0, steps=160)).seen_by(FRONT)
+    for scan in (preview.Surface(dome(80.6, steps=160)), preview.Cloud(dome(80.6, steps=240).vertices)):
+        distance = preview._distance_image(layer, scan, 2)
+        middle = distance[FRONT_HEIGHT // 2 - 40: FRONT_HEIGHT // 2 + 40, PANEL_WIDTH // 2 - 40: PANEL_WIDTH // 2 + 40]
+        assert np.isfinite(middle).all()
+        np.testing.assert_allclose(middle, 0.6, atol=0.03)
+
+
+def test_what_the_scan_does_not_show_is_grey_but_a_large_error_is_not():
+    refined = dome()
+    half = refined.submesh(refined.vertices[:, 0] < 0)[0]
+    picture = panel(preview.render_preview(half, None, refined, refined, None, ""), 3)
+    assert np.ptp(picture[FRONT_HEIGHT // 2, PANEL_WIDTH * 3 // 4]) < 6  # not measured
+    wrong = TriangleMesh(refined.vertices + (0, 0, 12.0), refined.triangles)
+    red, _, blue = centre_colour(preview.render_preview(wrong, None, refined, refined, None, ""), 3)
+    assert red > blue + 80
+
+
+def test_a_cloud_is_drawn_where_its_mesh_is():
+    mesh = dome(steps=150)
+    points = mesh.vertices[np.unique(mesh.triangles)]
+    from_mesh = panel(preview.render_preview(mesh, None, mesh, mesh, None, ""), 0)
+    from_cloud = panel(preview.render_preview(None, points, mesh, mesh, None, ""), 0)
+    paper = np.array(preview.PAPER)
+    covered = [(np.abs(image - paper) > 12).any(-1) for image in (from_mesh, from_cloud)]
+    assert (covered[0] & covered[1]).sum() / (covered[0] | covered[1]).sum() > 0.95
+    assert np.abs(from_mesh - from_cloud)[covered[0] & covered[1]].mean() < 12
+
+
+@pytest.mark.parametrize("points", [None, np.zeros((0, 3)), np.array([[0.0, 0, 0]]), np.full((5, 3), np.nan), np.full((9, 3), 1e6)])
+def test_a_scan_that_shows_nothing_still_gives_a_picture(points):
+    mesh = dome()
+    image = preview.render_preview(None, points, mesh, mesh, np.zeros((0, 3)), "empty")
+    assert image.mode == "RGB" and image.width == 4 * PANEL_WIDTH
+
+
+def test_an_inside_out_fit_is_shown_as_one_but_an_inside_out_scan_is_not():
+    good, bad = dome(), dome(flip=True)
+    image = preview.render_preview(bad, None, bad, good, None, "")
+    reference = preview.render_preview(good, None, good, good, None, "")
+    np.testing.assert_array_equal(panel(image, 0), panel(reference, 0))
+    assert np.abs(centre_colour(image, 1) - centre_colour(reference, 1)).max() > 25
+
+
+def test_landmarks_are_drawn_on_the_refined_panel_only():
+    mesh = dome()
+    plain = preview.render_preview(mesh, None, mesh, mesh, None, "")
+    dotted = preview.render_preview(mesh, None, mesh, mesh, np.array([[20.0, 30.0, 10.0]]), "")
+    for number in (0, 1, 3):
+        np.testing.assert_array_equal(panel(plain, number), panel(dotted, number))
+    changed = np.argwhere((panel(plain, 2) != panel(dotted, 2)).any(-1))
+    expected, _ = FRONT.project(np.array([[20.0, 30.0, 10.0]]))
+    np.testing.assert_allclose(changed.mean(0)[::-1], expected[0], atol=1.0)
+
+
+def test_the_same_input_gives_the_same_bytes():
+    mesh = dome(steps=40)
+    first, second = (preview.png_bytes(preview.render_preview(mesh, None, mesh, mesh, None, "x")) for _ in range(2))
+    assert first == second
+
+
+def test_a_long_title_is_shortened_in_the_middle_and_stays_in_the_strip():
+    mesh = dome(steps=30)
+    title = preview.preview_title("archive.zip!" + "folder/" * 60 + "last.ply", {"fit_quality": 0.5, "noise_mm": float("nan")})
+    image = preview.render_preview(mesh, None, mesh, mesh, None, title)
+    assert (np.asarray(image)[:35, -10:] == preview.PAPER).all()
+
+
+def test_the_title_names_only_the_figures_that_are_known():
+    assert preview.preview_title("a.ply", {"noise_mm": 0.123}) == "a.ply\nnoise 0.12 mm"
+    assert preview.preview_title("a.ply", {}) == "a.ply\n"
+
+
+def test_the_front_row_is_the_four_frontal_panels():
+    mesh = dome(steps=30)
+    row = preview.front_row(preview.render_preview(mesh, None, mesh, mesh, None, ""))
+    assert row.size == (4 * PANEL_WIDTH, FRONT_HEIGHT)

@@ -1,0 +1,190 @@
+"""The report: complete, self-contained, escaped, ordered, and the same every time."""
+import csv
+import io
+import json
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from pipeline import plots, preview, report, summary
+
+RUN = {
+    "input": "/data/scans", "wall_seconds": 12.5, "model": {"name": "default", "sha256": "ab" * 32},
+    "versions": {"numpy": "2.4.6"}, "config": {"refine": {"method": "gan"}},
+}
+
+
+def ok_line(source="a.ply", error=0.1, **metrics):
+    scan_id = re.sub(r"\W+", "-", source)
+    figures = {"scan_to_refined_mean_mm": error, "scan_to_coarse_mean_mm": 3 * error, "fit_quality": 0.9} | metrics
+    return {
+        "scan_id": scan_id, "source": source, "sha256": "0" * 64, "status": "ok", "stage": None, "reason": None,
+        "seconds": {"read": 0.1, "fit": 0.5}, "metrics": figures, "files": {"preview": f"scans/{scan_id}/preview.png"},
+    }
+
+
+def bad_line(source, status, reason="no face found", stage="locate"):
+    return {"scan_id": source, "source": source, "sha256": "0" * 64, "status": status, "stage": stage, "reason": reason,
+            "seconds": {"read": 0.2}, "metrics": {}, "files": {}}
+
+
+MANIFEST = [ok_line("good.ply", 0.05), bad_line("cow.obj", "rejected"), ok_line("poor.ply", 0.4), bad_line("torn.ply", "failed", "truncated", "read")]
+
+
+class Page(HTMLParser):
+    """Collects what the tests ask about."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.names, self.depth = [], [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.tags.append((tag, attributes))
+        if tag == "th" and attributes.get("scope") == "row" and "data-value" in attributes:
+            self.names.append(attributes["data-value"])
+        if tag not in ("meta", "img", "input", "br"):
+            self.depth.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.depth.pop() == tag
+
+
+def write_preview(out, line):
+    path = out / line["files"]["preview"]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    size = (4 * preview.PANEL_WIDTH, preview.STRIP_HEIGHT + preview.FRONT_HEIGHT + preview.TURNED_HEIGHT)
+    path.write_bytes(preview.png_bytes(Image.new("RGB", size, (200, 180, 160))))
+
+
+def test_the_table_is_worst_first():
+    page = Page(report.page(MANIFEST, RUN))
+    assert page.names == ["torn.ply", "cow.obj", "poor.ply", "good.ply"]
+    assert page.depth == []
+
+
+@pytest.mark.parametrize("manifest", [[], MANIFEST[1:2], [{"source": "x", "status": "ok"}], [{"source": "x", "status": "strange"}]])
+def test_a_run_without_ok_scans_or_with_bare_lines_has_a_page(manifest):
+    page = Page(report.page(manifest, {}))
+    assert page.depth == [] and len(page.names) == len(manifest)
+
+
+def test_names_and_reasons_are_escaped():
+    hostile = '<script>alert("x")</script>&\'.ply'
+    text = report.page([ok_line(hostile), bad_line("b" + hostile, "failed", hostile)], {"input": hostile, "config": hostile})
+    assert "<script>alert" not in text
+    assert hostile in Page(text).names
+
+
+def test_the_page_asks_the_network_for_nothing(tmp_path):
+    write_preview(tmp_path, MANIFEST[0])
+    report.write_report(str(tmp_path), MANIFEST, RUN)
+    text = (tmp_path / "report" / "index.html").read_text()
+    for tag, attributes in Page(text).tags:
+        for name in ("src", "href"):
+            value = attributes.get(name) or ""
+            assert not re.match(r"[a-z]+:|//", value) or value.startswith("data:image/jpeg;base64,"), (tag, value)
+    assert "http://" not in text and "https://" not in text and "@import" not in text
+
+
+def test_pictures_are_embedded_with_a_description_and_missing_ones_are_left_out(tmp_path):
+    write_preview(tmp_path, MANIFEST[0])
+    page = Page(report.page(MANIFEST, RUN, report.Thumbnails(str(tmp_path))))
+    images = [attributes for tag, attributes in page.tags if tag == "img"]
+    assert len(images) == 1 and "good.ply" in images[0]["alt"]
+
+
+def test_pictures_beyond_the_budget_are_linked(tmp_path):
+    lines = [ok_line(f"{k} ä#.ply") for k in range(3)]
+    for line in lines:
+        write_preview(tmp_path, line)
+    page = Page(report.page(lines, RUN, report.Thumbnails(str(tmp_path), budget=1)))
+    sources = [attributes["src"] for tag, attributes in page.tags if tag == "img"]
+    assert [source.startswith("data:") for source in sources] == [True, False, False]
+    assert all(source.startswith("../scans/") and "#" not in source for source in sources[1:])
+
+
+def test_a_damaged_preview_costs_only_its_picture(tmp_path):
+    path = tmp_path / MANIFEST[0]["files"]["preview"]
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"not a picture")
+    assert report.Thumbnails(str(tmp_path)).source_of(MANIFEST[0]) is None
+
+
+def test_hundreds_of_scans_stay_a_page_of_moderate_size(tmp_path):
+    lines = [ok_line(f"scan {k:03d}.ply", 0.01 * (k + 1)) for k in range(300)]
+    text = report.page(lines, RUN)
+    assert Page(text).names[0] == "scan 299.ply" and len(text) < 2_000_000
+
+
+def test_the_same_run_gives_the_same_bytes_whatever_the_order_of_its_lines(tmp_path):
+    for name, lines in (("a", MANIFEST), ("b", MANIFEST[::-1])):
+        report.write_report(str(tmp_path / name), lines, RUN)
+    for file in ("index.html", "metrics.json", "metrics.csv"):
+        assert (tmp_path / "a" / "report" / file).read_bytes() == (tmp_path / "b" / "report" / file).read_bytes()
+
+
+def test_csv_has_a_row_per_scan_sorted_by_source_in_fixed_columns():
+    rows = list(csv.DictReader(io.StringIO(summary.metrics_csv(MANIFEST))))
+    assert [row["source"] for row in rows] == ["cow.obj", "good.ply", "poor.ply", "torn.ply"]
+    assert tuple(rows[0]) == summary.CSV_COLUMNS
+    assert rows[0]["fit_quality"] == "" and float(rows[1]["scan_to_refined_mean_mm"]) == 0.05
+    assert float(rows[1]["seconds"]) == pytest.approx(0.6)
+
+
+def test_csv_columns_do_not_depend_on_the_scans():
+    assert summary.metrics_csv([]).splitlines() == summary.metrics_csv([ok_line(extra_mm=1.0)]).splitlines()[:1]
+
+
+def test_a_file_name_never_becomes_a_spreadsheet_formula():
+    rows = list(csv.DictReader(io.StringIO(summary.metrics_csv([ok_line("=HYPERLINK(1).ply")]))))
+    assert rows[0]["source"].startswith("'=")
+
+
+def test_metrics_json_is_strict_json_and_counts_each_scan_once(tmp_path):
+    lines = MANIFEST + [ok_line("nan.ply", float("nan"))]
+    report.write_report(str(tmp_path), lines, RUN)
+    document = json.loads((tmp_path / "report" / "metrics.json").read_text(), parse_constant=lambda name: pytest.fail(name))
+    assert document["counts"] == {"scans": 5, "ok": 3, "rejected": 1, "failed": 1}
+    refined = document["summary"]["scan_to_refined_mean_mm"]
+    assert refined["count"] == 2 and refined["mean"] == pytest.approx(0.225)
+    assert document["seconds"]["fit"]["total"] == pytest.approx(1.5)
+
+
+def test_an_ok_scan_without_a_figure_ranks_before_those_with_one():
+    lines = [ok_line("known.ply", 0.5), {"source": "unknown.ply", "status": "ok"}]
+    assert [line["source"] for line in summary.worst_first(lines)] == ["unknown.ply", "known.ply"]
+
+
+@given(st.one_of(st.none(), st.booleans(), st.text(), st.floats(), st.integers(-10**9, 10**9)))
+def test_a_number_is_finite_or_unknown(value):
+    found = summary.number(value)
+    assert found is None or (np.isfinite(found) and found == value and not isinstance(value, bool))
+
+
+@given(st.floats(1e-6, 1e6))
+def test_axes_are_round_and_hold_their_values(value):
+    limit = plots.nice_limit(value)
+    assert value * (1 - 1e-6) <= limit <= value * 2.01
+    ticks = plots.axis_values(limit)
+    assert ticks[0] == 0 and ticks[-1] == limit and all(abs(float(f"{tick:.2g}") - tick) < 1e-6 * limit for tick in ticks)
+
+
+def test_the_curve_reaches_all_scans_and_the_bars_count_all_scans():
+    values = {"Coarse": [0.2, 0.4, 0.4, 7.0], "Refined": []}
+    curve = str(plots.cumulative({"Coarse": [0.2, 0.4, 0.4], "Refined": []}, "mm"))
+    lowest = min(float(y) for y in re.findall(r"V([\d.]+)", curve))
+    assert lowest == pytest.approx(plots.TOP, abs=0.1)
+    assert "7" in str(plots.histogram(values, "mm"))
+
+
+def test_figures_are_written_for_people():
+    assert report.figure(None) == "\u2013"
+    assert report.figure(12345.678, 1) == "12\u202f345.7"

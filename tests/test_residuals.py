@@ -1,0 +1,114 @@
+"""The linearised energy terms against finite differences of what they linearise."""
+import numpy as np
+import pytest
+
+from geometry.residuals import (
+    Correspondences,
+    coefficient_prior,
+    geman_mcclure_weights,
+    point_to_plane,
+    point_to_point,
+    pose_jacobian,
+)
+from geometry.transforms import rotation_from_vector
+
+N_ROWS, N_MODES, STEP = 7, 4, 1e-6
+
+
+def scene(seed: int = 0):
+    """Points q (r, 3), unit normals (r, 3), model vertices (r, 3) and basis rows (r, 3, m), float64."""
+    rng = np.random.default_rng(seed)
+    normals = rng.normal(size=(N_ROWS, 3))
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    return rng.normal(size=(N_ROWS, 3)) * 50, normals, rng.normal(size=(N_ROWS, 3)) * 50, rng.normal(size=(N_ROWS, 3, N_MODES))
+
+
+def moved(points, delta, with_scale):
+    """q under the exact (not linearised) pose step: s R(ω) q + t."""
+    scale = np.exp(delta[6]) if with_scale else 1.0
+    return scale * points @ rotation_from_vector(delta[:3]).T + delta[3:6]
+
+
+def finite_differences(function, size):
+    """Central differences (r, size) of a vector function at zero."""
+    columns = []
+    for k in range(size):
+        delta = np.zeros(size)
+        delta[k] = STEP
+        columns.append((function(delta) - function(-delta)) / (2 * STEP))
+    return np.stack(columns, axis=1)
+
+
+def split(delta, with_scale):
+    n_pose = 7 if with_scale else 6
+    return delta[:n_pose], delta[n_pose:]
+
+
+@pytest.mark.parametrize("with_scale", [False, True])
+def test_the_pose_jacobian_is_the_derivative_of_the_similarity(with_scale):
+    points, normals, _, _ = scene()
+    size = 7 if with_scale else 6
+    expected = finite_differences(lambda d: (moved(points, d, with_scale) * normals).sum(1), size)
+    np.testing.assert_allclose(pose_jacobian(points, normals, with_scale), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("with_scale", [False, True])
+def test_the_point_to_plane_jacobian_is_the_derivative_of_its_residual(with_scale):
+    points, normals, vertices, basis = scene(1)
+
+    def residual(delta):
+        pose, coefficients = split(delta, with_scale)
+        return ((moved(points, pose, with_scale) - vertices - basis @ coefficients) * normals).sum(1)
+
+    matches = Correspondences(np.arange(N_ROWS), points, residual(np.zeros((7 if with_scale else 6) + N_MODES)), np.ones(N_ROWS, int))
+    term = point_to_plane(matches, normals, basis, np.ones(N_ROWS), with_scale)
+    expected = finite_differences(residual, term.jacobian.shape[1])
+    np.testing.assert_allclose(term.jacobian, expected, atol=1e-5)
+    np.testing.assert_allclose(term.residuals, residual(np.zeros(term.jacobian.shape[1])))
+
+
+@pytest.mark.parametrize("with_scale", [False, True])
+def test_the_point_to_point_jacobian_is_the_derivative_of_its_residual(with_scale):
+    targets, _, vertices, basis = scene(2)
+
+    def residual(delta):
+        pose, coefficients = split(delta, with_scale)
+        return (moved(targets, pose, with_scale) - vertices - basis @ coefficients).ravel()
+
+    weights = np.arange(1.0, N_ROWS + 1)
+    term = point_to_point(targets, vertices, basis, weights, with_scale)
+    np.testing.assert_allclose(term.jacobian, finite_differences(residual, term.jacobian.shape[1]), atol=1e-5)
+    np.testing.assert_allclose(term.residuals, residual(np.zeros(term.jacobian.shape[1])))
+    np.testing.assert_array_equal(term.weights.reshape(-1, 3), np.tile(weights[:, None], 3))
+
+
+def test_the_prior_pulls_each_coefficient_to_zero_and_leaves_the_pose_alone():
+    coefficients, weights = np.array([1.0, -2.0, 0.5]), np.array([1.0, 4.0, 9.0])
+    term = coefficient_prior(coefficients, weights, n_pose=6)
+    expected = finite_differences(lambda d: coefficients + d[6:], 9)
+    np.testing.assert_allclose(term.jacobian, expected, atol=1e-9)
+    np.testing.assert_array_equal(term.residuals, coefficients)
+    energy_gradient = term.jacobian.T @ (term.weights * term.residuals)
+    np.testing.assert_allclose(energy_gradient, np.r_[np.zeros(6), weights * coefficients])
+
+
+def test_geman_mcclure_weights_are_the_derivative_of_the_loss_over_the_residual():
+    scale, r = 2.5, np.linspace(-20, 20, 81)
+    r = r[np.abs(r) > 1e-9]
+    loss = lambda x: x**2 / (1 + (x / scale) ** 2)
+    slope = (loss(r + STEP) - loss(r - STEP)) / (2 * STEP)
+    np.testing.assert_allclose(geman_mcclure_weights(r, scale), slope / (2 * r), atol=1e-6)
+
+
+def test_geman_mcclure_weights_are_one_at_zero_and_a_sixteenth_at_root_three_scales():
+    np.testing.assert_allclose(geman_mcclure_weights(np.array([0.0, np.sqrt(3) * 4, 1e6]), 4.0), [1.0, 1 / 16, 0.0], atol=1e-12)
+
+
+def test_a_low_precision_basis_gives_a_low_precision_jacobian_of_the_same_values():
+    points, normals, vertices, basis = scene(3)
+    offsets = ((points - vertices) * normals).sum(1)
+    matches = Correspondences(np.arange(N_ROWS), points, offsets, np.ones(N_ROWS, int))
+    double = point_to_plane(matches, normals, basis, np.ones(N_ROWS), True).jacobian
+    single = point_to_plane(matches, normals, basis.astype(np.float32), np.ones(N_ROWS), True).jacobian
+    assert single.dtype == np.float32
+    np.testing.assert_allclose(single, double, rtol=1e-4, atol=1e-4)

@@ -1,0 +1,91 @@
+"""The refiners without learning: the scan where it is clean, the coarse surface where there is none."""
+import numpy as np
+import pytest
+from surfaces import SMALL_CHART, bumpy_depth
+
+from geometry.chart import pixel_centres
+from geometry.geometry_image import CHANNELS, GeometryImage
+from geometry.rasterize import image_from_depth
+from geometry.smoothing import none_refine, smooth_refine
+
+ALL = np.ones((SMALL_CHART.height, SMALL_CHART.width), bool)
+INNER = np.zeros_like(ALL)
+INNER[8:-8, 8:-8] = True
+LEFT = ALL.copy()
+LEFT[:, 48:] = False
+
+
+def image(depth: np.ndarray, valid: np.ndarray = ALL, noise_mm: float | None = None) -> GeometryImage:
+    made = image_from_depth(np.where(valid, depth, 0).astype(np.float32), valid, SMALL_CHART)
+    return made if noise_mm is None else made.with_channel("noise_sigma", np.where(valid, noise_mm, 0))
+
+
+@pytest.fixture(scope="module")
+def surface() -> np.ndarray:
+    x, y, _ = SMALL_CHART.lift(pixel_centres(SMALL_CHART), np.zeros(ALL.size)).T
+    return bumpy_depth(x, y).reshape(ALL.shape)
+
+
+@pytest.fixture(scope="module")
+def detail(surface) -> np.ndarray:
+    """What the scan shows and the fit does not: 1.5 mm at a wavelength of about 40 mm."""
+    rows, columns = np.indices(ALL.shape)
+    return 1.5 * np.sin(columns / 3.3) * np.cos(rows / 3.3)
+
+
+def test_none_is_the_coarse_surface_and_claims_nothing(surface):
+    refined = none_refine(image(surface))
+    np.testing.assert_array_equal(refined["depth"], image(surface)["depth"])
+    assert not refined["confidence"].any() and set(CHANNELS) <= set(refined.channels)
+
+
+def test_a_scan_without_noise_passes_through(surface, detail):
+    refined = smooth_refine(image(surface), image(surface + detail, noise_mm=0.0))
+    np.testing.assert_allclose(refined["depth"], surface + detail, atol=1e-4)
+    assert refined["confidence"][INNER].min() > 0.95
+
+
+def test_a_constant_residual_survives_any_smoothing(surface):
+    refined = smooth_refine(image(surface), image(surface + 2.0, noise_mm=1.0))
+    np.testing.assert_allclose(refined["depth"], surface + 2.0, atol=1e-3)
+
+
+def test_noise_is_smoothed_away(surface):
+    noise = np.random.default_rng(0).normal(size=ALL.shape) * 0.6
+    refined = smooth_refine(image(surface), image(surface + noise, noise_mm=0.6))
+    assert np.abs(refined["depth"] - surface)[INNER].mean() < 0.25 * np.abs(noise)[INNER].mean()
+
+
+def test_where_no_scan_is_the_coarse_surface_stands(surface):
+    refined = smooth_refine(image(surface), image(surface + 2.0, LEFT, noise_mm=0.2))
+    np.testing.assert_allclose(refined["depth"][:, 70:], surface[:, 70:], atol=1e-3)  # 44 mm from the scan's edge
+    np.testing.assert_allclose(refined["depth"][:, :40], (surface + 2.0)[:, :40], atol=1e-3)
+    assert refined["confidence"][:, 70:].max() < 0.01 and refined["confidence"][INNER & LEFT].min() >= 0.5
+    assert refined.valid_mask.all()
+
+
+def test_the_residual_fades_beyond_the_scan_without_a_step(surface):
+    refined = smooth_refine(image(surface), image(surface + 2.0, LEFT, noise_mm=0.2))
+    residual = (refined["depth"] - surface)[INNER.any(1)]
+    assert np.abs(np.diff(residual, axis=1)).max() < 1.0 and residual.min() > -1e-3 and residual.max() < 2.001
+
+
+def test_a_hand_before_the_face_is_not_the_face(surface):
+    hand = np.zeros_like(ALL)
+    hand[40:56, 40:56] = True
+    refined = smooth_refine(image(surface), image(surface + np.where(hand, 40.0, 0.0), noise_mm=0.3))
+    np.testing.assert_allclose(refined["depth"], surface, atol=1e-3)
+    assert refined["confidence"][44:52, 44:52].max() < refined["confidence"][INNER & ~hand].min() + 1e-6
+
+
+def test_an_empty_scan_leaves_the_coarse_surface(surface):
+    refined = smooth_refine(image(surface), image(surface, ~ALL, noise_mm=0.0))
+    np.testing.assert_allclose(refined["depth"], surface, atol=1e-4)
+    assert not refined["confidence"].any()
+
+
+def test_nothing_is_refined_where_the_model_is_not(surface):
+    refined = smooth_refine(image(surface, LEFT), image(surface + 1.0, noise_mm=0.3))
+    assert not refined.valid_mask[:, 48:].any()
+    assert not refined["depth"][:, 48:].any() and not refined["confidence"][:, 48:].any()
+    np.testing.assert_allclose(refined["depth"][:, :44], surface[:, :44] + 1.0, atol=1e-3)

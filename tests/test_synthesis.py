@@ -1,0 +1,169 @@
+"""Sampled faces: amplitudes, bands, where detail lies, determinism, and the subdivision that carries it."""
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+
+from geometry import occluders, synthesis, wrinkles
+from geometry.mesh import TriangleMesh
+from geometry.model_formats import load_model
+from geometry.subdivision import refine_region
+from geometry.synthesis import SynthesisOptions, sample_face
+
+BARE = SynthesisOptions(hair_share=0.0, hand_share=0.0)
+
+
+@cache
+def model():
+    return load_model("default")
+
+
+@cache
+def face(seed=0, options=BARE):
+    return sample_face(model(), np.random.default_rng(seed), options)
+
+
+def grid(n=12, step=3.0):
+    x, y = np.meshgrid(np.arange(n) * step, np.arange(n) * step)
+    index = np.arange(n * n).reshape(n, n)
+    a, b, c, d = index[:-1, :-1].ravel(), index[:-1, 1:].ravel(), index[1:, :-1].ravel(), index[1:, 1:].ravel()
+    return np.stack([x.ravel(), y.ravel(), 0 * x.ravel()], 1), np.concatenate([np.stack([a, b, c], 1), np.stack([b, d, c], 1)])
+
+
+def test_subdivision_keeps_old_vertices_and_makes_no_t_junctions():
+    vertices, triangles = grid()
+    region = (vertices[:, 0] > 8) & (vertices[:, 0] < 25)
+    fine = refine_region(vertices, triangles, region, 1.6)
+    mesh = TriangleMesh(fine.apply(vertices), fine.triangles)
+    np.testing.assert_array_equal(mesh.vertices[: len(vertices)], vertices)
+    assert mesh.is_edge_manifold and len(mesh.vertices) > 3 * len(vertices)
+    coarse = TriangleMesh(vertices, triangles)
+    area = lambda m: np.linalg.norm(m.triangle_area_vectors, axis=1).sum()
+    assert area(mesh) == pytest.approx(area(coarse))
+    outline = lambda m: np.linalg.norm(np.diff(m.vertices[m.boundary_edges], axis=1)[:, 0], axis=1).sum()
+    assert outline(mesh) == pytest.approx(outline(coarse)), "a crack would lengthen the boundary"
+    assert (mesh.triangle_area_vectors[:, 2] > 0).all()
+
+
+def test_subdivision_reproduces_linear_functions_and_follows_a_curved_surface():
+    vertices, triangles = grid(20, 2.0)
+    fine = refine_region(vertices, triangles, np.ones(len(vertices), bool), 1.5)
+    points = fine.apply(vertices)
+    np.testing.assert_allclose(fine.apply(vertices @ [1.0, 2, 3]), points @ [1.0, 2, 3], atol=1e-9)
+    bowl = lambda p: ((p[:, :2] - 19) ** 2).sum(1) / 80  # a radius of curvature of 40 mm
+    inner = (np.abs(points[:, :2] - 19) < 12).all(1)
+    butterfly = np.abs(fine.apply(bowl(vertices)) - bowl(points))[inner].max()
+    assert butterfly < 1e-9, "the butterfly scheme is exact on quadratics over a regular grid; midpoints miss by 0.025 mm"
+
+
+def test_the_fine_mesh_resolves_the_detail_it_carries():
+    surface = synthesis.fine_surface(model(), BARE.edge_mm)
+    mesh = TriangleMesh(surface.mean, surface.subdivision.triangles)
+    edges = mesh.edges[np.isin(mesh.edges, surface.detailed).all(1)]
+    lengths = np.linalg.norm(mesh.vertices[edges[:, 0]] - mesh.vertices[edges[:, 1]], axis=1)
+    assert np.median(lengths) < 1.1 and np.quantile(lengths, 0.95) < 2.0
+    assert mesh.is_edge_manifold == TriangleMesh(model().mean, model().triangles).is_edge_manifold
+
+
+def test_the_same_generator_gives_the_same_face_and_another_another():
+    again = sample_face(model(), np.random.default_rng(0), BARE)
+    np.testing.assert_array_equal(again.mesh.vertices, face(0).mesh.vertices)
+    assert np.abs(face(1).mesh.vertices - face(0).mesh.vertices).max() > 1.0
+
+
+def test_a_person_keeps_shape_and_detail_while_the_expression_changes():
+    def seen(number):
+        return sample_face(model(), np.random.default_rng([5, number]), BARE, person=np.random.default_rng(99))
+
+    one, other = seen(1), seen(2)
+    np.testing.assert_array_equal(one.identity, other.identity)
+    np.testing.assert_array_equal(one.displacement, other.displacement)
+    assert not np.array_equal(one.expression, other.expression)
+
+
+def test_shape_beyond_the_span_has_the_stated_amplitude_and_is_not_symmetric():
+    points = model().mean[model().regions["face"]]
+    options = replace(BARE, beyond_rms_mm=(0.5, 0.5), broad_rms_mm=(0.0, 0.0))
+    fields = np.array([synthesis.beyond_span(points, np.random.default_rng(seed), options) for seed in range(40)])
+    assert fields.std() == pytest.approx(0.5, rel=0.1)
+    mirrored = np.array([synthesis.beyond_span(points * [-1, 1, 1], np.random.default_rng(seed), options) for seed in range(40)])
+    correlation = np.mean(fields * mirrored) / 0.5**2
+    assert 0.3 < correlation < 0.75, "half of the variance is mirrored (more near the midline, where both halves are one)"
+
+
+def test_the_model_cannot_represent_what_lies_beyond_its_span():
+    """At least half of the field's energy is left after a least-squares fit of all modes over the face."""
+    face_vertices = model().regions["face"]
+    normals = TriangleMesh(model().mean, model().triangles).vertex_normals[face_vertices]
+    basis = np.concatenate([model().identity_basis, model().expression_basis])[:, face_vertices]
+    along = np.einsum("knc,nc->nk", basis, normals)
+    field = synthesis.beyond_span(model().mean[face_vertices], np.random.default_rng(3), replace(BARE, broad_rms_mm=(0.0, 0.0)))
+    left = field - along @ np.linalg.lstsq(along, field, rcond=None)[0]
+    assert left.std() > 0.5 * field.std()
+
+
+def test_fine_detail_grows_with_its_strength_and_stays_in_the_range_of_skin():
+    points = synthesis.fine_surface(model(), BARE.edge_mm)
+    points = points.mean[points.detailed]
+    landmarks = model().mean[model().landmarks["ibug68"]]
+    rms = [np.mean([wrinkles.detail(points, landmarks, strength, np.random.default_rng(seed)).std() for seed in range(3)])
+           for strength in (0.0, 0.4, 1.0)]
+    assert rms[0] < 0.04 < rms[2] < 0.3 and rms[0] < rms[1] < rms[2]
+    aged = wrinkles.detail(points, landmarks, 1.0, np.random.default_rng(4))
+    assert -2.5 < aged.min() < -0.25 and aged.max() < 1.5
+
+
+def test_texture_has_the_asked_rms_and_nothing_outside_its_band():
+    x = np.arange(0, 120, 0.5)
+    points = np.stack([np.zeros_like(x), x - 60, np.zeros_like(x)], 1)
+    spectrum = np.zeros(len(x) // 2 + 1)
+    for seed in range(20):
+        field = wrinkles.texture(points, 0.1, np.random.default_rng(seed))
+        spectrum += np.abs(np.fft.rfft(field * np.hanning(len(x)))) ** 2
+    wavelength = 1 / np.maximum(np.fft.rfftfreq(len(x), 0.5), 1e-9)
+    assert spectrum[wavelength < 1.8].sum() < 0.01 * spectrum.sum()
+    assert spectrum[(wavelength > 4) & (wavelength < 30)].sum() > 0.5 * spectrum.sum()
+    everywhere = wrinkles.texture(np.random.default_rng(0).uniform(-60, 60, (20000, 3)), 0.1, np.random.default_rng(1))
+    assert everywhere.std() == pytest.approx(0.1, rel=0.1)
+
+
+def test_a_stroke_is_a_groove_of_its_depth_with_raised_flanks_and_ends():
+    stroke = wrinkles.Stroke(np.array([0.0, 0.0]), 0.0, 40.0, depth=0.5, width=1.0)
+    across = np.stack([np.full(401, 20.0), np.linspace(-10, 10, 401)], 1)
+    profile = stroke.displacement(across)
+    assert profile.argmin() == 200 and profile.min() == pytest.approx(-0.5, rel=0.08)
+    assert profile.max() > 0.1 and abs(profile[0]) < 1e-6
+    assert np.abs(stroke.displacement(np.array([[-1.0, 0], [41.0, 0]]))).max() < 1e-9
+
+
+def test_detail_spares_eyes_mouth_and_back_of_the_head():
+    surface = synthesis.fine_surface(model(), BARE.edge_mm)
+    fine_eyes = surface.subdivision.apply_mask(model().regions["eyes"])
+    assert not fine_eyes[surface.detailed[surface.weight > 0.5]].any()
+    assert surface.mean[surface.detailed, 2].min() > -125
+    assert np.abs(face(0).displacement[fine_eyes]).max() < 0.05
+
+
+def test_landmarks_lie_on_the_sampled_surface():
+    np.testing.assert_array_equal(face(0).landmarks, face(0).mesh.vertices[model().landmarks["ibug68"]])
+
+
+def test_expression_weights_stay_in_the_models_range():
+    names = tuple(f"shape{i}_{'LR'[i % 2]}" for i in range(model().n_expression))
+    bounded = replace(model(), expression_range=(0.0, 1.0), expression_names=names)
+    options = replace(BARE, expression_strength=(1.0, 1.0))
+    drawn = np.array([synthesis.sample_expression(bounded, np.random.default_rng(seed), options) for seed in range(50)])
+    assert drawn.min() >= 0 and drawn.max() <= 1 and 0.02 < (drawn > 0).mean() < 0.4
+
+
+def test_occluders_lie_before_the_face_and_do_not_cover_it():
+    always = replace(BARE, hair_share=1.0, hand_share=1.0)
+    seen = sample_face(model(), np.random.default_rng(7), always)
+    assert len(seen.occluders) == 2
+    hand = seen.occluders[1]
+    assert hand.vertices[:, 2].max() > seen.landmarks[8, 2]
+    volume = np.einsum("ij,ij->", hand.vertices[hand.triangles[:, 0]], hand.triangle_area_vectors) / 3
+    assert volume > 0, "wound so that normals point outward"
+    together = [seen.mesh, *seen.occluders]
+    assert len(occluders.merged(together).vertices) == sum(len(mesh.vertices) for mesh in together)

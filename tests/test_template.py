@@ -1,0 +1,159 @@
+"""The shipped template is a clean disc, and building one keeps the promises of its docstring."""
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import open3d as o3d
+import pytest
+from scipy.spatial import cKDTree
+
+from geometry.landmarks import LANDMARK_SCHEMES
+from geometry.mesh import TriangleMesh
+from geometry.model_formats import load_model
+from geometry.remeshing import smallest_angles
+from geometry.skin_patch import boundary_loops
+
+ICT = Path(__file__).parents[2] / "shared" / "models" / "ict_facekit_light.npz"
+needs_ict = pytest.mark.skipif(not ICT.exists(), reason="../shared/models is absent")
+
+
+@cache
+def model():
+    return load_model("default")
+
+
+@cache
+def mean():
+    return TriangleMesh(model().mean, model().triangles)
+
+
+def edge_lengths(mesh, mask):
+    chosen = mesh.edges[mask[mesh.edges].all(axis=1)]
+    return np.linalg.norm(mesh.vertices[chosen[:, 0]] - mesh.vertices[chosen[:, 1]], axis=1)
+
+
+def test_it_is_one_manifold_disc_that_uses_every_vertex():
+    mesh = mean()
+    assert mesh.is_edge_manifold and len(np.unique(mesh.component_labels)) == 1
+    assert len(np.unique(mesh.triangles)) == len(mesh.vertices)
+    assert len(mesh.vertices) - len(mesh.edges) + len(mesh.triangles) == 1
+    assert len(boundary_loops(mesh.triangles)) == 1
+    half_edges = mesh.triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
+    assert len(np.unique(half_edges, axis=0)) == len(half_edges)  # orientable: each direction of an edge once
+
+
+def test_triangles_are_neither_slivers_nor_folds():
+    mesh = mean()
+    angle = smallest_angles(mesh.vertices[mesh.triangles])
+    assert angle.min() > 10 and np.percentile(angle, 1) > 28
+    normal = mesh.triangle_area_vectors / np.linalg.norm(mesh.triangle_area_vectors, axis=1, keepdims=True)
+    corners = mesh.vertex_normals[mesh.triangles]
+    # the edges of lids and lips turn by 180°
+    crease = (model().regions["eyes"] | model().regions["mouth_interior"])[mesh.triangles].any(axis=1)
+    assert (corners * normal[:, None]).sum(axis=2)[~crease].min() > 0
+    assert ((corners.sum(axis=1) * normal).sum(axis=1) > 0).mean() > 0.998
+
+
+def test_edges_are_short_where_faces_have_detail():
+    regions = model().regions
+    assert 2.4 < np.median(edge_lengths(mean(), regions["cheeks"])) < 3.0
+    for name, longest in (("eyes", 1.5), ("mouth", 1.9), ("nose", 2.2)):
+        assert 1.0 < np.median(edge_lengths(mean(), regions[name])) < longest
+    assert np.median(edge_lengths(mean(), regions["neck"])) > 3.0
+
+
+def test_it_is_mirror_symmetric():
+    vertices, scheme = mean().vertices, LANDMARK_SCHEMES["ibug68"]
+    gap, twin = cKDTree(vertices).query(vertices * (-1, 1, 1))
+    assert gap.max() < 0.06 and np.array_equal(twin[twin], np.arange(len(vertices)))
+    marks = model().landmarks["ibug68"]
+    assert np.array_equal(twin[marks], marks[list(scheme.mirror)]) and len(set(marks.tolist())) == 68
+    assert all((mask[twin] == mask).mean() > 0.999 for mask in model().regions.values())
+
+
+def test_it_reaches_ear_to_ear_chin_and_hairline():
+    low, high = mean().vertices.min(axis=0), mean().vertices.max(axis=0)
+    assert high[0] > 85 and high[1] > 110 and low[1] < -105 and low[2] < -140
+    regions = model().regions
+    names = ("face", "eyes", "mouth_interior", "nose", "mouth", "forehead", "cheeks", "chin", "ears", "neck")
+    assert all(regions[name].any() for name in names)
+    assert not (regions["face"] & (regions["ears"] | regions["neck"] | regions["mouth_interior"])).any()
+    assert 0.4 < mean().vertex_areas[regions["face"]].sum() / mean().vertex_areas.sum() < 0.9
+
+
+def posed(**weights):
+    names = model().expression_names
+    return model().mesh(expression=np.array([weights.get(name, 0.0) for name in names]))
+
+
+def lid_gap(mesh):
+    marks = mesh.vertices[model().landmarks["ibug68"]]
+    return np.linalg.norm(marks[[43, 44]].mean(axis=0) - marks[[46, 47]].mean(axis=0))
+
+
+def test_a_blink_closes_the_lids_and_leaves_no_bulge():
+    open_eye, shut = mean(), posed(eyeBlink_L=1.0, eyeBlink_R=1.0)
+    assert lid_gap(shut) < 0.2 * lid_gap(open_eye)
+    # seen from the front the lid covers the eyeball: nothing of the patch's inside stands before the closed lids' line
+    marks = shut.vertices[model().landmarks["ibug68"]]
+    patch = model().regions["eyes"] & (shut.vertices[:, 0] > 25) & (shut.vertices[:, 0] < 40)
+    assert shut.vertices[patch, 2].max() < marks[42:48, 2].max() + 2.0
+
+
+def test_the_mouth_patch_spans_the_lips_when_the_jaw_opens():
+    mouth = model().regions["mouth_interior"]
+    patch = model().triangles[mouth[model().triangles].all(axis=1)]
+    opened = posed(jawOpen=1.0)
+    area = lambda mesh: np.linalg.norm(TriangleMesh(mesh.vertices, patch).triangle_area_vectors, axis=1).sum()
+    assert area(opened) > 400 > 60 > area(mean())
+    marks = opened.vertices[model().landmarks["ibug68"]]
+    assert marks[62, 1] - marks[66, 1] > 20
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_view_of_any_face_shows_a_hole_or_an_inside_out_triangle(seed):
+    rng = np.random.default_rng(seed)
+    some = rng.random(model().n_expression) * (rng.random(model().n_expression) < 0.1)
+    vertices = model().instance(rng.standard_normal(model().n_identity), some * (seed > 0))
+    scene = o3d.t.geometry.RaycastingScene()
+    scene.add_triangles(o3d.core.Tensor(vertices.astype(np.float32)), o3d.core.Tensor(model().triangles.astype(np.uint32)))
+    x, y = np.meshgrid(np.arange(-45, 45.0), np.arange(-60, 60.0))
+    ray = np.stack([x, y, 0 * x + 300, 0 * x, 0 * x, 0 * x - 1], -1).astype(np.float32)
+    seen = scene.cast_rays(o3d.core.Tensor(ray))
+    inside_out = seen["primitive_normals"].numpy()[..., 2] < 0
+    assert np.isfinite(seen["t_hit"].numpy()).all()
+    assert not model().regions["face"][model().triangles[seen["primitive_ids"].numpy()[inside_out]]].any()
+    assert inside_out.mean() < 1e-3  # a lip rolled over its patch
+
+
+@needs_ict
+def test_its_mean_lies_on_the_source_within_a_chord():
+    from geometry.model_learning import distances
+
+    source = load_model(ICT)
+    skin = source.triangles[source.regions["skin"][source.triangles].all(axis=1)]
+    face = mean().triangles[model().regions["face"][mean().triangles].all(axis=1)]
+    rng = np.random.default_rng(0)
+    corners = mean().vertices[face[rng.choice(len(face), 5000)]]
+    points = (corners * rng.dirichlet((1, 1, 1), 5000)[:, :, None]).sum(axis=1)
+    gap = distances(points, TriangleMesh(source.mean, skin))
+    assert gap.mean() < 0.03 and np.percentile(gap, 99) < 0.2
+
+
+@needs_ict
+def test_building_a_coarse_template_gives_a_disc_that_carries_the_source_over():
+    from geometry.template import TemplateOptions, build_template
+
+    source = load_model(ICT)
+    options = TemplateOptions(cheek_edge=9, lip_edge=3.5, eye_edge=3.5, nose_edge=4, bridge_edge=5, outer_edge=12, ear_edge=7, rounds=3)
+    template = build_template(source, options)
+    mesh = TriangleMesh(template.mean(source.mean), template.triangles)
+    assert mesh.is_edge_manifold and len(mesh.vertices) - len(mesh.edges) + len(mesh.triangles) == 1
+    assert np.allclose(mesh.vertices[template.landmarks], source.mean[source.landmarks["ibug68"]], atol=1e-2)
+    assert np.array_equal(template.twin[template.twin], np.arange(len(mesh.vertices)))
+    assert np.allclose(template.weights.sum(axis=1), 1)
+    shift = np.tile([3.0, -2.0, 5.0], (source.n_vertices, 1))
+    assert np.allclose(template.transfer(shift), shift[0], atol=1e-9)
+    rng = np.random.default_rng(1)
+    a, b = rng.normal(size=(2, source.n_vertices, 3))
+    assert np.allclose(template.transfer(a + 2 * b), template.transfer(a) + 2 * template.transfer(b))

@@ -1,0 +1,99 @@
+"""Pixel grids and bare clouds as surfaces: toward the camera, and never across a jump."""
+import numpy as np
+import pytest
+from sampled_faces import CAMERA, NO_TRIANGLES, mesh_scan
+
+from geometry.mesh import TriangleMesh
+from geometry.scan import Scan
+from geometry.triangulation import cloud_triangles, grid_triangles, surface_of
+
+
+def depth_surface(depth: np.ndarray) -> tuple[Scan, TriangleMesh]:
+    scan = Scan.from_depth(depth, CAMERA, "depth", "test")
+    return scan, surface_of(scan)
+
+
+def longest_edges(mesh: TriangleMesh) -> np.ndarray:
+    corners = mesh.vertices[mesh.triangles]
+    return np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).max(1)
+
+
+def test_a_plane_becomes_two_triangles_a_pixel_cell_all_toward_the_camera():
+    rows, columns = np.mgrid[:240, :240]
+    scan, mesh = depth_surface(500.0 + 0.5 * columns)
+    assert len(mesh.triangles) == 2 * 239 * 239 and mesh.is_edge_manifold
+    centres = mesh.vertices[mesh.triangles].mean(1)
+    assert ((mesh.triangle_area_vectors * centres).sum(1) < 0).all()
+    box = np.linalg.norm(np.diff(scan.points[[0, 239]], axis=0)) * np.ptp(scan.points[:, 1])
+    assert np.linalg.norm(mesh.triangle_area_vectors, axis=1).sum() == pytest.approx(box, rel=0.15)
+
+
+def test_no_triangle_bridges_a_depth_jump():
+    depth = np.full((240, 240), 900.0)
+    depth[60:180, 60:180] = 600.0
+    _, mesh = depth_surface(depth)
+    spans = np.ptp(mesh.vertices[mesh.triangles][:, :, 2], axis=1)
+    assert spans.max() == 0
+    assert len(set(mesh.component_labels[np.unique(mesh.triangles)])) == 2
+
+
+def test_a_steep_surface_survives():
+    rows, columns = np.mgrid[:240, :240]
+    _, mesh = depth_surface(500.0 + 6.0 * columns)  # a step of 6 mm over some 2 mm: about 72°
+    assert len(mesh.triangles) == 2 * 239 * 239
+
+
+def test_holes_stay_open():
+    depth = np.full((240, 240), 600.0)
+    depth[100:110, 100:110] = np.nan
+    scan, mesh = depth_surface(depth)
+    in_hole = lambda p: (np.abs(CAMERA.project(p)[0] - 104.5) < 4.6).all(1)
+    assert not in_hole(mesh.vertices[mesh.triangles].mean(1)).any()
+    assert len(mesh.vertices) == len(scan.points) == 240 * 240 - 100
+
+
+def test_a_single_row_of_pixels_has_no_surface():
+    depth = np.zeros((240, 240))
+    depth[100] = 500.0
+    assert len(depth_surface(depth)[1].triangles) == 0
+    empty = grid_triangles(np.zeros((0, 2), int), (240, 240), np.zeros((0, 3)))
+    assert empty.shape == (0, 3)
+
+
+def wavy_grid(step: float = 1.0, n: int = 40) -> np.ndarray:
+    x, y = np.meshgrid(np.arange(n) * step, np.arange(n) * step)
+    return np.stack([x.ravel(), y.ravel(), 3 * np.sin(x.ravel() / 8)], 1)
+
+
+def test_a_cloud_is_triangulated_without_long_edges():
+    points = wavy_grid() + np.random.default_rng(0).uniform(-0.2, 0.2, (1600, 3))
+    mesh = TriangleMesh(points, cloud_triangles(points, points[:, :2]))
+    assert len(mesh.triangles) > 2 * 38 * 38 and longest_edges(mesh).max() < 6.0
+    assert len(np.unique(mesh.triangles)) == len(points)
+
+
+def test_a_gap_in_a_cloud_is_not_bridged():
+    points = wavy_grid()
+    apart = np.concatenate([points, points + [70.0, 0, 0]])
+    mesh = TriangleMesh(apart, cloud_triangles(apart, apart[:, :2]))
+    assert longest_edges(mesh).max() < 6.0
+    assert mesh.component_labels.max() == 1
+
+
+def test_a_cloud_that_repeats_its_points_has_the_same_surface():
+    once = wavy_grid()
+    often = np.repeat(once, 6, axis=0)
+    area = lambda p: np.linalg.norm(TriangleMesh(p, cloud_triangles(p, p[:, :2])).triangle_area_vectors, axis=1).sum()
+    assert area(often) == pytest.approx(area(once), rel=0.02)
+
+
+@pytest.mark.parametrize("points", [np.zeros((0, 3)), np.eye(3), np.c_[np.arange(50.0), np.zeros((50, 2))]])
+def test_points_that_span_no_surface_have_no_triangles(points):
+    assert cloud_triangles(points, points[:, :2]).shape == (0, 3)
+
+
+def test_a_bare_cloud_is_no_surface_and_a_mesh_is_its_own():
+    points = wavy_grid()
+    assert len(surface_of(mesh_scan(points, NO_TRIANGLES)).triangles) == 0
+    triangles = cloud_triangles(points, points[:, :2])
+    np.testing.assert_array_equal(surface_of(mesh_scan(points, triangles)).triangles, triangles)
