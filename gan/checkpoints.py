@@ -40,11 +40,13 @@ class Checkpoints:
             return None
         with np.load(paths[-1]) as arrays:
             if len(arrays.files) != len(variables) + 1:
-                raise CheckpointError(f"{paths[-1]}: holds {len(arrays.files) - 1} variables, the model has {len(variables)}; start in another output")
+                held = len(arrays.files) - 1
+                raise CheckpointError(f"{paths[-1]}: holds {held} variables, the model has {len(variables)}; start in another output")
             for number, variable in enumerate(variables):
                 values = arrays[f"{number:04d}"]
                 if values.shape != tuple(variable.shape):
-                    raise CheckpointError(f"{paths[-1]}: variable {variable.path} has shape {values.shape}, the model's {tuple(variable.shape)}")
+                    expected = f"the model's {variable.path} {tuple(variable.shape)}; start in another output"
+                    raise CheckpointError(f"{paths[-1]}: variable {number} has shape {values.shape}, {expected}")
                 variable.assign(values)
             return json.loads(arrays["state"].tobytes())
 

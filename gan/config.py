@@ -59,8 +59,8 @@ class LossConfig:
     normal_kind: str = "chord"  # |n − n′| | cosine: 1 − n·n′
     depth_epsilon_mm: float = 0.02  # of the Charbonnier penalty: quadratic below, L1 above
     depth_saturation_mm: float = 2.0  # larger errors (occluders, the unseen) pull ever less
-    unobserved: float = 0.05  # weight of pixels that the scan does not see: half an image, with errors of millimetres that no one can know
-    noise_balance: float = 0.5  # losses are divided by (noise + 0.1 mm) to this power: coarse sensors must not drown fine ones
+    unobserved: float = 0.05  # weight of pixels that the scan does not see: half an image, with errors that no one can know
+    noise_balance: float = 0.5  # losses are divided by (noise + 0.1 mm) to this power: coarse sensors shall not drown fine ones
 
 
 @dataclass(frozen=True)
@@ -159,15 +159,15 @@ def config_from_dict(fields: Mapping) -> TrainingConfig:
     flat = flatten(config)
     for key, choices in CHOICES.items():
         if flat[key] not in choices:
-            raise TrainingConfigError(f"{key}: {flat[key]!r} is not one of {', '.join(choices)}{nearest(str(flat[key]), choices)}")
+            hint = nearest(str(flat[key]), choices)
+            raise TrainingConfigError(f"{key}: {flat[key]!r} is not one of {', '.join(choices)}{hint}")
     for key in POSITIVE:
         if not flat[key] > 0:
             raise TrainingConfigError(f"{key}: expected a positive number, got {flat[key]!r}")
     multiple = 2**config.generator.levels
     if config.data.crop % multiple:
-        raise TrainingConfigError(
-            f"data.crop: {config.data.crop} is no multiple of {multiple} = 2^generator.levels; take {multiple * max(1, config.data.crop // multiple)}"
-        )
+        fitting = multiple * max(1, config.data.crop // multiple)
+        raise TrainingConfigError(f"data.crop: {config.data.crop} is no multiple of {multiple} = 2^generator.levels; take {fitting}")
     return config
 
 

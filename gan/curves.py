@@ -15,7 +15,8 @@ class Curves:
     def __init__(self, folder: Path, first_step: int = 0):
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / "curves.csv"
-        kept = [row for row in read_curves(self.path) if int(row["step"]) <= first_step] if self.path.exists() and first_step else []
+        earlier = read_curves(self.path) if self.path.exists() and first_step else []
+        kept = [row for row in earlier if int(row["step"]) <= first_step]
         temporary = self.path.with_suffix(".tmp")
         with temporary.open("w", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS)
@@ -49,7 +50,8 @@ def _event_writer(folder: Path):
     def write(step: int, values: dict[str, float]) -> None:
         with writer.as_default(step=step):
             for name, value in values.items():
-                tf.raw_ops.WriteScalarSummary(writer=writer._resource, step=tf.constant(step, tf.int64), tag=name, value=float(value))
+                at = tf.constant(step, tf.int64)
+                tf.raw_ops.WriteScalarSummary(writer=writer._resource, step=at, tag=name, value=float(value))
         writer.flush()
 
     return write

@@ -123,10 +123,10 @@ def _text_feature(record: tf.Tensor, name: str) -> tf.Tensor:
 
 def _decode(record: tf.Tensor) -> dict:
     schema = {name: tf.io.FixedLenSequenceFeature([], tf.float32, allow_missing=True) for name in FLOAT_FEATURES}
-    schema |= {"shape": tf.io.FixedLenFeature([2], tf.int64)} | {name: tf.io.FixedLenFeature([], tf.string) for name in TEXT_FEATURES}
-    parsed = tf.io.parse_single_example(record, schema)
-    floats = [parsed[name] for name in FLOAT_FEATURES]
-    depth, halves = tf.numpy_function(_pack, [parsed["chart"], parsed["shape"], *floats], (tf.float32, tf.float16), stateful=False)
+    schema |= {name: tf.io.FixedLenFeature([], tf.string) for name in TEXT_FEATURES}
+    parsed = tf.io.parse_single_example(record, schema | {"shape": tf.io.FixedLenFeature([2], tf.int64)})
+    values = [parsed["chart"], parsed["shape"], *(parsed[name] for name in FLOAT_FEATURES)]
+    depth, halves = tf.numpy_function(_pack, values, (tf.float32, tf.float16), stateful=False)
     depth.set_shape([None, None, 1])
     halves.set_shape([None, None, HALVES])
     return {"depth": depth, "halves": halves, "sensor": parsed["sensor"], "scan_id": parsed["scan_id"]}
@@ -134,15 +134,14 @@ def _decode(record: tf.Tensor) -> dict:
 
 def _pack(chart: bytes, shape: np.ndarray, *floats: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     features = {name: values.reshape(shape) for name, values in zip(FLOAT_FEATURES, floats)}
-    images = {
-        group: GeometryImage(
-            {channel: features[f"{group}/{channel}"] for channel in channels}, features[f"{group}/valid_mask"] > 0.5, from_json(chart.decode()),
-        )
+    on_chart = from_json(chart.decode())
+    coarse, scan, truth = (
+        GeometryImage({name: features[f"{group}/{name}"] for name in channels}, features[f"{group}/valid_mask"] > 0.5, on_chart)
         for group, channels in GROUPS.items()
-    }
-    coarse = layout.pack_coarse(images["coarse"])
-    others = [coarse[..., 1:], layout.pack_scan(images["coarse"], images["scan"]), layout.pack_truth(images["coarse"], images["truth"])]
-    return coarse[..., :1], np.concatenate(others, axis=-1).astype(np.float16)
+    )
+    packed = layout.pack_coarse(coarse)
+    others = [packed[..., 1:], layout.pack_scan(coarse, scan), layout.pack_truth(coarse, truth)]
+    return packed[..., :1], np.concatenate(others, axis=-1).astype(np.float16)
 
 
 def _unpack(depth: tf.Tensor, halves: tf.Tensor) -> tuple[dict, tf.Tensor]:
@@ -164,7 +163,8 @@ def _crop(config: DataConfig, seed: int, number: tf.Tensor, pair: dict) -> tuple
     if not config.mirror:
         return x, y
     flip = random[2] < 0.5
-    return {"coarse": _mirror(x["coarse"], layout.COARSE, flip), "scan": _mirror(x["scan"], layout.SCAN, flip)}, _mirror(y, layout.TRUTH, flip)
+    x = {"coarse": _mirror(x["coarse"], layout.COARSE, flip), "scan": _mirror(x["scan"], layout.SCAN, flip)}
+    return x, _mirror(y, layout.TRUTH, flip)
 
 
 def _mirror(image: tf.Tensor, names: tuple[str, ...], flip: tf.Tensor) -> tf.Tensor:

@@ -46,7 +46,7 @@ class Refiner:
         for coarse, scan in pairs:
             self._check(coarse, scan)
         refined: list[GeometryImage | None] = [None] * len(pairs)
-        for shape in sorted({coarse.shape for coarse, _ in pairs}):  # a batch holds one shape: padding would reach into an image
+        for shape in sorted({coarse.shape for coarse, _ in pairs}):  # a batch holds one shape: padding would reach into images
             chosen = [number for number, (coarse, _) in enumerate(pairs) if coarse.shape == shape]
             for first in range(0, len(chosen), self.batch_size):
                 batch = chosen[first:first + self.batch_size]
@@ -65,15 +65,16 @@ class Refiner:
             coarse_batch[window] = layout.pack_coarse(coarse)
             scan_batch[window] = layout.pack_scan(coarse, scan, self.config.residual_limit_mm)
         found = {name: value.numpy() for name, value in self._function(coarse_batch, scan_batch).items()}
-        return [_refined_image(coarse, {name: found[name][number] for name in OUTPUTS}) for number, (coarse, _) in enumerate(pairs)]
+        outputs = ({name: found[name][number] for name in OUTPUTS} for number in range(len(pairs)))
+        return [_refined_image(coarse, output) for (coarse, _), output in zip(pairs, outputs)]
 
     def _check(self, coarse: GeometryImage, scan: GeometryImage) -> None:
         if coarse.chart != scan.chart:
             raise ChartError(f"coarse and scan lie in different charts: {coarse.chart} and {scan.chart}")
         if coarse.chart.kind != "orthographic" or not np.isclose(coarse.chart.pixel_mm, self.config.pixel_mm):
             raise ChartError(
-                f"the network was trained on an orthographic chart of {self.config.pixel_mm:g} mm a pixel, not on {coarse.chart.kind} with "
-                f"{coarse.chart.pixel_mm:g} mm; use that chart, `refine: smooth`, or train a network for this one"
+                f"the network was trained on an orthographic chart of {self.config.pixel_mm:g} mm a pixel, not on "
+                f"{coarse.chart.kind} with {coarse.chart.pixel_mm:g} mm; use that chart, `refine: smooth`, or train a network for this one"
             )
 
 
@@ -84,17 +85,22 @@ def _refined_image(coarse: GeometryImage, found: dict[str, np.ndarray]) -> Geome
     depth = np.where(valid, coarse["depth"] + outputs["depth"][..., 0], 0.0)
     x, y, z = np.moveaxis(outputs["normals"], -1, 0)
     channels = {
-        "depth": depth, "normal_elevation": np.arctan2(z, np.hypot(x, y)), "mean_curvature": mean_curvature(depth, valid, coarse.chart),
-        "normal_x": x, "normal_y": y, "confidence": outputs["confidence"][..., 0],
+        "depth": depth, "normal_elevation": np.arctan2(z, np.hypot(x, y)), "normal_x": x, "normal_y": y,
+        "mean_curvature": mean_curvature(depth, valid, coarse.chart), "confidence": outputs["confidence"][..., 0],
     }
-    return GeometryImage({name: np.where(valid, values, 0.0).astype(np.float32) for name, values in channels.items()}, valid, coarse.chart)
+    masked = {name: np.where(valid, values, 0.0).astype(np.float32) for name, values in channels.items()}
+    return GeometryImage(masked, valid, coarse.chart)
 
 
 def _compile(generator):
     """(coarse, scan) arrays → dict of tensors, traced once for each shape."""
     import tensorflow as tf
 
-    return tf.function(lambda coarse, scan: {name: value for name, value in generator({"coarse": coarse, "scan": scan}).items() if name in OUTPUTS})
+    def outputs(coarse, scan):
+        found = generator({"coarse": coarse, "scan": scan})
+        return {name: found[name] for name in OUTPUTS}
+
+    return tf.function(outputs)
 
 
 def _start_tensorflow(threads: int) -> None:

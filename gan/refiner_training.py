@@ -18,6 +18,7 @@ from gan.dataset import describe, training_batches, whole_pairs
 from gan.networks import build_generator
 from gan.pix2pix import averaged_weights, compiled
 from gan.samples import save_grid
+from geometry.errors import FaceReliefError
 
 log = logging.getLogger(__name__)
 MAY_CHANGE = ("output", "threads", "schedule.")  # between a run and its resumption
@@ -34,6 +35,10 @@ class Progress:
     last_validation: int = -1
 
 
+class DivergedError(FaceReliefError):
+    """The loss is no longer a number."""
+
+
 class RefinerTraining:
     """One run in `config.output`; `resume` continues the newest checkpoint there. Raises TrainingConfigError where
     the folder holds another run."""
@@ -48,7 +53,8 @@ class RefinerTraining:
         self.progress = Progress(**state) if state else Progress()
         self.images = list(whole_pairs(config.data, "validation", config.schedule.validation_images))
         if not self.images:
-            raise TrainingConfigError(f"data: no pair of {', '.join(config.data.validation or config.data.train)} has split 'validation'")
+            files = ", ".join(config.data.validation or config.data.train)
+            raise TrainingConfigError(f"data: no pair of {files} has split 'validation'")
         self.baselines = validation.baseline_errors(self.images, config.generator.pixel_mm)
         self.curves = Curves(self.output, self.progress.step)
         weights.write_json(self.output / "config.json", to_dict(config))
@@ -87,23 +93,26 @@ class RefinerTraining:
         # The figures are those of the file as shipped, after its rounding to float16.
         shipped, card = weights.load(path)
         figures = {"refined": validation.refiner_errors(shipped, self.images), **self.baselines}
-        weights.write_card(path, card | {"figures": _rounded(figures), "step": self.progress.best_step, "images": len(self.images)})
+        validated = {"figures": _rounded(figures), "step": self.progress.best_step, "images": len(self.images)}
+        weights.write_card(path, card | validated)
         log.info("wrote %s:\n%s", path, validation.table(figures))
         return path
 
     def _after_step(self, logs: dict) -> None:
         schedule, step = self.config.schedule, self.progress.step
         if not math.isfinite(logs["loss"]):
-            raise FloatingPointError(f"step {step}: the loss is {logs['loss']}; lower optimizer.learning_rate or set optimizer.clip_norm")
+            raise DivergedError(f"step {step}: the loss is {logs['loss']}; lower optimizer.learning_rate or set optimizer.clip_norm")
         if step % schedule.log_every == 0:
             self.curves.write(step, "train", logs)
-            log.info("step %d  %.0f s  %s", step, self.progress.seconds, "  ".join(f"{name} {value:.4f}" for name, value in logs.items()))
+            losses = "  ".join(f"{name} {value:.4f}" for name, value in logs.items())
+            log.info("step %d  %.0f s  %s", step, self.progress.seconds, losses)
             self.model.reset_metrics()
         if step % schedule.validate_every == 0:
             self._validate()
         if schedule.samples_every and step % schedule.samples_every == 0:
             self._load_average()
-            save_grid(self.output / "samples" / f"step-{step:08d}.png", self.averaged, self._sample_images(), self.config.generator.pixel_mm)
+            path = self.output / "samples" / f"step-{step:08d}.png"
+            save_grid(path, self.averaged, self._sample_images(), self.config.generator.pixel_mm)
         if step % schedule.checkpoint_every == 0:
             self._checkpoint()
 
@@ -170,11 +179,13 @@ def _arrays(batch):
 
 
 def _named(method: str, errors: dict[str, validation.SurfaceError]) -> dict[str, float]:
-    return {f"{method}/{sensor}/{name}": value for sensor, error in errors.items() for name, value in dataclasses.asdict(error).items()}
+    return {
+        f"{method}/{sensor}/{name}": value for sensor, error in errors.items() for name, value in dataclasses.asdict(error).items()
+    }
 
 
 def _rounded(figures: dict) -> dict:
-    return {
-        method: {sensor: {name: round(value, 4) for name, value in dataclasses.asdict(error).items()} for sensor, error in errors.items()}
-        for method, errors in figures.items()
-    }
+    def plain(error) -> dict[str, float]:
+        return {name: round(value, 4) for name, value in dataclasses.asdict(error).items()}
+
+    return {method: {sensor: plain(error) for sensor, error in errors.items()} for method, errors in figures.items()}

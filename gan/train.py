@@ -29,7 +29,8 @@ TRAINERS: dict[str, Callable[[TrainingConfig, bool, float], None]] = {"refiner":
 def train(config: TrainingConfig, resume: bool = False, max_minutes: float = 0.0) -> None:
     """Raises TrainingConfigError for an unknown network."""
     if config.network not in TRAINERS:
-        raise TrainingConfigError(f"network: {config.network!r} is not one of {', '.join(TRAINERS)}{nearest(config.network, TRAINERS)}")
+        hint = nearest(config.network, TRAINERS)
+        raise TrainingConfigError(f"network: {config.network!r} is not one of {', '.join(TRAINERS)}{hint}")
     set_threads(config.threads)
     TRAINERS[config.network](config, resume, max_minutes)
 

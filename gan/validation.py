@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 from keras import ops
@@ -28,8 +28,9 @@ class SurfaceError:
     observed_angle_degrees: float
 
     def ratio(self, other: SurfaceError) -> float:
-        """Mean of both errors relative to another's on the observed pixels (elsewhere all refiners guess alike): below 1 is better."""
-        return 0.5 * (self.observed_depth_mm / other.observed_depth_mm + self.observed_angle_degrees / other.observed_angle_degrees)
+        """Mean of both errors relative to another's on the observed pixels (elsewhere all refiners guess): below 1 is better."""
+        depth = self.observed_depth_mm / other.observed_depth_mm
+        return 0.5 * (depth + self.observed_angle_degrees / other.observed_angle_degrees)
 
 
 def surface_error(residual, normals, scan, truth) -> SurfaceError:
@@ -65,7 +66,7 @@ def average(errors: Iterable[tuple[str, SurfaceError]]) -> dict[str, SurfaceErro
     by_sensor: dict[str, list] = {}
     for sensor, error in errors:
         if not math.isnan(error.observed_depth_mm):
-            by_sensor.setdefault(sensor, []).append([error.depth_mm, error.angle_degrees, error.observed_depth_mm, error.observed_angle_degrees])
+            by_sensor.setdefault(sensor, []).append(astuple(error))
     means = {sensor: np.mean(values, axis=0) for sensor, values in sorted(by_sensor.items())}
     if not means:
         raise ValueError("no validation image has a pixel that the scan saw and whose truth is known")

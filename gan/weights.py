@@ -34,7 +34,8 @@ def locate(name_or_path: str | Path) -> Path:
     if name in SHIPPED:
         path = Path(str(resources.files("gan") / "weights" / f"{SHIPPED[name]}{SUFFIX}"))
         if not path.exists():
-            raise WeightsError(f"weights {name!r}: not in this installation ({path.name} is missing); train them with python -m gan.train")
+            missing = f"not in this installation ({path.name} is missing)"
+            raise WeightsError(f"weights {name!r}: {missing}; train them with python -m gan.train")
         return path
     path = Path(name)
     if not path.exists():
@@ -53,7 +54,8 @@ def read_card(name_or_path: str | Path) -> dict:
     try:
         card = json.loads(card_path(path).read_text())
     except (FileNotFoundError, json.JSONDecodeError) as error:
-        raise WeightsError(f"{path}: its card {card_path(path).name} cannot be read ({error}); keep both files together") from None
+        name = card_path(path).name
+        raise WeightsError(f"{path}: its card {name} cannot be read ({error}); keep both files together") from None
     found = sha256(path)
     if card.get("format") != FORMAT or card.get("sha256") != found:
         raise WeightsError(
@@ -88,9 +90,10 @@ def save(path: Path | str, generator: Generator, config: TrainingConfig, data: d
         generator.save_weights(full)
         _write_float16(full, Path(folder) / "half.h5")
         os.replace(Path(folder) / "half.h5", path)
+    training = to_dict(config)
     card = {
-        "format": FORMAT, "network": config.network, "generator": to_dict(config)["generator"], "parameters": generator.count_params(),
-        "training": to_dict(config), "data": data, "figures": figures, "keras": keras.__version__, "sha256": sha256(path),
+        "format": FORMAT, "network": config.network, "generator": training["generator"], "parameters": generator.count_params(),
+        "training": training, "data": data, "figures": figures, "keras": keras.__version__, "sha256": sha256(path),
     }
     write_card(path, card)
     return card
@@ -113,7 +116,8 @@ def sha256(path: Path) -> str:
 
 def card_markdown(card: dict) -> str:
     """The card for people: what it is, on what it was trained, what it reaches on the validation split."""
-    pairs = "; ".join(f"{split}: " + ", ".join(f"{n} {sensor}" for sensor, n in sorted(counts.items())) for split, counts in sorted(card["data"].get("pairs", {}).items()))
+    splits = sorted(card["data"].get("pairs", {}).items())
+    pairs = "; ".join(f"{split}: " + ", ".join(f"{n} {sensor}" for sensor, n in sorted(counts.items())) for split, counts in splits)
     lines = [
         f"# Weights: {card['network']}", "",
         f"{card['parameters'] / 1e6:.2f} M parameters, stored as float16; Keras {card['keras']}; SHA-256 `{card['sha256']}`.", "",
@@ -122,12 +126,14 @@ def card_markdown(card: dict) -> str:
     ]
     if card["figures"]:
         sensors = list(next(iter(card["figures"].values())))
-        lines += [f"Validation ({card.get('images', 0)} images), mean depth error in mm / mean normal angle in degrees on the pixels that the scan saw:", ""]
+        count = card.get("images", 0)
+        lines += [f"Validation ({count} images), on the pixels that the scan saw: mean depth error in mm / mean normal angle in degrees", ""]
         lines += ["| surface | " + " | ".join(sensors) + " |", "| --- |" + " --- |" * len(sensors)]
         for method, errors in card["figures"].items():
             cells = [f"{errors[s]['observed_depth_mm']:.3f} / {errors[s]['observed_angle_degrees']:.2f}" for s in sensors]
             lines.append(f"| {method} | " + " | ".join(cells) + " |")
-        lines += ["", "`smooth_N`: the coarse surface plus the scan's residual smoothed by N pixels; `smooth_oracle`: the best width for each image, chosen with the truth."]
+        lines += ["", "`smooth_N`: the coarse surface plus the scan's residual smoothed by N pixels; `smooth_oracle`: the best width for"]
+        lines += ["each image, chosen with the truth."]
     return "\n".join(lines) + "\n"
 
 

@@ -17,7 +17,6 @@ from geometry.closed_skin import NOSTRIL_PLANE, mirror_images, nearest_vertices
 from geometry.errors import ModelError
 from geometry.mesh import TriangleMesh
 from geometry.morphable_model import MorphableModel
-from geometry.rasterize import cast_rays, raycasting_scene
 from geometry.remeshing import RemeshOptions, remesh
 from geometry.skin_patch import MIDLINE_MM, Skin, boundary_loops, clip, edge_path, enclosed_by, half_skin
 
@@ -28,7 +27,7 @@ _BEHIND_NOSTRIL_MM = 3.0  # the pit that closes a nostril is 1.5 mm deep
 _HEIGHT_SHARE = 0.35
 _NARROWING_MM = (10.0, 20.0)
 _RIM_MM = 7.5  # from the lips' contour: nearer to it the bag is the source's
-_NUDGE_MM = 0.02
+_LEAST_HEIGHT_MM = 5.0
 _PATH_STEPS = 10  # points along an edge of the lips' contour, for distances to it
 
 
@@ -36,7 +35,7 @@ _PATH_STEPS = 10  # points along an edge of the lips' contour, for distances to 
 class CavityOptions:
     """Edge length in mm at the rim, how it grows away from it (mm per mm), and at most."""
 
-    rim_edge: float = 2.8
+    rim_edge: float = 2.6
     growth: float = 0.16
     longest_edge: float = 10.0
 
@@ -104,19 +103,31 @@ def _smooth_step(values: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def _lowered(bag: Skin, points: np.ndarray, share: np.ndarray) -> Skin:
-    """The bag with its height at every (x, z) times share (k,): each wall moves straight towards the one above or below it."""
-    mesh = TriangleMesh(points, bag.triangles)
-    upward = np.where(mesh.vertex_normals[:, 1] > 0, 1.0, -1.0)
-    origin = points + _NUDGE_MM * mesh.vertex_normals
-    origin[:, 0] = np.maximum(origin[:, 0], _NUDGE_MM)  # the half is open at x = 0
-    _, triangle, uv, _ = cast_rays(raycasting_scene(mesh), origin, upward[:, None] * [[0.0, 1.0, 0.0]])
-    hit = triangle >= 0
-    corners, uv = bag.triangles[triangle[hit]], uv[hit]
-    barycentric = np.column_stack([1 - uv.sum(axis=1), uv])
-    rows = np.repeat(np.flatnonzero(hit), 3)
-    opposite = sparse.csr_matrix((barycentric.ravel(), (rows, corners.ravel())), shape=(len(points),) * 2)
-    part = np.where(hit, (1 - share) / 2, 0.0)
-    return replace(bag, weights=(sparse.diags(1 - part) @ bag.weights + sparse.diags(part) @ (opposite @ bag.weights)).tocsr())
+    """The bag with its height at every depth times share (k,).
+
+    Every point moves by a part of the vector from the floor to the roof of the midline at its depth: vertical on the mean, and
+    longer when the jaw opens.
+    """
+    border = boundary_loops(bag.triangles)[0]
+    on = np.abs(points[border, 0]) < MIDLINE_MM
+    first = int(np.flatnonzero(on & ~np.roll(on, 1))[0])
+    midline = np.roll(border, -first)[: on.sum()]
+    throat = int(points[midline, 2].argmin())
+    walls = sorted((midline[: throat + 1], midline[throat:]), key=lambda wall: points[wall, 1].mean())
+    floor, roof = (_at_depth(points, wall, points[:, 2]) for wall in walls)
+    low, high = floor @ points[:, 1], roof @ points[:, 1]
+    part = (1 - share) * (points[:, 1] - (low + high) / 2) / np.maximum(high - low, _LEAST_HEIGHT_MM)
+    return replace(bag, weights=(bag.weights - sparse.diags(part) @ (roof - floor) @ bag.weights).tocsr())
+
+
+def _at_depth(points: np.ndarray, wall: np.ndarray, z: np.ndarray) -> sparse.csr_matrix:
+    """(k, k) rows that interpolate the chain `wall` of vertices at z (k,), its ends beyond them."""
+    wall = wall[np.argsort(points[wall, 2])]
+    position = np.interp(z, points[wall, 2], np.arange(len(wall)))
+    piece = np.minimum(position.astype(int), len(wall) - 2)
+    t, rows = position - piece, np.arange(len(z))
+    entries = np.append(1 - t, t), (np.append(rows, rows), np.append(wall[piece], wall[piece + 1]))
+    return sparse.coo_matrix(entries, shape=(len(z), len(points))).tocsr()
 
 
 def _nostril(source: MorphableModel, mean: np.ndarray, source_twin: np.ndarray) -> Skin:
@@ -126,7 +137,7 @@ def _nostril(source: MorphableModel, mean: np.ndarray, source_twin: np.ndarray) 
     above = clip(half, beyond)  # the nostril and, largest, the upper face
     label = TriangleMesh(above.points(mean), above.triangles).component_labels
     if label.max() != 1:
-        raise ModelError(f"model {source.name!r}: the plane of its nostrils parts half its skin into {label.max() + 1} pieces, not 2")
+        raise ModelError(f"model {source.name!r}: its nostrils' plane parts half its skin into {label.max() + 1} pieces, not 2")
     kept = (label == np.bincount(label).argmin())[above.triangles[:, 0]]
     return replace(above, triangles=above.triangles[kept], part=above.part[kept]).compacted()
 

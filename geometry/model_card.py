@@ -37,7 +37,8 @@ _CARD = """# Model card: face-relief's default morphable model
 A linear model of the outer face, ear to ear, chin and the start of the neck to the hairline, in mm, origin at the mean's nose
 tip, x to the subject's left, y up, z out of the face. {vertices} vertices and {triangles} triangles of the project's own
 template: one disc-shaped, mirror-symmetric piece of surface, with the 68 iBUG landmarks as vertices and closed eyes, nostrils and mouth,
-so that a depth image has no holes. {identity_modes} identity modes in mm per standard deviation (coefficients N(0, 1)) and
+so that a depth image has no holes; and behind the patches that close them, as full head scans carry them, the linings of mouth
+and nostrils ({cavity_vertices} of the vertices), pieces of their own that no view from the front reaches. {identity_modes} identity modes in mm per standard deviation (coefficients N(0, 1)) and
 {expression_modes} blendshapes (weights in [0, 1], ARKit-like names).
 
 ## From what
@@ -53,7 +54,10 @@ split along a smooth (butterfly) surface, cut at the neck, the nostrils and the 
 Voronoi tessellation, denser at eyes, nose and mouth. Patches close the openings: the eye patch follows its lids and bulges
 onto the eyeball in proportion to the eye's opening; the mouth patch spans the lips; the nostrils are shallow pits. The identity basis
 holds the population's leading principal components under a norm that counts motion along the surface {tangential_weight}-fold (it changes
-no shape) and area outside the trusted face {outside_weight}-fold.
+no shape) and area outside the trusted face {outside_weight}-fold; the linings count nothing, they follow.
+The mouth's lining is the source's, from 2 mm behind the inner lip contour to the throat; behind the teeth its height is 0.35 of the
+source's, whose bag leaves room for modelled teeth and tongue. That share was chosen by the five registered head scans at hand, so the
+distances there are no independent measure of it.
 The blendshapes are the source's, without the gaze ones that leave the lids in place.
 
 ## Figures, as the command printed them

@@ -221,6 +221,7 @@ def figures(source: MorphableModel, template: Template, model: MorphableModel, s
     return {
         "vertices": model.n_vertices, "triangles": len(model.triangles), "identity_modes": model.n_identity,
         "expression_modes": model.n_expression, "face_vertices": int(model.regions["face"].sum()),
+        "cavity_vertices": int(model.regions["cavities"].sum()),
         "edge_mm_median": float(np.median(edge)), "face_edge_mm_p5": float(np.percentile(edge[in_face], 5)),
         "face_edge_mm_p95": float(np.percentile(edge[in_face], 95)), "smallest_angle_deg": float(angle.min()),
         "smallest_angle_deg_p1": float(np.percentile(angle, 1)), "held_out_mean_mm": float(errors.mean()),

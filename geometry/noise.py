@@ -9,6 +9,7 @@ from geometry.mesh import TriangleMesh
 from geometry.scan import Scan
 
 MAD_TO_SIGMA = 1.4826
+SENSOR_FLOOR_MM = 0.05  # a depth image's noise is partly correlated over pixels, which looks like shape
 DENSE_MM = 1.5  # vertex spacing of a mesh that keeps about one vertex a measured point
 TRIMMING = 1.15  # what the trimmed mean takes off σ for Gaussian noise (measured on noisy spheres)
 
@@ -35,7 +36,7 @@ def noise_of_surface(scan: Scan, surface: TriangleMesh) -> float:
     detail = ((twice @ surface.vertices) * surface.vertex_normals).sum(1)
     if scan.pixels is not None:
         gain = np.sqrt(np.asarray(twice[inner].power(2).sum(1)).ravel())
-        return float(MAD_TO_SIGMA * np.median(np.abs(detail[inner] / gain)))
+        return max(SENSOR_FLOOR_MM, float(MAD_TO_SIGMA * np.median(np.abs(detail[inner] / gain))))
     i, j = surface.edges.T
     inside = inner[i] & inner[j]
     i, j = i[inside], j[inside]

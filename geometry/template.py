@@ -2,7 +2,8 @@
 
 `build_template` takes half the outer skin of a source model with eyes, nostrils and mouth closed (geometry/closed_skin.py),
 triangulates it anew (geometry/remeshing.py) and mirrors it. Behind the patches that close mouth and nostrils lie their linings
-(geometry/cavities.py), components of their own that no view from outside reaches. `Template.transfer` carries shapes and modes of the source over.
+(geometry/cavities.py), components of their own that no view from outside reaches. `Template.transfer` carries shapes and modes
+of the source over.
 """
 from __future__ import annotations
 
@@ -38,7 +39,7 @@ class TemplateOptions:
     bridge_edge: float = 2.0
     outer_edge: float = 4.8
     ear_edge: float = 2.7
-    cavity_edge: float = 2.8
+    cavity_edge: float = 2.6
     growth: float = 0.11
     rounds: int = 40
     angle_deg: float = 30.0
@@ -47,7 +48,8 @@ class TemplateOptions:
 
 @dataclass(frozen=True)
 class Template:
-    """weights (n, n_source) csr: the disc of skin and patches first, then the cavities; lift (n, 3) mm; triangles (m, 3); landmarks (68,); regions name → (n,) bool.
+    """weights (n, n_source) csr: the disc of skin and patches first, then the cavities; lift (n, 3) mm;
+    triangles (m, 3); landmarks (68,); regions name → (n,) bool.
 
     eye_openings (2, n_source) csr: rows that measure the height of the left and right eye opening from y coordinates;
     eye_lift (2, n, 3): the share of `lift` that vanishes as that eye closes; rest_opening (2,) mm: on the mean.

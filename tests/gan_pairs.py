@@ -25,7 +25,7 @@ def image_of(depth, valid, chart, noise=None) -> GeometryImage:
 
 def band(rng, shape, wavelength_px, amplitude):
     """Band-limited bumps with the given RMS."""
-    white = gaussian_filter(rng.normal(size=shape), wavelength_px / 6) - gaussian_filter(rng.normal(size=shape) * 0, 1)
+    white = gaussian_filter(rng.normal(size=shape), wavelength_px / 6)
     white -= gaussian_filter(white, wavelength_px / 2)
     return amplitude * white / white.std()
 

@@ -3,11 +3,12 @@ import numpy as np
 import pytest
 from sampled_faces import CAMERA, NO_TRIANGLES, default_model, mesh_scan
 
-from geometry.chart import OrthographicChart
-from geometry.encoding import encode, noise_map, scan_surface
+from geometry.chart import CylindricalChart, OrthographicChart
+from geometry.encoding import encode, noise_map
 from geometry.fitting import FitResult
 from geometry.geometry_image import CHANNELS
 from geometry.mesh import TriangleMesh
+from geometry.rasterize import cast_rays, raycasting_scene
 from geometry.scan import Scan
 from geometry.sensors import head_rotation, render_depth
 from geometry.transforms import SimilarityTransform, rotation_from_vector
@@ -59,21 +60,32 @@ def test_what_the_scan_does_not_show_is_invalid(model):
     assert not image["depth"][~image.valid_mask].any() and not image["noise_sigma"][~image.valid_mask].any()
 
 
-def test_a_bare_cloud_encodes_like_the_mesh_it_came_from(model):
-    fine = TriangleMesh(model.mean, model.triangles)
-    a, b, c = (fine.vertices[fine.triangles[:, k]] for k in range(3))
-    points = POSE.apply(np.concatenate([fine.vertices, (a + b + c) / 3]))
+def seen_points(mesh: TriangleMesh, count: int, behind_too: bool = False) -> np.ndarray:
+    """(k, 3) area-uniform samples of a mesh: all, or only those that nothing hides from a scanner that goes round."""
+    rng, areas = np.random.default_rng(0), np.linalg.norm(mesh.triangle_area_vectors, axis=1)
+    chosen = rng.choice(len(areas), count, p=areas / areas.sum())
+    points = (mesh.vertices[mesh.triangles[chosen]] * rng.dirichlet((1, 1, 1), count)[:, :, None]).sum(1)
+    if behind_too:
+        return points
+    round_the_head = CylindricalChart()
+    image_points, radius = round_the_head.project(points)
+    origins, directions, start = round_the_head.rays(image_points)
+    return points[np.abs(start - cast_rays(raycasting_scene(mesh), origins, directions)[0] - radius) < 0.5]
+
+
+@pytest.mark.parametrize("behind_too", [False, True], ids=["outer skin", "with what lies behind it"])
+def test_a_bare_cloud_encodes_like_the_mesh_it_came_from(behind_too, model):
+    points = POSE.apply(seen_points(model.mesh(), 40_000, behind_too))
     mesh = encode(mesh_scan(POSE.apply(model.mean)), fit_of_the_mean(POSE.inverse()), model, CHART).scan
     cloud = encode(mesh_scan(points, NO_TRIANGLES), fit_of_the_mean(POSE.inverse()), model, CHART).scan
     both = mesh.valid_mask & cloud.valid_mask
-    assert both.sum() > 0.97 * mesh.valid_mask.sum()
+    assert both.sum() > 0.95 * mesh.valid_mask.sum()
     errors = np.abs(mesh["depth"] - cloud["depth"])[both]
-    assert np.median(errors) < 0.03 and np.quantile(errors, 0.9) < 0.4
+    assert np.median(errors) < 0.05 and np.quantile(errors, 0.9) < 0.4
 
 
 def test_a_cloud_nowhere_near_the_fit_is_an_empty_image(model):
     away = mesh_scan(model.mean + [0, 0, 900.0], NO_TRIANGLES)
-    assert len(scan_surface(away, fit_of_the_mean()).triangles) == 0
     assert not encode(away, fit_of_the_mean(), model, CHART).scan.valid_mask.any()
 
 

@@ -13,7 +13,9 @@ from geometry.mesh import TriangleMesh
 from geometry.metrics import surface_distance
 from geometry.transforms import SimilarityTransform, rotation_from_vector
 
-BRIEF = FittingOptions(identity_modes=10, expression_modes=0, stages=(Stage(4, 0.0, 0.0, 1.0, 20.0, 2000), Stage(3, 1.0, 0.0, 1.0, 8.0, 2000)))
+BRIEF = FittingOptions(
+    identity_modes=10, expression_modes=0, stages=(Stage(4, 0.0, 0.0, 1.0, 20.0, 2000), Stage(3, 1.0, 0.0, 1.0, 8.0, 2000))
+)
 NOSE = 30
 
 
@@ -138,7 +140,8 @@ def test_a_metric_scan_is_never_rescaled(face, model):
 
 def test_given_landmarks_bring_home_a_pose_that_the_surface_alone_cannot(face, model):
     scan = with_normals(mesh_scan(face.scan_points))
-    far = SimilarityTransform(rotation_from_vector(np.array([0.2, 1.2, 0.6])), np.array([20.0, -25, 10])).compose(face.pose.inverse())
+    off = SimilarityTransform(rotation_from_vector(np.array([0.2, 1.2, 0.6])), np.array([20.0, -25, 10]))
+    far = off.compose(face.pose.inverse())
     landmarks = face.scan_points[model.landmarks["ibug68"]].copy()
     landmarks[:17] = np.nan  # a scheme that knows no jaw
     result = fit(Location(scan, far, 0.5, landmarks=landmarks), model)

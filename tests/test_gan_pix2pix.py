@@ -19,9 +19,8 @@ def tiny(**sections) -> dict:
 
 def batch(seeds=(0, 1), size: int = 32):
     packed = [simulate(seed, size) for seed in seeds]
-    x = {
-        "coarse": np.stack([layout.pack_coarse(c) for c, _, _, _ in packed]), "scan": np.stack([layout.pack_scan(c, s) for c, s, _, _ in packed]),
-    }
+    coarse, scan = [layout.pack_coarse(c) for c, _, _, _ in packed], [layout.pack_scan(c, s) for c, s, _, _ in packed]
+    x = {"coarse": np.stack(coarse), "scan": np.stack(scan)}
     return x, np.stack([layout.pack_truth(c, t) for c, _, t, _ in packed])
 
 
@@ -38,11 +37,13 @@ def test_the_summed_loss_gives_each_player_exactly_its_own_gradient(kind):
         terms = model.loss_terms(x, y, model(x, training=True))
         generator_loss, discriminator_loss = model.generator_loss(terms), terms["discriminator"]
     for player, own in ((model.generator, generator_loss), (model.discriminator, discriminator_loss)):
-        for together, alone in zip(tape.gradient(total, player.trainable_variables), tape.gradient(own, player.trainable_variables)):
+        gradients = (tape.gradient(loss, player.trainable_variables) for loss in (total, own))
+        for together, alone in zip(*gradients):
             scale = float(np.abs(alone).max()) + 1e-12
             np.testing.assert_allclose(together, alone, atol=1e-6 * scale)
             assert scale > 1e-9
-    assert all(g is None or float(np.abs(g).max()) == 0 for g in tape.gradient(discriminator_loss, model.generator.trainable_variables))
+    leaked = tape.gradient(discriminator_loss, model.generator.trainable_variables)
+    assert all(gradient is None or float(np.abs(gradient).max()) == 0 for gradient in leaked)
 
 
 def test_steps_are_deterministic_train_both_players_and_are_averaged():
@@ -74,7 +75,8 @@ def test_without_adversarial_weight_there_is_no_discriminator():
 
 
 def test_the_learning_rate_warms_up_and_falls_to_its_final_fraction():
-    config = config_from_dict({"schedule": {"steps": 1000}, "optimizer": {"learning_rate": 1e-3, "warmup_steps": 100, "final_fraction": 0.1}})
+    options = {"learning_rate": 1e-3, "warmup_steps": 100, "final_fraction": 0.1}
+    config = config_from_dict({"schedule": {"steps": 1000}, "optimizer": options})
     schedule = learning_rate(config)
     rates = [float(keras.ops.convert_to_numpy(schedule(step))) for step in (0, 100, 550, 1000, 2000)]
     np.testing.assert_allclose(rates, [1e-5, 1e-3, 5.5e-4, 1e-4, 1e-4], rtol=1e-3)

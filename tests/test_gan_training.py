@@ -19,10 +19,12 @@ def folder(tmp_path_factory):
 def config(folder, output):
     return config_from_dict({
         "output": str(output), "data": {"train": [f"{folder}/*.gz"], "crop": 32, "batch_size": 2},
-        "generator": {"filters": 4, "levels": 2, "head_filters": 4, "widths_per_mm": 2.0},  # a prior with room to learn "discriminator": {"filters": 4, "levels": 1},
+        # A prior that is wrong by a factor of four: there is something to learn.
+        "generator": {"filters": 4, "levels": 2, "head_filters": 4, "widths_per_mm": 2.0}, "discriminator": {"filters": 4, "levels": 1},
         "optimizer": {"learning_rate": 3e-3, "ema_momentum": 0.8, "warmup_steps": 2},
         "schedule": {
-            "steps": STEPS, "validate_every": 20, "checkpoint_every": STEPS // 3, "log_every": 10, "samples_every": STEPS, "validation_images": 2,
+            "steps": STEPS, "validate_every": 20, "checkpoint_every": STEPS // 3, "log_every": 10, "samples_every": STEPS,
+            "validation_images": 2,
         },
     })
 

@@ -8,7 +8,10 @@ from test_gan_networks import TINY, inputs, outputs, random_generator
 from gan import weights
 from gan.config import TrainingConfig
 
-FIGURES = {"refined": {"mean": {"observed_depth_mm": 0.1, "observed_angle_degrees": 4.0}}, "coarse": {"mean": {"observed_depth_mm": 0.4, "observed_angle_degrees": 8.0}}}
+FIGURES = {
+    "refined": {"mean": {"observed_depth_mm": 0.1, "observed_angle_degrees": 4.0}},
+    "coarse": {"mean": {"observed_depth_mm": 0.4, "observed_angle_degrees": 8.0}},
+}
 
 
 def saved(path, generator):

@@ -22,7 +22,8 @@ def test_one_step_solves_a_linear_problem():
 
 def test_terms_add_up_as_if_they_were_one():
     (one, solution), (other, _) = linear_term(1), linear_term(2, rows=13)
-    joined = LinearTerm(*(np.concatenate([getattr(one, name), getattr(other, name)]) for name in ("residuals", "jacobian", "weights")))
+    names = ("residuals", "jacobian", "weights")
+    joined = LinearTerm(*(np.concatenate([getattr(one, name), getattr(other, name)]) for name in names))
     for mine, theirs in zip(normal_equations([one, other]), normal_equations([joined]), strict=True):
         np.testing.assert_allclose(mine, theirs)
     np.testing.assert_allclose(gauss_newton_step([one, other]), gauss_newton_step([joined]))

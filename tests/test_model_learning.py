@@ -78,7 +78,7 @@ def test_distances_to_a_triangle():
 def test_the_card_states_the_figures_of_its_model():
     model = load_model("default")
     keys = (
-        "vertices", "triangles", "identity_modes", "expression_modes", "face_vertices", "bytes", "held_out_mean_mm",
+        "vertices", "triangles", "identity_modes", "expression_modes", "face_vertices", "cavity_vertices", "bytes", "held_out_mean_mm",
         "held_out_p95_mm", "held_out_worst_subject_mm", "chord_mean_mm", "edge_mm_median", "face_edge_mm_p5", "face_edge_mm_p95",
         "smallest_angle_deg", "smallest_angle_deg_p1", "quantisation_mm_per_sigma",
     )

@@ -60,7 +60,8 @@ def test_the_point_to_plane_jacobian_is_the_derivative_of_its_residual(with_scal
         pose, coefficients = split(delta, with_scale)
         return ((moved(points, pose, with_scale) - vertices - basis @ coefficients) * normals).sum(1)
 
-    matches = Correspondences(np.arange(N_ROWS), points, residual(np.zeros((7 if with_scale else 6) + N_MODES)), np.ones(N_ROWS, int))
+    offsets = residual(np.zeros((7 if with_scale else 6) + N_MODES))
+    matches = Correspondences(np.arange(N_ROWS), points, offsets, np.ones(N_ROWS, int))
     term = point_to_plane(matches, normals, basis, np.ones(N_ROWS), with_scale)
     expected = finite_differences(residual, term.jacobian.shape[1])
     np.testing.assert_allclose(term.jacobian, expected, atol=1e-5)

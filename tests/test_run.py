@@ -47,7 +47,7 @@ def model():
 def faces(model):
     """Two sampled faces as a scanner would give them: one in mm, one turned, moved, in metres and in colour."""
     rng = np.random.default_rng(5)
-    front = model.regions["face"] | (model.mean[:, 2] > -70)
+    front = model.regions["face"] | (model.mean[:, 2] > -70) & ~model.regions["cavities"]
     turned = SimilarityTransform(rotation_from_vector(np.array([0.4, 0.9, -0.3])), np.array([80.0, -300.0, 900.0]))
     meshes = [model.mesh(rng.normal(size=model.n_identity) * 0.6).submesh(front)[0] for _ in range(2)]
     shades = np.clip(meshes[1].vertices + 128, 0, 255).astype(np.uint8)

@@ -7,9 +7,11 @@ import open3d as o3d
 import pytest
 from scipy.spatial import cKDTree
 
+from geometry.chart import OrthographicChart
 from geometry.landmarks import LANDMARK_SCHEMES
 from geometry.mesh import TriangleMesh
 from geometry.model_formats import load_model
+from geometry.rasterize import rasterize
 from geometry.remeshing import smallest_angles
 from geometry.skin_patch import boundary_loops
 
@@ -32,14 +34,79 @@ def edge_lengths(mesh, mask):
     return np.linalg.norm(mesh.vertices[chosen[:, 0]] - mesh.vertices[chosen[:, 1]], axis=1)
 
 
-def test_it_is_one_manifold_disc_that_uses_every_vertex():
-    mesh = mean()
-    assert mesh.is_edge_manifold and len(np.unique(mesh.component_labels)) == 1
-    assert len(np.unique(mesh.triangles)) == len(mesh.vertices)
-    assert len(mesh.vertices) - len(mesh.edges) + len(mesh.triangles) == 1
-    assert len(boundary_loops(mesh.triangles)) == 1
+@cache
+def skin():
+    """The mean without the cavities' vertices, which come last."""
+    return mean().submesh(~model().regions["cavities"])[0]
+
+
+def is_oriented_disc(mesh):
     half_edges = mesh.triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
-    assert len(np.unique(half_edges, axis=0)) == len(half_edges)  # orientable: each direction of an edge once
+    return (
+        mesh.is_edge_manifold and len(np.unique(mesh.component_labels)) == 1 and len(boundary_loops(mesh.triangles)) == 1
+        and len(np.unique(mesh.triangles)) == len(mesh.vertices)
+        and len(mesh.vertices) - len(mesh.edges) + len(mesh.triangles) == 1
+        and len(np.unique(half_edges, axis=0)) == len(half_edges)  # orientable: each direction of an edge once
+    )
+
+
+def test_it_is_a_disc_of_skin_and_behind_it_a_disc_in_the_mouth_and_in_each_nostril():
+    mesh, regions = mean(), model().regions
+    assert len(np.unique(mesh.component_labels)) == 4 and is_oriented_disc(skin())
+    assert regions["cavities"][len(skin().vertices):].all() and not regions["cavities"][: len(skin().vertices)].any()
+    assert np.array_equal(regions["cavities"], regions["mouth_cavity"] | regions["nostril_cavities"])
+    left = regions["nostril_cavities"] & (mesh.vertices[:, 0] > 0)
+    for piece in (regions["mouth_cavity"], left, regions["nostril_cavities"] & ~left):
+        assert is_oriented_disc(mesh.submesh(piece)[0])
+    assert (regions["mouth_interior"] >= regions["mouth_cavity"]).all() and 250 < regions["mouth_cavity"].sum() < 450
+    assert not any((mask & regions["cavities"]).any() for name, mask in regions.items()
+                   if name not in ("cavities", "mouth_cavity", "nostril_cavities", "mouth_interior"))
+
+
+def test_the_mouth_cavity_is_a_bag_behind_the_lips_seen_from_inside():
+    cavity = mean().submesh(model().regions["mouth_cavity"])[0]
+    lips = mean().vertices[model().landmarks["ibug68"][60:68]]
+    rim = cavity.vertices[cavity.boundary_vertices]
+    contour = cKDTree(skin().vertices[model().regions["mouth_interior"][: len(skin().vertices)]]).query(rim)[0]
+    assert contour.min() > 0.8 and contour.max() < 3.5
+    assert cavity.vertices[:, 2].min() < -100 and cavity.vertices[:, 2].max() < lips[:, 2].max() - 1
+    # a ray down the middle from the roof's side: it leaves the roof's face and meets the floor's
+    scene = o3d.t.geometry.RaycastingScene()
+    scene.add_triangles(o3d.core.Tensor(cavity.vertices.astype(np.float32)), o3d.core.Tensor(cavity.triangles.astype(np.uint32)))
+    z = np.arange(-110.0, -35.0, 5.0)
+    middle = np.stack([0 * z + 0.5, np.interp(z, [-110, -80], [-42, -36]), z], 1)
+    for direction in ((0, 1, 0), (0, -1, 0), (1, 0, 0), (-1, 0, 0)):
+        seen = scene.cast_rays(o3d.core.Tensor(np.hstack([middle, np.tile(direction, (len(z), 1))]).astype(np.float32)))
+        assert np.isfinite(seen["t_hit"].numpy()).all() and (seen["primitive_normals"].numpy() @ direction < 0).all()
+
+
+def identical_from_the_front(vertices):
+    n = len(skin().vertices)
+    chart = OrthographicChart(height=192, width=192, pixel_mm=1.0)
+    with_cavity = rasterize(TriangleMesh(vertices, model().triangles), chart)
+    without = rasterize(TriangleMesh(vertices[:n], skin().triangles), chart)
+    return np.array_equal(with_cavity.valid_mask, without.valid_mask) and all(
+        np.array_equal(with_cavity[channel], without[channel]) for channel in with_cavity.channels)
+
+
+@pytest.mark.parametrize("expression", [
+    (), ("eyeBlink_L", "eyeBlink_R"), ("jawOpen",), ("mouthSmile_L", "mouthSmile_R"), ("mouthPucker",), ("mouthClose", "jawOpen"),
+    ("mouthFunnel",), ("jawForward",), ("jawLeft", "mouthRight"), ("mouthUpperUp_L", "mouthUpperUp_R", "mouthLowerDown_L"),
+])
+def test_no_cavity_shows_through_the_face(expression):
+    assert set(expression) <= set(model().expression_names)
+    assert identical_from_the_front(posed(**dict.fromkeys(expression, 1.0)).vertices)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_cavity_shows_through_any_face(seed):
+    assert identical_from_the_front(model().instance(np.random.default_rng(seed).standard_normal(model().n_identity)))
+
+
+def test_the_mouth_cavity_opens_with_the_jaw():
+    rim = np.flatnonzero(mean().boundary_vertices & model().regions["mouth_cavity"])
+    height = lambda mesh: np.ptp(mesh.vertices[rim, 1])
+    assert height(posed(jawOpen=1.0)) > height(mean()) + 15
 
 
 def test_triangles_are_neither_slivers_nor_folds():
@@ -101,7 +168,7 @@ def test_a_blink_closes_the_lids_and_leaves_no_bulge():
 
 
 def test_the_mouth_patch_spans_the_lips_when_the_jaw_opens():
-    mouth = model().regions["mouth_interior"]
+    mouth = model().regions["mouth_interior"] & ~model().regions["mouth_cavity"]
     patch = model().triangles[mouth[model().triangles].all(axis=1)]
     opened = posed(jawOpen=1.0)
     area = lambda mesh: np.linalg.norm(TriangleMesh(mesh.vertices, patch).triangle_area_vectors, axis=1).sum()
@@ -148,7 +215,8 @@ def test_building_a_coarse_template_gives_a_disc_that_carries_the_source_over():
     options = TemplateOptions(cheek_edge=9, lip_edge=3.5, eye_edge=3.5, nose_edge=4, bridge_edge=5, outer_edge=12, ear_edge=7, rounds=3)
     template = build_template(source, options)
     mesh = TriangleMesh(template.mean(source.mean), template.triangles)
-    assert mesh.is_edge_manifold and len(mesh.vertices) - len(mesh.edges) + len(mesh.triangles) == 1
+    assert len(np.unique(mesh.component_labels)) == 4
+    assert all(is_oriented_disc(mesh.submesh(part)[0]) for part in (~template.regions["cavities"], template.regions["mouth_cavity"]))
     assert np.allclose(mesh.vertices[template.landmarks], source.mean[source.landmarks["ibug68"]], atol=1e-2)
     assert np.array_equal(template.twin[template.twin], np.arange(len(mesh.vertices)))
     assert np.allclose(template.weights.sum(axis=1), 1)
