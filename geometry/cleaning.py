@@ -4,6 +4,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import breadth_first_order, connected_components, minimum_spanning_tree
 from scipy.spatial import cKDTree
 
 from geometry.errors import NoFaceFound
@@ -38,6 +40,7 @@ def clean(scan: Scan, options: CleaningOptions = CleaningOptions()) -> Scan:
         scan = _thinned_scan(scan, options.max_points)
     if scan.is_cloud and scan.pixels is None:
         scan = _without_lone_points(scan, options)
+    scan = _wound_outward(scan)
     if len(scan.points) < 100:
         raise NoFaceFound(f"no face found: only {len(scan.points)} usable points are left, at least 100 are needed")
     return scan
@@ -50,8 +53,9 @@ def _thinned_scan(scan: Scan, max_points: int) -> Scan:
         return scan
     if not scan.is_cloud:
         return scan
-    spans = np.ptp(scan.points, axis=0)
-    step = np.sqrt(np.sort(spans)[1] * spans.max() / max_points)  # a surface, not a volume, fills its box
+    spans = np.sort(np.ptp(np.quantile(scan.points, [0.01, 0.99], axis=0), axis=0))  # without the spikes
+    # a surface, not a volume, fills its box; a line does not even fill a surface
+    step = max(np.sqrt(spans[1] * spans[2] / max_points), spans[2] / max_points, 1e-9)
     for _ in range(20):
         index = _voxel_representatives(scan.points, step)
         if len(index) <= max_points:
@@ -64,9 +68,9 @@ def _thinned_scan(scan: Scan, max_points: int) -> Scan:
 
 def _voxel_representatives(points: np.ndarray, step: float) -> np.ndarray:
     """The first point in each voxel, in the file's order."""
-    keys = np.floor((points - points.min(0)) / step).astype(np.int64)
-    sizes = keys.max(0) + 1
-    flat = (keys[:, 0] * sizes[1] + keys[:, 1]) * sizes[2] + keys[:, 2]
+    # cells beyond 2^20 from the median (spikes) are the last cell: the flat key stays within 64 bits
+    keys = np.clip(np.floor((points - np.median(points, axis=0)) / step), -(2**20), 2**20 - 1).astype(np.int64) + 2**20
+    flat = (keys[:, 0] << 42) | (keys[:, 1] << 21) | keys[:, 2]
     return np.sort(np.unique(flat, return_index=True)[1])
 
 
@@ -75,7 +79,9 @@ def _without_lone_points(scan: Scan, options: CleaningOptions) -> Scan:
     if k < 1:
         return scan
     reach = cKDTree(scan.points).query(scan.points, k=k + 1)[0][:, -1]
-    lone = reach > options.outlier_factor * np.median(reach)
+    if not reach.any():
+        return scan
+    lone = reach > options.outlier_factor * np.median(reach[reach > 0])  # a point that a file repeats has no distance
     return scan if not lone.any() else scan.keep(~lone).with_note(f"{lone.sum()} lone points dropped")
 
 
@@ -103,11 +109,14 @@ def oriented_normals(scan: Scan) -> np.ndarray:
     surface = surface_of(scan)
     if len(surface.triangles):
         normals = surface.vertex_normals
-        return _turned_outward(scan, normals) if not scan.is_cloud else _turned_to_origin(scan.points, normals)
+        if scan.is_cloud:  # a pixel grid: it looks at its camera, which may be the origin, or is not there any more
+            facing = ((normals * scan.points).sum(1) < 0).mean()
+            return _turned_to_origin(scan.points, normals) if facing > 0.95 or scan.camera is not None else normals
+        return -normals if points_inward(scan.points, normals) else normals
     normals = _plane_normals(scan.points)
-    if scan.pixels is not None:
+    if scan.camera is not None:
         return _turned_to_origin(scan.points, normals)
-    return _turned_from_mass(scan.points, normals)
+    return _turned_consistently(scan.points, normals)
 
 
 def _plane_normals(points: np.ndarray, neighbours: int = 16) -> np.ndarray:
@@ -120,21 +129,43 @@ def _turned_to_origin(points: np.ndarray, normals: np.ndarray) -> np.ndarray:
     return np.where((normals * points).sum(1, keepdims=True) > 0, -normals, normals)
 
 
-def _turned_from_mass(points: np.ndarray, normals: np.ndarray) -> np.ndarray:
-    radius = 0.2 * np.ptp(points, axis=0).max()
-    sample = points[np.random.default_rng(0).permutation(len(points))[:3000]]
-    tree = cKDTree(sample)
-    distances, index = tree.query(points, k=min(200, len(sample)), distance_upper_bound=radius)
-    near = np.isfinite(distances)
-    padded = np.vstack([sample, np.zeros(3)])
-    centre = (padded[index] * near[..., None]).sum(1) / np.maximum(near.sum(1), 1)[:, None]
-    return np.where((normals * (points - centre)).sum(1, keepdims=True) < 0, -normals, normals)
+def _turned_consistently(points: np.ndarray, normals: np.ndarray, limit: int = 6000) -> np.ndarray:
+    """Signs spread along the minimum spanning tree of 1 − |n_i · n_j| over neighbours (Hoppe et al. 1992, § 3.3), of
+    about `limit` representatives; each connected piece is then turned away from its own middle."""
+    spans = np.sort(np.ptp(points, axis=0))
+    chosen = _voxel_representatives(points, max(np.sqrt(spans[1] * spans[2] / limit), spans[2] / limit, 1e-9))
+    p, n = points[chosen], normals[chosen]
+    tree = cKDTree(p)
+    distance, index = tree.query(p, k=min(9, len(p)))
+    i, j, length = np.repeat(np.arange(len(p)), index.shape[1] - 1), index[:, 1:].ravel(), distance[:, 1:].ravel()
+    near = length < 4 * np.median(distance[:, -1])
+    pairs = np.unique(np.sort(np.stack([i, j], 1)[near], axis=1), axis=0)
+    cost = 1.001 - np.abs((n[pairs[:, 0]] * n[pairs[:, 1]]).sum(1))  # above 0: a zero would be no edge
+    forest = minimum_spanning_tree(coo_matrix((cost, pairs.T), shape=(len(p), len(p))).tocsr())
+    forest = forest + forest.T
+    count, labels = connected_components(forest, directed=False)
+    for piece in range(count):
+        members = np.flatnonzero(labels == piece)
+        order, parent = breadth_first_order(forest, members[0], directed=False)
+        for k in order[1:]:
+            if n[k] @ n[parent[k]] < 0:
+                n[k] = -n[k]
+        if points_inward(p[members], n[members]):
+            n[members] = -n[members]
+    nearest = tree.query(points)[1]
+    return np.where((normals * n[nearest]).sum(1, keepdims=True) < 0, -normals, normals)
 
 
-def _turned_outward(scan: Scan, normals: np.ndarray) -> np.ndarray:
-    """Mesh normals follow the winding; a mesh that is wound inside out as a whole is turned."""
-    centred = scan.points - scan.points.mean(0)
-    return -normals if (normals * centred).sum() < 0 else normals
+def points_inward(points: np.ndarray, normals: np.ndarray) -> bool:
+    """Whether normals (n, 3) at points (n, 3) look at the points' middle: a head is convex on the whole."""
+    return bool((normals * (points - points.mean(0))).sum() < 0)
+
+
+def _wound_outward(scan: Scan) -> Scan:
+    """A mesh that is wound inside out as a whole is wound anew."""
+    if scan.is_cloud or not points_inward(scan.points, surface_of(scan).vertex_normals):
+        return scan
+    return replace(scan, triangles=scan.triangles[:, ::-1]).with_note("triangles wound inside out: turned")
 
 
 def thinned(points: np.ndarray, normals: np.ndarray, cell_mm: float) -> tuple[np.ndarray, np.ndarray]:

@@ -12,7 +12,7 @@ from geometry.fitting import FitResult
 from geometry.geometry_image import GeometryImage
 from geometry.mesh import TriangleMesh
 from geometry.morphable_model import MorphableModel
-from geometry.rasterize import rasterize
+from geometry.rasterize import cast_rays, rasterize, raycasting_scene
 from geometry.scan import Scan
 from geometry.triangulation import cloud_triangles, surface_of
 
@@ -20,6 +20,7 @@ STEP_NOISE_MM = 0.35  # a denoising pass for each so much noise: see `_settled`
 MAX_PASSES = 3
 NOISE_WINDOW_MM = 5.0
 FACE_MARGIN_MM = 30.0
+BEHIND_MM = 6.0  # points so far behind the fitted surface are the inside of a mouth, or the far side of an ear
 
 
 @dataclass(frozen=True)
@@ -33,15 +34,15 @@ class Encoding:
 def encode(scan: Scan, fit: FitResult, model: MorphableModel, chart: Chart) -> Encoding:
     """Rasterize the fitted model and the scan (cropped to the head) with one rasterizer in one chart, model frame."""
     coarse = rasterize(TriangleMesh(fit.vertices, model.triangles), chart)
-    image = rasterize(scan_surface(scan, fit), chart)
+    image = rasterize(scan_surface(scan, fit, model), chart)
     return Encoding(coarse, image.with_channel("noise_sigma", noise_map(coarse, image, fit.noise_mm)))
 
 
-def scan_surface(scan: Scan, fit: FitResult) -> TriangleMesh:
+def scan_surface(scan: Scan, fit: FitResult, model: MorphableModel) -> TriangleMesh:
     """The scan as a mesh in the model frame. Bare clouds are triangulated around the head's axis, front points only."""
     surface = surface_of(scan)
     if not len(surface.triangles):
-        return _cloud_surface(scan, fit)
+        return _cloud_surface(scan, fit, model)
     if scan.pixels is not None and scan.camera is not None:
         surface = _settled(surface, fit.noise_mm)
     return surface.with_vertices(fit.scan_to_model.apply(surface.vertices))
@@ -66,7 +67,7 @@ def _settled(surface: TriangleMesh, noise_mm: float) -> TriangleMesh:
     return surface.with_vertices(vertices)
 
 
-def _cloud_surface(scan: Scan, fit: FitResult) -> TriangleMesh:
+def _cloud_surface(scan: Scan, fit: FitResult, model: MorphableModel) -> TriangleMesh:
     """Delaunay over (angle, height) about the head's axis, of the points that face outward near the fitted face."""
     points = fit.scan_to_model.apply(scan.points)
     distance, nearest = cKDTree(fit.vertices).query(points, distance_upper_bound=FACE_MARGIN_MM)
@@ -75,7 +76,11 @@ def _cloud_surface(scan: Scan, fit: FitResult) -> TriangleMesh:
     if len(points) < 4:
         return TriangleMesh(points, np.zeros((0, 3), np.int32), colors)
     axis = CylindricalChart()
-    unrolled, _ = axis.project(points)
+    unrolled, radius = axis.project(points)
+    origins, directions, start = axis.rays(unrolled)
+    hit = cast_rays(raycasting_scene(TriangleMesh(fit.vertices, model.triangles)), origins, directions)[0]
+    front = ~(start - hit - radius > BEHIND_MM)  # a second layer would riddle the first with holes
+    points, colors, unrolled = points[front], None if colors is None else colors[front], unrolled[front]
     triangles = cloud_triangles(points, unrolled)
     mesh = TriangleMesh(points, triangles, colors)
     outward = axis.outward_directions(unrolled)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from scipy.spatial import cKDTree
 
-from geometry.errors import FitError
+from geometry.errors import FitError, NoFaceFound
 from geometry.least_squares import gauss_newton_step
 from geometry.location import Location
 from geometry.mesh import TriangleMesh
@@ -33,7 +33,6 @@ from geometry.residuals import (
 from geometry.scan import Scan
 from geometry.transforms import SimilarityTransform, rotation_from_vector
 from geometry.triangulation import surface_of
-
 
 ABOUT_MM = 25.0  # scan points this near the fitted face speak for or against it
 CELL_MM2 = 9.0  # the area over which a residual counts as one independent measurement of the surface
@@ -76,7 +75,7 @@ class FittingOptions:
     noise_correlation: float = 2.0
     landmark_sigma_mm: float = 2.0
     surround_weight: float = 0.15
-    slide_mm: float = 1.0
+    slide_mm: float = 3.0
     normal_cosine: float = 0.5
     normal_weight_mm: float = 6.0
     stages: tuple[Stage, ...] = STAGES
@@ -226,7 +225,7 @@ def _robust_scale(noise_mm: float, offsets: np.ndarray, gate_mm: float) -> float
 
 
 def fit_states(location: Location, model: MorphableModel, options: FittingOptions = FittingOptions()) -> Iterator[FitState]:
-    """The fit, one state an iteration. Raises FitError where nothing of the scan lies near the model."""
+    """The fit, one state an iteration. Raises NoFaceFound where next to nothing of the scan lies near the model, FitError."""
     target = prepare_target(location, model, options.seed)
     yield from _iterate(_fitter_of(model, options), target, location)
 
@@ -248,7 +247,7 @@ def _iterate(fitter: _Fitter, target: Target, location: Location) -> Iterator[Fi
             normals = transform.apply_to_directions(target.normals[: stage.points])
             matches = fitter.match(surface, points, normals, stage.gate_mm)
             if len(matches.vertices) < 60:
-                raise FitError(f"only {len(matches.vertices)} model vertices lie near the scan; the located pose is wrong")
+                raise NoFaceFound(f"no face found: only {len(matches.vertices)} model vertices lie near the scan, at least 60 are needed")
             terms = _terms(fitter, target, stage, matches, surface, transform, coefficients, active, with_scale)
             step = gauss_newton_step(terms, _trust_region(fitter, active, n_pose))
             transform = _stepped(transform, step[:n_pose])
@@ -317,7 +316,7 @@ def _bounded(coefficients: np.ndarray, fitter: _Fitter) -> np.ndarray:
 def fit(
     location: Location, model: MorphableModel, options: FittingOptions = FittingOptions(), check: Callable[[], None] = lambda: None
 ) -> FitResult:
-    """Run all stages. `check` is called between iterations and may raise, which ends the fit. Raises FitError."""
+    """Run all stages. `check` is called between iterations and may raise, which ends the fit. Raises NoFaceFound, FitError."""
     fitter, target = _fitter_of(model, options), prepare_target(location, model, options.seed)
     state = None
     for state in _iterate(fitter, target, location):
@@ -347,7 +346,7 @@ def summarize(fitter: _Fitter, target: Target, state: FitState) -> FitResult:
     k = fitter.n_identity
     identity, expression = state.coefficients[:k], state.coefficients[k:]
     if not len(offsets):
-        raise FitError("no scan point lies on the fitted face; the located pose is wrong")
+        raise NoFaceFound("no face found: no scan point lies on the fitted face")
     residuals = {
         "mean": float(offsets.mean()), "median": float(np.median(offsets)), "p90": float(np.quantile(offsets, 0.9)),
         "rms": float(np.sqrt((offsets**2).mean())),

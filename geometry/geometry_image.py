@@ -33,5 +33,5 @@ class GeometryImage:
     def shape(self) -> tuple[int, int]:
         return self.valid_mask.shape
 
-    def with_channel(self, name: str, values: np.ndarray) -> "GeometryImage":
+    def with_channel(self, name: str, values: np.ndarray) -> GeometryImage:
         return GeometryImage({**self.channels, name: np.asarray(values, np.float32)}, self.valid_mask, self.chart)

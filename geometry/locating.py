@@ -9,7 +9,7 @@ best of these is the answer, with its score as confidence.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -20,8 +20,8 @@ from scipy.spatial.transform import Rotation
 
 from geometry.cleaning import candidate_units, thinned, with_normals
 from geometry.errors import NoFaceFound
+from geometry.face_field import GRID_MM, LOW, FaceField, field_of
 from geometry.location import Location
-from geometry.mesh import TriangleMesh
 from geometry.morphable_model import MorphableModel
 from geometry.scan import Scan
 from geometry.transforms import SimilarityTransform
@@ -30,12 +30,13 @@ from geometry.triangulation import surface_of
 
 @dataclass(frozen=True)
 class LocatingOptions:
-    """min_confidence: below it there is no face. alternatives: distinct poses kept for verification. candidates: noses tried in each
+    """min_confidence: below it there is no face. alternatives: distinct poses kept for verification. reach_mm: of a depth sensor. candidates: noses tried in each
     connected part of the scan. nose_radius_mm: the scale of protrusion.
     head_radius_mm: the crop about the head's centre. finalists: poses that are polished."""
 
     min_confidence: float = 0.25
     alternatives: int = 6
+    reach_mm: float = 2000.0
     candidates: int = 14
     nose_radius_mm: float = 35.0
     head_radius_mm: float = 150.0
@@ -43,57 +44,13 @@ class LocatingOptions:
     seed: int = 0
 
 
-GRID_MM, CELL_MM = 3.0, 8.0  # spacing of the distance field; of the scan points that are looked up in it
-LOW, HIGH = np.array([-114.0, -126.0, -132.0]), np.array([114.0, 126.0, 48.0])
+CELL_MM = 8.0  # grid of the scan points that are looked up in the field
 SPHERE_CENTRE = np.array([0.0, 15.0, -85.0])  # of the sphere that the mean head follows
 HEAD_CENTRE = np.array([0.0, 10.0, -70.0])
 REACH_MM, INLIER_COSINE = 7.0, 0.6
 SAMPLES = 320  # scan points by which a hypothesis is judged
 SURE = 0.7  # a metric unit that gives this confidence needs no rival
 METRIC_ENOUGH = 0.45  # nor does it need one without a unit, from here on
-
-
-@dataclass(frozen=True)
-class FaceField:
-    """The mean face as look-up tables over a voxel grid, model frame: signed distance in mm (positive outside),
-    outward normal at the nearest surface point, and whether that point belongs to the face region."""
-
-    distance: np.ndarray
-    normal: np.ndarray
-    is_face: np.ndarray
-    shape: tuple[int, int, int]
-    face_area: float
-
-    @classmethod
-    def of(cls, model: MorphableModel) -> "FaceField":
-        mesh = TriangleMesh(model.mean, model.triangles)
-        outer = ~(model.regions["mouth_interior"] | model.regions.get("cavities", False))
-        vertices, normals, face = mesh.vertices[outer], mesh.vertex_normals[outer], model.regions["face"][outer]
-        shape = tuple(np.round((HIGH - LOW) / GRID_MM).astype(int) + 1)
-        axes = [LOW[k] + GRID_MM * np.arange(shape[k]) for k in range(3)]
-        points = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
-        distance, nearest = cKDTree(vertices).query(points)
-        signed = ((points - vertices[nearest]) * normals[nearest]).sum(1)
-        signed = np.where(distance < 8, signed, np.copysign(distance, signed))
-        area = mesh.vertex_areas[outer][face].sum()
-        return cls(signed.astype(np.float32), normals[nearest].astype(np.float32), face[nearest], shape, float(area))
-
-    def look_up(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Points (..., 3) → flat voxel index (...) and whether inside the grid (...)."""
-        index = np.round((points - LOW) / GRID_MM).astype(np.int32)
-        inside = ((index >= 0) & (index < np.array(self.shape))).all(-1)
-        index = np.where(inside[..., None], index, 0)
-        return (index[..., 0] * self.shape[1] + index[..., 1]) * self.shape[2] + index[..., 2], inside
-
-
-_FIELDS: dict[int, tuple[MorphableModel, FaceField]] = {}
-
-
-def field_of(model: MorphableModel) -> FaceField:
-    """The model's field, computed once a process."""
-    if id(model) not in _FIELDS:
-        _FIELDS[id(model)] = (model, FaceField.of(model))
-    return _FIELDS[id(model)][1]
 
 
 @lru_cache(maxsize=1)
@@ -246,23 +203,24 @@ def head_centres(points: np.ndarray, normals: np.ndarray, tree: cKDTree, count: 
     return np.array([centre for _, centre in found[:count]]).reshape(-1, 3)
 
 
-def rank_poses(points: np.ndarray, normals: np.ndarray, field: FaceField, options: LocatingOptions) -> list[Pose]:
+def rank_poses(
+    points: np.ndarray, normals: np.ndarray, field: FaceField, options: LocatingOptions, without_nose: bool = False
+) -> list[Pose]:
     """All that the search found in one scan (points (n, 3) mm on a `CELL_MM` grid), best first.
 
-    Noses first; where none of them makes a sure face, heads without one, as in full profile.
+    Faces are sought by their noses, or, `without_nose`, as heads without one, as in full profile.
     """
     if len(points) < 30:
         return []
     rng, tree = np.random.default_rng(options.seed), cKDTree(points)
-    candidates, directions = nose_candidates(points, normals, options.nose_radius_mm, options.candidates)
-    turns = hypothesis_rotations() @ frames_toward(directions)[:, None] if len(candidates) else np.zeros((0, 1, 3, 3))
-    poses = _search(points[candidates], turns, np.zeros(3), points, normals, tree, field, options, rng)
-    if poses and poses[0].confidence >= SURE:
-        return poses
-    centres = head_centres(points, normals, tree)
-    turns = np.broadcast_to(all_rotations(), (len(centres), *all_rotations().shape))
-    poses += _search(centres, turns, SPHERE_CENTRE, points, normals, tree, field, options, rng)
-    return sorted(poses, key=lambda pose: -pose.confidence)
+    if without_nose:
+        centres, target = head_centres(points, normals, tree), SPHERE_CENTRE
+        turns = np.broadcast_to(all_rotations(), (len(centres), *all_rotations().shape))
+    else:
+        candidates, directions = nose_candidates(points, normals, options.nose_radius_mm, options.candidates)
+        centres, target = points[candidates], np.zeros(3)
+        turns = hypothesis_rotations() @ frames_toward(directions)[:, None] if len(candidates) else np.zeros((0, 1, 3, 3))
+    return sorted(_search(centres, turns, target, points, normals, tree, field, options, rng), key=lambda pose: -pose.confidence)
 
 
 def _search(centres, turns, model_point, points, normals, tree, field, options, rng) -> list[Pose]:
@@ -301,15 +259,29 @@ def _polished(centres, rotations, model_point, points, normals, tree, field, rng
     return sorted(poses, key=lambda pose: -pose.confidence)
 
 
+def _in_unit(scan: Scan, unit_mm: float, is_metric: bool, reach_mm: float) -> Scan:
+    """The scan in one candidate unit; an organized cloud, which has its sensor at the origin, within the sensor's reach."""
+    scaled = scan.in_unit(unit_mm, is_metric) if scan.unit_mm is None else scan
+    if scaled.pixels is None:
+        return scaled
+    near = np.linalg.norm(scaled.points, axis=1) < reach_mm
+    return scaled if near.all() else scaled.keep(near)
+
+
 def poses_by_unit(scan: Scan, model: MorphableModel, options: LocatingOptions) -> Iterator[tuple[Scan, list[Pose]]]:
-    """Distinct poses, best first, under each unit that the scan's size allows, most plausible unit first."""
+    """Distinct poses, best first, under each unit that the scan's size allows, most plausible unit first; by noses in every
+    unit, then, for who still wants more, without."""
     field = field_of(model)
-    for unit_mm, is_metric in candidate_units(scan):
-        scaled = scan.in_unit(unit_mm, is_metric) if scan.unit_mm is None else scan
-        points, normals = thinned(scaled.points, scaled.normals, CELL_MM)
-        poses = distinct(rank_poses(points, normals, field, options), options.alternatives)
-        if poses:
-            yield scaled, poses
+    found: dict[float, list[Pose]] = {}
+    for without_nose in (False, True):
+        for unit_mm, is_metric in candidate_units(scan):
+            scaled = _in_unit(scan, unit_mm, is_metric, options.reach_mm)
+            if not len(scaled.points):
+                continue
+            poses = rank_poses(*thinned(scaled.points, scaled.normals, CELL_MM), field, options, without_nose)
+            found[unit_mm] = sorted(found.get(unit_mm, []) + poses, key=lambda pose: -pose.confidence)
+            if found[unit_mm]:
+                yield scaled, distinct(found[unit_mm], options.alternatives)
 
 
 def distinct(poses: list[Pose], count: int, near_mm: float = 15.0, near_deg: float = 25.0) -> list[Pose]:
@@ -334,12 +306,16 @@ def candidate_locations(scan: Scan, model: MorphableModel, options: LocatingOpti
 
     Raises NoFaceFound where no pose explains enough of the scan as a face.
     """
-    scan = with_normals(scan)
+    whole, scan = scan, with_normals(_every_other_pixel(scan))
     best: tuple[Scan, list[Pose]] | None = None
+    seen: set[float] = set()
     for scaled, poses in poses_by_unit(scan, model, options):
+        if scaled.unit_mm in seen and best[1][0].confidence >= SURE:
+            break  # every unit was tried by its noses, and one convinced
+        seen.add(scaled.unit_mm)
         if best is not None and best[0].scale_is_metric and not scaled.scale_is_metric and best[1][0].confidence >= METRIC_ENOUGH:
-            break
-        if best is None or poses[0].confidence > best[1][0].confidence:
+            continue
+        if best is None or poses[0].confidence > best[1][0].confidence or scaled.unit_mm == best[0].unit_mm:
             best = scaled, poses
         if scaled.scale_is_metric and poses[0].confidence >= SURE:
             break
@@ -348,7 +324,18 @@ def candidate_locations(scan: Scan, model: MorphableModel, options: LocatingOpti
         raise NoFaceFound(f"no face found: the best pose has confidence {found:.2f}, at least {options.min_confidence:.2f} is needed")
     scaled, poses = best
     worth = [pose for pose in poses if pose.confidence >= options.min_confidence]
-    return [Location(cropped(scaled, p.scan_to_model, options.head_radius_mm), p.scan_to_model, p.confidence) for p in worth]
+    if scan.pixels is None:
+        whole = scan  # its normals are wanted again
+    whole = whole.in_unit(scaled.unit_mm, scaled.scale_is_metric) if whole.unit_mm is None else whole
+    return [Location(cropped(whole, p.scan_to_model, options.head_radius_mm), p.scan_to_model, p.confidence) for p in worth]
+
+
+def _every_other_pixel(scan: Scan, enough: int = 60_000) -> Scan:
+    """A large raster at a half, a quarter, … of its resolution: a head is sought on an 8 mm grid."""
+    while scan.pixels is not None and len(scan.points) > enough:
+        scan = scan.keep((scan.pixels % 2 == 0).all(1))
+        scan = replace(scan, pixels=scan.pixels // 2, raster_shape=tuple((side + 1) // 2 for side in scan.raster_shape))
+    return scan
 
 
 def locate(scan: Scan, model: MorphableModel, options: LocatingOptions = LocatingOptions()) -> Location:

@@ -84,10 +84,10 @@ class TriangleMesh:
         """(n,) label of each vertex's connected component; a vertex without triangles is its own."""
         return connected_components(self.adjacency, directed=False)[1]
 
-    def with_vertices(self, vertices: np.ndarray) -> "TriangleMesh":
+    def with_vertices(self, vertices: np.ndarray) -> TriangleMesh:
         return replace(self, vertices=vertices)
 
-    def submesh(self, vertex_mask: np.ndarray) -> tuple["TriangleMesh", np.ndarray]:
+    def submesh(self, vertex_mask: np.ndarray) -> tuple[TriangleMesh, np.ndarray]:
         """Vertices under the mask and the triangles wholly among them; also the (k,) old index of each new vertex."""
         kept = np.flatnonzero(vertex_mask)
         new_index = np.full(len(self.vertices), -1, np.int32)

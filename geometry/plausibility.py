@@ -14,7 +14,6 @@ from geometry.chart import pixel_centres
 from geometry.errors import NoFaceFound
 from geometry.geometry_image import GeometryImage
 
-RELIEF_MM = 12.0  # width of the band-pass that separates features from the head's overall form
 FEATURES_MM = 60.0  # about the nose: where a face has relief
 CLOSE_MM = 20.0
 
@@ -25,13 +24,13 @@ class GateOptions:
 
     visible_face: float = 0.25
     inlier_fraction: float = 0.65
-    relief_explained: float = 0.65
-    identity_sigma: float = 2.25
-    fit_quality: float = 0.33
+    relief_explained: float = 0.7
+    identity_sigma: float = 2.6
+    fit_quality: float = 0.2
 
 
 def relief_explained(coarse: GeometryImage, scan: GeometryImage) -> float:
-    """Share of the scan's relief (band-passed depth about the nose) that the fit explains, R² = 1 − Σ(s − c)² / Σs²:
+    """Share of the scan's relief (depth about the nose, less the quadric that fits it best) that the fit explains, R² = 1 − Σ(s − c)² / Σs²:
     near 1 where every feature is where the fit says, at most 0 on a featureless blob, −1 at worst; −1 where too little is seen."""
     chart = coarse.chart
     points = chart.lift(pixel_centres(chart), coarse["depth"].ravel().astype(float)).reshape(*coarse.shape, 3)
@@ -40,14 +39,15 @@ def relief_explained(coarse: GeometryImage, scan: GeometryImage) -> float:
     if both.sum() * chart.pixel_mm**2 < 1000:
         return -1.0
     weight = both.astype(float)
-    support = np.maximum(gaussian_filter(weight, RELIEF_MM / chart.pixel_mm), 1e-6)
+    support = np.maximum(gaussian_filter(weight, 1.5 / chart.pixel_mm), 1e-6)
+    x, y = points[both][:, :2].T / FEATURES_MM
+    form = np.linalg.qr(np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=1))[0]
 
     def relief(depth):
-        smooth = gaussian_filter(depth * weight, 1.5 / chart.pixel_mm) / np.maximum(gaussian_filter(weight, 1.5 / chart.pixel_mm), 1e-6)
-        return (smooth - gaussian_filter(depth * weight, RELIEF_MM / chart.pixel_mm) / support)[both]
+        smooth = (gaussian_filter(depth * weight, 1.5 / chart.pixel_mm) / support)[both]
+        return smooth - form @ (form.T @ smooth)
 
     a, b = relief(coarse["depth"].astype(float)), relief(scan["depth"].astype(float))
-    a, b = a - a.mean(), b - b.mean()
     return float(max(1.0 - ((b - a) ** 2).sum() / max((b**2).sum(), 1e-9), -1.0))
 
 
@@ -59,11 +59,11 @@ def judge(fit, encoding, options: GateOptions = GateOptions()) -> None:
         (fit.visible_face >= options.visible_face, f"{100 * fit.visible_face:.0f} % of the face is visible", f"{100 * options.visible_face:.0f} %"),
         (fit.residuals["inlier_fraction"] >= options.inlier_fraction,
          f"{100 * fit.residuals['inlier_fraction']:.0f} % of the points about the face lie on it", f"{100 * options.inlier_fraction:.0f} %"),
-        (relief >= options.relief_explained, f"{100 * relief:.0f} % of the scan's relief is a face's", f"{100 * options.relief_explained:.0f} %"),
+        (relief >= options.relief_explained, f"{100 * max(relief, 0):.0f} % of the scan's relief is a face's", f"{100 * options.relief_explained:.0f} %"),
         (fit.fit_quality >= options.fit_quality, f"the fit's quality is {fit.fit_quality:.2f}", f"{options.fit_quality:.2f}"),
     )
     for passed, found, needed in tests:
         if not passed:
             raise NoFaceFound(f"no face found: only {found}, at least {needed} is needed")
-    if sigma > options.identity_sigma:
+    if not sigma <= options.identity_sigma:
         raise NoFaceFound(f"no face found: the shape is implausible ({sigma:.1f} σ a mode, at most {options.identity_sigma:.1f})")

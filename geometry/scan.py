@@ -42,7 +42,7 @@ class Scan:
         object.__setattr__(self, "triangles", np.ascontiguousarray(self.triangles, dtype=np.int32).reshape(-1, 3))
 
     @classmethod
-    def from_depth(cls, depth: np.ndarray, camera: PinholeCamera, source: str, format: str, colors=None, notes=()) -> "Scan":
+    def from_depth(cls, depth: np.ndarray, camera: PinholeCamera, source: str, format: str, colors=None, notes=()) -> Scan:
         """depth (h, w) in mm, 0 or NaN where there is none; colors (h, w, 3) uint8 or None."""
         rows, columns = np.nonzero(np.isfinite(depth) & (depth > 0))
         points = camera.unproject(np.stack([columns, rows], 1).astype(float), depth[rows, columns].astype(float))
@@ -56,14 +56,14 @@ class Scan:
     def is_cloud(self) -> bool:
         return len(self.triangles) == 0
 
-    def in_unit(self, unit_mm: float, is_metric: bool) -> "Scan":
+    def in_unit(self, unit_mm: float, is_metric: bool) -> Scan:
         """The same scan with its coordinates scaled from its present unit to mm by `unit_mm` per file unit."""
         return replace(self, points=self.points * (unit_mm / (self.unit_mm or 1.0)), unit_mm=unit_mm, scale_is_metric=is_metric)
 
-    def with_note(self, note: str) -> "Scan":
+    def with_note(self, note: str) -> Scan:
         return replace(self, notes=self.notes + (note,))
 
-    def keep(self, mask: np.ndarray) -> "Scan":
+    def keep(self, mask: np.ndarray) -> Scan:
         """The points under `mask` (n,) bool and the triangles wholly among them."""
         kept = np.flatnonzero(mask)
         new_index = np.full(len(self.points), -1, np.int32)

@@ -15,11 +15,11 @@ class SimilarityTransform:
     scale: float = 1.0
 
     @classmethod
-    def identity(cls) -> "SimilarityTransform":
+    def identity(cls) -> SimilarityTransform:
         return cls(np.eye(3), np.zeros(3))
 
     @classmethod
-    def from_matrix(cls, matrix: np.ndarray) -> "SimilarityTransform":
+    def from_matrix(cls, matrix: np.ndarray) -> SimilarityTransform:
         """From a (4, 4) matrix. Raises ValueError where it is no similarity (a reflection, a shear)."""
         linear = np.asarray(matrix, float)[:3, :3]
         scale = np.cbrt(np.linalg.det(linear))
@@ -48,13 +48,13 @@ class SimilarityTransform:
         """(n, 3) unit vectors → (n, 3) unit vectors."""
         return directions @ self.rotation.T
 
-    def compose(self, first: "SimilarityTransform") -> "SimilarityTransform":
+    def compose(self, first: SimilarityTransform) -> SimilarityTransform:
         """self ∘ first: apply `first`, then self."""
         return SimilarityTransform(
             self.rotation @ first.rotation, self.scale * self.rotation @ first.translation + self.translation, self.scale * first.scale
         )
 
-    def inverse(self) -> "SimilarityTransform":
+    def inverse(self) -> SimilarityTransform:
         rotation = self.rotation.T
         return SimilarityTransform(rotation, -rotation @ self.translation / self.scale, 1.0 / self.scale)
 

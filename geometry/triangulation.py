@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.spatial import Delaunay, cKDTree
+from scipy.spatial import Delaunay, QhullError, cKDTree
 
 from geometry.mesh import TriangleMesh
 from geometry.scan import Scan
@@ -45,13 +45,18 @@ def grid_triangles(pixels: np.ndarray, raster_shape: tuple[int, int], points: np
 def cloud_triangles(points: np.ndarray, directions_xy: np.ndarray) -> np.ndarray:
     """Triangles over a bare cloud that is single-valued over a plane: Delaunay in `directions_xy` (n, 2),
     without the triangles whose longest 3-D edge is far above the local point spacing."""
-    if len(points) < 4:
+    _, first = np.unique(points, axis=0, return_index=True)  # what a file repeats would have no spacing
+    if len(first) < 4:
         return np.zeros((0, 3), np.int32)
-    triangles = Delaunay(directions_xy).simplices.astype(np.int32)
-    spacing = cKDTree(points).query(points, k=min(5, len(points)))[0][:, -1]
+    try:
+        triangles = first[Delaunay(directions_xy[first]).simplices].astype(np.int32)
+    except QhullError:  # all on one line
+        return np.zeros((0, 3), np.int32)
+    spacing = np.zeros(len(points))
+    spacing[first] = cKDTree(points[first]).query(points[first], k=min(5, len(first)))[0][:, -1]
     corners = points[triangles]
     longest = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).max(1)
-    limit = np.maximum(JUMP_FACTOR * np.median(spacing), 2.5 * spacing[triangles].max(1))
+    limit = np.maximum(JUMP_FACTOR * np.median(spacing[first]), 2.5 * spacing[triangles].max(1))
     return triangles[longest < limit]
 
 

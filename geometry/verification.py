@@ -4,7 +4,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from geometry.errors import FitError
+from geometry.errors import FitError, NoFaceFound
 from geometry.fitting import FitResult, FittingOptions, Stage, fit
 from geometry.locating import LocatingOptions, candidate_locations
 from geometry.location import Location
@@ -16,9 +16,11 @@ TRIAL_STAGES = (Stage(5, 0.0, 0.0, 1.0, 20.0, 2500), Stage(8, 0.15, 0.0, 10.0, 1
 
 @dataclass(frozen=True)
 class VerificationOptions:
-    """sure: a first candidate this confident is taken untried. margin: how much better another must do in the trial."""
+    """sure: a first candidate this confident is taken untried; so is one without a rival of at least `rival` times its
+    confidence. margin: how much better another must do in the trial."""
 
-    sure: float = 0.7
+    sure: float = 0.83
+    rival: float = 0.75
     margin: float = 1.03
     locating: LocatingOptions = LocatingOptions()
 
@@ -28,22 +30,23 @@ def locate(
 ) -> Location:
     """The head in a cleaned scan; the pose is the one whose trial fit explains the scan best. Raises NoFaceFound."""
     candidates = candidate_locations(scan, model, options.locating)
+    candidates = [c for c in candidates if c.confidence >= options.rival * candidates[0].confidence]
     if candidates[0].confidence >= options.sure or len(candidates) == 1:
         return candidates[0]
     best, best_support = candidates[0], -1.0
     for candidate in candidates:
         check()
-        support, pose = trial(candidate, model)
+        support, pose = trial(candidate, model, check)
         if support > best_support * (options.margin if best_support > 0 else 1.0):
             best, best_support = pose, support
     return best
 
 
-def trial(candidate: Location, model: MorphableModel) -> tuple[float, Location]:
+def trial(candidate: Location, model: MorphableModel, check: Callable[[], None] = lambda: None) -> tuple[float, Location]:
     """(support, the candidate with its pose improved) after a short fit; support 0 where the fit fails."""
     try:
-        result = fit(candidate, model, FittingOptions(stages=TRIAL_STAGES))
-    except FitError:
+        result = fit(candidate, model, FittingOptions(stages=TRIAL_STAGES), check)
+    except (FitError, NoFaceFound):
         return 0.0, candidate
     return support_of(result), replace(candidate, scan_to_model=result.scan_to_model)
 

@@ -1,7 +1,7 @@
 """The swappable stages, by the name that a configuration gives: another method is a function here (or in a file of
 its own) and one line in its registry. Nothing heavy is imported until a method is used.
 
-locator (scan, model, settings) → geometry.locating.Location; raises NoFaceFound
+locator (scan, model, settings, check) → geometry.location.Location; raises NoFaceFound
 fitter (location, model, settings, check) → geometry.fitting.FitResult; `check()` between iterations may raise
 refiner (settings) → a function of pairs [(coarse, scan), …] of geometry images → refined images, built once per process
 landmarker (model, vertices, refined, observed, settings) → points (l, 3) in the model frame and confidence (l,) in [0, 1]
@@ -9,10 +9,10 @@ landmarker (model, vertices, refined, observed, settings) → points (l, 3) in t
 from __future__ import annotations
 
 
-def _pose_search(scan, model, settings):
+def _pose_search(scan, model, settings, check):
     from geometry import verification
 
-    return verification.locate(scan, model)
+    return verification.locate(scan, model, check=check)
 
 
 def _gauss_newton(location, model, settings, check):

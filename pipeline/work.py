@@ -144,7 +144,7 @@ def clean(work: Work, job: Job) -> Work:
 
 def locate(work: Work, job: Job) -> Work:
     settings = job.config.locate
-    location = methods.LOCATORS[settings.method](work.scan, job.model, settings)
+    location = methods.LOCATORS[settings.method](work.scan, job.model, settings, work.deadline.check)
     if work.given_landmarks is not None:
         location = replace(location, landmarks=work.given_landmarks * (location.scan.unit_mm or 1.0))
     return replace(work, location=location, scan=None)

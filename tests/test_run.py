@@ -223,7 +223,7 @@ def test_a_time_limit_and_an_exception_in_a_stage_end_that_scan_alone(scans, tmp
         while True:
             check()
 
-    monkeypatch.setitem(methods.LOCATORS, "at_once", lambda scan, model, _: Location(scan, SimilarityTransform.identity(), 1.0))
+    monkeypatch.setitem(methods.LOCATORS, "at_once", lambda scan, model, settings, check: Location(scan, SimilarityTransform.identity(), 1.0))
     monkeypatch.setitem(methods.FITTERS, "test", fit)
     settings = ["locate=at_once", "fit=test", "refine=none", "limits.seconds_per_scan=2", "model=default"]
     options = [word for setting in settings for word in ("--set", setting)]
@@ -239,7 +239,7 @@ def test_a_time_limit_and_an_exception_in_a_stage_end_that_scan_alone(scans, tmp
 
 
 def test_a_rejected_scan_is_kept_and_force_does_it_again(scans, tmp_path, monkeypatch):
-    def locate(scan, model, settings):
+    def locate(scan, model, settings, check):
         raise NoFaceFound("no face found: for this test")
 
     monkeypatch.setitem(methods.LOCATORS, "nowhere", locate)
