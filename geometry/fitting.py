@@ -318,10 +318,11 @@ def fit(
 ) -> FitResult:
     """Run all stages. `check` is called between iterations and may raise, which ends the fit. Raises NoFaceFound, FitError."""
     fitter, target = _fitter_of(model, options), prepare_target(location, model, options.seed)
-    state = None
+    last = None
     for state in _iterate(fitter, target, location):
+        last = state
         check()
-    return summarize(fitter, target, state)
+    return summarize(fitter, target, last)
 
 
 def summarize(fitter: _Fitter, target: Target, state: FitState) -> FitResult:

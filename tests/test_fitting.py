@@ -6,7 +6,7 @@ import pytest
 from sampled_faces import NO_TRIANGLES, KnownFace, default_model, known_face, mesh_scan, nearly_located
 
 from geometry.cleaning import with_normals
-from geometry.errors import FitError
+from geometry.errors import FitError, NoFaceFound
 from geometry.fitting import FitResult, FittingOptions, Stage, fit, fit_states, perturbed
 from geometry.location import Location
 from geometry.mesh import TriangleMesh
@@ -199,10 +199,10 @@ def test_the_same_scan_gives_the_same_bytes_whatever_was_fitted_before(face, mod
     assert again.residuals == first.residuals
 
 
-def test_a_pose_far_from_the_scan_is_a_fit_error(face, model):
+def test_a_pose_far_from_the_scan_is_no_face(face, model):
     location = nearly_located(mesh_scan(face.scan_points), face)
     away = perturbed(location, SimilarityTransform(np.eye(3), np.array([0.0, 0.0, 600.0])))
-    with pytest.raises(FitError, match="the located pose is wrong"):
+    with pytest.raises(NoFaceFound, match="model vertices lie near the scan"):
         fit(away, model, BRIEF)
 
 

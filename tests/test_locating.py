@@ -223,7 +223,7 @@ def test_verification_prefers_the_pose_whose_trial_fit_explains_the_scan(face, m
     checks = []
     chosen = verification.locate(right.scan, model, check=lambda: checks.append(None))
     assert errors(chosen, face.pose, face)[0] < 5
-    assert len(checks) == 2
+    assert len(checks) >= 2
 
 
 def test_verification_takes_a_sure_candidate_untried(face, model, monkeypatch):
