@@ -19,7 +19,8 @@ ROOM_MM = 12000.0  # a scan with background may be this long
 
 @dataclass(frozen=True)
 class CleaningOptions:
-    """max_points: above it a cloud is thinned on a voxel grid. min_component_mm2 and nearest: see `clean`."""
+    """max_points: above it a bare cloud is thinned on a voxel grid. max_distance_mm: depth beyond it is no face capture.
+    A point is alone where its `outlier_neighbours`-th neighbour is `outlier_factor` times as far as the median point's."""
 
     max_points: int = 400_000
     max_distance_mm: float = 1600.0

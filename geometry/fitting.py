@@ -74,7 +74,7 @@ class FittingOptions:
     noise_floor_mm: float = 0.25
     noise_correlation: float = 2.0
     landmark_sigma_mm: float = 2.0
-    surround_weight: float = 0.15
+    surround_weight: float = 0.05
     slide_mm: float = 3.0
     normal_cosine: float = 0.5
     normal_weight_mm: float = 6.0

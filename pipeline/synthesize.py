@@ -186,7 +186,7 @@ def summarize(folder: str, shards: Sequence[Shard], plan: dict) -> dict:
     quantile = lambda q: sorted(residuals)[int(q * (len(residuals) - 1))]
     return {
         "what": "pairs of geometry images: coarse (the fitted model), scan (a simulated sensor), truth (the sampled face)",
-        "format": "GZIP TFRecord of tf.train.Example, see docs/records.md; splits hold different subjects",
+        "format": "GZIP TFRecord of tf.train.Example, see docs/outputs.md; splits hold different subjects",
         "plan": plan, "shards": len(shards), "attempted": attempted, "pairs": sum(pairs.values()),
         "pairs_by_split": dict(sorted(pairs.items())), "pairs_by_sensor": dict(sorted(sensors.items())),
         "dropped": dict(dropped.most_common()),
