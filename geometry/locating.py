@@ -30,13 +30,15 @@ from geometry.triangulation import surface_of
 
 @dataclass(frozen=True)
 class LocatingOptions:
-    """min_confidence: below it there is no face. alternatives: distinct poses kept for verification. reach_mm: of a depth sensor. candidates: noses tried in each
+    """min_confidence: below it there is no face. alternatives: distinct poses kept for verification. reach_mm: of a depth sensor. rival: poses
+    with less than this share of the best one's confidence are dropped. candidates: noses tried in each
     connected part of the scan. nose_radius_mm: the scale of protrusion.
     head_radius_mm: the crop about the head's centre. finalists: poses that are polished."""
 
     min_confidence: float = 0.25
     alternatives: int = 6
     reach_mm: float = 2000.0
+    rival: float = 0.75
     candidates: int = 14
     nose_radius_mm: float = 35.0
     head_radius_mm: float = 150.0
@@ -232,6 +234,7 @@ def _search(centres, turns, model_point, points, normals, tree, field, options, 
         index, area = _sample_about(tree, centre, 115.0 + np.linalg.norm(model_point) / 2, rng)
         if not len(index):
             continue
+        index, area = index[::2], 2 * area  # enough to tell the promising ones; these are judged by all
         back = rotations.transpose(0, 2, 1)
         coverage, agreement = score_poses(field, (points[index] - centre) @ back + model_point, normals[index] @ back, area)
         best = np.argsort(-coverage * agreement, kind="stable")[:4]
@@ -323,7 +326,7 @@ def candidate_locations(scan: Scan, model: MorphableModel, options: LocatingOpti
         found = 0.0 if best is None else best[1][0].confidence
         raise NoFaceFound(f"no face found: the best pose has confidence {found:.2f}, at least {options.min_confidence:.2f} is needed")
     scaled, poses = best
-    worth = [pose for pose in poses if pose.confidence >= options.min_confidence]
+    worth = [pose for pose in poses if pose.confidence >= max(options.min_confidence, options.rival * poses[0].confidence)]
     if scan.pixels is None:
         whole = scan  # its normals are wanted again
     whole = whole.in_unit(scaled.unit_mm, scaled.scale_is_metric) if whole.unit_mm is None else whole

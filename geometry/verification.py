@@ -16,11 +16,10 @@ TRIAL_STAGES = (Stage(5, 0.0, 0.0, 1.0, 20.0, 2500), Stage(8, 0.15, 0.0, 10.0, 1
 
 @dataclass(frozen=True)
 class VerificationOptions:
-    """sure: a first candidate this confident is taken untried; so is one without a rival of at least `rival` times its
-    confidence. margin: how much better another must do in the trial."""
+    """sure: a first candidate this confident is taken untried, as is one without a rival. margin: how much better another
+    must do in the trial."""
 
     sure: float = 0.83
-    rival: float = 0.75
     margin: float = 1.03
     locating: LocatingOptions = LocatingOptions()
 
@@ -30,7 +29,6 @@ def locate(
 ) -> Location:
     """The head in a cleaned scan; the pose is the one whose trial fit explains the scan best. Raises NoFaceFound."""
     candidates = candidate_locations(scan, model, options.locating)
-    candidates = [c for c in candidates if c.confidence >= options.rival * candidates[0].confidence]
     if candidates[0].confidence >= options.sure or len(candidates) == 1:
         return candidates[0]
     best, best_support = candidates[0], -1.0
