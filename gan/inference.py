@@ -26,8 +26,8 @@ class Refiner:
     """Refines (coarse, scan) pairs with the weights named or filed as `weights`.
 
     The refined image is valid where the coarse one is: there the fit supplies what the scan does not show. A scan
-    pixel counts only within 15 mm of the coarse surface (`gan.layout`). The same pair gives the same bytes whatever
-    its batch mates: TensorFlow's last bits depend on the batch size and the thread count, so both are fixed.
+    pixel counts only within 15 mm of the coarse surface (`gan.layout`). TensorFlow's last bits depend on
+    the batch size and the thread count, so both are fixed; a run that must not depend on its workers takes batches of one.
     """
 
     def __init__(self, weights: str = "default", batch_size: int = 4, threads: int = 1):

@@ -48,11 +48,9 @@ def clean(scan: Scan, options: CleaningOptions = CleaningOptions()) -> Scan:
 
 
 def _thinned_scan(scan: Scan, max_points: int) -> Scan:
-    """A voxel grid whose step gives about `max_points`; a mesh or an organized scan keeps every k-th structure intact,
-    so only bare clouds are thinned here, and huge meshes are sampled as clouds with their normals."""
-    if scan.pixels is not None:
-        return scan
-    if not scan.is_cloud:
+    """One point a voxel, on a grid whose step gives about `max_points`. Only bare clouds: a mesh and a raster hold together
+    by their triangles and pixels, and are sampled where they are used."""
+    if scan.pixels is not None or not scan.is_cloud:
         return scan
     spans = np.sort(np.ptp(np.quantile(scan.points, [0.01, 0.99], axis=0), axis=0))  # without the spikes
     # a surface, not a volume, fills its box; a line does not even fill a surface

@@ -26,7 +26,7 @@ SPLITS = ("train", "validation", "test")
 GOLDEN = (np.sqrt(5) - 1) / 2
 MIN_HEAD_POINTS = 500
 # The first stage finds the pose alone; starting a few degrees and mm off, the fit without it ends on the same surface (0.2 mm
-# mean vertex distance over eight sensors' scans, equal residuals), and skipping a second one does not (1.5 mm).
+# mean vertex distance over eight scans of five sensors, equal residuals), and skipping a second one does not (1.5 mm).
 WARM_FIT = fitting.FittingOptions(stages=fitting.STAGES[1:])
 # Channels are rounded to these steps (powers of two: their low bits vanish, and gzip halves a file). Each is far below what
 # a sensor or the chart can tell: depth 2 µm, normals 0.03°, curvature 0.0001 / mm, noise 0.02 mm.
