@@ -79,6 +79,48 @@ def hand(landmarks: np.ndarray, rng: np.random.Generator) -> TriangleMesh:
     return merged(parts)
 
 
+def glasses(landmarks: np.ndarray, rng: np.random.Generator) -> TriangleMesh:
+    """A frame: two rims 4–14 mm before the eyes, bridge and temples. The lenses are clear and deliver no depth of their own."""
+    eyes = [landmarks[36:42].mean(0), landmarks[42:48].mean(0)]
+    half = np.array([rng.uniform(22, 27), rng.uniform(15, 21)])
+    thick, squareness = rng.uniform(0.8, 2.5), rng.uniform(2.0, 4.5)
+    front = max(landmarks[27, 2], eyes[0][2] + 8, eyes[1][2] + 8) + rng.uniform(0, 5)
+    angle = np.linspace(0, 2 * np.pi, 48, endpoint=False)
+    super_ellipse = np.stack([np.sign(np.cos(angle)) * np.abs(np.cos(angle)) ** (2 / squareness),
+                              np.sign(np.sin(angle)) * np.abs(np.sin(angle)) ** (2 / squareness)], 1) * half
+    drop = rng.uniform(-3, 4)
+    parts, rims = [], []
+    for eye in eyes:
+        rim = np.column_stack([super_ellipse + [eye[0], eye[1] - drop], np.full(48, front)])
+        rim[:, 2] -= 0.004 * rim[:, 0] ** 2  # the frame bends about the face
+        rims.append(rim)
+        parts.append(_tube(np.vstack([rim, rim[:1]]), thick))
+    inner = rims[0][rims[0][:, 0].argmax()], rims[1][rims[1][:, 0].argmin()]
+    parts.append(_tube(np.stack([inner[0], (inner[0] + inner[1]) / 2 + [0, 2, 2], inner[1]]), thick))
+    for rim, ear in ((rims[0], landmarks[0]), (rims[1], landmarks[16])):
+        outer = rim[np.abs(rim[:, 0]).argmax()]
+        parts.append(_tube(np.stack([outer, np.array([ear[0] * 1.06, outer[1], ear[2] - 20])]), thick))
+    return merged(parts)
+
+
+def _tube(path: np.ndarray, radius_mm: float, sides: int = 6) -> TriangleMesh:
+    """A tube about a polyline (n, 3); its cross-section keeps to the directions across the path nearest y and z."""
+    tangent = np.gradient(path, axis=0)
+    tangent /= np.maximum(np.linalg.norm(tangent, axis=1, keepdims=True), 1e-9)
+    across = np.cross(tangent, [0.0, 0.0, 1.0])
+    flat = np.linalg.norm(across, axis=1) < 0.1
+    across[flat] = [1.0, 0.0, 0.0]
+    across /= np.linalg.norm(across, axis=1, keepdims=True)
+    upward = np.cross(across, tangent)
+    angle = np.linspace(0, 2 * np.pi, sides, endpoint=False)
+    ring = np.cos(angle)[None, :, None] * across[:, None] + np.sin(angle)[None, :, None] * upward[:, None]
+    vertices = (path[:, None] + radius_mm * ring).reshape(-1, 3)
+    i, k = (index.ravel() for index in np.meshgrid(np.arange(len(path) - 1), np.arange(sides), indexing="ij"))
+    a, b = i * sides + k, i * sides + (k + 1) % sides
+    triangles = np.concatenate([np.stack([a, b, a + sides], 1), np.stack([b, b + sides, a + sides], 1)])
+    return TriangleMesh(vertices, triangles.astype(np.int32))
+
+
 def shoulders(landmarks: np.ndarray, rng: np.random.Generator) -> TriangleMesh:
     """A neck and a torso below the chin, about 420 mm across."""
     chin = landmarks[8]

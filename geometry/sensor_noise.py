@@ -205,3 +205,40 @@ def photogrammetry(depth, cosine, camera, strength: float, rng: np.random.Genera
 def nearly_clean(depth, cosine, camera, strength: float, rng: np.random.Generator) -> np.ndarray:
     """A finished mesh: 0.01 mm of rounding and nothing else, so that a good scan is learnt to be kept."""
     return np.where(depth > 0, depth + 0.01 * strength * rng.standard_normal(depth.shape), 0)
+
+
+def any_depth(depth, cosine, camera: PinholeCamera, strength: float, rng: np.random.Generator) -> np.ndarray:
+    """No sensor in particular: the ingredients of the published models in random proportion (domain randomization,
+    Tobin et al. 2017), so that a network learns to read the noise itself, not to know seven sensors.
+
+    σ_z = 0.05–0.8 mm (log-uniform) · (z / 500 mm)², white and correlated over 1–4 and 5–25 px in random shares, growing with
+    incidence; a window's smoothing; depth or disparity steps; lateral jitter; a smooth bias of up to 1.5 mm; multipath;
+    flying pixels; holes.
+    """
+    valid, edge = depth > 0, depth_edges(depth)
+    ideal = _jitter(depth, cosine, strength * rng.uniform(0.2, 1.0), rng) if rng.random() < 0.4 else depth
+    if rng.random() < 0.6:
+        ideal = np.where(edge, ideal, window_mean(ideal, valid & ~edge, rng.uniform(0.5, 2.5)))
+    sigma = strength * np.exp(rng.uniform(np.log(0.05), np.log(0.8))) * (depth / 500) ** 2
+    sigma = sigma * (1 + rng.uniform(0, 0.5) * incidence_term(cosine))
+    shares = rng.dirichlet((1.0, 1.0, 0.4))
+    widths = (rng.uniform(0, 0.6), rng.uniform(1, 4), rng.uniform(5, 25))
+    measured = ideal + sigma * sum(np.sqrt(share) * correlated_noise(depth.shape, width, rng) for share, width in zip(shares, widths))
+    if rng.random() < 0.4:
+        measured = measured + strength * rng.uniform(0, 1.5) * correlated_noise(depth.shape, rng.uniform(12, 45), rng)
+    if rng.random() < 0.3:
+        measured = measured + rng.uniform(0.0, 0.12) * np.clip(depth - window_mean(depth, valid, 8.0), 0, 20)
+    if rng.random() < 0.3:
+        measured = _flying_pixels(measured, depth, rng)
+    if rng.random() < 0.4:
+        measured = _stepped(measured, valid, np.exp(rng.uniform(np.log(0.1), np.log(3.0))), rng.random() < 0.5)
+    lost = grazing_dropout(cosine, rng.uniform(0.1, 0.45), rng) | holes(depth.shape, rng.uniform(0, 0.01), rng.uniform(1, 6), rng)
+    return np.where(valid & ~lost, np.maximum(measured, 1.0), 0)
+
+
+def _stepped(depth: np.ndarray, valid: np.ndarray, step_mm: float, disparity: bool) -> np.ndarray:
+    """Depth in steps of step_mm, or in disparity steps of that size at the median depth."""
+    if not disparity or not valid.any():
+        return np.round(depth / step_mm) * step_mm
+    inverse_step = step_mm / np.median(depth[valid]) ** 2
+    return 1.0 / np.maximum(np.round(1.0 / np.maximum(depth, 1.0) / inverse_step) * inverse_step, 1e-9)

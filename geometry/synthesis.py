@@ -1,12 +1,14 @@
 """Faces sampled from a morphable model, with what no linear model holds: shape beyond its span, and fine detail.
 
-    S = B (S̄ + U_d α_d + U_e α_e + n δ_beyond) + n δ_detail
+    S = B soften(S̄ + U_d α_d + U_e α_e + n δ_beyond + w t) + n δ_detail
 
 B subdivides the face so that detail is resolved (`geometry.subdivision`); n are normals; δ_beyond is a band-limited
-random field of 10–40 mm wavelength and 0.2–0.8 mm RMS, the size of what 100 modes leave of real scanned faces
+random field of 10–40 mm wavelength and 0.1–0.6 mm RMS, the size of what 100 modes leave of real scanned faces
 (0.24–0.49 mm mean after a fit, which itself absorbs part of it), with a broader field of 40–100 mm below it;
-δ_detail is `geometry.wrinkles`. Both fields are drawn over the mean shape, half of their variance mirrored and half not:
-faces are nearly symmetric, not quite.
+t is a vector field that moves lids, lips and nostrils along the surface, where a model's lines never lie quite on a
+person's, w its share of each vertex; `soften` blurs eyes, mouth or nostrils of some faces as scanners and surface fits
+do; δ_detail is `geometry.wrinkles`. The fields are drawn over the mean shape, half of their variance mirrored and half
+not: faces are nearly symmetric, not quite.
 """
 from __future__ import annotations
 
@@ -24,6 +26,9 @@ MIRRORED_SHARE = 0.5  # of the variance of the beyond-span field
 BEYOND_SLOPE = 1.7  # its amplitude grows as wavelength^1.7: anatomy is broad; equal steepness at 10 mm looks like lumps
 FADE_ROUNDS = 6  # neighbour averages that fade detail out towards eyes, mouth and the region's border
 NORMAL_ROUNDS = 30  # neighbour averages of normals, about 10 mm: thin parts (lids, ear rims, lips) move whole, and do not fold
+FEATURES = ("eyes", "mouth", "nostrils")
+FEATURE_ROUNDS = 8  # neighbour averages that widen the features
+FEATURE_FLOOR = 0.35  # of the shift is everywhere
 MOUTH_DEPTH_MM = (3.0, 20.0)  # teeth to palate
 MOUTH_SPREAD = 1.25  # the inside is wider than the opening, so that no gap shows past its edge
 
@@ -35,20 +40,29 @@ class SynthesisOptions:
     identity_spread: standard deviation of the identity coefficients, in σ.
     expression_strength: scale of expression coefficients; 0 is neutral.
     beyond_rms_mm, beyond_wavelengths_mm: shape outside the model's span; broad_rms_mm: its part of 40–100 mm wavelength.
+    feature_rms_mm, feature_wavelengths_mm: displacement of lids, lips and nostrils against the model's, each component.
+    soft_share: of faces, for each of eyes, mouth and nose, blurred by so many (soft_rounds) neighbour averages.
     smooth_share, aged_share: fractions of faces with hardly any, and with strong, fine detail.
     edge_mm: edges in the face are split until they are no longer than this (at most twice).
-    hair_share, hand_share: fractions of faces that are occluded so.
+    beard_share: fraction of faces with a beard or stubble, which is part of the surface that a scan shows.
+    hair_share, glasses_share, hand_share: fractions of faces that are occluded so.
     """
 
     identity_spread: tuple[float, float] = (0.8, 1.2)
     expression_strength: tuple[float, float] = (0.0, 0.8)
-    beyond_rms_mm: tuple[float, float] = (0.2, 0.8)
+    beyond_rms_mm: tuple[float, float] = (0.1, 0.6)
     beyond_wavelengths_mm: tuple[float, float] = (10.0, 40.0)
-    broad_rms_mm: tuple[float, float] = (0.0, 0.8)
+    broad_rms_mm: tuple[float, float] = (0.0, 0.5)
+    feature_rms_mm: tuple[float, float] = (0.0, 0.9)
+    feature_wavelengths_mm: tuple[float, float] = (14.0, 45.0)
+    soft_share: float = 0.35
+    soft_rounds: tuple[float, float] = (2.0, 14.0)
     smooth_share: float = 0.2
     aged_share: float = 0.3
     edge_mm: float = 1.2
-    hair_share: float = 0.35
+    hair_share: float = 0.25
+    beard_share: float = 0.15
+    glasses_share: float = 0.12
     hand_share: float = 0.1
 
 
@@ -94,7 +108,7 @@ class FineSurface:
 
     subdivision: coarse → fine; mean (N, 3) fine mean shape; detailed (d,): fine vertices that carry detail, and
     their weight (d,) in (0, 1]; excluded (M,) bool: fine triangles inside the mouth; averaging (n, n): the mean over a coarse
-    vertex and its neighbours.
+    vertex and its neighbours; features (n,): `feature_share`.
     """
 
     subdivision: Subdivision
@@ -103,6 +117,7 @@ class FineSurface:
     weight: np.ndarray
     excluded: np.ndarray
     averaging: sparse.csr_matrix
+    features: np.ndarray
 
 
 _FINE_SURFACES: dict[tuple, tuple[MorphableModel, FineSurface]] = {}
@@ -134,7 +149,8 @@ def _fine_surface(model: MorphableModel, edge_mm: float) -> FineSurface:
     fine_weight = np.clip(subdivision.apply(weight), 0, 1)
     detailed = np.flatnonzero(fine_weight > 0.01)
     inside = model.regions["mouth_interior"][outer].any(1)[subdivision.parents]
-    return FineSurface(subdivision, subdivision.apply(model.mean), detailed, fine_weight[detailed], inside, averaging)
+    return FineSurface(subdivision, subdivision.apply(model.mean), detailed, fine_weight[detailed], inside, averaging,
+                       feature_share(model, averaging))
 
 
 def smoothed_normals(mesh: TriangleMesh, averaging: sparse.csr_matrix) -> np.ndarray:
@@ -183,6 +199,51 @@ def beyond_span(points: np.ndarray, rng: np.random.Generator, options: Synthesis
     return total
 
 
+def feature_share(model: MorphableModel, averaging: sparse.csr_matrix) -> np.ndarray:
+    """(n,) in [0, 1]: 1 about eyes, mouth and nostrils, `FEATURE_FLOOR` elsewhere."""
+    near = np.zeros(model.n_vertices)
+    for region in FEATURES:
+        near = np.maximum(near, model.regions.get(region, np.zeros(model.n_vertices, bool)).astype(float))
+    for _ in range(FEATURE_ROUNDS):
+        near = averaging @ near
+    return FEATURE_FLOOR + (1 - FEATURE_FLOOR) * np.clip(1.5 * near, 0, 1)
+
+
+def feature_shift(points: np.ndarray, rng: np.random.Generator, options: SynthesisOptions) -> np.ndarray:
+    """The vector field that moves features, at points (n, 3) of the mean shape → (n, 3) mm, x mirrored with the points."""
+    amplitude, band = rng.uniform(*options.feature_rms_mm), options.feature_wavelengths_mm
+    shift = np.zeros((len(points), 3))
+    for axis, sign in enumerate((-1.0, 1.0, 1.0)):
+        state = rng.integers(2**63)
+        one, other = (
+            occluders.smooth_noise(side, band, np.random.default_rng(state), waves=24, slope=BEYOND_SLOPE)
+            for side in (points, points * [-1, 1, 1])
+        )
+        free = occluders.smooth_noise(points, band, rng, waves=24, slope=BEYOND_SLOPE)
+        shift[:, axis] = np.sqrt(MIRRORED_SHARE / 2) * (one + sign * other) + np.sqrt(1 - MIRRORED_SHARE) * free
+    return amplitude * shift
+
+
+def soften(
+    vertices: np.ndarray, model: MorphableModel, averaging: sparse.csr_matrix, rng: np.random.Generator, options: SynthesisOptions
+) -> np.ndarray:
+    """Vertices (n, 3) with some of eyes, mouth and nose blurred, fading at the region's border."""
+    for region in ("eyes", "mouth", "nose"):
+        chosen, rounds = rng.random() < options.soft_share, int(rng.uniform(*options.soft_rounds))
+        if not chosen or region not in model.regions:
+            continue
+        weight = model.regions[region].astype(float)
+        for _ in range(3):
+            weight = averaging @ weight
+        reach = np.flatnonzero(weight > 0.01)
+        local = averaging[reach]
+        blurred = vertices.copy()
+        for _ in range(rounds):
+            blurred[reach] += weight[reach, None] * (local @ blurred - blurred[reach])
+        vertices = blurred
+    return vertices
+
+
 def sample_strength(rng: np.random.Generator, options: SynthesisOptions) -> float:
     """Strength of the fine detail: smooth, ordinary or aged."""
     draw = rng.random()
@@ -205,18 +266,23 @@ def sample_face(
     identity, expression = sample_identity(model, person, options), sample_expression(model, rng, options)
     core = TriangleMesh(model.instance(identity, expression), model.triangles)
     shaped = core.vertices + beyond_span(model.mean, person, options)[:, None] * smoothed_normals(core, surface.averaging)
+    shaped = shaped + surface.features[:, None] * feature_shift(model.mean, person, options)
+    shaped = soften(shaped, model, surface.averaging, person, options)
     fine = TriangleMesh(surface.subdivision.apply(shaped), surface.subdivision.triangles)
     strength = sample_strength(person, options)
     landmark_indices = model.landmarks["ibug68"]
     displacement = np.zeros(len(fine.vertices))
-    displacement[surface.detailed] = surface.weight * wrinkles.detail(
-        surface.mean[surface.detailed], model.mean[landmark_indices], strength, person
-    )
+    points, marks = surface.mean[surface.detailed], model.mean[landmark_indices]
+    displacement[surface.detailed] = surface.weight * wrinkles.detail(points, marks, strength, person)
+    if person.random() < options.beard_share:
+        displacement[surface.detailed] += surface.weight * wrinkles.beard(points, marks, person)
     mesh = TriangleMesh(fine.vertices + displacement[:, None] * fine.vertex_normals, fine.triangles)
     landmarks = mesh.vertices[landmark_indices]
     before = []
     if rng.random() < options.hair_share:
         before.append(occluders.hair(TriangleMesh(shaped, model.triangles), landmarks, rng))
+    if rng.random() < options.glasses_share:
+        before.append(occluders.glasses(landmarks, rng))
     if rng.random() < options.hand_share:
         before.append(occluders.hand(landmarks, rng))
     before = tuple(mesh for mesh in before if len(mesh.triangles))

@@ -12,6 +12,8 @@ strokes   single lines with a groove and raised flanks (a skin fold displaces, i
           (just perceptible) below 0.2 mm and grade 5 (deep fold) near 1 mm; that they come in families over the mimic
           muscles, about evenly spaced, is Hatzis 2004. Groove half widths (σ) are 0.7–2.5 mm, so they fill the band of 2–15 mm.
 bumps     moles, pimples and scars: 0–8 of 1–4 mm radius, −0.3 to 0.8 mm.
+beard     (`beard`, of some faces) 0.3 mm of stubble to 6 mm of beard over chin, jaw and upper lip, tufted at 3–12 mm wavelength:
+          a scan shows its surface, not the skin beneath.
 
 All are drawn separately for left and right, so that faces are not symmetric.
 """
@@ -22,6 +24,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.ndimage import map_coordinates
+
+from geometry.occluders import smooth_noise
 
 TEXTURE_WAVELENGTHS_MM = (2.0, 15.0)
 TEXTURE_RMS_MM = (0.01, 0.10)
@@ -175,3 +179,15 @@ def detail(points: np.ndarray, landmarks: np.ndarray, strength: float, rng: np.r
         near = band[np.abs(frontal[band, 0] - middle[0]) < stroke.reach_along(0)]
         total[near] += stroke.displacement(frontal[near])
     return total
+
+
+def beard(points: np.ndarray, landmarks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Stubble or beard at points (n, 3) of the mean shape, landmarks (68, 3) → (n,) mm outward."""
+    length = np.exp(rng.uniform(np.log(0.3), np.log(6.0)))
+    border = landmarks[33, 1] + 4 * smooth_noise(points, (10, 40), rng)
+    jaw = np.interp(np.abs(points[:, 0]), [0, 25, 60], [0, -8, 12]) + rng.uniform(-10, 5)
+    below = np.clip((border + jaw - points[:, 1]) / 8, 0, 1)
+    x, y = (points[:, :2] - landmarks[[48, 54]].mean(0)[:2]).T
+    lips = np.clip(np.hypot(x / 30, y / 13) * 2 - 1.6, 0, 1)  # bare
+    tufts = 1 + rng.uniform(0.1, 0.35) * smooth_noise(points, (3, 12), rng)
+    return length * below * lips * np.clip(tufts, 0, 2)

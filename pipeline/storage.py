@@ -126,6 +126,7 @@ def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 @contextlib.contextmanager
 def gzip_writer(handle: BinaryIO) -> Iterator[BinaryIO]:
-    """A gzip stream over `handle` that holds neither a file name nor a time."""
-    with gzip.GzipFile(filename="", mode="wb", fileobj=handle, mtime=0, compresslevel=6) as stream:
+    """A gzip stream over `handle` that holds neither a file name nor a time. Level 1: geometry images become 10 % larger than at
+    level 6, in a seventh of the time (0.05 s instead of 0.33 s a training pair)."""
+    with gzip.GzipFile(filename="", mode="wb", fileobj=handle, mtime=0, compresslevel=1) as stream:
         yield stream

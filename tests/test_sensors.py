@@ -197,3 +197,13 @@ def test_a_view_of_nothing_is_an_empty_scan():
     for name in ("kinect_v1", "laser"):
         scan = sensors.observe(sphere(n=20), SENSORS[name], behind, np.random.default_rng(13))
         assert len(scan.points) == 0
+
+
+def test_a_random_sensor_stays_in_its_range_of_noise_and_bias():
+    depth, cosine, camera = np.full((120, 160), 500.0), np.ones((120, 160)), SENSORS["any_near"].camera
+    spreads = []
+    for seed in range(30):
+        measured = sensor_noise.any_depth(depth, cosine, camera, 1.0, np.random.default_rng(seed))
+        assert (measured > 0).mean() > 0.95
+        spreads.append(np.std(measured[measured > 0]))
+    assert min(spreads) < 0.3 and 0.8 < max(spreads) < 4.0

@@ -11,7 +11,7 @@ from geometry.model_formats import load_model
 from geometry.subdivision import refine_region
 from geometry.synthesis import SynthesisOptions, sample_face
 
-BARE = SynthesisOptions(hair_share=0.0, hand_share=0.0)
+BARE = SynthesisOptions(hair_share=0.0, hand_share=0.0, glasses_share=0.0)
 
 
 @cache
@@ -167,3 +167,42 @@ def test_occluders_lie_before_the_face_and_do_not_cover_it():
     assert volume > 0, "wound so that normals point outward"
     together = [seen.mesh, *seen.occluders]
     assert len(occluders.merged(together).vertices) == sum(len(mesh.vertices) for mesh in together)
+
+
+def test_features_move_most_and_half_of_it_mirrored():
+    options = synthesis.SynthesisOptions(feature_rms_mm=(1.0, 1.0))
+    shift = np.stack([synthesis.feature_shift(model().mean, np.random.default_rng(n), options) for n in range(40)])
+    assert np.sqrt((shift**2).mean()) == pytest.approx(1.0, rel=0.15)
+    share = synthesis.fine_surface(model(), options.edge_mm).features
+    assert share[model().regions["eyes"]].min() > 0.6 and share[model().regions["forehead"]].mean() < 0.45
+
+
+def test_softened_features_lose_their_sharpest_curves_and_nothing_else_moves():
+    averaging = synthesis.fine_surface(model(), 1.2).averaging
+    options = synthesis.SynthesisOptions(soft_share=1.0, soft_rounds=(8.0, 8.1))
+    soft = synthesis.soften(model().mean, model(), averaging, np.random.default_rng(0), options)
+    moved = np.linalg.norm(soft - model().mean, axis=1)
+    assert moved[model().regions["eyes"]].max() > 0.5
+    far = ~(model().regions["eyes"] | model().regions["mouth"] | model().regions["nose"])
+    assert np.median(moved[far]) == 0
+    untouched = synthesis.soften(model().mean, model(), averaging, np.random.default_rng(0), synthesis.SynthesisOptions(soft_share=0.0))
+    np.testing.assert_array_equal(untouched, model().mean)
+
+
+def test_a_beard_grows_on_the_jaw_and_not_on_lips_or_brow():
+    marks = model().mean[model().landmarks["ibug68"]]
+    grown = np.mean([wrinkles.beard(model().mean, marks, np.random.default_rng(n)) for n in range(8)], axis=0)
+    assert grown.min() >= 0 and grown.max() < 12
+    chin = np.linalg.norm(model().mean - (marks[8] + [0, 5, 0]), axis=1) < 12
+    assert grown[chin].mean() > 0.5 and grown[model().mean[:, 1] > marks[27, 1]].max() == 0
+    assert grown[np.linalg.norm(model().mean - marks[62], axis=1) < 5].max() < 0.2
+
+
+def test_glasses_sit_before_the_eyes_and_leave_them_free():
+    marks = model().mean[model().landmarks["ibug68"]]
+    for seed in range(5):
+        frame = occluders.glasses(marks, np.random.default_rng(seed))
+        for eye in (marks[36:42].mean(0), marks[42:48].mean(0)):
+            front = frame.vertices[np.hypot(*(frame.vertices - eye)[:, :2].T) < 32]
+            assert front[:, 2].min() > eye[2] - 5
+            assert np.hypot(*(frame.vertices - eye)[:, :2].T)[frame.vertices[:, 2] > eye[2]].min() > 8
