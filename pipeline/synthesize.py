@@ -6,8 +6,9 @@
     DIR/contact_sheet.png                                   some pairs to look at
 
 A shard is written in one piece and kept on the next call, so a killed job goes on where it was, and a set grows with a
-larger N; a folder that holds a set made with other options is refused. `--examples DIR` writes the example scans instead
-(`pipeline.example_scans`).
+larger N; a folder that holds a set made with other options is refused. `--from-scans FOLDER` makes the pairs from an
+archive of real scans instead of sampled faces, `--views` of each (`pipeline.scan_pairs`). `--examples DIR` writes the
+example scans (`pipeline.example_scans`).
 """
 from __future__ import annotations
 
@@ -45,23 +46,31 @@ class Shard:
 
 @dataclass(frozen=True)
 class Job:
-    """What every worker knows: where to write, the seed, the model's name, `training_pairs.PairOptions`, and the folder
-    that the progress bar reads."""
+    """What every worker knows: where to write, the seed, the model's name, `training_pairs.PairOptions`, the folder
+    that the progress bar reads, and a `scan_pairs.Archive` where the faces are not sampled."""
 
     folder: str
     seed: int
     model: str
     options: Any
     journal: str = ""
+    archive: Any = None
+
+    @property
+    def views(self) -> int:
+        return self.options.views_per_subject
 
 
-def plan_shards(count: int, pairs_per_shard: int, options) -> list[Shard]:
-    """Pairs 0 … count − 1 in shards of one split each, in order."""
+def plan_shards(count: int, pairs_per_shard: int, options, archive=None) -> list[Shard]:
+    """Pairs 0 … count − 1 in shards of one split each, in order; an archive's scans whole, for each is fitted once."""
     from pipeline.training_pairs import SPLITS, split_of
 
+    views, find_split = options.views_per_subject, split_of
+    if archive is not None:
+        find_split, pairs_per_shard = archive.split, max(pairs_per_shard // views, 1) * views
     by_split: dict[str, list[int]] = {split: [] for split in SPLITS}
     for index in range(count):
-        by_split[split_of(index // options.views_per_subject, options.split_shares)].append(index)
+        by_split[find_split(index // views, options.split_shares)].append(index)
     return [
         Shard(f"{split}-{number:05d}", tuple(indices[start : start + pairs_per_shard]))
         for split, indices in by_split.items()
@@ -78,16 +87,18 @@ def _model(name: str):
 
 def write_shard(shard: Shard, job: Job) -> None:
     """Makes the shard's pairs and writes them; pairs that cannot be used are left out and counted by reason."""
-    from pipeline import journal, records
-    from pipeline.training_pairs import make_pair
+    from pipeline import journal, records, scan_pairs
 
-    model, began = _model(job.model), time.monotonic()
-    examples, dropped, sensors, residuals = [], Counter(), Counter(), []
+    model, make_pair, began = _model(job.model), _maker(job), time.monotonic()
+    examples, dropped, sensors, residuals, left_out = [], Counter(), Counter(), [], {}
     for index in shard.indices:
+        journal.note(job.journal, journal.BEGUN, str(index))
         try:
             features = make_pair(index, job.seed, model, job.options)
         except FaceReliefError as error:
             dropped[_reason(error)] += 1
+            if isinstance(error, scan_pairs.ScanLeftOut):
+                left_out[error.source] = str(error)
             journal.note(job.journal, "rejected", str(index))
             continue
         journal.note(job.journal, "ok", str(index))
@@ -98,7 +109,17 @@ def write_shard(shard: Shard, job: Job) -> None:
     storage.write_json(storage.join(job.folder, f"{shard.name}.json"), {
         "indices": list(shard.indices), "pairs": len(examples), "dropped": dict(sorted(dropped.items())),
         "sensors": dict(sorted(sensors.items())), "fit_residual_mm": residuals, "seconds": round(time.monotonic() - began, 2),
+        **({} if job.archive is None else {"left_out": left_out}),
     })
+
+
+def _maker(job: Job):
+    """The function that makes a pair of this job."""
+    from pipeline import scan_pairs, training_pairs
+
+    if job.archive is None:
+        return training_pairs.make_pair
+    return functools.partial(scan_pairs.make_pair, archive=job.archive)
 
 
 def _reason(error: FaceReliefError) -> str:
@@ -156,7 +177,8 @@ def run_shards(
 
 
 def complete(shards: Sequence[Shard], job: Job, **beam_options) -> None:
-    """Runs until every shard is written. Raises FaceReliefError where workers die before they finish any."""
+    """Runs until every shard is written. Raises FaceReliefError where workers die before they finish any, and not over
+    scans of an archive, which are then left out."""
     from pipeline import progress, supervision
 
     missing = [shard for shard in shards if not is_done(shard, job.folder)]
@@ -169,28 +191,49 @@ def complete(shards: Sequence[Shard], job: Job, **beam_options) -> None:
             except supervision.WorkerLost as loss:
                 left = [shard for shard in missing if not is_done(shard, job.folder)]
                 if len(left) == len(missing):
-                    raise FaceReliefError("worker processes die before they finish a shard; is there memory enough?") from loss
+                    job = _without_deadly(job, loss)
                 missing = left
+
+
+def _without_deadly(job: Job, loss) -> Job:
+    """The job less the scans that workers died over: a library may crash on one. Raises FaceReliefError where none is new."""
+    positions = {int(index) // job.views for index in loss.unfinished} if job.archive is not None else set()
+    if not positions - getattr(job.archive, "deadly", set()):
+        raise FaceReliefError("worker processes die before they finish a shard; is there memory enough?") from loss
+    return replace(job, archive=replace(job.archive, deadly=job.archive.deadly | positions))
 
 
 def summarize(folder: str, shards: Sequence[Shard], plan: dict) -> dict:
     """The set's card, from its shards' own accounts: no clock in it, equal sets have equal cards."""
-    pairs, dropped, sensors, residuals, attempted = Counter(), Counter(), Counter(), [], 0
+    pairs, dropped, sensors, residuals, attempted, left_out = Counter(), Counter(), Counter(), [], 0, {}
     for shard in shards:
         account = json.loads(storage.read_bytes(storage.join(folder, f"{shard.name}.json")))
         pairs[shard.name.rpartition("-")[0]] += account["pairs"]
         dropped.update(account["dropped"])
         sensors.update(account["sensors"])
         residuals += account["fit_residual_mm"]
+        left_out |= account.get("left_out", {})
         attempted += len(shard.indices)
     quantile = lambda q: sorted(residuals)[int(q * (len(residuals) - 1))]
     return {
         "what": "pairs of geometry images: coarse (the fitted model), scan (a simulated sensor), truth (the sampled face)",
+        **(_archive_card(plan["archive"], left_out) if "archive" in plan else {}),
         "format": "GZIP TFRecord of tf.train.Example, see docs/outputs.md; splits hold different subjects",
         "plan": plan, "shards": len(shards), "attempted": attempted, "pairs": sum(pairs.values()),
         "pairs_by_split": dict(sorted(pairs.items())), "pairs_by_sensor": dict(sorted(sensors.items())),
         "dropped": dict(dropped.most_common()),
         "fit_residual_mm": {"median": quantile(0.5), "p90": quantile(0.9)} if residuals else {},
+    }
+
+
+def _archive_card(archive: dict, left_out: dict[str, str]) -> dict:
+    shown = "a simulated sensor's view of it" if archive["options"]["scan_input"] == "simulated" else "the same scan"
+    return {
+        "what": f"pairs of geometry images: coarse (the fitted model), scan ({shown}), truth (a real scan, changed by the model "
+                "in all views but the first)",
+        "rights": "made from scans of the user's: their licences and the consent of the people scanned hold for this set too, "
+                  "and nobody has checked them",
+        "scans_left_out": len(left_out), "left_out": dict(sorted(left_out.items())),
     }
 
 
@@ -217,9 +260,11 @@ def synthesize(job: Job, count: int, pairs_per_shard: int = 25, force: bool = Fa
     model = _model(job.model)
     plan = {"seed": job.seed, "pairs_per_shard": pairs_per_shard, "options": job.options.to_dict(), "steps": STEPS,
             "model": {"name": model.name, "sha256": model.sha256}}
+    if job.archive is not None:
+        plan["archive"] = job.archive.plan()
     _check_plan(job.folder, plan, force)
     storage.remove_partials(job.folder)
-    shards = plan_shards(count, pairs_per_shard, job.options)
+    shards = plan_shards(count, pairs_per_shard, job.options, job.archive)
     delete_others(job.folder, [] if force else shards)
     complete(shards, job, **beam_options)
     card = summarize(job.folder, shards, plan)
@@ -233,7 +278,8 @@ def _check_plan(folder: str, plan: dict, force: bool) -> None:
     if not force and storage.exists(path):
         found = json.loads(storage.read_bytes(path))
         if found != json.loads(json.dumps(plan)):
-            different = ", ".join(sorted(key for key in plan if found.get(key) != json.loads(json.dumps(plan[key]))))
+            made = json.loads(json.dumps(plan))
+            different = ", ".join(sorted(key for key in {*made, *found} if found.get(key) != made.get(key)))
             raise ConfigError(f"{folder} holds a set made with another {different}; give another --output, or --force")
     storage.write_json(path, plan)
 
@@ -241,20 +287,34 @@ def _check_plan(folder: str, plan: dict, force: bool) -> None:
 def parser() -> argparse.ArgumentParser:
     arguments = argparse.ArgumentParser(
         prog="python -m pipeline.synthesize", allow_abbrev=False,
-        description="Makes training pairs for the refiner: sampled faces, simulated sensors, real fits. Or the example scans.",
+        description="Makes training pairs for the refiner: sampled faces (or a user's own scans), simulated sensors, real fits. "
+        "Or the example scans.",
         epilog="With --runner, every other option goes to Apache Beam. A call on the same folder goes on where the last ended.",
     )
     add = arguments.add_argument
     add("--output", metavar="DIR", help="folder of the training set (local, or any Beam filesystem)")
-    add("--count", type=int, default=1000, metavar="N", help="pairs to try; default %(default)s")
+    add("--count", type=int, metavar="N", help="pairs to try; default 1000, or with --from-scans all: scans times views")
     add("--seed", type=int, default=0, help="the set's seed; default %(default)s")
-    add("--views", type=int, default=1, metavar="N", help="scans of each subject; default %(default)s")
+    add("--views", type=int, default=1, metavar="N", help="scans of each subject; with --from-scans pairs of each scan, all but "
+        "the first with expression and identity changed by the model; default %(default)s")
+    add("--sensors", nargs="+", metavar="NAME=WEIGHT", help="these sensors at these relative frequencies; default: all")
+    add("--strength", nargs=2, type=float, metavar=("LOW", "HIGH"), help="multiples of the published noise; default: each sensor's own")
+    add("--pixel-mm", type=float, default=0.75, help="chart sampling over 192 mm: 0.375 makes 512² images; default %(default)s")
     add("--pairs-per-shard", type=int, default=25, metavar="N", help="pairs in a file; default %(default)s")
     add("--model", default="default", metavar="NAME_OR_FILE", help="morphable model; default: the shipped one")
     add("--force", action="store_true", help="make the set anew even where it exists")
     add("--workers", type=int, metavar="N", help="processes on this machine; default: one to a core; 1 works in this process")
     add("--runner", metavar="NAME", help="Beam runner; default: the in-process Fn API runner on all cores")
     add("--examples", metavar="DIR", help="write the example scans to DIR instead of a training set")
+    real = arguments.add_argument_group(
+        "real scans", "Pairs from an archive of good scans (pipeline.scan_pairs). A scan without a face, or too noisy, coarse or "
+        "holey to be a truth, is left out and named in the card. Licences and consent are the user's business.",
+    ).add_argument
+    real("--from-scans", metavar="FOLDER", help="the archive, as --input of pipeline.run: a folder, a glob, a .zip, a URL")
+    real("--scan-input", choices=("simulated", "real"), default="simulated", help="what the scan channels show: a simulated "
+         "sensor's view of the scan, or the scan itself (the papers' setting, for condition: coarse); default %(default)s")
+    real("--subject-from", choices=("file", "folder"), default="file", help="whom a scan shows, so that nobody is in two "
+         "splits: each file is a subject, or each folder of FOLDER's first level; default %(default)s")
     return arguments
 
 
@@ -269,6 +329,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in ("count", "workers", "views", "pairs_per_shard"):
         if getattr(arguments, name) is not None and getattr(arguments, name) < 1:
             parsing.error(f"--{name.replace('_', '-')} {getattr(arguments, name)}: expected at least 1")
+    for name in ("scan_input", "subject_from"):
+        if arguments.from_scans is None and getattr(arguments, name) != parsing.get_default(name):
+            parsing.error(f"--{name.replace('_', '-')} needs --from-scans FOLDER")
     from pipeline import system
 
     system.limit_threads()
@@ -291,16 +354,33 @@ def _write_examples(arguments: argparse.Namespace) -> int:
 
 def _make_set(arguments: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     from pipeline.system import usable_cores
-    from pipeline.training_pairs import PairOptions
+    from pipeline.training_pairs import options_of
 
-    job = Job(arguments.output, arguments.seed, arguments.model, PairOptions(views_per_subject=arguments.views))
+    options = options_of(arguments.views, arguments.sensors, arguments.strength, arguments.pixel_mm)
+    job = Job(arguments.output, arguments.seed, arguments.model, options)
+    count = arguments.count or 1000
+    if arguments.from_scans is not None:
+        job, count = _with_archive(job, arguments)
     card = synthesize(
-        job, arguments.count, arguments.pairs_per_shard, arguments.force,
+        job, count, arguments.pairs_per_shard, arguments.force,
         workers=arguments.workers or usable_cores(), runner=arguments.runner, beam_flags=tuple(beam_flags),
     )
-    shown = ("pairs", "pairs_by_split", "pairs_by_sensor", "dropped", "fit_residual_mm")
-    print(json.dumps({key: card[key] for key in shown}, indent=1))
+    shown = ("pairs", "pairs_by_split", "pairs_by_sensor", "dropped", "scans_left_out", "fit_residual_mm")
+    print(json.dumps({key: card[key] for key in shown if key in card}, indent=1))
     return 0
+
+
+def _with_archive(job: Job, arguments: argparse.Namespace) -> tuple[Job, int]:
+    """The job over the user's scans, and how many pairs to try. Raises ConfigError."""
+    from pipeline import scan_pairs
+
+    options = scan_pairs.ScanOptions(scan_input=arguments.scan_input, subject_from=arguments.subject_from)
+    archive = scan_pairs.list_archive(arguments.from_scans, options, out=arguments.output)
+    most = len(archive.scans) * job.views
+    if arguments.count is not None and arguments.count > most:
+        given = f"{len(archive.scans)} scans times {job.views} views"
+        raise ConfigError(f"--count {arguments.count}: {given} give at most {most} pairs; raise --views, or leave --count out")
+    return replace(job, archive=archive), arguments.count or most
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ Everything about pair `index` of a set follows from (seed, index) alone, so that
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 
 import numpy as np
 
@@ -21,7 +22,9 @@ from geometry.rasterize import rasterize
 from geometry.scan import Scan
 from geometry.transforms import SimilarityTransform, rotation_from_vector
 from pipeline import records
+from pipeline.errors import ConfigError
 
+CHART_MM = 192.0
 SPLITS = ("train", "validation", "test")
 GOLDEN = (np.sqrt(5) - 1) / 2
 MIN_HEAD_POINTS = 500
@@ -37,15 +40,17 @@ STEPS = {"depth": 2.0**-9, "noise_sigma": 2.0**-6, "normal_elevation": 2.0**-11,
 @dataclass(frozen=True)
 class PairOptions:
     """views_per_subject: scans of each subject, each with another expression and sensor; split_shares: of subjects, train,
-    validation, test; sensor_weights: relative frequencies; turn_deg and shift_mm: standard deviation, about and along each
+    validation, test; sensor_weights: relative frequencies; strength: (low, high) multiples of the published noise for every
+    sensor, log-uniform, instead of each sensor's own range; turn_deg and shift_mm: standard deviation, about and along each
     axis, of the error of the pose that the fit starts from; wall_share, shoulders_share: of depth frames."""
 
     views_per_subject: int = 1
     split_shares: tuple[float, float, float] = (0.9, 0.05, 0.05)
     sensor_weights: dict[str, float] = field(default_factory=lambda: {
-        "kinect_v1": 1.2, "truedepth": 1.4, "truedepth_vga": 1.0, "time_of_flight": 1.2, "stereo": 1.0, "laser": 0.8,
-        "photogrammetry": 0.8, "clean_mesh": 0.8,
+        "kinect_v1": 1.2, "truedepth": 1.2, "truedepth_vga": 0.7, "time_of_flight": 1.2, "stereo": 0.6, "laser": 0.6,
+        "photogrammetry": 0.6, "clean_mesh": 0.5, "any_near": 1.0, "any_middle": 0.8, "any_wide": 1.0,
     })
+    strength: tuple[float, float] | None = None
     turn_deg: float = 3.0
     shift_mm: float = 3.0
     wall_share: float = 0.15
@@ -56,6 +61,34 @@ class PairOptions:
 
     def to_dict(self) -> dict:
         return json.loads(json.dumps(asdict(self)))
+
+
+def options_of(
+    views: int = 1, sensor_weights: Sequence[str] | None = None, strength: Sequence[float] | None = None, pixel_mm: float = 0.75
+) -> PairOptions:
+    """What a command asks for; sensor_weights: NAME=WEIGHT, …. Raises ConfigError."""
+    options = PairOptions(views_per_subject=views)
+    if sensor_weights is not None:
+        options = replace(options, sensor_weights=dict(_weight_of(text) for text in sensor_weights))
+    if strength is not None:
+        if not 0 < strength[0] <= strength[1]:
+            raise ConfigError(f"--strength {strength[0]:g} {strength[1]:g}: expected 0 < LOW <= HIGH")
+        options = replace(options, strength=(float(strength[0]), float(strength[1])))
+    side = CHART_MM / pixel_mm if pixel_mm > 0 else 0
+    if not (16 <= side <= 2048 and side % 32 == 0):
+        raise ConfigError(f"--pixel-mm {pixel_mm:g}: 192 mm must make 32, 64, … pixels; 0.75 makes 256, 0.375 makes 512")
+    return replace(options, chart=OrthographicChart(height=int(side), width=int(side), pixel_mm=pixel_mm))
+
+
+def _weight_of(text: str) -> tuple[str, float]:
+    name, _, weight = text.partition("=")
+    try:
+        value = float(weight or 1)
+    except ValueError:
+        value = 0.0
+    if name not in sensors.SENSORS or not value > 0:
+        raise ConfigError(f"--sensors {text}: expected NAME=WEIGHT, the weight above 0, the name one of {', '.join(sensors.SENSORS)}")
+    return name, value
 
 
 def split_of(subject: int, shares: tuple[float, float, float] = PairOptions.split_shares) -> str:
@@ -75,7 +108,9 @@ def make_pair(index: int, seed: int, model: MorphableModel, options: PairOptions
     face = synthesis.sample_face(model, view_rng, options.faces, person=synthesis.generator(seed, 0, subject))
     sensor = sensors.SENSORS[_choose(options.sensor_weights, view_rng)]
     pose = sensors.sample_pose(sensor, view_rng, options.poses)
-    scan = sensors.observe(face.skin, sensor, pose, view_rng, surroundings=_surroundings(face, sensor, options, view_rng))
+    around = _surroundings(face, sensor, options, view_rng)
+    strength = None if options.strength is None else float(np.exp(view_rng.uniform(*np.log(options.strength))))
+    scan = sensors.observe(face.skin, sensor, pose, view_rng, surroundings=around, strength=strength)
     fit, images = fit_and_encode(scan, perturbed_inverse(pose, options, view_rng), model, options.chart)
     camera_to_fit = fit.scan_to_model.compose(pose)
     truth = rasterize(TriangleMesh(camera_to_fit.apply(face.mesh.vertices), face.mesh.triangles), options.chart, face.excluded)

@@ -212,3 +212,19 @@ def test_example_scans_are_written_the_same_again(tmp_path):
         assert same_bytes or (tmp_path / name).stat().st_size == pytest.approx(shipped.stat().st_size, rel=0.05), name
     kinect = np.asarray(Image.open(tmp_path / "kinect_in_a_room.png"))
     assert kinect.dtype == np.uint16 and (kinect > 1500).any() and (kinect[kinect > 0] > 500).all()
+
+
+def test_a_command_chooses_sensors_strength_and_resolution():
+    options = training_pairs.options_of(2, ["time_of_flight=2", "stereo"], (0.8, 2.0), 0.375)
+    assert options.sensor_weights == {"time_of_flight": 2.0, "stereo": 1.0} and options.strength == (0.8, 2.0)
+    assert (options.chart.height, options.chart.width, options.views_per_subject) == (512, 512, 2)
+    assert training_pairs.options_of() == training_pairs.PairOptions()
+
+
+@pytest.mark.parametrize("wrong", [
+    {"sensor_weights": ["webcam"]}, {"sensor_weights": ["stereo=-1"]}, {"sensor_weights": ["stereo=much"]},
+    {"strength": (2.0, 1.0)}, {"strength": (0.0, 1.0)}, {"pixel_mm": 0.7}, {"pixel_mm": 0.0},
+])
+def test_a_wrong_choice_is_refused_by_name(wrong):
+    with pytest.raises(ConfigError, match="--"):
+        training_pairs.options_of(**wrong)

@@ -1,0 +1,289 @@
+"""Training pairs from an archive of real scans, played here by a sampled face in a folder among files that are no truth."""
+import json
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pytest
+from sampled_faces import default_model
+
+from geometry import sensors, synthesis
+from geometry.chart import OrthographicChart
+from geometry.geometry_image import CHANNELS
+from geometry.mesh import TriangleMesh
+from geometry.mesh_files import write_ply
+from geometry.transforms import SimilarityTransform
+from pipeline import records, scan_pairs, supervision, synthesize
+from pipeline.errors import ConfigError, FaceReliefError, NoFaceFound
+from pipeline.scan_pairs import Archive, PoorScan, ScanLeftOut, ScanOptions
+from pipeline.sources import Source
+from pipeline.training_pairs import PairOptions
+
+CHART = OrthographicChart(height=128, width=128, pixel_mm=1.5)
+OPTIONS = PairOptions(views_per_subject=2, sensor_weights={"truedepth": 1.0}, chart=CHART)
+
+
+@cache
+def sampled():
+    options = synthesis.SynthesisOptions(hair_share=0, hand_share=0, glasses_share=0, expression_strength=(0, 0), edge_mm=2.5)
+    return synthesis.sample_face(default_model(), np.random.default_rng(4), options)
+
+
+FIT = scan_pairs.real_face  # the real thing: seconds
+
+
+@cache
+def fitted(source, digest):
+    """The scan's face, and what `judge_truth` was asked about it."""
+    asked, judge = [], scan_pairs.judge_truth
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scan_pairs, "judge_truth", lambda *given: asked.append(given) or judge(*given))
+        return FIT(source, digest, default_model(), CHART, ScanOptions()), asked
+
+
+@pytest.fixture(autouse=True)
+def fits(monkeypatch):
+    """Every scan is fitted once in all tests; the list of those asked for in this one."""
+    calls = []
+    scan_pairs._LAST.clear()
+    monkeypatch.setattr(scan_pairs, "real_face", lambda *given: calls.append(given[0].name) or fitted(*given[:2])[0])
+    return calls
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """ann/neutral.ply: a face in some pose; a ball, half a file, and a text."""
+    folder = tmp_path_factory.mktemp("archive")
+    pose = SimilarityTransform(sensors.head_rotation(20, -10, 15), np.array([40.0, -20, 600]))
+    skin = sampled().skin
+    (folder / "ann").mkdir()
+    write_ply(folder / "ann" / "neutral.ply", TriangleMesh(pose.apply(skin.vertices), skin.triangles))
+    (folder / "broken.ply").write_bytes((folder / "ann" / "neutral.ply").read_bytes()[:5000])
+    (folder / "README.txt").write_text("three files")
+    points = np.random.default_rng(0).standard_normal((60, 3))
+    write_ply(folder / "few.ply", TriangleMesh(points, np.array([[0, 1, 2]])))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def archive(folder):
+    return scan_pairs.list_archive(str(folder))
+
+
+@cache
+def _pair(archive, number):
+    return scan_pairs.make_pair(number, 5, default_model(), OPTIONS, archive)
+
+
+def real(archive):
+    return replace(archive, options=ScanOptions(scan_input="real"))
+
+
+def image(features, group, name):
+    return np.reshape(features[f"{group}/{name}"], features["shape"])
+
+
+def listed(*names, **options):
+    return Archive(tuple(Source(name, name) for name in names), ("0",) * len(names), ScanOptions(**options))
+
+
+def test_the_archive_is_listed_as_a_run_lists_it(archive):
+    assert [scan.name for scan in archive.scans] == ["ann/neutral.ply", "broken.ply", "few.ply"]
+    assert all(len(digest) == 64 for digest in archive.hashes)
+
+
+def test_a_folder_without_scans_is_refused_by_the_options_name(tmp_path):
+    with pytest.raises(ConfigError, match="--from-scans .*no scan"):
+        scan_pairs.list_archive(str(tmp_path))
+    with pytest.raises(ConfigError, match="scan_input 'both': expected one of simulated, real"):
+        ScanOptions(scan_input="both")
+
+
+def test_a_subject_is_a_file_or_a_folder_of_the_first_level():
+    names = ("a.ply", "bob/1/x.ply", "bob/2/x.ply", "set.zip!eve/x.ply")
+    by_file, by_folder = listed(*names), listed(*names, subject_from="folder")
+    assert [by_file.subject(k) for k in range(4)] == list(names)
+    assert [by_folder.subject(k) for k in range(4)] == ["a.ply", "bob", "bob", "set.zip"]
+    assert by_folder.subject_number(1) == by_folder.subject_number(2) != by_folder.subject_number(0)
+
+
+def test_splits_have_their_shares_and_a_subject_keeps_its_own_in_a_larger_archive():
+    names = [f"{k:04d}/scan.ply" for k in range(2000)]
+    whole = listed(*names)
+    splits = {name: whole.split(k, (0.8, 0.1, 0.1)) for k, name in enumerate(names)}
+    assert np.mean([split == "train" for split in splits.values()]) == pytest.approx(0.8, abs=0.04)
+    some = listed(*names[500:600])
+    assert [some.split(k, (0.8, 0.1, 0.1)) for k in range(100)] == [splits[name] for name in names[500:600]]
+
+
+def test_a_shard_holds_whole_scans_of_one_split():
+    archive = listed(*(f"{k}.ply" for k in range(200)))
+    options = PairOptions(views_per_subject=4, split_shares=(0.6, 0.2, 0.2))
+    shards = synthesize.plan_shards(800, 10, options, archive)
+    assert sorted(index for shard in shards for index in shard.indices) == list(range(800))
+    for shard in shards:
+        scans = [index // 4 for index in shard.indices]
+        assert {archive.split(scan, options.split_shares) for scan in scans} == {shard.name.split("-")[0]}
+        assert len(scans) == 4 * len(set(scans)) <= 8
+    assert len(synthesize.plan_shards(8, 3, options, listed("a.ply", "b.ply"))[0].indices) >= 4
+
+
+def test_the_plan_follows_content_and_options_and_not_the_place(archive, folder, tmp_path):
+    assert scan_pairs.list_archive(str(folder)).plan() == archive.plan()
+    assert real(archive).plan() != archive.plan()
+    (tmp_path / "few.ply").write_bytes((folder / "few.ply").read_bytes())
+    before = scan_pairs.list_archive(str(tmp_path)).plan()
+    (tmp_path / "few.ply").write_bytes((folder / "few.ply").read_bytes() + b"\n")
+    assert scan_pairs.list_archive(str(tmp_path)).plan()["sha256"] != before["sha256"]
+
+
+def test_a_pair_has_the_schema_of_sampled_ones(archive):
+    made = _pair(archive, 1)
+    images = {f"{group}/{name}" for group in ("coarse", "scan", "truth") for name in (*CHANNELS, "valid_mask")}
+    others = {"scan_id", "shape", "chart", "subject", "split", "sensor", "fit_residual_mm", "detail_strength"}
+    assert set(made) == images | others | {"scan/noise_sigma"}
+    decoded = records.decode_example(records.encode_example(made))
+    assert all(decoded[name].shape == (128 * 128,) for name in images) and np.isnan(decoded["detail_strength"])
+    assert made["sensor"] == "truedepth" and made["split"] == archive.split(0, OPTIONS.split_shares)
+    assert made["scan_id"] != _pair(archive, 0)["scan_id"] and made["subject"] == _pair(archive, 0)["subject"]
+
+
+def test_the_simulated_scan_scatters_about_the_real_one(archive):
+    features = _pair(archive, 0)
+    both = (image(features, "scan", "valid_mask") > 0) & (image(features, "truth", "valid_mask") > 0)
+    difference = (image(features, "scan", "depth") - image(features, "truth", "depth"))[both]
+    assert both.sum() > 1500 and abs(np.median(difference)) < 0.3
+    assert 0.02 < np.median(np.abs(difference)) < 1.0
+
+
+def test_in_the_papers_setting_scan_and_truth_are_the_real_surface(archive):
+    features = _pair(real(archive), 0)
+    both = (image(features, "scan", "valid_mask") > 0) & (image(features, "truth", "valid_mask") > 0)
+    assert features["sensor"] == "real" and both.sum() > 4000
+    assert np.quantile(np.abs(image(features, "scan", "depth") - image(features, "truth", "depth"))[both], 0.99) < 0.01
+    coarse = np.abs(image(features, "coarse", "depth") - image(features, "truth", "depth"))[both]
+    assert 0.05 < np.median(coarse) < 1.0
+
+
+def test_later_views_show_another_expression_and_identity(archive):
+    one, other = _pair(real(archive), 0), _pair(real(archive), 1)
+    both = (image(one, "truth", "valid_mask") > 0) & (image(other, "truth", "valid_mask") > 0)
+    difference = np.abs(image(one, "truth", "depth") - image(other, "truth", "depth"))[both]
+    assert both.sum() > 3000 and np.median(difference) > 0.1 and np.quantile(difference, 0.9) < 15
+
+
+def test_a_pair_follows_from_seed_and_index_alone(archive, monkeypatch):
+    first = records.encode_example(_pair(archive, 1))
+    monkeypatch.setattr(scan_pairs, "real_face", FIT)
+    scan_pairs._LAST.clear()
+    assert records.encode_example(scan_pairs.make_pair(1, 5, default_model(), OPTIONS, archive)) == first
+
+
+def test_bad_scans_are_left_out_by_name_and_reason_and_the_job_goes_on(archive, tmp_path, monkeypatch, fits):
+    pairs = [_pair(archive, number) for number in (0, 1)]
+    fits.clear()
+    monkeypatch.setattr(scan_pairs, "_pair", lambda face, number, *_: dict(pairs[number]))
+    scan_pairs._LAST.clear()
+    job = synthesize.Job(str(tmp_path), 5, "default", OPTIONS, archive=archive)
+    card = synthesize.synthesize(job, 6, 10, workers=1)
+    assert card["attempted"] == 6 and card["pairs"] == 2 and sum(card["dropped"].values()) == 4
+    assert sorted(fits) == ["ann/neutral.ply", "broken.ply", "few.ply"], "once each"
+    assert set(card["left_out"]) == {"broken.ply", "few.ply"} and card["scans_left_out"] == 2
+    assert card["left_out"]["broken.ply"].startswith("ReadError: ") and "NoFaceFound: " in card["left_out"]["few.ply"]
+    assert "licences" in card["rights"] and json.loads((tmp_path / "card.json").read_text()) == card
+    assert card["plan"]["archive"] == json.loads(json.dumps(archive.plan()))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert synthesize.synthesize(job, 6, 10, workers=1) == card
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before, "all shards are kept"
+    with pytest.raises(ConfigError, match="another archive"):
+        synthesize.synthesize(replace(job, archive=real(archive)), 6, 10, workers=1)
+    with pytest.raises(ConfigError, match="another archive"):
+        synthesize.synthesize(replace(job, archive=None), 6, 10, workers=1)
+
+
+def test_an_unforeseen_error_drops_the_pair_alone(archive, monkeypatch):
+    monkeypatch.setattr(scan_pairs, "view_of", lambda *_: 1 / 0)
+    with pytest.raises(FaceReliefError, match="ZeroDivisionError"):
+        scan_pairs.make_pair(0, 5, default_model(), OPTIONS, archive)
+    monkeypatch.setattr(scan_pairs, "real_face", lambda *_: 1 / 0)
+    scan_pairs._LAST.clear()
+    with pytest.raises(ScanLeftOut, match="ZeroDivisionError") as left_out:
+        scan_pairs.make_pair(0, 5, default_model(), OPTIONS, archive)
+    assert left_out.value.source == "ann/neutral.ply"
+
+
+def test_a_scan_that_workers_die_of_is_left_out():
+    archive = listed("a.ply", "b.ply")
+    job = synthesize.Job("x", 0, "default", OPTIONS, archive=archive)
+    less = synthesize._without_deadly(job, supervision.WorkerLost({"3"}))
+    assert less.archive.deadly == {1} and less.archive.plan() == archive.plan()
+    with pytest.raises(ScanLeftOut, match="worker process died"):
+        scan_pairs.make_pair(2, 5, default_model(), OPTIONS, less.archive)
+    for hopeless in (less, replace(job, archive=None)):
+        with pytest.raises(FaceReliefError, match="memory"):
+            synthesize._without_deadly(hopeless, supervision.WorkerLost({"3"}))
+
+
+def test_a_file_that_changes_under_way_is_no_longer_the_one_listed(archive):
+    stale = replace(archive, hashes=("0" * 64, *archive.hashes[1:]))
+    with pytest.raises(ScanLeftOut, match="changed since"):
+        scan_pairs.make_pair(0, 5, default_model(), OPTIONS, stale)
+
+
+def test_noisy_coarse_and_half_seen_scans_are_no_truth(archive):
+    model, limits = default_model(), ScanOptions()
+    surface, fit, scan = fitted(archive.scans[0], archive.hashes[0])[1][0][:3]
+    scan_pairs.judge_truth(surface, fit, scan, model, limits)
+    assert scan_pairs.face_share(fit, scan, model, limits.reach_mm) > 0.8
+    with pytest.raises(PoorScan, match="noise is about 0.12 mm, at most 0.10"):
+        scan_pairs.judge_truth(surface, replace(fit, noise_mm=0.12), scan, model, limits)
+    with pytest.raises(PoorScan, match="median edge"):
+        scan_pairs.judge_truth(surface, fit, scan, model, replace(limits, edge_mm=0.5))
+    third = replace(scan, valid_mask=scan.valid_mask & (np.arange(scan.shape[1]) < 52))
+    with pytest.raises(PoorScan, match="% of the face, at least 50 %"):
+        scan_pairs.judge_truth(surface, fit, third, model, limits)
+
+
+def test_what_hides_the_face_is_no_truth():
+    core = TriangleMesh(default_model().mean, default_model().triangles)
+    corners = np.array([[-20.0, 0, 20], [20, 0, 20], [0, 30, 20]])
+    mesh = TriangleMesh(np.vstack([core.vertices, corners]), np.vstack([core.triangles, [[0, 1, 2] + np.array(len(core.vertices))]]))
+    far = np.zeros(len(mesh.triangles), bool)
+    plain = scan_pairs.truth_image(scan_pairs.View(mesh, far, sampled()), SimilarityTransform.identity(), OPTIONS.chart)
+    far[-1] = True
+    masked = scan_pairs.truth_image(scan_pairs.View(mesh, far, sampled()), SimilarityTransform.identity(), OPTIONS.chart)
+    hidden = plain["depth"] > 19
+    assert hidden.sum() > 150 and not masked.valid_mask[hidden].any()
+    assert np.array_equal(masked.valid_mask, plain.valid_mask & ~hidden)
+    assert np.array_equal(masked["depth"][masked.valid_mask], plain["depth"][masked.valid_mask])
+
+
+def test_the_inside_of_an_open_shell_is_not_seen():
+    """A camera behind a face without a head sees its ears' backs, and not the face from within."""
+    whole = replace(sampled(), excluded=np.zeros(len(sampled().mesh.triangles), bool))
+    view = scan_pairs.View(sampled().skin, np.zeros(len(sampled().skin.triangles), bool), whole)
+    sensor, options = sensors.SENSORS["truedepth"], replace(OPTIONS, wall_share=0.0, shoulders_share=0.0)
+    behind = SimilarityTransform(sensors.head_rotation(180, 0, 0), np.array([0.0, 0, 400]))
+    seen = scan_pairs.observed(view, sensor, behind, np.random.default_rng(0), options)
+    through = sensors.observe(view.surface, sensor, behind, np.random.default_rng(0))
+    assert len(through.points) > 5000 and len(seen.points) < 0.3 * len(through.points)
+
+
+def test_the_command_refuses_what_makes_no_sense(folder, tmp_path, capsys):
+    to = ["--output", str(tmp_path / "set")]
+    with pytest.raises(SystemExit):
+        synthesize.main([*to, "--scan-input", "real"])
+    assert "--scan-input needs --from-scans" in capsys.readouterr().err
+    assert synthesize.main([*to, "--from-scans", str(folder), "--count", "4"]) == 2
+    assert "3 scans times 1 views give at most 3 pairs" in capsys.readouterr().err
+    assert synthesize.main([*to, "--from-scans", str(tmp_path / "nowhere")]) == 2
+    assert "--from-scans" in capsys.readouterr().err
+
+
+def test_a_view_without_a_face_is_dropped_and_not_the_scan(archive, monkeypatch):
+    def nothing(*_):
+        raise NoFaceFound("no face found: too dark")
+
+    monkeypatch.setattr(scan_pairs, "_pair", nothing)
+    with pytest.raises(NoFaceFound):
+        scan_pairs.make_pair(0, 5, default_model(), OPTIONS, archive)
