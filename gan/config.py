@@ -26,10 +26,14 @@ class GeneratorConfig:
     """The U-Net and its kernel-prediction head (`gan.networks.Generator`)."""
 
     condition: str = "coarse+scan"  # or "coarse", the papers' setting
+    head: str = "kernels"  # weights over smoothings of the scan, or "residual": depth painted, as pix2pix does
     filters: int = 24  # of the first level (pix2pix's ngf), doubled at each level up to 8 times
     levels: int = 5
     norm: str = "pixel"  # pixel | group | none
     head_filters: int = 16
+    stem: bool = True  # a 3 × 3 convolution before the first stride
+    mix_layers: int = 2  # 3 × 3 convolutions at full resolution after the last
+    precision: str = "float32"  # of the convolutions; mixed_bfloat16 or mixed_float16 on a GPU. Geometry stays float32
     pixel_mm: float = 0.75  # of the chart; the predicted normals need it
     residual_limit_mm: float = 15.0  # a scan farther from the coarse surface is hair, a hand, another object
     correction_limit_mm: float = 3.0  # bound of the extra residual δ
@@ -55,7 +59,9 @@ class LossConfig:
     normal: float = 20.0  # of the predicted normals
     depth_normal: float = 10.0  # of the normals of the predicted depth
     adversarial: float = 0.1
-    adversarial_kind: str = "bce"  # as published | lsgan
+    adversarial_kind: str = "bce"  # as published | lsgan | hinge
+    uncertainty: float = 0.1  # of the predicted σ; it sees the error as a constant, so it does not trade accuracy for it
+    feature: float = 3.0  # extra weight of strongly curved pixels (lids, lips, nostrils), where people look and errors live
     normal_kind: str = "chord"  # |n − n′| | cosine: 1 − n·n′
     depth_epsilon_mm: float = 0.02  # of the Charbonnier penalty: quadratic below, L1 above
     depth_saturation_mm: float = 2.0  # larger errors (occluders, the unseen) pull ever less
@@ -103,6 +109,7 @@ class ScheduleConfig:
     samples_every: int = 2000
     sample_images: int = 4
     keep_checkpoints: int = 2
+    growing: tuple[str, ...] = ()  # "factor:steps" phases of lower resolution first, e.g. ["4:1000", "2:3000"]
     patience: int = 0  # stop after so many validations without a better one; 0: never
 
 
@@ -122,16 +129,19 @@ class TrainingConfig:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
 
 
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 CHOICES = {
     "generator.condition": ("coarse", "coarse+scan"),
+    "generator.head": ("kernels", "residual"),
     "generator.norm": ("pixel", "group", "none"),
     "discriminator.norm": ("pixel", "group", "none"),
-    "loss.adversarial_kind": ("bce", "lsgan"),
+    "loss.adversarial_kind": ("bce", "lsgan", "hinge"),
+    "generator.precision": PRECISIONS,
     "loss.normal_kind": ("chord", "cosine"),
     "data.cache": ("memory", "none"),
 }
 POSITIVE = (
-    "generator.filters", "generator.levels", "generator.head_filters", "generator.pixel_mm", "discriminator.filters",
+    "generator.filters", "generator.levels", "generator.head_filters", "generator.mix_layers", "generator.pixel_mm", "discriminator.filters",
     "discriminator.levels", "optimizer.learning_rate", "data.crop", "data.batch_size", "data.crops_per_image",
     "schedule.steps", "schedule.validate_every", "schedule.checkpoint_every", "schedule.log_every", "threads",
 )

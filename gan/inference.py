@@ -14,8 +14,9 @@ from geometry.curvature import mean_curvature
 from geometry.errors import FaceReliefError
 from geometry.geometry_image import GeometryImage
 
+NORMAL_NAMES = ("normal_x", "normal_y", "normal_z")
 log = logging.getLogger(__name__)
-OUTPUTS = ("depth", "normals", "confidence")
+OUTPUTS = ("depth", "normals", "confidence", "sigma")
 
 
 class ChartError(FaceReliefError):
@@ -30,14 +31,14 @@ class Refiner:
     the batch size and the thread count, so both are fixed; a run that must not depend on its workers takes batches of one.
     """
 
-    def __init__(self, weights: str = "default", batch_size: int = 4, threads: int = 1):
+    def __init__(self, weights: str = "default", batch_size: int = 4, threads: int = 1, mirror: bool = True):
         if batch_size < 1 or threads < 1:
             raise ValueError(f"batch_size and threads must be at least 1, got {batch_size} and {threads}")
         _start_tensorflow(threads)
         self.batch_size = batch_size
         generator, self.card = load(weights)
         self.config = from_dict(GeneratorConfig, self.card["generator"])
-        self._function = _compile(generator)
+        self._function = _compile(generator, mirror, self.card.get("sigma_scale", 1.0))
 
     def refine(self, pairs: Sequence[tuple[GeometryImage, GeometryImage]]) -> list[GeometryImage]:
         """(coarse, scan with channel "noise_sigma") → refined images with the five CHANNELS and "confidence" in [0, 1].
@@ -87,20 +88,40 @@ def _refined_image(coarse: GeometryImage, found: dict[str, np.ndarray]) -> Geome
     channels = {
         "depth": depth, "normal_elevation": np.arctan2(z, np.hypot(x, y)), "normal_x": x, "normal_y": y,
         "mean_curvature": mean_curvature(depth, valid, coarse.chart), "confidence": outputs["confidence"][..., 0],
+        "sigma_mm": outputs["sigma"][..., 0],
     }
     masked = {name: np.where(valid, values, 0.0).astype(np.float32) for name, values in channels.items()}
     return GeometryImage(masked, valid, coarse.chart)
 
 
-def _compile(generator):
-    """(coarse, scan) arrays → dict of tensors, traced once for each shape."""
+def _compile(generator, mirror: bool, sigma_scale: float):
+    """`averaged_function`, traced once for each shape."""
     import tensorflow as tf
 
-    def outputs(coarse, scan):
-        found = generator({"coarse": coarse, "scan": scan})
-        return {name: found[name] for name in OUTPUTS}
+    return tf.function(averaged_function(generator, mirror, sigma_scale))
 
-    return tf.function(outputs)
+
+def averaged_function(generator, mirror: bool, sigma_scale: float):
+    """(coarse, scan) tensors → dict of the tensors `OUTPUTS`, σ times its calibration.
+
+    mirror: the mean of the prediction and of the mirrored image's, mirrored back. Faces of both handedness were trained on,
+    so that it costs no bias and averages away what the strided convolutions make of their grid."""
+    import tensorflow as tf
+
+    def predict(coarse, scan):
+        found = generator({"coarse": coarse, "scan": scan})
+        return {name: found[name] * (sigma_scale if name == "sigma" else 1.0) for name in OUTPUTS}
+
+    def outputs(coarse, scan):
+        found = predict(coarse, scan)
+        if not mirror:
+            return found
+        other = predict(mirrored(coarse, layout.COARSE), mirrored(scan, layout.SCAN))
+        other = {name: mirrored(values, NORMAL_NAMES if name == "normals" else ()) for name, values in other.items()}
+        mean = {name: 0.5 * (found[name] + other[name]) for name in OUTPUTS}
+        return mean | {"normals": mean["normals"] / tf.maximum(tf.norm(mean["normals"], axis=-1, keepdims=True), 1e-6)}
+
+    return outputs
 
 
 def _start_tensorflow(threads: int) -> None:
@@ -116,3 +137,11 @@ def _start_tensorflow(threads: int) -> None:
         tf.config.threading.set_inter_op_parallelism_threads(1)
     except RuntimeError:  # it has started computing; two refiners in one process must agree
         log.warning("TensorFlow already runs with another thread count than %d; the last bits of the output may differ", threads)
+
+
+def mirrored(image, names: Sequence[str]):
+    """(b, h, w, c) left–right mirrored; the channel called normal_x, where there is one, changes sign."""
+    flipped = image[:, :, ::-1]
+    if "normal_x" not in names:
+        return flipped
+    return flipped * np.array([-1.0 if name == "normal_x" else 1.0 for name in names], np.float32)

@@ -3,6 +3,9 @@ from __future__ import annotations
 
 from keras import ops
 
+FULL_BENDING = 0.2  # per mm: a radius of 10 mm (both curvatures), the wing of a nose
+COVERAGE = 0.68
+
 
 def pixel_weights(truth_mask, scan_mask, noise, unobserved: float, noise_balance: float):
     """(b, h, w, 1): 1 where the scan saw the pixel, `unobserved` elsewhere, 0 without truth; divided by
@@ -11,6 +14,36 @@ def pixel_weights(truth_mask, scan_mask, noise, unobserved: float, noise_balance
     mean_noise = ops.sum(noise * scan_mask, axis=(1, 2, 3), keepdims=True) / (seen + 1e-6)
     weights = truth_mask * (scan_mask + (1.0 - scan_mask) * unobserved) / (mean_noise + 0.1) ** noise_balance
     return weights / (ops.sum(weights) + 1e-6)
+
+
+def bending(normals, mask, pixel_mm: float):
+    """|∂n_x/∂x + ∂n_y/∂y| in 1/mm, twice the mean curvature, of unit normals (b, h, w, 3) → (b, h, w, 1) by central
+    differences; 0 where a neighbour is unknown."""
+    across = _central(normals[..., :1], mask, axis=2)
+    along = _central(normals[..., 1:2], mask, axis=1)
+    return ops.abs(across - along) / (2.0 * pixel_mm)  # rows run downward
+
+
+def _central(values, mask, axis: int):
+    ahead, behind = [slice(None)] * 4, [slice(None)] * 4
+    ahead[axis], behind[axis] = slice(2, None), slice(None, -2)
+    known = mask[tuple(ahead)] * mask[tuple(behind)]
+    padding = [[0, 0]] * 4
+    padding[axis] = [1, 1]
+    return ops.pad((values[tuple(ahead)] - values[tuple(behind)]) * known, padding)
+
+
+def emphasised(weights, normals, mask, pixel_mm: float, feature: float):
+    """Pixel weights times 1 + feature · min(1, bending / FULL_BENDING), again with sum 1."""
+    weights = weights * (1.0 + feature * ops.minimum(bending(normals, mask, pixel_mm) / FULL_BENDING, 1.0))
+    return weights / (ops.sum(weights) + 1e-6)
+
+
+def quantile_loss(weights, log_error, log_sigma):
+    """Pinball loss (Koenker & Bassett 1978) whose minimum is where log σ is the 68 % quantile of log |error|: quantiles
+    pass through monotone maps, and the logarithm makes the loss free of scale."""
+    excess = log_error - log_sigma
+    return ops.sum(weights * ops.maximum(COVERAGE * excess, (COVERAGE - 1.0) * excess))
 
 
 def charbonnier(error, epsilon: float):
@@ -36,7 +69,15 @@ def normal_loss(weights, normals, truth_normals, kind: str):
 
 
 def adversarial_loss(logits, real: bool, kind: str):
-    """Mean cross-entropy with logits ("bce", as published) or squared distance to the label ("lsgan", Mao et al. 2017)."""
+    """Mean cross-entropy with logits ("bce", as published), squared distance to the label ("lsgan", Mao et al. 2017), or the
+    discriminator's margin ("hinge", Lim & Ye 2017; the generator's side of it is `fooling_loss`)."""
+    if kind == "hinge":
+        return ops.mean(ops.relu(1.0 - logits if real else 1.0 + logits))
     if kind == "lsgan":
         return ops.mean(ops.square(logits - (1.0 if real else 0.0)))
     return ops.mean(ops.softplus(-logits if real else logits))
+
+
+def fooling_loss(logits, kind: str):
+    """The generator's: its surfaces shall be taken for real."""
+    return -ops.mean(logits) if kind == "hinge" else adversarial_loss(logits, True, kind)

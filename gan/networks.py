@@ -31,6 +31,7 @@ RESIDUAL_CLIP_MM = 10.0
 BAND_SCALE_MM = 0.75
 NORMAL_CORRECTION = 0.3  # bound of the learned correction to each component of a unit normal
 LOG_NOISE_MEAN, LOG_NOISE_SCALE = float(np.log(TYPICAL_NOISE_MM)), 1.5
+LOG_SIGMA_RANGE = (-6.0, 4.0)  # about 0.7 µm … 16 mm
 PRIOR_SPREAD = 0.6  # of the prior over the bank, in octaves of width
 COARSE_LOGIT = -4.0  # prior logit of ignoring the scan
 
@@ -58,40 +59,55 @@ def _convolution(kind: type, filters: int, size: int, strides: int = 1, **option
 
 
 class UNet(keras.layers.Layer):
-    """pix2pix's encoder–decoder with skips: 4 × 4 convolutions of stride 2 down, transposed ones up, ending at full
-    resolution with `head_filters` features, which a 3 × 3 convolution mixes with the input's own `detail` channels."""
+    """pix2pix's encoder–decoder with skips: 4 × 4 convolutions of stride 2 down, transposed ones up, between a 3 × 3 stem
+    and `mix_layers` 3 × 3 convolutions at full resolution, `head_filters` wide, which also see the `detail` channels."""
 
     def __init__(self, config: GeneratorConfig, **options):
-        super().__init__(**options)
+        super().__init__(dtype=config.precision, **options)
+        dtype = {"dtype": config.precision}
         widths = [config.filters * min(2**level, 8) for level in range(config.levels)]
-        self.down = [_convolution(keras.layers.Conv2D, width, 4, 2) for width in widths]
+        self.stem = _convolution(keras.layers.Conv2D, config.head_filters, 3, **dtype) if config.stem else None
+        self.down = [_convolution(keras.layers.Conv2D, width, 4, 2, **dtype) for width in widths]
         self.down_norms = [norm_layer(config.norm if level else "none", width) for level, width in enumerate(widths)]
         ups = [config.head_filters, *widths[:-1]]
-        self.up = [_convolution(keras.layers.Conv2DTranspose, width, 4, 2) for width in ups]
+        self.up = [_convolution(keras.layers.Conv2DTranspose, width, 4, 2, **dtype) for width in ups]
         self.up_norms = [norm_layer(config.norm, width) for width in ups]
-        self.mix = _convolution(keras.layers.Conv2D, config.head_filters, 3)
+        self.mix = [_convolution(keras.layers.Conv2D, config.head_filters, 3, **dtype) for _ in range(config.mix_layers)]
 
     def call(self, inputs, detail):
         skips, features = [], inputs
+        full = [detail]
+        if self.stem is not None:
+            features = ops.leaky_relu(self.stem(inputs), 0.2)
+            full.append(features)
         for convolution, norm in zip(self.down, self.down_norms):
             features = ops.leaky_relu(norm(convolution(features)), 0.2)
             skips.append(features)
         for level in reversed(range(len(self.up))):
             features = features if level == len(self.up) - 1 else ops.concatenate([features, skips[level]], axis=-1)
             features = ops.leaky_relu(self.up_norms[level](self.up[level](features)), 0.2)
-        return ops.leaky_relu(self.mix(ops.concatenate([features, detail], axis=-1)), 0.2)
+        features = ops.concatenate([features, *full], axis=-1)
+        for convolution in self.mix:
+            features = ops.leaky_relu(convolution(features), 0.2)
+        return features
 
 
 class Generator(keras.Model):
     """{"coarse": (b, h, w, 6), "scan": (b, h, w, 7)} (condition "coarse" ignores the scan) → dict of
     depth (b, h, w, 1): residual in mm to the coarse depth; normals (b, h, w, 3): unit; depth_normals (b, h, w, 3): those
-    of the predicted depth; confidence (b, h, w, 1): 1 measured … 0 imagined. Zero depth outside the coarse mask."""
+    of the predicted depth; sigma (b, h, w, 1): mm, the error that 68 % of such pixels do not exceed (before calibration);
+    confidence (b, h, w, 1): 1 measured … 0 imagined. Zero depth outside the coarse mask.
+
+    pixel_mm: of the images it is called with; training at a lower resolution sets it (`gan.growing`)."""
 
     def __init__(self, config: GeneratorConfig, **options):
         super().__init__(**options)
         self.config = config
+        self.pixel_mm = config.pixel_mm
         self.unet = UNet(config)
-        self.outputs_per_pixel = 4 + (len(WIDTHS) + 1 if config.condition == "coarse+scan" else 0)
+        # residual, normal correction (3), log σ, and the weights of the bank
+        kernels = config.condition == "coarse+scan" and config.head == "kernels"
+        self.outputs_per_pixel = 5 + (len(WIDTHS) + 1 if kernels else 0)
         # Zero weights: training starts from the prior over smoothing widths, an honest refiner by itself.
         self.head = keras.layers.Conv2D(self.outputs_per_pixel, 1, kernel_initializer="zeros")
 
@@ -103,9 +119,9 @@ class Generator(keras.Model):
 
     def _refine_coarse(self, coarse):
         scaled = scale_coarse(coarse)
-        head = self.head(self.unet(scaled, scaled[..., 1:]))
+        head = self.head(ops.cast(self.unet(scaled, scaled[..., 1:]), "float32"))
         residual = self.config.correction_limit_mm * ops.tanh(head[..., :1])
-        return self._surface(coarse, residual, NORMAL_CORRECTION * ops.tanh(head[..., 1:4]), ops.zeros_like(residual))
+        return self._surface(coarse, residual, NORMAL_CORRECTION * ops.tanh(head[..., 1:4]), head[..., 4:5], ops.zeros_like(residual))
 
     def _refine_with_scan(self, coarse, scan):
         residual, noise, mask = scan[..., :1], scan[..., -2:-1], scan[..., -1:]
@@ -114,21 +130,28 @@ class Generator(keras.Model):
         bands, roughness = bands_and_roughness(bank, mask)
         # Squashed: the raw scan's spikes would drown what matters, bands of a tenth of a millimetre.
         detail = ops.concatenate([evidence, ops.tanh(bands / BAND_SCALE_MM), _scaled_log(roughness)], axis=-1)
-        head = self.head(self.unet(ops.concatenate([scale_coarse(coarse), detail, coverages[..., 2:]], axis=-1), detail))
-        weights = ops.softmax(self._prior_logits(noise, mask, coverages) + head[..., 4:], axis=-1)
+        features = self.unet(ops.concatenate([scale_coarse(coarse), detail, coverages[..., 2:]], axis=-1), detail)
+        head = self.head(ops.cast(features, "float32"))
+        prior = self._prior_logits(noise, mask, coverages)
         freedom = 1.0 - mask * (1.0 - self._smoothstep(noise))
-        correction = self.config.correction_limit_mm * ops.tanh(head[..., :1])
-        chosen = ops.sum(weights[..., :-1] * bank, axis=-1, keepdims=True) + correction
+        if self.config.head == "residual":  # pix2pix as published: the U-Net paints depth
+            weights, freedom = ops.softmax(prior, axis=-1), ops.ones_like(freedom)
+            correction = self.config.residual_limit_mm * ops.tanh(head[..., :1] / self.config.residual_limit_mm)
+            chosen = correction
+        else:
+            weights = ops.softmax(prior + head[..., 5:], axis=-1)
+            correction = self.config.correction_limit_mm * ops.tanh(head[..., :1])
+            chosen = ops.sum(weights[..., :-1] * bank, axis=-1, keepdims=True) + correction
         predicted = (1.0 - freedom) * residual * mask + freedom * chosen
         confidence = _confidence(weights, coverages, noise, mask, freedom, correction)
-        return self._surface(coarse, predicted, freedom * NORMAL_CORRECTION * ops.tanh(head[..., 1:4]), confidence)
+        return self._surface(coarse, predicted, freedom * NORMAL_CORRECTION * ops.tanh(head[..., 1:4]), head[..., 4:5], confidence)
 
-    def _surface(self, coarse, residual, correction, confidence):
+    def _surface(self, coarse, residual, correction, log_sigma, confidence):
         known = coarse[..., -1:]
-        from_depth = depth_normals(coarse[..., :1] + residual, known, self.config.pixel_mm)
+        from_depth = depth_normals(coarse[..., :1] + residual, known, self.pixel_mm)
         return {
             "depth": residual * known, "normals": unit(from_depth + correction), "depth_normals": from_depth,
-            "confidence": confidence * known,
+            "sigma": TYPICAL_NOISE_MM * ops.exp(ops.clip(log_sigma, *LOG_SIGMA_RANGE)) * known, "confidence": confidence * known,
         }
 
     def _smoothstep(self, noise):
@@ -139,7 +162,7 @@ class Generator(keras.Model):
     def _prior_logits(self, noise, mask, coverages):
         """(b, h, w, 7): a bell over log₂ width about `widths_per_mm` · noise pixels, times the coverage, and the coarse
         surface's constant. In holes the bell is four times wider: there the nearest measurements have to do."""
-        octave = ops.log2(self.config.widths_per_mm * noise + 0.5)
+        octave = ops.log2(self.config.widths_per_mm * noise * (self.config.pixel_mm / self.pixel_mm) + 0.5)
         centres = np.log2(np.array(WIDTHS) + 0.5).astype(np.float32)
         bell = -0.5 * ops.square((octave - centres) / (PRIOR_SPREAD * (4.0 - 3.0 * mask))) + ops.log(coverages + 1e-3)
         return ops.concatenate([bell, ops.full_like(noise, COARSE_LOGIT)], axis=-1)

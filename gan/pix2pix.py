@@ -10,7 +10,7 @@ import keras
 from keras import ops
 
 from gan.config import TrainingConfig
-from gan.losses import adversarial_loss, depth_loss, normal_loss, pixel_weights
+from gan.losses import adversarial_loss, depth_loss, emphasised, fooling_loss, normal_loss, pixel_weights, quantile_loss
 from gan.networks import build_discriminator, build_generator, discriminator_surface
 from gan.surface import normals_from_components
 
@@ -24,7 +24,7 @@ class Pix2Pix(keras.Model):
         self.generator = build_generator(config.generator)
         self.adversarial = config.loss.adversarial > 0
         self.discriminator = build_discriminator(config.discriminator) if self.adversarial else None
-        names = ["depth", "normal", "depth_normal"] + (["adversarial", "discriminator"] if self.adversarial else [])
+        names = ["depth", "normal", "depth_normal", "uncertainty"] + (["adversarial", "discriminator"] if self.adversarial else [])
         self.trackers = {name: keras.metrics.Mean(name=name) for name in names}
         self.built = True
 
@@ -41,6 +41,7 @@ class Pix2Pix(keras.Model):
         """The generator's weighted sum of `loss_terms`."""
         weights = self.config.loss
         total = weights.depth * terms["depth"] + weights.normal * terms["normal"] + weights.depth_normal * terms["depth_normal"]
+        total = total + weights.uncertainty * terms["uncertainty"]
         return total + (weights.adversarial * terms["adversarial"] if self.adversarial else 0.0)
 
     def loss_terms(self, x: dict, truth, prediction: dict) -> dict:
@@ -50,7 +51,12 @@ class Pix2Pix(keras.Model):
         weights = pixel_weights(truth_mask, scan_mask, noise, options.unobserved, options.noise_balance)
         truth_residual = truth[..., :1]
         truth_normals = normals_from_components(truth[..., 1:2], truth[..., 2:3])
+        log_error = ops.log(ops.abs(ops.stop_gradient(prediction["depth"]) - truth_residual) + 1e-3)
         terms = {
+            "uncertainty": quantile_loss(weights, log_error, ops.log(prediction["sigma"] + 1e-6)),
+        }
+        weights = emphasised(weights, truth_normals, truth_mask, self.generator.pixel_mm, options.feature)
+        terms |= {
             "depth": depth_loss(weights, prediction["depth"], truth_residual, options.depth_epsilon_mm, options.depth_saturation_mm),
             "normal": normal_loss(weights, prediction["normals"], truth_normals, options.normal_kind),
             "depth_normal": normal_loss(weights, prediction["depth_normals"], truth_normals, options.normal_kind),
@@ -69,7 +75,7 @@ class Pix2Pix(keras.Model):
         state = [variable.value for variable in self.discriminator.non_trainable_variables]
         fooled, _ = self.discriminator.stateless_call(stopped, state, {"coarse": coarse, "surface": fake})
         halved = 0.5 * (adversarial_loss(judged_real, True, kind) + adversarial_loss(judged_fake, False, kind))
-        return {"adversarial": adversarial_loss(fooled, True, kind), "discriminator": halved}
+        return {"adversarial": fooling_loss(fooled, kind), "discriminator": halved}
 
 
 def compiled(config: TrainingConfig) -> Pix2Pix:

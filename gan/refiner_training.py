@@ -15,6 +15,7 @@ from gan.checkpoints import Checkpoints, save_arrays
 from gan.config import TrainingConfig, TrainingConfigError, flatten, from_dict, to_dict
 from gan.curves import Curves
 from gan.dataset import describe, training_batches, whole_pairs
+from gan.growing import factor_at, phases, reduced
 from gan.networks import build_generator
 from gan.pix2pix import averaged_weights, compiled
 from gan.samples import save_grid
@@ -46,9 +47,11 @@ class RefinerTraining:
     def __init__(self, config: TrainingConfig, resume: bool = False):
         self.config, self.output = config, Path(config.output)
         self.checkpoints = Checkpoints(self.output / "checkpoints", config.schedule.keep_checkpoints)
+        phases(config.schedule.growing)  # a wrong phase is said now
         self._check_output(resume)
         self.model = compiled(config)
         self.averaged = build_generator(config.generator)
+        self._factor = 0
         state = self.checkpoints.restore(self._variables()) if resume else None
         self.progress = Progress(**state) if state else Progress()
         self.images = list(whole_pairs(config.data, "validation", config.schedule.validation_images))
@@ -69,7 +72,7 @@ class RefinerTraining:
         batches = iter(training_batches(self.config.data, self.config.seed, progress.step))
         started, earlier = time.monotonic(), progress.seconds
         while progress.step < schedule.steps and not self._patience_lost():
-            x, y = next(batches)
+            x, y = self._at_resolution(*next(batches))
             logs = self.model.train_on_batch(_arrays(x), _arrays(y), return_dict=True)
             progress.step += 1
             progress.seconds = earlier + time.monotonic() - started
@@ -83,17 +86,28 @@ class RefinerTraining:
         self.export()
         return progress
 
+    def _at_resolution(self, x: dict, y) -> tuple[dict, object]:
+        """The batch at the step's resolution, and the model told of it."""
+        factor = factor_at(self.progress.step, self.config.schedule.growing)
+        if factor != self._factor:
+            self._factor = factor
+            self.model.generator.pixel_mm = self.config.generator.pixel_mm * factor
+            self.model.train_function = None  # traced anew: Keras would generalize the old trace, and its pixel size
+        return reduced(x, y, factor)
+
     def export(self) -> Path:
         """refiner.weights.h5 with its card, from the best validated weights."""
         with np.load(self.output / "best.npz") as best:
             for number, variable in enumerate(self.averaged.variables):
                 variable.assign(best[f"{number:04d}"])
         path = self.output / f"{self.config.network}{weights.SUFFIX}"
-        weights.save(path, self.averaged, self.config, describe(self.config.data), figures={})
+        scale = validation.sigma_scale(self.averaged, self.images)
+        weights.save(path, self.averaged, self.config, describe(self.config.data), figures={}, sigma_scale=scale)
         # The figures are those of the file as shipped, after its rounding to float16.
         shipped, card = weights.load(path)
         figures = {"refined": validation.refiner_errors(shipped, self.images), **self.baselines}
-        validated = {"figures": _rounded(figures), "step": self.progress.best_step, "images": len(self.images)}
+        covered = validation.coverage(shipped, self.images, card["sigma_scale"])
+        validated = {"figures": _rounded(figures), "coverage": covered, "step": self.progress.best_step, "images": len(self.images)}
         weights.write_card(path, card | validated)
         log.info("wrote %s:\n%s", path, validation.table(figures))
         return path

@@ -13,6 +13,7 @@ import numpy as np
 from keras import ops
 
 from gan.bank import WIDTHS, smoothing_bank
+from gan.losses import COVERAGE
 from gan.surface import depth_normals, normals_from_components
 
 MEAN = "mean"  # over sensors
@@ -93,6 +94,35 @@ def refiner_errors(generator, images: Iterable[tuple[dict, np.ndarray, str]]) ->
         prediction = generator.predict_on_batch(x)
         found.append((sensor, surface_error(prediction["depth"], prediction["normals"], x["scan"], truth)))
     return average(found)
+
+
+def _relative_errors(generator, images) -> dict[str, np.ndarray]:
+    """Sensor → |depth error| / predicted σ of every observed, known pixel."""
+    found: dict[str, list[np.ndarray]] = {}
+    for x, truth, sensor in images:
+        prediction = generator.predict_on_batch(x)
+        chosen = (truth[..., -1:] > 0.5) & (x["scan"][..., -1:] > 0.5)
+        error = np.abs(prediction["depth"] - truth[..., :1])[chosen]
+        found.setdefault(sensor, []).append(error / np.maximum(prediction["sigma"][chosen], 1e-6))
+    return {sensor: np.concatenate(parts) for sensor, parts in sorted(found.items())}
+
+
+def sigma_scale(generator, images: Iterable[tuple[dict, np.ndarray, str]]) -> float:
+    """What the generator's σ must be multiplied by so that, the mean over sensors, 68 % of the errors lie within it: a
+    network is surer of the pairs it was trained on."""
+    relative = [errors for errors in _relative_errors(generator, images).values() if len(errors)]
+    if not relative:
+        return 1.0
+    scales = np.exp(np.linspace(np.log(0.25), np.log(4.0), 161))
+    covered = np.array([np.mean([(errors <= scale).mean() for errors in relative]) for scale in scales])
+    return float(scales[np.abs(covered - COVERAGE).argmin()])
+
+
+def coverage(generator, images: Iterable[tuple[dict, np.ndarray, str]], scale: float) -> dict[str, float]:
+    """Sensor → share of observed pixels whose error lies within scale · σ, and "mean" over sensors."""
+    relative = _relative_errors(generator, images)
+    shares = {sensor: round(float((errors <= scale).mean()), 4) for sensor, errors in relative.items() if len(errors)}
+    return shares | {MEAN: round(float(np.mean(list(shares.values()))), 4)}
 
 
 def table(errors: Mapping[str, Mapping[str, SurfaceError]]) -> str:

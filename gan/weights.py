@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 SUFFIX = ".weights.h5"
 FORMAT = 1
-SHIPPED = {"default": "refiner", "refiner": "refiner"}  # name → file stem in the package's weights/
+SHIPPED = {"default": "refiner", "refiner": "refiner", "coarse": "refiner_coarse"}  # name → file stem in the package's weights/
 
 
 class WeightsError(FaceReliefError):
@@ -79,8 +79,10 @@ def load(name_or_path: str | Path = "default") -> tuple[Generator, dict]:
     return generator, card
 
 
-def save(path: Path | str, generator: Generator, config: TrainingConfig, data: dict, figures: dict) -> dict:
-    """Write the weights, the card and its Markdown; the same weights give the same bytes. Returns the card."""
+def save(path: Path | str, generator: Generator, config: TrainingConfig, data: dict, figures: dict, sigma_scale: float = 1.0) -> dict:
+    """Write the weights, the card and its Markdown; the same weights give the same bytes. Returns the card.
+
+    sigma_scale: what the network's σ is multiplied by so that 68 % of validation errors lie within it."""
     import keras
 
     path = Path(path)
@@ -93,7 +95,7 @@ def save(path: Path | str, generator: Generator, config: TrainingConfig, data: d
     training = to_dict(config)
     card = {
         "format": FORMAT, "network": config.network, "generator": training["generator"], "parameters": generator.count_params(),
-        "training": training, "data": data, "figures": figures, "keras": keras.__version__, "sha256": sha256(path),
+        "training": training, "data": data, "figures": figures, "sigma_scale": round(sigma_scale, 4), "keras": keras.__version__, "sha256": sha256(path),
     }
     write_card(path, card)
     return card
@@ -132,6 +134,9 @@ def card_markdown(card: dict) -> str:
         for method, errors in card["figures"].items():
             cells = [f"{errors[s]['observed_depth_mm']:.3f} / {errors[s]['observed_angle_degrees']:.2f}" for s in sensors]
             lines.append(f"| {method} | " + " | ".join(cells) + " |")
+        if "coverage" in card:
+            shares = ", ".join(f"{sensor} {100 * share:.0f} %" for sensor, share in card["coverage"].items())
+            lines += ["", f"Observed pixels whose error lies within the predicted σ (68 % wanted): {shares}."]
         lines += ["", "`smooth_N`: the coarse surface plus the scan's residual smoothed by N pixels; `smooth_oracle`: the best width for"]
         lines += ["each image, chosen with the truth."]
     return "\n".join(lines) + "\n"

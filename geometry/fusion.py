@@ -24,8 +24,8 @@ class FusionOptions:
     above which depth rules; jump_mm: residuals of this size are silhouettes, which no normal explains; tile_px: where the
     median of the residuals is taken."""
 
-    floor_degrees: float = 5.0
-    normal_degrees: float = 3.0
+    floor_degrees: float = 0.5
+    normal_degrees: float = 1.0
     largest_weight: float = 16.0
     jump_mm: float = 3.0
     tile_px: int = 8

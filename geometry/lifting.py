@@ -46,12 +46,14 @@ class LiftingOptions:
 @dataclass(frozen=True)
 class LiftedSurface:
     """mesh: model frame, mm, outward, coloured where the scan is; observed (n,) uint8: 1 where the scan supports the vertex;
-    confidence (n,) float32 in [0, 1]; normal_disagreement: median angle in degrees between given depth and given normals."""
+    confidence (n,) float32 in [0, 1]; normal_disagreement: median angle in degrees between given depth and given normals; pixels
+    (n,) int: the image's pixel, row · width + column, that each vertex is the centre of."""
 
     mesh: TriangleMesh
     observed: np.ndarray
     confidence: np.ndarray
     normal_disagreement: float = 0.0
+    pixels: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
 
 
 def _inside_face(chart: Chart, depth: np.ndarray, options: LiftingOptions) -> np.ndarray:
@@ -260,7 +262,8 @@ def lift(
     mesh = TriangleMesh(
         points.reshape(-1, 3)[pixels], renumbered[triangles], None if colors is None else np.asarray(colors, np.uint8).reshape(-1, 3)[pixels]
     )
-    return LiftedSurface(mesh, observed.ravel()[pixels].astype(np.uint8), confidence.ravel()[pixels].astype(np.float32), disagreement)
+    return LiftedSurface(mesh, observed.ravel()[pixels].astype(np.uint8), confidence.ravel()[pixels].astype(np.float32), disagreement,
+                         pixels)
 
 
 def register(

@@ -27,8 +27,12 @@ def _gauss_newton(location, model, settings, check):
 
 def _gan(settings):
     from gan.inference import Refiner  # imports TensorFlow when constructed
+    from geometry.gating import do_no_harm
 
-    return Refiner(settings.weights, batch_size=settings.batch_size).refine
+    refiner = Refiner(settings.weights, batch_size=settings.batch_size)
+    if refiner.config.condition == "coarse":  # the papers' setting: the scan has no say
+        return refiner.refine
+    return lambda pairs: [do_no_harm(coarse, scan, image) for (coarse, scan), image in zip(pairs, refiner.refine(pairs), strict=True)]
 
 
 def _smooth(settings):

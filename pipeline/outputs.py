@@ -66,7 +66,15 @@ def refined_bytes(work: Work) -> bytes:
         _, nearest = cKDTree(work.fit.scan_to_model.apply(scan.points)).query(mesh.vertices)
         mesh = replace(mesh, colors=np.asarray(scan.colors)[nearest])
     attributes = {"observed": work.surface.observed.astype(np.uint8), "confidence": work.surface.confidence.astype(np.float32)}
+    if "sigma_mm" in work.refined.channels:
+        attributes["sigma_mm"] = sigma_of_vertices(work)
     return mesh_bytes(mesh, work, attributes)
+
+
+def sigma_of_vertices(work: Work) -> np.ndarray:
+    """(n,) float32 mm; vertices that fill a hole of the refined image are as uncertain as its least certain pixel."""
+    sigma = np.where(work.refined.valid_mask, work.refined["sigma_mm"], work.refined["sigma_mm"].max())
+    return sigma.ravel()[work.surface.pixels].astype(np.float32)
 
 
 def landmarks_bytes(work: Work, scheme: str) -> bytes:

@@ -212,6 +212,7 @@ def measure(work: Work, job: Job) -> Work:
         distance = metrics.surface_distance(points, mesh)
         statistics = {"mean": distance.mean(), "median": np.median(distance), "p90": np.quantile(distance, 0.9)}
         measured |= {f"scan_to_{name}_{statistic}_mm": value for statistic, value in statistics.items()}
+    measured["fusion_disagreement_deg"] = work.surface.normal_disagreement
     measured["normal_disagreement_deg"] = _normal_disagreement(scan, work.refined, work.observed)
     return replace(work, metrics={name: round(float(value), 6) for name, value in measured.items() if np.isfinite(value)})
 

@@ -7,7 +7,7 @@ import pytest
 from gan_pairs import simulate
 from test_gan_networks import TINY, random_generator
 
-from gan import weights
+from gan import layout, weights
 from gan.config import TrainingConfig
 from gan.inference import ChartError, Refiner
 from geometry.chart import CylindricalChart, OrthographicChart
@@ -37,7 +37,7 @@ def same(a: GeometryImage, b: GeometryImage) -> bool:
 def test_a_refined_image_is_a_geometry_image_valid_where_the_coarse_one_is(refiner):
     coarse, scan = pair(0)
     refined = refiner.refine([(coarse, scan)])[0]
-    assert set(refined.channels) == {*CHANNELS, "confidence"} and refined.chart == coarse.chart
+    assert set(refined.channels) == {*CHANNELS, "confidence", "sigma_mm"} and refined.chart == coarse.chart
     np.testing.assert_array_equal(refined.valid_mask, coarse.valid_mask)
     for name, values in refined.channels.items():
         assert values.dtype == np.float32 and values.shape == (64, 64) and np.isfinite(values).all(), name
@@ -106,3 +106,35 @@ def test_nothing_to_refine_is_nothing(refiner):
 def test_importing_the_refiner_or_its_card_imports_no_tensorflow():
     code = "import sys, gan.inference, gan.weights, gan.config, gan.train; sys.exit(bool({'tensorflow', 'keras'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_mirrored_scan_gives_the_mirrored_surface(refiner):
+    coarse, scan = pair(3)
+    mirrored_pair = tuple(mirrored_image(image) for image in (coarse, scan))
+    refined, other = refiner.refine([(coarse, scan)])[0], refiner.refine([mirrored_pair])[0]
+    np.testing.assert_allclose(other["depth"][:, ::-1], refined["depth"], atol=2e-5)
+    np.testing.assert_allclose(other["normal_x"][:, ::-1], -refined["normal_x"], atol=2e-5)
+
+
+def mirrored_image(image: GeometryImage) -> GeometryImage:
+    channels = {name: (-1 if name == "normal_x" else 1) * values[:, ::-1] for name, values in image.channels.items()}
+    return GeometryImage(channels, image.valid_mask[:, ::-1], image.chart)
+
+
+def test_the_saved_model_computes_what_the_refiner_does(weights_file, refiner, tmp_path):
+    import tensorflow as tf
+
+    from gan.export import SIGNATURE, export
+    from gan.export import main as export_main
+
+    coarse, scan = pair(4)
+    folder = export(str(weights_file), tmp_path / "frozen")
+    frozen = tf.saved_model.load(str(folder)).signatures[SIGNATURE]
+    packed = {"coarse": layout.pack_coarse(coarse)[None], "scan": layout.pack_scan(coarse, scan)[None]}
+    found = frozen(**{name: tf.constant(values) for name, values in packed.items()})
+    refined = refiner.refine([(coarse, scan)])[0]
+    valid = coarse.valid_mask
+    np.testing.assert_allclose((coarse["depth"] + found["depth"].numpy()[0, ..., 0])[valid], refined["depth"][valid], atol=1e-4)
+    np.testing.assert_allclose(found["sigma"].numpy()[0, ..., 0][valid], refined["sigma_mm"][valid], rtol=1e-3)
+    assert (folder / "card.json").exists() and (folder / "card.md").exists()
+    assert export_main(["--weights", str(weights_file), "--output", str(folder)]) == 2, "a folder in use is refused"

@@ -33,12 +33,13 @@ def outputs(generator, x: dict) -> dict[str, np.ndarray]:
     return {name: np.asarray(value) for name, value in generator(x).items()}
 
 
-@pytest.mark.parametrize("condition", ["coarse", "coarse+scan"])
-def test_outputs_have_the_documented_shapes_and_ranges(condition):
-    config = GeneratorConfig(condition=condition, filters=4, levels=4, head_filters=4)
+@pytest.mark.parametrize(("condition", "head"), [("coarse", "kernels"), ("coarse+scan", "kernels"), ("coarse+scan", "residual")])
+def test_outputs_have_the_documented_shapes_and_ranges(condition, head):
+    config = GeneratorConfig(condition=condition, head=head, filters=4, levels=4, head_filters=4)
     found = outputs(random_generator(config), inputs())
     assert {name: value.shape for name, value in found.items()} == {
         "depth": (1, 64, 64, 1), "normals": (1, 64, 64, 3), "depth_normals": (1, 64, 64, 3), "confidence": (1, 64, 64, 1),
+        "sigma": (1, 64, 64, 1),
     }
     np.testing.assert_allclose(np.linalg.norm(found["normals"], axis=-1), 1, atol=1e-5)
     assert all(np.isfinite(value).all() for value in found.values())
@@ -105,8 +106,9 @@ def test_a_crop_gets_nearly_what_its_whole_image_gets():
     coarse, scan, _, _ = simulate(1, size=128, sensor="middle")
     whole = {"coarse": layout.pack_coarse(coarse)[None], "scan": layout.pack_scan(coarse, scan)[None]}
     crop = {name: value[:, 16:112, 16:112] for name, value in whole.items()}
-    difference = outputs(generator, whole)["depth"][:, 16:112, 16:112] - outputs(generator, crop)["depth"]
-    assert np.abs(difference[:, 32:64, 32:64]).mean() < 0.01
+    expected = outputs(generator, whole)["depth"][:, 16:112, 16:112]
+    difference = expected - outputs(generator, crop)["depth"]
+    assert np.abs(difference[:, 32:64, 32:64]).mean() < 0.03 * np.abs(expected).mean()
 
 
 def test_a_logit_of_the_discriminator_sees_seventy_pixels():
@@ -130,3 +132,18 @@ def test_the_discriminator_sees_nothing_outside_the_mask():
     mask[:, :2] = 1
     seen = np.asarray(discriminator_surface(x, normals, mask))
     assert seen.shape == (1, 4, 4, 5) and np.abs(seen[:, 2:]).max() == 0 and np.abs(seen[:, :2]).min(axis=(0, 1, 2))[2] > 0
+
+
+def test_half_precision_convolutions_keep_float32_geometry():
+    exact = random_generator()
+    halved = build_generator(GeneratorConfig(filters=4, levels=4, head_filters=4, precision="mixed_bfloat16"))
+    for variable, source in zip(halved.variables, exact.variables, strict=True):
+        variable.assign(source)
+    x = inputs(sensor="clean")
+    x["scan"][..., 5] = 0.012 * x["scan"][..., 6]
+    seen = x["scan"][..., 6] > 0.5
+    found = outputs(halved, x)
+    assert found["depth"].dtype == np.float32
+    assert np.abs(found["depth"] - x["scan"][..., :1])[seen].max() < 1e-5
+    rough = inputs(sensor="middle")
+    assert np.median(np.abs(outputs(halved, rough)["depth"] - outputs(exact, rough)["depth"])) < 0.05

@@ -71,7 +71,8 @@ def test_steps_are_deterministic_train_both_players_and_are_averaged():
 def test_without_adversarial_weight_there_is_no_discriminator():
     model = compiled(config_from_dict(tiny(loss={"adversarial": 0})))
     x, y = batch()
-    assert model.discriminator is None and set(model.loss_terms(x, y, model(x))) == {"depth", "normal", "depth_normal"}
+    assert model.discriminator is None
+    assert set(model.loss_terms(x, y, model(x))) == {"depth", "normal", "depth_normal", "uncertainty"}
 
 
 def test_the_learning_rate_warms_up_and_falls_to_its_final_fraction():
@@ -98,3 +99,38 @@ def test_losses_are_zero_at_the_truth_and_weigh_only_known_pixels():
     for kind, expected in (("cosine", 0.2), ("chord", np.sqrt(0.4) - 0.01)):
         assert float(losses.normal_loss(weights, up, up, kind)) == pytest.approx(0, abs=1e-6)
         assert float(losses.normal_loss(weights, up, tilted, kind)) == pytest.approx(expected, abs=1e-3)
+
+
+def test_bending_is_twice_the_mean_curvature_of_a_sphere():
+    y, x = (np.mgrid[:32, :32] - 15.5) * 0.75
+    normals = np.stack([x, -y, np.sqrt(50.0**2 - x**2 - y**2)], -1)[None].astype(np.float32) / 50
+    mask = np.ones((1, 32, 32, 1), np.float32)
+    mask[:, 20:] = 0
+    found = np.asarray(losses.bending(normals, mask, 0.75))
+    np.testing.assert_allclose(found[:, 1:19, 1:-1], 2 / 50, rtol=1e-4)
+    assert found[:, 22:].max() == 0
+
+
+def test_emphasis_keeps_the_sum_and_favours_bent_pixels():
+    normals = np.zeros((1, 8, 16, 3), np.float32)
+    normals[..., 2] = 1
+    normals[:, :, 8:, 0], normals[:, :, 8:, 2] = 0.6, 0.8  # an edge
+    mask = np.ones((1, 8, 16, 1), np.float32)
+    weights = np.asarray(losses.emphasised(mask / mask.sum(), normals, mask, 0.75, 3.0))
+    assert weights.sum() == pytest.approx(1, abs=1e-4)
+    assert weights[0, 4, 8, 0] / weights[0, 4, 2, 0] == pytest.approx(4, rel=1e-5)
+
+
+def test_the_quantile_loss_is_least_at_the_68_percent_quantile():
+    errors = np.random.default_rng(0).lognormal(size=(1, 100, 100, 1)).astype(np.float32)
+    weights = np.full_like(errors, 1e-4)
+    candidates = np.quantile(errors, [0.5, 0.6, 0.68, 0.76, 0.9])
+    found = [float(losses.quantile_loss(weights, np.log(errors), np.full_like(errors, np.log(c)))) for c in candidates]
+    assert int(np.argmin(found)) == 2
+
+
+def test_the_hinge_asks_for_a_margin_and_no_more():
+    logits = np.array([-2.0, 0.0, 3.0], np.float32)
+    assert float(losses.adversarial_loss(logits, True, "hinge")) == pytest.approx((3 + 1 + 0) / 3)
+    assert float(losses.adversarial_loss(logits, False, "hinge")) == pytest.approx((0 + 1 + 4) / 3)
+    assert float(losses.fooling_loss(logits, "hinge")) == pytest.approx(-1 / 3)

@@ -28,7 +28,7 @@ def test_a_saved_generator_comes_back_within_its_rounding(tmp_path):
         np.testing.assert_allclose(np.asarray(value), np.asarray(original), rtol=5e-4, atol=1e-7)
     x = inputs()
     assert np.abs(outputs(loaded, x)["depth"] - outputs(generator, x)["depth"]).max() < 0.02
-    assert (tmp_path / "new" / "tiny.weights.h5").stat().st_size < 2 * card["parameters"] + 120_000
+    assert (tmp_path / "new" / "tiny.weights.h5").stat().st_size < 2 * card["parameters"] + 135_000  # and HDF5 keeps 3 kB a layer
 
 
 def test_the_same_weights_give_the_same_bytes(tmp_path):

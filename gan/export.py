@@ -1,0 +1,61 @@
+"""A frozen refiner for other programs: `python -m gan.export --weights default --output DIR` writes a TensorFlow SavedModel.
+
+    DIR/saved_model.pb, variables/   signature `refine`: coarse (b, h, w, 6), scan (b, h, w, 7) float32 in the layout of
+                                     `gan.layout`, h and w multiples of 32 → depth (residual to the coarse depth, mm), normals,
+                                     confidence and sigma (mm, calibrated), each (b, h, w, ·)
+    DIR/card.json, card.md           the weights' card: data, configuration, figures, hash
+
+It computes what `gan.inference.Refiner` does, mirrored average and calibration included, and needs nothing of this project.
+"""
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from gan import layout, weights
+from geometry.errors import FaceReliefError
+
+SIGNATURE = "refine"
+
+
+def export(name_or_path: str, output: Path | str) -> Path:
+    """Writes the SavedModel and the card; returns the folder. Raises WeightsError; FileExistsError where it holds something."""
+    import tensorflow as tf
+
+    from gan.inference import averaged_function
+
+    output = Path(output)
+    if output.exists() and any(output.iterdir()):
+        raise FileExistsError(f"{output} is not empty; choose another --output")
+    generator, card = weights.load(name_or_path)
+    spec = [tf.TensorSpec((None, None, None, len(names)), tf.float32, name) for name, names in
+            (("coarse", layout.COARSE), ("scan", layout.SCAN))]
+    module = tf.Module()
+    module.generator = generator
+    module.refine = tf.function(averaged_function(generator, mirror=True, sigma_scale=card.get("sigma_scale", 1.0)), input_signature=spec)
+    tf.saved_model.save(module, str(output), signatures={SIGNATURE: module.refine})
+    source = weights.locate(name_or_path)
+    weights.write_json(output / "card.json", card)
+    shutil.copyfile(weights.card_path(source, ".md"), output / "card.md")
+    return output
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """0 done, 2 a wrong command."""
+    parser = argparse.ArgumentParser(prog="python -m gan.export", description="Write a refiner as a TensorFlow SavedModel.")
+    parser.add_argument("--weights", default="default", help="a shipped name or a weights file; default: %(default)s")
+    parser.add_argument("--output", required=True, help="an empty or new folder")
+    arguments = parser.parse_args(argv)
+    try:
+        print(export(arguments.weights, arguments.output))
+    except (FaceReliefError, FileExistsError) as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

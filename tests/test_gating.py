@@ -1,0 +1,69 @@
+"""The do-no-harm gate: silent where scan and refinement agree, firm where they do not, blind to what stands before a face."""
+import numpy as np
+import pytest
+from surfaces import SMALL_CHART, bumpy_depth
+
+from geometry.chart import pixel_centres
+from geometry.gating import IMAGINED_MM, contradiction, do_no_harm
+from geometry.rasterize import channel_normals, image_from_depth
+
+SHAPE = (SMALL_CHART.height, SMALL_CHART.width)
+ALL = np.ones(SHAPE, bool)
+ROWS, COLUMNS = np.indices(SHAPE)
+BUMP = np.exp(-((ROWS - SHAPE[0] / 2) ** 2 + (COLUMNS - SHAPE[1] / 2) ** 2) / (2 * 9.0**2))
+NOISE_MM = 0.3
+
+
+@pytest.fixture(scope="module")
+def surface() -> np.ndarray:
+    x, y, _ = SMALL_CHART.lift(pixel_centres(SMALL_CHART), np.zeros(ALL.size)).T
+    return bumpy_depth(x, y).reshape(SHAPE)
+
+
+def image(depth, valid=ALL):
+    return image_from_depth(np.where(valid, depth, 0).astype(np.float32), valid, SMALL_CHART)
+
+
+def scan_of(depth, valid=ALL, seed=0):
+    noise = np.random.default_rng(seed).normal(size=SHAPE) * NOISE_MM
+    return image(depth + noise, valid).with_channel("noise_sigma", np.where(valid, NOISE_MM, 0))
+
+
+def test_a_refinement_that_the_scan_bears_out_is_kept_bit_for_bit(surface):
+    refined = image(surface + 0.2)
+    gated = do_no_harm(image(surface), scan_of(surface + 0.2), refined)
+    np.testing.assert_array_equal(gated["depth"], refined["depth"])
+    assert not gated["fallback"].any()
+
+
+def test_an_invented_bump_is_taken_back(surface):
+    gated = do_no_harm(image(surface), scan_of(surface), image(surface + 2 * BUMP))
+    wrong, left = 2 * BUMP, np.abs(gated["depth"] - surface)
+    assert left[BUMP > 0.8].mean() < 0.2 * wrong[BUMP > 0.8].mean()
+    assert gated["fallback"][BUMP > 0.8].min() > 0.7 and gated["fallback"][BUMP < 0.05].max() == 0
+    np.testing.assert_allclose(np.linalg.norm(channel_normals(gated), axis=2), 1, atol=1e-5)
+
+
+def test_a_refinement_that_knows_its_uncertainty_is_given_it(surface):
+    unsure = image(surface + 2 * BUMP).with_channel("sigma_mm", np.full(SHAPE, 1.5))
+    assert not contradiction(scan_of(surface), unsure).any()
+
+
+def test_where_the_surface_was_changed_sigma_says_so(surface):
+    refined = image(surface + 2 * BUMP).with_channel("sigma_mm", np.full(SHAPE, 0.01))
+    gated = do_no_harm(image(surface), scan_of(surface), refined)
+    assert gated["sigma_mm"][BUMP > 0.9].min() > 1.0 and gated["sigma_mm"][BUMP < 0.01].max() == pytest.approx(0.01)
+
+
+def test_a_hand_before_the_face_is_no_evidence(surface):
+    hand = np.where(BUMP > 0.5, 12.0, 0.0)
+    gated = do_no_harm(image(surface), scan_of(surface + hand), image(surface))
+    np.testing.assert_allclose(gated["depth"], surface, atol=1e-4)
+
+
+def test_what_nobody_saw_stays_near_the_coarse_surface(surface):
+    left = ALL.copy()
+    left[:, SHAPE[1] // 2 :] = False
+    imagined = np.where(left, 0.0, 6.0)
+    gated = do_no_harm(image(surface), scan_of(surface, left), image(surface + imagined))
+    assert np.abs(gated["depth"] - surface).max() < IMAGINED_MM + 1e-3
