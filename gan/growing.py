@@ -42,8 +42,15 @@ def reduced(x: dict, truth, factor: int) -> tuple[dict, object]:
 
 def _pooled(image, factor: int):
     """The last channel is the mask."""
-    mask = ops.cast(image[..., -1:], "float32")
-    share = ops.average_pool(mask, factor, data_format="channels_last")
-    mean = ops.average_pool(ops.cast(image[..., :-1], "float32") * mask, factor, data_format="channels_last") / (share + 1e-6)
+    mask = image[..., -1:]
+    share = _block_means(mask, factor)
+    mean = _block_means(image[..., :-1] * mask, factor) / (share + 1e-6)
     known = ops.cast(share >= 0.5, "float32")
     return ops.concatenate([mean * known, known], axis=-1)
+
+
+def _block_means(image, factor: int):
+    """(b, h, w, c) → (b, h / factor, w / factor, c)."""
+    height, width, channels = image.shape[1:]
+    blocks = ops.reshape(image, (-1, height // factor, factor, width // factor, factor, channels))
+    return ops.mean(blocks, axis=(2, 4))

@@ -72,8 +72,8 @@ class RefinerTraining:
         batches = iter(training_batches(self.config.data, self.config.seed, progress.step))
         started, earlier = time.monotonic(), progress.seconds
         while progress.step < schedule.steps and not self._patience_lost():
-            x, y = self._at_resolution(*next(batches))
-            logs = self.model.train_on_batch(_arrays(x), _arrays(y), return_dict=True)
+            x, y = self._at_resolution(*(_arrays(part) for part in next(batches)))
+            logs = self.model.train_on_batch(x, y, return_dict=True)
             progress.step += 1
             progress.seconds = earlier + time.monotonic() - started
             self._after_step(logs)
@@ -153,7 +153,7 @@ class RefinerTraining:
     def _load_average(self) -> None:
         source = averaged_weights(self.model) if self.progress.step else self.model.generator.variables
         for variable, value in zip(self.averaged.variables, source):
-            variable.assign(value)
+            variable.assign(np.asarray(value))  # a copy: JAX gives the original away with the next step
 
     def _checkpoint(self) -> None:
         self.checkpoints.save(self.progress.step, self._variables(), dataclasses.asdict(self.progress))
@@ -184,12 +184,13 @@ class RefinerTraining:
 
 
 def _arrays(batch):
-    """TensorFlow tensors as they are under TensorFlow, as NumPy for the other backends."""
+    """TensorFlow tensors as they are under TensorFlow, as the backend's own for the others."""
     import keras
 
     if keras.backend.backend() == "tensorflow":
         return batch
-    return {name: value.numpy() for name, value in batch.items()} if isinstance(batch, dict) else batch.numpy()
+    own = keras.ops.convert_to_tensor
+    return {name: own(value.numpy()) for name, value in batch.items()} if isinstance(batch, dict) else own(batch.numpy())
 
 
 def _named(method: str, errors: dict[str, validation.SurfaceError]) -> dict[str, float]:

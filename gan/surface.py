@@ -14,6 +14,7 @@ def depth_normals(depth, mask, pixel_mm: float):
     """Unit normals (b, h, w, 3) of depth (b, h, w, 1) in mm by differences that neither cross the mask (b, h, w, 1)
     nor, as far as possible, a step: the two one-sided differences are averaged with weights 1/(d² + STEP_SCALE²),
     as essentially non-oscillatory schemes do (Jiang & Shu 1996). Where no neighbour is known: (0, 0, 1)."""
+    depth, mask = ops.convert_to_tensor(depth), ops.convert_to_tensor(mask)
     slope_x = _difference(depth, mask, axis=2) / pixel_mm
     slope_y = -_difference(depth, mask, axis=1) / pixel_mm  # rows run downward
     return unit(ops.concatenate([-slope_x, -slope_y, ops.ones_like(depth)], axis=-1))
@@ -26,6 +27,7 @@ def unit(vectors):
 
 def normals_from_components(normal_x, normal_y):
     """Unit normals (b, h, w, 3) from x and y (b, h, w, 1): charts see only surfaces with z ≥ 0."""
+    normal_x, normal_y = ops.convert_to_tensor(normal_x), ops.convert_to_tensor(normal_y)
     square = ops.square(normal_x) + ops.square(normal_y)
     return unit(ops.concatenate([normal_x, normal_y, ops.sqrt(ops.maximum(1.0 - square, 1e-6))], axis=-1))
 
