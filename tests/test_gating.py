@@ -67,3 +67,15 @@ def test_what_nobody_saw_stays_near_the_coarse_surface(surface):
     imagined = np.where(left, 0.0, 6.0)
     gated = do_no_harm(image(surface), scan_of(surface, left), image(surface + imagined))
     assert np.abs(gated["depth"] - surface).max() < IMAGINED_MM + 1e-3
+
+
+def test_what_nobody_saw_carries_no_fine_pattern():
+    left = ALL.copy()
+    left[:, SHAPE[1] // 2 :] = False
+    flat, checks = np.zeros(SHAPE), 0.3 * (-1.0) ** (ROWS + COLUMNS)
+    gated = do_no_harm(image(flat), scan_of(flat, left), image(flat + np.where(left, 0.0, 0.8 + checks)))
+    unseen = ~left
+    unseen[:, : SHAPE[1] // 2 + 20] = False
+    unseen[:8], unseen[-8:], unseen[:, -8:] = False, False, False
+    np.testing.assert_allclose(gated["depth"][unseen], 0.8, atol=0.02)
+    assert gated["normal_elevation"][unseen].min() > np.radians(88)
