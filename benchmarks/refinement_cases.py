@@ -1,0 +1,168 @@
+"""What `refinement.py` measures on: the bench's scans, encoded once as the pipeline does it, and synthetic pairs."""
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import pathlib
+import pickle
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import smooth_width
+from scipy.ndimage import binary_dilation
+
+from geometry import verification  # noqa: F401  (loaded here, so that the fingerprint knows it)
+from geometry.curvature import ray_frame
+from geometry.detail import MARGIN_MM
+from geometry.geometry_image import GeometryImage
+from geometry.mesh import TriangleMesh
+from geometry.morphable_model import MorphableModel
+from geometry.rasterize import channel_normals, rasterize
+from pipeline import records, sources, work
+from pipeline.errors import FaceReliefError
+
+FAR_MM = 15.0  # from the fit: hair, a hand; gan.layout's limit
+INDIVIDUALS = ("humface", "james")
+PAIR_SENSORS = ("kinect_v1", "truedepth", "time_of_flight", "clean_mesh")
+AFTER_ENCODING = ("detail", "fusion", "lifting", "registration", "smoothing")
+
+
+@dataclass(frozen=True)
+class BenchScan:
+    """One depth image: score_args: what score_surface wants besides the surface; item: the scan as encoded by the pipeline, None
+    where it was rejected; truth: the true surface in the encoding's chart; model: the one that was fitted."""
+
+    name: str
+    score_args: tuple
+    depth: np.ndarray
+    camera: dict
+    item: work.Work | None
+    truth: GeometryImage | None
+    model: MorphableModel
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One synthetic pair; observed (h, w): where errors count."""
+
+    name: str
+    sensor: str
+    coarse: GeometryImage
+    scan: GeometryImage
+    truth: GeometryImage
+    observed: np.ndarray
+
+
+def say(text: str) -> None:
+    """Progress, beside the table on standard output."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def score_module(path: pathlib.Path):
+    """The bench's score.py."""
+    spec = importlib.util.spec_from_file_location("bench_score", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def near_fit(coarse: GeometryImage, image: GeometryImage) -> np.ndarray:
+    """(h, w) bool: both known, and the image within 15 mm of the fit."""
+    return coarse.valid_mask & image.valid_mask & (np.abs(image["depth"] - coarse["depth"]) < FAR_MM)
+
+
+def bench_scans(bench: pathlib.Path, score, job: work.Job, folder: pathlib.Path, part: str = "") -> Iterator[BenchScan]:
+    """The scans of the bench whose name contains `part`; their encodings are kept under `folder`."""
+    found = {source.file_name.removesuffix(".png"): source for source in sources.list_sources(str(bench / "depth"))}
+    for path in sorted((bench / "truth").glob("*.truth.npz")):
+        name = path.name.removesuffix(".truth.npz")
+        if part not in name:
+            continue
+        known = np.load(path)
+        truth, nose = (known["vertices"].astype(float), known["triangles"]), known["nose"]
+        keep = known["visible"] & (np.linalg.norm(truth[0] - nose, axis=1) < score.OUTER_MM)
+        camera = json.loads((bench / "depth" / f"{name}.json").read_text())
+        depth = np.asarray(score.Image.open(bench / "depth" / f"{name}.png")) * camera["depth_unit_mm"]
+        item = encoded(found[name], job, folder)
+        image = None if item is None else rasterize(
+            TriangleMesh(item.fit.scan_to_model.apply(truth[0]), truth[1]), item.encoding.scan.chart
+        )
+        score_args = truth, truth[0][keep], score.vertex_normals(*truth)[keep], nose
+        yield BenchScan(name, score_args, depth, camera, item, image, job.model)
+
+
+def encoded(source: sources.Source, job: work.Job, folder: pathlib.Path) -> work.Work | None:
+    """The scan after the pipeline's stages up to `rasterize`, from --work where it lies there; None where it is rejected."""
+    data, sidecars = sources.read(source, 2**30)
+    digest = hashlib.sha256(fingerprint(job).encode() + data + repr(sorted(sidecars.items())).encode()).hexdigest()[:16]
+    path = folder / "encodings" / f"{source.scan_id}-{digest}.pickle"
+    if path.exists():
+        return pickle.loads(path.read_bytes())
+    say(f"encoding {source.name}")
+    item = work.Work(source, data=data, sidecars=sidecars)
+    try:
+        for stage in (work.read, work.clean, work.locate, work.fit, work.rasterize):
+            start = time.perf_counter()
+            item = stage(replace(item, deadline=work.Deadline(600, 0)), job)
+            item = replace(item, deadline=None, seconds={**item.seconds, stage.__name__: time.perf_counter() - start})
+    except FaceReliefError as error:
+        say(f"{source.name}: {error}")
+        return None
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(pickle.dumps(item))
+    return item
+
+
+def fingerprint(job: work.Job) -> str:
+    """Changes with whatever decides an encoding: model, configuration, and the sources of the geometry that makes it."""
+    settings = {name: job.config.to_dict()[name] for name in ("input", "locate", "fit", "chart")}
+    modules = sorted(name for name in sys.modules if name.startswith("geometry.") and name.split(".")[1] not in AFTER_ENCODING)
+    code = [hashlib.sha256(pathlib.Path(sys.modules[name].__file__).read_bytes()).hexdigest() for name in modules]
+    return json.dumps([job.model.sha256, settings, modules, code])
+
+
+def bench_groups(name: str) -> list[str]:
+    """The groups of scans whose means are shown."""
+    face, sensor = name.split("_", 1)
+    kind = "individuals" if face in INDIVIDUALS else "averages"
+    return ["all", sensor, kind, f"{sensor} {kind}"]
+
+
+def pairs_of(paths: Iterable[str], limit: int | None = None) -> Iterator[Pair]:
+    """The first `limit` pairs of these TFRecords that have an observed pixel."""
+    count = 0
+    for path in paths:
+        for data in records.read_tfrecord(path):
+            if count == limit:
+                return
+            example = records.decode_example(data)
+            coarse, truth = (smooth_width.image(example, group) for group in ("coarse", "truth"))
+            scan = smooth_width.image(example, "scan", ("noise_sigma",))
+            observed = near_fit(coarse, scan) & near_fit(coarse, truth)
+            if observed.any():
+                count += 1
+                yield Pair(example["scan_id"][0].decode(), example["sensor"][0].decode(), coarse, scan, truth, observed)
+
+
+def on_skin(scan: GeometryImage, truth: GeometryImage, observed: np.ndarray) -> np.ndarray:
+    """(h, w) bool: observed pixels whose scan lies on the true surface within its noise, as in the pipeline's `observed_pixels`,
+    and away from those whose scan does not: a beard or a hand tells nothing of the skin's detail, and its edge less."""
+    facing = np.maximum((channel_normals(truth) * ray_frame(truth.chart).direction).sum(2), 0.2)
+    other = observed & (np.abs(scan["depth"] - truth["depth"]) * facing > work.SUPPORT_MM + 4 * scan["noise_sigma"])
+    return observed & ~binary_dilation(other, np.ones((3, 3), bool), iterations=max(1, round(MARGIN_MM / scan.chart.pixel_mm)))
+
+
+def pair_error(depth: np.ndarray, normals: np.ndarray, pair: Pair) -> tuple[float, float]:
+    """Mean |depth error| (mm) and mean angle between normals (degrees) over observed pixels; depth (h, w), normals (h, w, 3)."""
+    distance = np.abs(depth - pair.truth["depth"])[pair.observed].mean()
+    cosine = (normals * channel_normals(pair.truth)).sum(2)[pair.observed]
+    return float(distance), float(np.degrees(np.arccos(np.clip(cosine, -1, 1))).mean())
+
+
+def pair_groups(sensor: str) -> list[str]:
+    """The groups of pairs whose means are shown."""
+    return ["all", sensor if sensor in PAIR_SENSORS else "others"]

@@ -1,0 +1,66 @@
+"""Pictures of good, typical and worst refinements: scan | coarse | refined | truth | error, a row per test pair.
+
+    python benchmarks/refiner_pictures.py --pairs 'runs/pairs/test-*.tfrecord.gz' --weights default --output docs/images/refiner.png
+
+Pairs are ordered by the refined surface's mean depth error over the observed pixels, relative to the better of scan and coarse: the
+first two, the two about the median and the last two are shown, with their figures on standard output.
+"""
+# ruff: noqa: E402  (a script beside the packages finds them by path)
+from __future__ import annotations
+
+import argparse
+import glob
+import pathlib
+import sys
+
+import numpy as np
+from PIL import Image
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from refinement_cases import Pair, pairs_of
+
+from gan import layout, samples
+from gan.inference import Refiner
+from geometry.gating import do_no_harm
+from geometry.geometry_image import GeometryImage
+from geometry.rasterize import channel_normals
+
+
+def row(pair: Pair, refined: GeometryImage) -> np.ndarray:
+    """(h, 5 w, 3) uint8."""
+    x = {"coarse": layout.pack_coarse(pair.coarse)[None], "scan": layout.pack_scan(pair.coarse, pair.scan)[None]}
+    truth = layout.pack_truth(pair.coarse, pair.truth)[None]
+    predicted = {
+        "depth": (refined["depth"] - pair.coarse["depth"])[None, ..., None] * x["coarse"][..., -1:],
+        "normals": channel_normals(refined)[None].astype(np.float32),
+    }
+    return np.concatenate(samples.panels(x, truth, predicted, pair.coarse.chart.pixel_mm), axis=1)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", required=True, help="glob of test records")
+    parser.add_argument("--weights", default="default")
+    parser.add_argument("--limit", type=int, default=60)
+    parser.add_argument("--output", type=pathlib.Path, default=ROOT / "docs" / "images" / "refiner.png")
+    arguments = parser.parse_args()
+    refiner, found = Refiner(arguments.weights, batch_size=1), []
+    for pair in pairs_of(sorted(glob.glob(arguments.pairs)), arguments.limit):
+        refined = do_no_harm(pair.coarse, pair.scan, refiner.refine([(pair.coarse, pair.scan)])[0])
+        errors = {name: float(np.abs(image["depth"] - pair.truth["depth"])[pair.observed].mean())
+                  for name, image in (("coarse", pair.coarse), ("scan", pair.scan), ("refined", refined))}
+        found.append((errors["refined"] / min(errors["coarse"], errors["scan"]), pair.name, pair.sensor, errors, row(pair, refined)))
+    found.sort(key=lambda item: item[0])
+    middle = len(found) // 2
+    chosen = [found[k] for k in (0, 1, middle - 1, middle, -2, -1)]
+    for ratio, name, sensor, errors, _ in chosen:
+        print(f"{name} {sensor:16s} " + "  ".join(f"{key} {value:.3f} mm" for key, value in errors.items()) + f"  ratio {ratio:.2f}")
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.concatenate([picture for *_, picture in chosen])).save(arguments.output, optimize=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
