@@ -42,7 +42,7 @@ from pipeline.config import LimitsConfig
 from pipeline.errors import ConfigError, FaceReliefError, NoFaceFound, ReadError
 from pipeline.given_landmarks import given_landmarks
 from pipeline.sources import Source
-from pipeline.training_pairs import PairOptions, fit_and_encode, perturbed_inverse, rounded, split_of
+from pipeline.training_pairs import PairOptions, choose_sensor, fit_and_encode, observe, perturbed_inverse, rounded, split_of
 
 SCAN_INPUTS = ("simulated", "real")
 SUBJECTS = ("file", "folder")
@@ -294,9 +294,7 @@ def _pair(
 ) -> dict[str, np.ndarray | str]:
     view = view_of(face, number, rng, model, options, limits)
     if limits.scan_input == "simulated":
-        names = sorted(options.sensor_weights)
-        shares = np.array([options.sensor_weights[name] for name in names])
-        sensor = sensors.SENSORS[names[int(rng.choice(len(names), p=shares / shares.sum()))]]
+        sensor = choose_sensor(options, rng)
         pose = sensors.sample_pose(sensor, rng, options.poses)
         scan, name = observed(view, sensor, pose, rng, options), sensor.name
     else:
@@ -328,19 +326,7 @@ def observed(view: View, sensor: Sensor, pose: SimilarityTransform, rng: np.rand
         away = np.einsum("ij,ij->i", surface.triangle_area_vectors, to_sensor)
         size = np.linalg.norm(surface.triangle_area_vectors, axis=1) * np.linalg.norm(to_sensor, axis=1)
         surface = TriangleMesh(surface.vertices, surface.triangles[away > FACING_AWAY * size])
-    return sensors.observe(surface, sensor, pose, rng, surroundings=_surroundings(view.behind, sensor, rng, options))
-
-
-def _surroundings(
-    behind: synthesis.SampledFace, sensor: Sensor, rng: np.random.Generator, options: PairOptions
-) -> list[TriangleMesh]:
-    things = behind.surroundings
-    if sensor.camera is not None:
-        if rng.random() < options.shoulders_share:
-            things.append(occluders.shoulders(behind.landmarks, rng))
-        if rng.random() < options.wall_share:
-            things.append(occluders.wall(rng.uniform(350, 1200)))
-    return things
+    return observe(surface, view.behind, sensor, pose, options, rng)
 
 
 def truth_image(view: View, to_fit: SimilarityTransform, chart: charts.Chart) -> GeometryImage:

@@ -106,11 +106,9 @@ def make_pair(index: int, seed: int, model: MorphableModel, options: PairOptions
     subject = index // options.views_per_subject
     view_rng = synthesis.generator(seed, 1, index)
     face = synthesis.sample_face(model, view_rng, options.faces, person=synthesis.generator(seed, 0, subject))
-    sensor = sensors.SENSORS[_choose(options.sensor_weights, view_rng)]
+    sensor = choose_sensor(options, view_rng)
     pose = sensors.sample_pose(sensor, view_rng, options.poses)
-    around = _surroundings(face, sensor, options, view_rng)
-    strength = None if options.strength is None else float(np.exp(view_rng.uniform(*np.log(options.strength))))
-    scan = sensors.observe(face.skin, sensor, pose, view_rng, surroundings=around, strength=strength)
+    scan = observe(face.skin, face, sensor, pose, options, view_rng)
     fit, images = fit_and_encode(scan, perturbed_inverse(pose, options, view_rng), model, options.chart)
     camera_to_fit = fit.scan_to_model.compose(pose)
     truth = rasterize(TriangleMesh(camera_to_fit.apply(face.mesh.vertices), face.mesh.triangles), options.chart, face.excluded)
@@ -125,22 +123,25 @@ def make_pair(index: int, seed: int, model: MorphableModel, options: PairOptions
     }
 
 
-def _choose(weights: dict[str, float], rng: np.random.Generator) -> str:
-    names = sorted(weights)
-    shares = np.array([weights[name] for name in names])
-    return names[int(rng.choice(len(names), p=shares / shares.sum()))]
+def choose_sensor(options: PairOptions, rng: np.random.Generator) -> sensors.Sensor:
+    names = sorted(options.sensor_weights)
+    shares = np.array([options.sensor_weights[name] for name in names])
+    return sensors.SENSORS[names[int(rng.choice(len(names), p=shares / shares.sum()))]]
 
 
-def _surroundings(
-    face: synthesis.SampledFace, sensor: sensors.Sensor, options: PairOptions, rng: np.random.Generator
-) -> list[TriangleMesh]:
-    things = face.surroundings
+def observe(
+    surface: TriangleMesh, face: synthesis.SampledFace, sensor: sensors.Sensor, pose: SimilarityTransform, options: PairOptions,
+    rng: np.random.Generator,
+) -> Scan:
+    """What the sensor delivers of a surface (model frame, mm) amid the face's surroundings, and before shoulders and a wall."""
+    around = face.surroundings
     if sensor.camera is not None:
         if rng.random() < options.shoulders_share:
-            things.append(occluders.shoulders(face.landmarks, rng))
+            around.append(occluders.shoulders(face.landmarks, rng))
         if rng.random() < options.wall_share:
-            things.append(occluders.wall(rng.uniform(350, 1200)))
-    return things
+            around.append(occluders.wall(rng.uniform(350, 1200)))
+    strength = None if options.strength is None else float(np.exp(rng.uniform(*np.log(options.strength))))
+    return sensors.observe(surface, sensor, pose, rng, surroundings=around, strength=strength)
 
 
 def perturbed_inverse(pose: SimilarityTransform, options: PairOptions, rng: np.random.Generator) -> SimilarityTransform:

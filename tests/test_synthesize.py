@@ -3,6 +3,7 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -11,12 +12,13 @@ import pytest
 from PIL import Image
 
 from geometry import chart as charts
-from geometry import locating
+from geometry import locating, sensors
 from geometry.geometry_image import CHANNELS
 from geometry.mesh import TriangleMesh
 from geometry.model_formats import load_model
+from geometry.synthesis import sample_face
 from geometry.transforms import SimilarityTransform
-from pipeline import contact_sheet, example_scans, records, synthesize, training_pairs
+from pipeline import contact_sheet, example_scans, records, scan_pairs, synthesize, training_pairs
 from pipeline.errors import ConfigError, NoFaceFound
 from pipeline.training_pairs import PairOptions, make_pair, split_of
 
@@ -228,3 +230,15 @@ def test_a_command_chooses_sensors_strength_and_resolution():
 def test_a_wrong_choice_is_refused_by_name(wrong):
     with pytest.raises(ConfigError, match="--"):
         training_pairs.options_of(**wrong)
+
+
+def test_the_asked_noise_reaches_the_sensor_of_sampled_and_real_faces_alike(monkeypatch):
+    seen = []
+    monkeypatch.setattr(training_pairs.sensors, "observe", lambda *given, strength=None, **options: seen.append(strength))
+    face = sample_face(load_model("default"), np.random.default_rng(0))
+    sensor = sensors.SENSORS["truedepth"]
+    for strength in (None, (3.0, 3.0)):
+        options = replace(PairOptions(), strength=strength)
+        training_pairs.observe(face.skin, face, sensor, SimilarityTransform.identity(), options, np.random.default_rng(0))
+    assert seen == [None, pytest.approx(3.0)]
+    assert scan_pairs.observe is training_pairs.observe
