@@ -11,7 +11,7 @@ setup(
     description="Archives of raw 3D face scans in; clean, registered, detailed face geometry out.",
     python_requires=">=3.11",
     packages=find_packages(include=["geometry", "geometry.*", "gan", "gan.*", "pipeline", "pipeline.*"]),
-    package_data={"geometry": ["data/*"], "gan": ["weights/*"], "pipeline": ["templates/*"]},
+    package_data={"geometry": ["data/*", "data/schemes/*.json"], "gan": ["weights/*"], "pipeline": ["templates/*"]},
     data_files=[("share/face-relief/configs", sorted(glob("configs/*.yaml")))],
     install_requires=[
         "apache-beam>=2.77,<2.78",

@@ -40,7 +40,7 @@ from geometry.transforms import SimilarityTransform
 from pipeline import manifest, records, sources
 from pipeline.config import LimitsConfig
 from pipeline.errors import ConfigError, FaceReliefError, NoFaceFound, ReadError
-from pipeline.given_landmarks import given_landmarks
+from pipeline.given_landmarks import check_on_surface, given_landmarks
 from pipeline.sources import Source
 from pipeline.training_pairs import PairOptions, choose_sensor, fit_and_encode, observe, perturbed_inverse, rounded, split_of
 
@@ -211,9 +211,10 @@ def real_face(source: Source, digest: str, model: MorphableModel, chart: charts.
         raise ReadError(source.name, "its content has changed since the job began", "start the job again")
     scan = cleaning.clean(readers.read(data, source=source.name, sidecars=sidecars))
     location = verification.locate(scan, model)
-    landmarks = given_landmarks(source.name, sidecars)
-    if landmarks is not None:
-        location = replace(location, landmarks=landmarks * (location.scan.unit_mm or 1.0))
+    given = given_landmarks(source.name, sidecars)
+    if given is not None:
+        given = check_on_surface(given.scaled(location.scan.unit_mm or 1.0), location.scan)
+        location = replace(location, landmarks=given.points68)
     fit = fitting.fit(location, model)
     images = encoding.encode(location.scan, fit, model, chart)
     plausibility.judge(fit, images)

@@ -16,15 +16,14 @@ import tempfile
 import threading
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from geometry import readers
+from geometry import landmark_files, readers
 from pipeline import storage
 from pipeline.errors import ConfigError, ReadError
 
-LANDMARK_SUFFIX = ".landmarks.json"
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 _GLOB = re.compile(r"[*?\[]")
 # what the archive libraries raise on damaged, encrypted (RuntimeError) or unknown (NotImplementedError) content
@@ -61,14 +60,22 @@ class Source:
 def list_sources(path: str, out: str | None = None, archive_members: int = 1_000_000) -> list[Source]:
     """The scans at PATH, sorted by name. Raises ConfigError where PATH names nothing or holds no scan."""
     files = [(file, name) for file, name in _expanded(path) if not _hidden(name) and not (file != path and _below(file, out))]
+    exists = _existence(path, {file for file, _ in files})
     with ThreadPoolExecutor(16) as pool:  # a head costs a round trip on a remote filesystem
-        found = [source for sources in pool.map(lambda file: _sources_of(*file, archive_members), files) for source in sources]
+        found = [source for some in pool.map(lambda file: _sources_of(*file, exists, archive_members), files) for source in some]
     if not found:
         raise ConfigError(
             f"--input {path}: no scan among {len(files)} file{'s' * (len(files) != 1)}; expected PLY, OBJ, STL, OFF, GLB, PCD, "
             "depth PNG with its JSON sidecar, depth NPZ or TrueDepth files, in folders or archives (see README)"
         )
     return sorted(found)
+
+
+def _existence(path: str, listed: set[str]) -> Callable[[str], bool]:
+    """Is there such a file? A folder's listing knows all that lie in it; a glob's or a single file does not."""
+    if path in listed or _GLOB.search(path):
+        return lambda place: place in listed or storage.exists(place)
+    return listed.__contains__
 
 
 def in_reading_order(sources: list[Source]) -> list[Source]:
@@ -161,12 +168,14 @@ def _walk(folder: str) -> Iterator[str]:
         yield from (os.path.join(here, name) for name in sorted(names))
 
 
-def _sources_of(file: str, name: str, archive_members: int) -> list[Source]:
+def _sources_of(file: str, name: str, exists: Callable[[str], bool], archive_members: int) -> list[Source]:
     if name.lower().endswith(ARCHIVE_SUFFIXES):
         try:
             return list(_members(file, name, archive_members))
         except _ARCHIVE_ERRORS as error:
             return [Source(name, file, fault=f"the archive cannot be opened ({_one_line(error)})")]
+    if landmark_files.suffix_of(name):
+        return []
     head, fault = b"", ""
     try:
         head = storage.read_head(file, readers.HEAD_SIZE)
@@ -174,14 +183,14 @@ def _sources_of(file: str, name: str, archive_members: int) -> list[Source]:
         fault = f"cannot be opened ({_one_line(error)})"
     if not readers.claims(posixpath.basename(name), head):
         return []
-    places = (place for place in _sidecar_names(file) if storage.exists(place))
+    places = (place for place in _sidecar_names(file) if exists(place))
     return [Source(name, file, sidecars=tuple((posixpath.basename(place), place) for place in places), fault=fault)]
 
 
 def _sidecar_names(name: str) -> list[str]:
-    """NAME.json and the like beside NAME.png."""
+    """NAME.json, NAME.landmarks.json and the like beside NAME.png."""
     stem = name[: len(name) - len(posixpath.basename(name))] + posixpath.basename(name).rpartition(".")[0]
-    return [stem + suffix for suffix in (*readers.SIDECAR_SUFFIXES, LANDMARK_SUFFIX) if stem + suffix != name]
+    return [stem + suffix for suffix in (*readers.SIDECAR_SUFFIXES, *landmark_files.SUFFIXES) if stem + suffix != name]
 
 
 # --- archives ------------------------------------------------------------------------------------------------------------
@@ -259,7 +268,7 @@ def _members(file: str, name: str, most: int) -> Iterator[Source]:
                 raise ValueError(f"more than {most} members; raise limits.archive_members if it is meant to have so many")
     for position, (member, head) in enumerate(heads.items()):
         below = member.removeprefix("./")
-        if _hidden(below) or not readers.claims(posixpath.basename(member), head or b""):
+        if _hidden(below) or landmark_files.suffix_of(below) or not readers.claims(posixpath.basename(member), head or b""):
             continue
         sidecars = tuple((posixpath.basename(place), place) for place in _sidecar_names(member) if place in heads)
         fault = "" if head is not None else "the member cannot be read (encrypted or damaged)"
