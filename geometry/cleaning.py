@@ -41,7 +41,6 @@ def clean(scan: Scan, options: CleaningOptions = CleaningOptions()) -> Scan:
         scan = _thinned_scan(scan, options.max_points)
     if scan.is_cloud and scan.pixels is None:
         scan = _without_lone_points(scan, options)
-    scan = _wound_outward(scan)
     if len(scan.points) < 100:
         raise NoFaceFound(f"no face found: only {len(scan.points)} usable points are left, at least 100 are needed")
     return scan
@@ -103,23 +102,25 @@ def candidate_units(scan: Scan) -> list[tuple[float, bool]]:
 
 
 def oriented_normals(scan: Scan) -> np.ndarray:
-    """(n, 3) outward unit normals: of the surface where there is one, else of local planes, turned to the sensor
-    for organized clouds and away from the local centre of mass otherwise."""
+    """(n, 3) unit normals: of a surface to the side that its triangles or its pixel grid face, for depth images and grids that
+    face the origin turned to the sensor; of a bare cloud those of local planes, away from the local centre of mass."""
     surface = surface_of(scan)
     if len(surface.triangles):
         normals = surface.vertex_normals
         if scan.is_cloud:  # a pixel grid: it looks at its camera, which may be the origin, or is not there any more
             facing = ((normals * scan.points).sum(1) < 0).mean()
             return _turned_to_origin(scan.points, normals) if facing > 0.95 or scan.camera is not None else normals
-        return -normals if points_inward(scan.points, normals) else normals
-    normals = _plane_normals(scan.points)
+        return normals
+    normals = plane_normals(scan.points)
     if scan.camera is not None:
         return _turned_to_origin(scan.points, normals)
     return _turned_consistently(scan.points, normals)
 
 
-def _plane_normals(points: np.ndarray, neighbours: int = 16) -> np.ndarray:
-    _, index = cKDTree(points).query(points, k=min(neighbours, len(points)))
+def plane_normals(points: np.ndarray, at: np.ndarray | None = None, neighbours: int = 16) -> np.ndarray:
+    """(n, 3) unit normals, of either sign, of the planes through each point's neighbours; only of the points `at`, where given."""
+    wanted = points if at is None else points[at]
+    _, index = cKDTree(points).query(wanted, k=min(neighbours, len(points)))
     local = points[index] - points[index].mean(1, keepdims=True)
     return np.linalg.eigh(np.einsum("nka,nkb->nab", local, local))[1][:, :, 0]
 
@@ -160,13 +161,6 @@ def points_inward(points: np.ndarray, normals: np.ndarray) -> bool:
     return bool((normals * (points - points.mean(0))).sum() < 0)
 
 
-def _wound_outward(scan: Scan) -> Scan:
-    """A mesh that is wound inside out as a whole is wound anew."""
-    if scan.is_cloud or not points_inward(scan.points, surface_of(scan).vertex_normals):
-        return scan
-    return replace(scan, triangles=scan.triangles[:, ::-1]).with_note("triangles wound inside out: turned")
-
-
 def thinned(points: np.ndarray, normals: np.ndarray, cell_mm: float) -> tuple[np.ndarray, np.ndarray]:
     """Mean point and unit mean normal in each voxel of `cell_mm`: (k, 3), (k, 3), in a fixed order."""
     keys = np.floor((points - points.min(0)) / cell_mm).astype(np.int64)
@@ -179,4 +173,6 @@ def thinned(points: np.ndarray, normals: np.ndarray, cell_mm: float) -> tuple[np
 
 
 def with_normals(scan: Scan) -> Scan:
-    return scan if scan.normals is not None else replace(scan, normals=oriented_normals(scan))
+    """The scan with a normal at every point; a bare cloud keeps those of its file, a surface has its own."""
+    is_bare = scan.is_cloud and scan.pixels is None
+    return scan if is_bare and scan.normals is not None else replace(scan, normals=oriented_normals(scan))

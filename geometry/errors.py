@@ -24,5 +24,16 @@ class NoFaceFound(FaceReliefError):
     """The scan was read, but holds no usable face (a rejection, not a failure)."""
 
 
+class MirroredScan(FaceReliefError):
+    """A scan that looks like a mirror image of a face: an error of its export, which is reported and never mended silently."""
+
+    def __init__(self, source: str, seen: str, remedy: str):
+        super().__init__(f"{source}: {seen}; {remedy}")
+        self.source, self.seen, self.remedy = source, seen, remedy
+
+    def __reduce__(self):
+        return type(self), (self.source, self.seen, self.remedy)
+
+
 class FitError(FaceReliefError):
     """The fit could not be computed."""

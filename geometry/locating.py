@@ -8,7 +8,7 @@ best of these is the answer, with its score as confidence.
 """
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -21,6 +21,8 @@ from scipy.spatial.transform import Rotation
 from geometry.cleaning import candidate_units, thinned, with_normals
 from geometry.errors import NoFaceFound
 from geometry.face_field import GRID_MM, LOW, FaceField, field_of
+from geometry.handedness import looks_inward, turned_inside_out
+from geometry.heads import HEAD_CENTRE, by_head, rivals, several_heads
 from geometry.location import Location
 from geometry.morphable_model import MorphableModel
 from geometry.scan import Scan
@@ -48,11 +50,12 @@ class LocatingOptions:
 
 CELL_MM = 8.0  # grid of the scan points that are looked up in the field
 SPHERE_CENTRE = np.array([0.0, 15.0, -85.0])  # of the sphere that the mean head follows
-HEAD_CENTRE = np.array([0.0, 10.0, -70.0])
 REACH_MM, INLIER_COSINE = 7.0, 0.6
 SAMPLES = 320  # scan points by which a hypothesis is judged
 SURE = 0.7  # a metric unit that gives this confidence needs no rival
 METRIC_ENOUGH = 0.45  # nor does it need one without a unit, from here on
+ONE_SIDED = 0.6  # a surface's inner side never gave this confidence: above it nobody looks there
+OTHER_SIDE_GAIN = 0.05  # by which it has to win
 
 
 @lru_cache(maxsize=1)
@@ -271,20 +274,22 @@ def _in_unit(scan: Scan, unit_mm: float, is_metric: bool, reach_mm: float) -> Sc
     return scaled if near.all() else scaled.keep(near)
 
 
-def poses_by_unit(scan: Scan, model: MorphableModel, options: LocatingOptions) -> Iterator[tuple[Scan, list[Pose]]]:
-    """Distinct poses, best first, under each unit that the scan's size allows, most plausible unit first; by noses in every
-    unit, then, for who still wants more, without."""
+def poses_by_unit(
+    scan: Scan, model: MorphableModel, options: LocatingOptions, units: list[tuple[float, bool]], searches: tuple[bool, ...]
+) -> Iterator[tuple[Scan, list[Pose]]]:
+    """All poses found, best first, under each of the units, most plausible unit first; by one search (`without_nose`) in every
+    unit, then, for who still wants more, by the next."""
     field = field_of(model)
     found: dict[float, list[Pose]] = {}
-    for without_nose in (False, True):
-        for unit_mm, is_metric in candidate_units(scan):
+    for without_nose in searches:
+        for unit_mm, is_metric in units:
             scaled = _in_unit(scan, unit_mm, is_metric, options.reach_mm)
             if not len(scaled.points):
                 continue
             poses = rank_poses(*thinned(scaled.points, scaled.normals, CELL_MM), field, options, without_nose)
             found[unit_mm] = sorted(found.get(unit_mm, []) + poses, key=lambda pose: -pose.confidence)
             if found[unit_mm]:
-                yield scaled, distinct(found[unit_mm], options.alternatives)
+                yield scaled, found[unit_mm]
 
 
 def distinct(poses: list[Pose], count: int, near_mm: float = 15.0, near_deg: float = 25.0) -> list[Pose]:
@@ -304,15 +309,57 @@ def distinct(poses: list[Pose], count: int, near_mm: float = 15.0, near_deg: flo
     return kept
 
 
-def candidate_locations(scan: Scan, model: MorphableModel, options: LocatingOptions = LocatingOptions()) -> list[Location]:
-    """Where the head may be in a cleaned scan, most confident first; never empty.
+def candidate_locations(
+    scan: Scan, model: MorphableModel, options: LocatingOptions = LocatingOptions(), check: Callable[[], None] = lambda: None
+) -> list[Location]:
+    """Where the head may be in a cleaned scan, most confident first; never empty. Where there are several heads, only places
+    of the largest, whose scan has a note of them. A surface that shows its face on the inner side is turned, with a note.
 
     Raises NoFaceFound where no pose explains enough of the scan as a face.
     """
-    whole, scan = scan, with_normals(_every_other_pixel(scan))
+    whole, found = _better_side(scan, model, options)
+    if found is None or found[1][0].confidence < options.min_confidence:
+        best = 0.0 if found is None else found[1][0].confidence
+        raise NoFaceFound(f"no face found: the best pose has confidence {best:.2f}, at least {options.min_confidence:.2f} is needed")
+    scaled, poses = found
+    whole = whole.in_unit(scaled.unit_mm, scaled.scale_is_metric) if whole.unit_mm is None else whole
+    located = lambda pose: Location(cropped(whole, pose.scan_to_model, options.head_radius_mm), pose.scan_to_model, pose.confidence)
+    groups = rivals(by_head(poses))
+    if len(groups) > 1:
+        several = several_heads([located(group[0]) for group in groups], model, check)
+        if several is not None:
+            poses, whole = groups[several.place], several.without_others(whole).with_note(several.note)
+    poses = distinct(poses, options.alternatives)
+    worth = [pose for pose in poses if pose.confidence >= max(options.min_confidence, options.rival * poses[0].confidence)]
+    return [located(pose) for pose in worth]
+
+
+def _better_side(scan: Scan, model: MorphableModel, options: LocatingOptions) -> tuple[Scan, tuple[Scan, list[Pose]] | None]:
+    """The scan, turned inside out where a face shows on its inner side, and what `_best_unit` says of it. First is searched
+    the side that seems the outer one, then, unless that convinces, the other."""
+    outer = with_normals(_every_other_pixel(scan))
+    turned = looks_inward(outer)
+    search = lambda turned, *limits: _best_unit(turned_inside_out(outer) if turned else outer, model, options, *limits)
+    found = search(turned, candidate_units(scan))
+    confidence = 0.0 if found is None else found[1][0].confidence
+    if confidence < ONE_SIDED and scan.camera is None:
+        is_metric = found is not None and found[0].scale_is_metric and confidence >= METRIC_ENOUGH
+        other = search(not turned, [unit for unit in candidate_units(scan) if unit[1] or not is_metric], (False,))
+        if other is not None and other[1][0].confidence > confidence + OTHER_SIDE_GAIN:
+            turned, found = not turned, other
+    whole = scan if scan.pixels is not None else outer  # the full raster, or the normals that are wanted again
+    if turned:
+        whole = turned_inside_out(whole).with_note("the face shows on the inner side of the surface: it was turned inside out")
+    return whole, found
+
+
+def _best_unit(
+    scan: Scan, model: MorphableModel, options: LocatingOptions, units: list[tuple[float, bool]], searches: tuple[bool, ...] = (False, True)
+) -> tuple[Scan, list[Pose]] | None:
+    """The scan in the unit in which it holds the most convincing face, and all poses there, best first."""
     best: tuple[Scan, list[Pose]] | None = None
     seen: set[float] = set()
-    for scaled, poses in poses_by_unit(scan, model, options):
+    for scaled, poses in poses_by_unit(scan, model, options, units, searches):
         if scaled.unit_mm in seen and best[1][0].confidence >= SURE:
             break  # every unit was tried by its noses, and one convinced
         seen.add(scaled.unit_mm)
@@ -322,15 +369,7 @@ def candidate_locations(scan: Scan, model: MorphableModel, options: LocatingOpti
             best = scaled, poses
         if scaled.scale_is_metric and poses[0].confidence >= SURE:
             break
-    if best is None or best[1][0].confidence < options.min_confidence:
-        found = 0.0 if best is None else best[1][0].confidence
-        raise NoFaceFound(f"no face found: the best pose has confidence {found:.2f}, at least {options.min_confidence:.2f} is needed")
-    scaled, poses = best
-    worth = [pose for pose in poses if pose.confidence >= max(options.min_confidence, options.rival * poses[0].confidence)]
-    if scan.pixels is None:
-        whole = scan  # its normals are wanted again
-    whole = whole.in_unit(scaled.unit_mm, scaled.scale_is_metric) if whole.unit_mm is None else whole
-    return [Location(cropped(whole, p.scan_to_model, options.head_radius_mm), p.scan_to_model, p.confidence) for p in worth]
+    return best
 
 
 def _every_other_pixel(scan: Scan, enough: int = 60_000) -> Scan:

@@ -1,5 +1,5 @@
 """The errors a user can meet, in one place."""
-from geometry.errors import FaceReliefError, FitError, ModelError, NoFaceFound, ReadError
+from geometry.errors import FaceReliefError, FitError, MirroredScan, ModelError, NoFaceFound, ReadError
 
 
 class ConfigError(FaceReliefError):
@@ -10,4 +10,4 @@ class TimeLimitExceeded(FaceReliefError):
     """One scan took longer than `limits.seconds_per_scan`; it fails alone."""
 
 
-__all__ = ["ConfigError", "FaceReliefError", "FitError", "ModelError", "NoFaceFound", "ReadError", "TimeLimitExceeded"]
+__all__ = ["ConfigError", "FaceReliefError", "FitError", "MirroredScan", "ModelError", "NoFaceFound", "ReadError", "TimeLimitExceeded"]

@@ -6,7 +6,7 @@ import pytest
 from sampled_faces import CAMERA, NO_TRIANGLES, mesh_scan
 from surfaces import sphere
 
-from geometry.cleaning import CleaningOptions, candidate_units, clean, oriented_normals, thinned, with_normals
+from geometry.cleaning import CleaningOptions, candidate_units, clean, oriented_normals, plane_normals, thinned, with_normals
 from geometry.errors import NoFaceFound
 from geometry.scan import Scan
 
@@ -120,10 +120,27 @@ def test_normals_of_a_bare_cloud_point_outward():
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_normals_of_a_mesh_point_outward_however_it_is_wound(order):
+def test_normals_of_a_mesh_point_to_the_side_that_its_triangles_face(order):
     ball = sphere(50.0, (200.0, 0.0, 0.0), 4)
-    normals = oriented_normals(mesh_scan(ball.vertices, ball.triangles[:, ::order]))
-    assert ((normals * (ball.vertices - [200, 0, 0])).sum(1) > 0).all()
+    scan = mesh_scan(ball.vertices, ball.triangles[:, ::order])
+    outward = (ball.vertices - [200, 0, 0]) / 50
+    assert ((oriented_normals(scan) * outward).sum(1) * order > 0.99).all()
+    from_elsewhere = replace(scan, normals=-order * outward)  # of a file: a surface has its own
+    assert ((with_normals(from_elsewhere).normals * outward).sum(1) * order > 0.99).all()
+
+
+def test_a_mesh_wound_inside_out_is_not_turned_before_it_is_known_why():
+    ball = sphere(50.0, subdivisions=4)
+    scan = mesh_scan(ball.vertices, ball.triangles[:, ::-1])
+    assert clean(scan) is scan
+
+
+def test_normals_of_planes_are_found_for_some_of_the_points():
+    points = on_a_sphere(5_000)
+    at = np.arange(0, 5_000, 7)
+    normals = plane_normals(points, at)
+    assert (np.abs((normals * points[at]).sum(1)) / 100 > 0.99).mean() > 0.95
+    np.testing.assert_array_equal(normals, plane_normals(points)[at])
 
 
 def test_normals_of_a_depth_image_face_the_camera():

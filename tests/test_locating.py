@@ -11,6 +11,7 @@ from surfaces import sphere
 from geometry import cleaning, encoding, fitting, locating, occluders, plausibility, readers, verification
 from geometry.chart import OrthographicChart
 from geometry.errors import NoFaceFound
+from geometry.handedness import facing
 from geometry.locating import candidate_locations, cropped, distinct, frames_toward, locate
 from geometry.location import Location
 from geometry.mesh import TriangleMesh
@@ -158,6 +159,21 @@ def test_shoulders_a_wall_and_floaters_are_cropped_away(face, model):
 def inside_out(face):
     scan, _ = turned(face, face.pose.rotation)
     return replace(scan, triangles=scan.triangles[:, ::-1])
+
+
+def test_a_face_on_the_inner_side_of_a_surface_is_found_and_turned_with_a_note(face, model):
+    scan = inside_out(face)
+    location = locate(scan, model)
+    assert errors(location, face.pose, face)[0] < 8
+    assert facing(scan, location, model) < -0.9 and facing(location.scan, location, model) > 0.9
+    assert any("turned inside out" in note for note in location.scan.notes)
+    assert not locate(replace(scan, triangles=scan.triangles[:, ::-1]), model).scan.notes
+
+
+def test_normals_of_a_cloud_that_point_inward_do_not_hide_the_face(face, model):
+    scan = cleaning.with_normals(replace(inside_out(face), triangles=NO_TRIANGLES))
+    inward = replace(scan, normals=-scan.normals)
+    assert errors(locate(inward, model), face.pose, face)[0] < 8
 
 
 def centred_grid(face):
