@@ -40,6 +40,15 @@ def cast_rays(scene, origins: np.ndarray, directions: np.ndarray) -> tuple[np.nd
     return answer["t_hit"].numpy().astype(float), triangle, answer["primitive_uvs"].numpy().astype(float), outer
 
 
+def closest_points(scene, points: np.ndarray) -> np.ndarray:
+    """(q, 3) → the nearest point (q, 3) of the scene's mesh to each."""
+    import open3d as o3d
+
+    if not len(points):
+        return np.zeros((0, 3))
+    return scene.compute_closest_points(o3d.core.Tensor(np.asarray(points, np.float32)), nthreads=1)["points"].numpy().astype(float)
+
+
 def interpolate(values: np.ndarray, triangles: np.ndarray, uv: np.ndarray) -> np.ndarray:
     """Vertex values (n, k) at barycentric (u, v) (q, 2) of triangles (q, 3) → (q, k)."""
     u, v = uv[:, :1], uv[:, 1:]

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from PIL import Image, ImageDraw
 
+from geometry.chart import from_json
+
 LIGHT = np.array([-0.35, 0.45, 0.82]) / np.linalg.norm([-0.35, 0.45, 0.82])
 RESIDUAL_MM = 3.0  # the colour scale's end
 GAP = 2
@@ -32,12 +34,26 @@ def residual(features: Mapping, group: str, base: str) -> np.ndarray:
     return np.where(valid[..., None], color, 40).astype(np.uint8)
 
 
+def marked(features: Mapping) -> np.ndarray:
+    """(h, w, 3) uint8: the view with its landmarks, visible ones green."""
+    chart = from_json(b"".join(features["chart"]).decode())
+    image = Image.fromarray(shaded(features, "view"))
+    pixels, _ = chart.project(np.reshape(features["landmarks"], (-1, 3)).astype(float))
+    for (column, row), seen in zip(pixels, features["visible"]):
+        ImageDraw.Draw(image).point((column, row), fill=(60, 230, 90) if seen else (240, 90, 70))
+    return np.asarray(image)
+
+
 def sheet(pairs: Iterable[Mapping]) -> Image.Image:
-    """One row a pair: coarse, scan, truth, scan − coarse, truth − coarse. pairs: decoded records (`records.decode_example`)."""
+    """One row a pair: coarse, scan, truth, scan − coarse, truth − coarse; or a view, and it with its landmarks.
+    pairs: decoded records (`records.decode_example`)."""
     rows = []
     for features in pairs:
-        tiles = [shaded(features, group) for group in ("coarse", "scan", "truth")]
-        tiles += [residual(features, "scan", "coarse"), residual(features, "truth", "coarse")]
+        if "landmarks" in features:
+            tiles = [shaded(features, "view"), marked(features)]
+        else:
+            tiles = [shaded(features, group) for group in ("coarse", "scan", "truth")]
+            tiles += [residual(features, "scan", "coarse"), residual(features, "truth", "coarse")]
         row = np.concatenate([np.pad(tile, ((GAP, GAP), (GAP, GAP), (0, 0))) for tile in tiles], axis=1)
         rows.append(_labelled(row, features))
     return Image.fromarray(np.concatenate(rows, axis=0)) if rows else Image.new("RGB", (1, 1))

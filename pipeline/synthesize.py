@@ -7,16 +7,15 @@
 
 A shard is written in one piece and kept on the next call, so a killed job goes on where it was, and a set grows with a
 larger N; a folder that holds a set made with other options is refused. `--from-scans FOLDER` makes the pairs from an
-archive of real scans instead of sampled faces, `--views` of each (`pipeline.scan_pairs`). `--examples DIR` writes the
-example scans (`pipeline.example_scans`).
+archive of real scans instead of sampled faces, `--views` of each (`pipeline.scan_pairs`). `--landmarks` makes views of raw
+scans with their landmarks, for the landmark network (`pipeline.landmark_views`). `--examples DIR` writes the example
+scans (`pipeline.example_scans`).
 """
 from __future__ import annotations
 
 import argparse
 import functools
 import importlib
-import io
-import itertools
 import json
 import re
 import sys
@@ -27,10 +26,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pipeline import storage
+from pipeline import set_card, storage
 from pipeline.errors import ConfigError, FaceReliefError
 
-SHEET_ROWS = 16
 PLAN_FILE = "plan.json"
 SHARD_SUFFIXES = (".json", ".tfrecord.gz")
 SHARD_FILE = re.compile(r"((?:train|validation|test)-\d{5})\.(?:json|tfrecord\.gz)")
@@ -46,8 +44,9 @@ class Shard:
 
 @dataclass(frozen=True)
 class Job:
-    """What every worker knows: where to write, the seed, the model's name, `training_pairs.PairOptions`, the folder
-    that the progress bar reads, and a `scan_pairs.Archive` where the faces are not sampled."""
+    """What every worker knows: where to write, the seed, the model's name, `training_pairs.PairOptions` (for the landmark
+    network `landmark_views.ViewOptions`), the folder that the progress bar reads, and a `scan_pairs.Archive` where the
+    faces are not sampled."""
 
     folder: str
     seed: int
@@ -89,12 +88,12 @@ def write_shard(shard: Shard, job: Job) -> None:
     """Makes the shard's pairs and writes them; pairs that cannot be used are left out and counted by reason."""
     from pipeline import journal, records, scan_pairs
 
-    model, make_pair, began = _model(job.model), _maker(job), time.monotonic()
+    model, make, began = _model(job.model), _maker(job), time.monotonic()
     examples, dropped, sensors, residuals, left_out = [], Counter(), Counter(), [], {}
     for index in shard.indices:
         journal.note(job.journal, journal.BEGUN, str(index))
         try:
-            features = make_pair(index, job.seed, model, job.options)
+            made = make(index, job.seed, model, job.options)
         except FaceReliefError as error:
             dropped[_reason(error)] += 1
             if isinstance(error, scan_pairs.ScanLeftOut):
@@ -102,9 +101,9 @@ def write_shard(shard: Shard, job: Job) -> None:
             journal.note(job.journal, "rejected", str(index))
             continue
         journal.note(job.journal, "ok", str(index))
-        examples.append(records.encode_example(features))
-        sensors[features["sensor"]] += 1
-        residuals.append(round(float(features["fit_residual_mm"][0]), 4))
+        examples += [records.encode_example(features) for features in made]
+        sensors[made[0]["sensor"]] += len(made)
+        residuals += [round(float(features["fit_residual_mm"][0]), 4) for features in made if "fit_residual_mm" in features]
     records.write_tfrecord(storage.join(job.folder, f"{shard.name}.tfrecord.gz"), examples, gzip=True)
     storage.write_json(storage.join(job.folder, f"{shard.name}.json"), {
         "indices": list(shard.indices), "pairs": len(examples), "dropped": dict(sorted(dropped.items())),
@@ -114,12 +113,13 @@ def write_shard(shard: Shard, job: Job) -> None:
 
 
 def _maker(job: Job):
-    """The function that makes a pair of this job."""
-    from pipeline import scan_pairs, training_pairs
+    """The function that makes the records of one index of this job: a pair, or a scan's views."""
+    from pipeline import landmark_views, scan_pairs, training_pairs
 
-    if job.archive is None:
-        return training_pairs.make_pair
-    return functools.partial(scan_pairs.make_pair, archive=job.archive)
+    if isinstance(job.options, landmark_views.ViewOptions):
+        return landmark_views.make_views
+    make_pair = training_pairs.make_pair if job.archive is None else functools.partial(scan_pairs.make_pair, archive=job.archive)
+    return lambda *arguments: [make_pair(*arguments)]
 
 
 def _reason(error: FaceReliefError) -> str:
@@ -203,53 +203,6 @@ def _without_deadly(job: Job, loss) -> Job:
     return replace(job, archive=replace(job.archive, deadly=job.archive.deadly | positions))
 
 
-def summarize(folder: str, shards: Sequence[Shard], plan: dict) -> dict:
-    """The set's card, from its shards' own accounts: no clock in it, equal sets have equal cards."""
-    pairs, dropped, sensors, residuals, attempted, left_out = Counter(), Counter(), Counter(), [], 0, {}
-    for shard in shards:
-        account = json.loads(storage.read_bytes(storage.join(folder, f"{shard.name}.json")))
-        pairs[shard.name.rpartition("-")[0]] += account["pairs"]
-        dropped.update(account["dropped"])
-        sensors.update(account["sensors"])
-        residuals += account["fit_residual_mm"]
-        left_out |= account.get("left_out", {})
-        attempted += len(shard.indices)
-    quantile = lambda q: sorted(residuals)[int(q * (len(residuals) - 1))]
-    return {
-        "what": "pairs of geometry images: coarse (the fitted model), scan (a simulated sensor), truth (the sampled face)",
-        **(_archive_card(plan["archive"], left_out) if "archive" in plan else {}),
-        "format": "GZIP TFRecord of tf.train.Example, see docs/outputs.md; splits hold different subjects",
-        "plan": plan, "shards": len(shards), "attempted": attempted, "pairs": sum(pairs.values()),
-        "pairs_by_split": dict(sorted(pairs.items())), "pairs_by_sensor": dict(sorted(sensors.items())),
-        "dropped": dict(dropped.most_common()),
-        "fit_residual_mm": {"median": quantile(0.5), "p90": quantile(0.9)} if residuals else {},
-    }
-
-
-def _archive_card(archive: dict, left_out: dict[str, str]) -> dict:
-    shown = "a simulated sensor's view of it" if archive["options"]["scan_input"] == "simulated" else "the same scan"
-    return {
-        "what": f"pairs of geometry images: coarse (the fitted model), scan ({shown}), truth (a real scan, changed by the model "
-                "in all views but the first)",
-        "rights": "made from scans of the user's: their licences and the consent of the people scanned hold for this set too, "
-                  "and nobody has checked them",
-        "scans_left_out": len(left_out), "left_out": dict(sorted(left_out.items())),
-    }
-
-
-def write_contact_sheet(folder: str, shards: Sequence[Shard], rows: int = SHEET_ROWS) -> None:
-    """The first pairs of shards spread over the set."""
-    from pipeline import contact_sheet, records
-
-    step = max(1, len(shards) // rows)
-    per_shard = -(-rows // len(shards[::step])) if shards else 0
-    files = [storage.join(folder, f"{shard.name}.tfrecord.gz") for shard in shards[::step]]
-    examples = itertools.chain.from_iterable(itertools.islice(records.read_tfrecord(file), per_shard) for file in files)
-    buffer = io.BytesIO()
-    contact_sheet.sheet(map(records.decode_example, itertools.islice(examples, rows))).save(buffer, "PNG")
-    storage.write_bytes(storage.join(folder, "contact_sheet.png"), buffer.getvalue())
-
-
 def synthesize(job: Job, count: int, pairs_per_shard: int = 25, force: bool = False, **beam_options) -> dict:
     """Makes or completes a set of `count` pairs and returns its card; beam_options as of `run_shards`.
 
@@ -267,9 +220,9 @@ def synthesize(job: Job, count: int, pairs_per_shard: int = 25, force: bool = Fa
     shards = plan_shards(count, pairs_per_shard, job.options, job.archive)
     delete_others(job.folder, [] if force else shards)
     complete(shards, job, **beam_options)
-    card = summarize(job.folder, shards, plan)
+    card = set_card.summarize(job.folder, shards, plan)
     storage.write_json(storage.join(job.folder, "card.json"), card)
-    write_contact_sheet(job.folder, shards)
+    set_card.write_contact_sheet(job.folder, shards)
     return card
 
 
@@ -305,6 +258,8 @@ def parser() -> argparse.ArgumentParser:
     add("--force", action="store_true", help="make the set anew even where it exists")
     add("--workers", type=int, metavar="N", help="processes on this machine; default: one to a core; 1 works in this process")
     add("--runner", metavar="NAME", help="Beam runner; default: the in-process Fn API runner on all cores")
+    add("--landmarks", action="store_true", help="make views with landmarks, for the landmark network, instead of pairs; "
+        "--count is then of scans, each seen from six sides")
     add("--examples", metavar="DIR", help="write the example scans to DIR instead of a training set")
     real = arguments.add_argument_group(
         "real scans", "Pairs from an archive of good scans (pipeline.scan_pairs). A scan without a face, or too noisy, coarse or "
@@ -329,6 +284,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in ("count", "workers", "views", "pairs_per_shard"):
         if getattr(arguments, name) is not None and getattr(arguments, name) < 1:
             parsing.error(f"--{name.replace('_', '-')} {getattr(arguments, name)}: expected at least 1")
+    if arguments.landmarks and (arguments.from_scans is not None or arguments.pixel_mm != parsing.get_default("pixel_mm")):
+        parsing.error("--landmarks makes views of sampled faces at their own scale: it goes with neither --from-scans nor --pixel-mm")
     for name in ("scan_input", "subject_from"):
         if arguments.from_scans is None and getattr(arguments, name) != parsing.get_default(name):
             parsing.error(f"--{name.replace('_', '-')} needs --from-scans FOLDER")
@@ -353,10 +310,13 @@ def _write_examples(arguments: argparse.Namespace) -> int:
 
 
 def _make_set(arguments: argparse.Namespace, beam_flags: Sequence[str]) -> int:
+    from pipeline import landmark_views
     from pipeline.system import usable_cores
     from pipeline.training_pairs import options_of
 
     options = options_of(arguments.views, arguments.sensors, arguments.strength, arguments.pixel_mm)
+    if arguments.landmarks:
+        options = landmark_views.options_of(options)
     job = Job(arguments.output, arguments.seed, arguments.model, options)
     count = arguments.count or 1000
     if arguments.from_scans is not None:
