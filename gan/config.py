@@ -70,6 +70,32 @@ class LossConfig:
 
 
 @dataclass(frozen=True)
+class LandmarkNetConfig:
+    """The heatmap network of `gan.landmark_net`; its loss weights and the changes made to views as it is trained.
+
+    widths: channels at 1/2, 1/4, … of the input's resolution; stacks: hourglasses after one another, each seeing the heatmaps
+    of the one before; shift_px, shift_mm: random offsets of the picture and of its depth; hole_share, hole_px: pictures with
+    a rectangle cut out, and its sides; hidden: weight of landmarks that the scan does not show; target_mm: width of the
+    heatmaps' target; coordinate, heatmap, spread, visibility: weights of the losses."""
+
+    widths: tuple[int, ...] = (48, 96, 128, 160)
+    stacks: int = 1
+    landmarks: int = 68
+    scheme: str = "ibug68"
+    precision: str = "float32"
+    shift_px: int = 6
+    shift_mm: float = 12.0
+    hole_share: float = 0.3
+    hole_px: tuple[int, ...] = (6, 36)
+    hidden: float = 0.15
+    target_mm: float = 3.0
+    coordinate: float = 1.0
+    heatmap: float = 1.0
+    spread: float = 0.2
+    visibility: float = 0.5
+
+
+@dataclass(frozen=True)
 class OptimizerConfig:
     """Adam for both networks; the learning rate falls to `final_fraction` over all steps by a cosine."""
 
@@ -124,6 +150,7 @@ class TrainingConfig:
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     loss: LossConfig = field(default_factory=LossConfig)
+    landmarks: LandmarkNetConfig = field(default_factory=LandmarkNetConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     data: DataConfig = field(default_factory=DataConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
@@ -139,11 +166,12 @@ CHOICES = {
     "generator.precision": PRECISIONS,
     "loss.normal_kind": ("chord", "cosine"),
     "data.cache": ("memory", "none"),
+    "landmarks.precision": PRECISIONS,
 }
 POSITIVE = (
     "generator.filters", "generator.levels", "generator.head_filters", "generator.mix_layers", "generator.pixel_mm", "discriminator.filters",
     "discriminator.levels", "optimizer.learning_rate", "data.crop", "data.batch_size", "data.crops_per_image",
-    "schedule.steps", "schedule.validate_every", "schedule.checkpoint_every", "schedule.log_every", "threads",
+    "landmarks.stacks", "landmarks.landmarks", "landmarks.target_mm", "schedule.steps", "schedule.validate_every", "schedule.checkpoint_every", "schedule.log_every", "threads",
 )
 
 
@@ -220,6 +248,10 @@ def from_dict(cls: type, fields: Mapping, prefix: str = ""):
 
 
 def _convert(key: str, kind: type, value: object):
+    if kind == tuple[int, ...]:
+        if not isinstance(value, (list, tuple)) or not value or not all(type(item) is int and item > 0 for item in value):
+            raise TrainingConfigError(f"{key}: expected a list of positive whole numbers, got {value!r}")
+        return tuple(value)
     if typing.get_origin(kind) is tuple:
         items = [value] if isinstance(value, str) else value
         if not isinstance(items, (list, tuple)) or not all(isinstance(item, str) for item in items):
@@ -246,4 +278,7 @@ def _override(fields: dict, override: str) -> None:
         fields = fields.setdefault(section, {})
         if not isinstance(fields, dict):
             raise TrainingConfigError(f"--set {override}: {section} is no section")
-    fields[name] = yaml.safe_load(text)
+    try:
+        fields[name] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise TrainingConfigError(f"--set {override}: the value is not YAML ({' '.join(str(error).split())})") from None

@@ -45,8 +45,8 @@ def split_records(config: DataConfig, split: str) -> tf.data.Dataset:
     away would cost more than all else."""
     files = record_files(config.validation if split == "validation" and config.validation else config.train)
     check_schema(files[0])
-    records = tf.data.TFRecordDataset(files, compression_type=_compression(files[0]))
-    records = records.filter(lambda record: tf.equal(_text_feature(record, "split"), split))
+    records = tf.data.TFRecordDataset(files, compression_type=compression(files[0]))
+    records = records.filter(lambda record: tf.equal(text_feature(record, "split"), split))
     return records.take(config.max_pairs) if config.max_pairs else records
 
 
@@ -89,8 +89,8 @@ def describe(config: DataConfig) -> dict:
     counts: dict[str, dict[str, int]] = {}
     chart = None
     files = sorted(set(record_files(config.train)) | set(record_files(config.validation) if config.validation else ()))
-    records = tf.data.TFRecordDataset(files, compression_type=_compression(files[0]))
-    for text in records.map(lambda record: {name: _text_feature(record, name) for name in ("split", "sensor", "chart")}):
+    records = tf.data.TFRecordDataset(files, compression_type=compression(files[0]))
+    for text in records.map(lambda record: {name: text_feature(record, name) for name in ("split", "sensor", "chart")}):
         split, sensor, chart = (text[name].numpy().decode() for name in ("split", "sensor", "chart"))
         counts.setdefault(split, {}).setdefault(sensor, 0)
         counts[split][sensor] += 1
@@ -100,7 +100,7 @@ def describe(config: DataConfig) -> dict:
 def check_schema(path: str) -> None:
     """Raises DatasetError where the first record lacks a feature of the schema."""
     try:
-        first = next(iter(tf.data.TFRecordDataset([path], compression_type=_compression(path))), None)
+        first = next(iter(tf.data.TFRecordDataset([path], compression_type=compression(path))), None)
         present = tf.train.Example.FromString(first.numpy()).features.feature if first is not None else {}
     except tf.errors.DataLossError as error:
         raise DatasetError(f"{path}: no readable TFRecords ({error.message}); make them anew") from None
@@ -112,12 +112,12 @@ def check_schema(path: str) -> None:
 
 
 @functools.lru_cache
-def _compression(path: str) -> str:
+def compression(path: str) -> str:
     with Path(path).open("rb") as file:
         return "GZIP" if file.read(2) == b"\x1f\x8b" else ""
 
 
-def _text_feature(record: tf.Tensor, name: str) -> tf.Tensor:
+def text_feature(record: tf.Tensor, name: str) -> tf.Tensor:
     return tf.io.parse_single_example(record, {name: tf.io.FixedLenFeature([], tf.string)})[name]
 
 

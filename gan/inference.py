@@ -34,7 +34,7 @@ class Refiner:
     def __init__(self, weights: str = "default", batch_size: int = 4, threads: int = 1, mirror: bool = True):
         if batch_size < 1 or threads < 1:
             raise ValueError(f"batch_size and threads must be at least 1, got {batch_size} and {threads}")
-        _start_tensorflow(threads)
+        start_tensorflow(threads)
         self.batch_size = batch_size
         generator, self.card = load(weights)
         self.config = from_dict(GeneratorConfig, self.card["generator"])
@@ -124,7 +124,7 @@ def averaged_function(generator, mirror: bool, sigma_scale: float):
     return outputs
 
 
-def _start_tensorflow(threads: int) -> None:
+def start_tensorflow(threads: int) -> None:
     """Import TensorFlow as Keras' backend with a fixed number of threads."""
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

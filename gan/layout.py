@@ -14,6 +14,7 @@ from geometry.geometry_image import GeometryImage
 COARSE = ("depth", "normal_elevation", "mean_curvature", "normal_x", "normal_y", "valid_mask")
 SCAN = ("residual", "normal_elevation", "mean_curvature", "normal_x", "normal_y", "noise_sigma", "valid_mask")
 TRUTH = ("residual", "normal_x", "normal_y", "valid_mask")
+VIEW = ("depth", "normal_elevation", "normal_x", "normal_y", "valid_mask")
 RESIDUAL_LIMIT_MM = 15.0
 
 
@@ -36,6 +37,12 @@ def pack_truth(coarse: GeometryImage, truth: GeometryImage, limit_mm: float = RE
     residual = np.nan_to_num(truth["depth"] - coarse["depth"])
     mask = (coarse.valid_mask & truth.valid_mask & (np.abs(residual) < limit_mm)).astype(np.float32)
     return _stack([residual * mask, truth["normal_x"] * mask, truth["normal_y"] * mask, mask])
+
+
+def pack_view(view: GeometryImage) -> np.ndarray:
+    """(h, w, 5), 0 where invalid: what the landmark network reads."""
+    mask = view.valid_mask.astype(np.float32)
+    return _stack([np.nan_to_num(view[name]) * mask for name in VIEW[:-1]] + [mask])
 
 
 def _stack(channels: list[np.ndarray]) -> np.ndarray:

@@ -102,10 +102,12 @@ def learning_rate(config: TrainingConfig) -> keras.optimizers.schedules.Learning
     )
 
 
-def averaged_weights(model: Pix2Pix) -> list:
-    """The generator's weights, trainable ones as their moving average, in the order of `generator.variables`."""
+def averaged_weights(model: keras.Model, network: keras.Model | None = None) -> list:
+    """The weights of `network`, a part of the compiled `model` (its generator where not given), trainable ones as their
+    moving average, in the order of `network.variables`."""
+    network = model.generator if network is None else network
     averages = {
         variable.path: average
         for variable, average in zip(model.optimizer._trainable_variables, model.optimizer._model_variables_moving_average)
     }
-    return [averages.get(variable.path, variable) for variable in model.generator.variables]
+    return [averages.get(variable.path, variable) for variable in network.variables]

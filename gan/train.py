@@ -22,8 +22,15 @@ def train_refiner(config: TrainingConfig, resume: bool, max_minutes: float) -> N
     RefinerTraining(config, resume).run(max_minutes)
 
 
+def train_landmarks(config: TrainingConfig, resume: bool, max_minutes: float) -> None:
+    """The heatmap network that finds landmarks on views of raw scans."""
+    from gan.landmark_training import LandmarkTraining
+
+    LandmarkTraining(config, resume).run(max_minutes)
+
+
 # A network's trainer by its name in the config; another network is one function and one line.
-TRAINERS: dict[str, Callable[[TrainingConfig, bool, float], None]] = {"refiner": train_refiner}
+TRAINERS: dict[str, Callable[[TrainingConfig, bool, float], None]] = {"refiner": train_refiner, "landmarks": train_landmarks}
 
 
 def train(config: TrainingConfig, resume: bool = False, max_minutes: float = 0.0) -> None:

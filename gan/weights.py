@@ -13,15 +13,17 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gan.config import GeneratorConfig, TrainingConfig, from_dict, nearest, to_dict
+from gan.config import GeneratorConfig, LandmarkNetConfig, TrainingConfig, from_dict, nearest, to_dict
 from geometry.errors import FaceReliefError
 
 if TYPE_CHECKING:
-    from gan.networks import Generator
+    import keras
 
 SUFFIX = ".weights.h5"
 FORMAT = 1
-SHIPPED = {"default": "refiner", "refiner": "refiner", "coarse": "refiner_coarse"}  # name → file stem in the package's weights/
+# Name → file stem in the package's weights/
+SHIPPED = {"default": "refiner", "refiner": "refiner", "coarse": "refiner_coarse", "landmarks": "landmarks"}
+SECTIONS = {"refiner": ("generator", GeneratorConfig), "landmarks": ("landmarks", LandmarkNetConfig)}  # of a network's configuration
 
 
 class WeightsError(FaceReliefError):
@@ -65,37 +67,49 @@ def read_card(name_or_path: str | Path) -> dict:
     return card
 
 
-def load(name_or_path: str | Path = "default") -> tuple[Generator, dict]:
-    """The generator with its weights, and the card. Raises WeightsError."""
-    from gan.networks import build_generator
-
+def load(name_or_path: str | Path = "default", network: str = "refiner") -> tuple[keras.Model, dict]:
+    """A `network` of `SECTIONS` with its weights, and the card. Raises WeightsError."""
     path = locate(name_or_path)
     card = read_card(path)
-    generator = build_generator(from_dict(GeneratorConfig, card["generator"]))
+    if card["network"] != network:
+        raise WeightsError(f"{path}: are weights of the network {card['network']!r}; expected {network!r}")
+    section, kind = SECTIONS[network]
+    built = _build(network, from_dict(kind, card[section]))
     try:
-        generator.load_weights(path)
+        built.load_weights(path)
     except (ValueError, KeyError, OSError) as error:
         raise WeightsError(f"{path}: does not fit the network on its card: {error}") from None
-    return generator, card
+    return built, card
 
 
-def save(path: Path | str, generator: Generator, config: TrainingConfig, data: dict, figures: dict, sigma_scale: float = 1.0) -> dict:
+def _build(network: str, config) -> keras.Model:
+    if network == "landmarks":
+        from gan.landmark_net import build_landmark_net
+
+        return build_landmark_net(config)
+    from gan.networks import build_generator
+
+    return build_generator(config)
+
+
+def save(path: Path | str, network: keras.Model, config: TrainingConfig, data: dict, figures: dict, **calibration: float) -> dict:
     """Write the weights, the card and its Markdown; the same weights give the same bytes. Returns the card.
 
-    sigma_scale: what the network's σ is multiplied by so that 68 % of validation errors lie within it."""
+    calibration: such as sigma_scale, what the network's σ is multiplied by so that 68 % of validation errors lie within it."""
     import keras
 
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         full = Path(folder) / f"full{SUFFIX}"
-        generator.save_weights(full)
+        network.save_weights(full)
         _write_float16(full, Path(folder) / "half.h5")
         os.replace(Path(folder) / "half.h5", path)
-    training = to_dict(config)
+    training, section = to_dict(config), SECTIONS[config.network][0]
     card = {
-        "format": FORMAT, "network": config.network, "generator": training["generator"], "parameters": generator.count_params(),
-        "training": training, "data": data, "figures": figures, "sigma_scale": round(sigma_scale, 4), "keras": keras.__version__, "sha256": sha256(path),
+        "format": FORMAT, "network": config.network, section: training[section], "parameters": network.count_params(),
+        "training": training, "data": data, "figures": figures, "keras": keras.__version__, "sha256": sha256(path),
+        **{name: round(value, 4) for name, value in calibration.items()},
     }
     write_card(path, card)
     return card
@@ -118,6 +132,8 @@ def sha256(path: Path) -> str:
 
 def card_markdown(card: dict) -> str:
     """The card for people: what it is, on what it was trained, what it reaches on the validation split."""
+    if card["network"] == "landmarks":
+        return _landmark_markdown(card)
     splits = sorted(card["data"].get("pairs", {}).items())
     pairs = "; ".join(f"{split}: " + ", ".join(f"{n} {sensor}" for sensor, n in sorted(counts.items())) for split, counts in splits)
     lines = [
@@ -139,6 +155,22 @@ def card_markdown(card: dict) -> str:
             lines += ["", f"Observed pixels whose error lies within the predicted σ (68 % wanted): {shares}."]
         lines += ["", "`smooth_N`: the coarse surface plus the scan's residual smoothed by N pixels; `smooth_oracle`: the best width for"]
         lines += ["each image, chosen with the truth."]
+    return "\n".join(lines) + "\n"
+
+
+def _landmark_markdown(card: dict) -> str:
+    views = "; ".join(f"{split}: {sum(counts.values())}" for split, counts in sorted(card["data"].get("views", {}).items()))
+    lines = [
+        f"# Weights: {card['network']}", "",
+        f"{card['parameters'] / 1e6:.2f} M parameters, stored as float16; Keras {card['keras']}; SHA-256 `{card['sha256']}`.", "",
+        f"{card['landmarks']['landmarks']} landmarks ({card['landmarks']['scheme']}), best of {card.get('step', 0)} steps by validation error.", "",
+        f"Views: {views or 'not recorded'}.", "",
+    ]
+    if card["figures"]:
+        lines += [f"Validation ({card.get('images', 0)} views), visible landmarks of the inner 51, error in the picture's plane:", "",
+                  "| views | mean mm | within 2 mm | within 4 mm |", "| --- | --- | --- | --- |"]
+        lines += [f"| {name} | {row['mean_mm']:.2f} | {100 * row['within_2']:.1f} % | {100 * row['within_4']:.1f} % |"
+                  for name, row in card["figures"].items()]
     return "\n".join(lines) + "\n"
 
 

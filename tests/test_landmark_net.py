@@ -1,0 +1,178 @@
+"""The landmark network: its data, its training, its answers."""
+import numpy as np
+import pytest
+from gan_views import CHART, mirrored_places, view, write_views
+
+from gan import train, weights
+from gan.config import DataConfig, LandmarkNetConfig, TrainingConfigError, config_from_dict
+from gan.curves import read_curves
+from gan.dataset import DatasetError
+from gan.layout import VIEW, pack_view
+from gan.weights import WeightsError
+
+SMALL = {"widths": [8, 12], "shift_px": 2, "shift_mm": 5.0, "hole_share": 0.2}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("views")
+    write_views(folder / "a.tfrecord.gz", ["train"] * 10 + ["validation"] * 3)
+    return folder
+
+
+def config(folder, output, **schedule):
+    return config_from_dict({
+        "network": "landmarks", "output": str(output), "landmarks": SMALL, "data": {"train": [f"{folder}/*.gz"], "batch_size": 4},
+        "optimizer": {"learning_rate": 5e-3, "ema_momentum": 0.5, "warmup_steps": 2},
+        "schedule": {"steps": 30, "validate_every": 15, "checkpoint_every": 10, "log_every": 10, "validation_images": 3} | schedule,
+    })
+
+
+@pytest.fixture(scope="module")
+def trained(folder, tmp_path_factory):
+    output = tmp_path_factory.mktemp("run") / "landmarks"
+    train.train(config(folder, output, steps=60))
+    return output / "landmarks.weights.h5"
+
+
+def batches(folder, count: int, **options) -> list:
+    from gan.landmark_dataset import training_batches
+
+    network = LandmarkNetConfig(**{**SMALL, "widths": (8, 12), **options})
+    stream = iter(training_batches(DataConfig(train=(f"{folder}/*.gz",), batch_size=2), network, 3))
+    return [tuple(part.numpy() for part in next(stream)) for _ in range(count)]
+
+
+def test_targets_are_where_the_picture_has_them(folder):
+    """Unchanged views: the depth at a landmark's pixel is the landmark's."""
+    from gan.landmark_dataset import whole_views
+
+    views = list(whole_views(DataConfig(train=(f"{folder}/*.gz",)), LandmarkNetConfig(), "train"))
+    assert len(views) == 10
+    for image, target, kind, sensor in views:
+        column, row = np.floor(target[:, :2] / CHART.pixel_mm).astype(int).T
+        shift = target[:, :2].mean(0) - (mirrored_places() * [1, -1]).mean(0)
+        x, y = (target[:, :2] - shift).T
+        expected = 30 - (x / 9) ** 2 - (y / 11) ** 2 + 6 * np.exp(-(x**2 + y**2) / 60)
+        assert np.abs(image[row, column, 0] - expected).max() < 2.0
+        assert set(np.unique(target[:, 2])) == {0.0, 1.0} and (kind, sensor) == ("aligned", "test")
+        assert np.allclose(target[:, 3], np.where(target[:, 2] > 0.5, 1.0, LandmarkNetConfig().hidden))
+
+
+def test_a_changed_view_is_changed_with_its_landmarks(folder):
+    """Mirrored, shifted or not: the landmark's pixel still shows the normal that the surface has there."""
+    seen = set()
+    for views, targets in batches(folder, 8, hole_share=0.0):
+        for image, target in zip(views, targets):
+            places = mirrored_places() * [1, -1]
+            shift = target[:, :2].mean(0) - places.mean(0)
+            assert np.abs(target[:, :2] - shift - places).max() < 0.01, "the places are those of their own mirror image"
+            column, row = np.floor(target[:, :2] / CHART.pixel_mm).astype(int).T
+            outward = np.sign(target[:, 0] - shift[0])
+            far = np.abs(target[:, 0] - shift[0]) > 10
+            assert (np.sign(image[row, column, VIEW.index("normal_x")])[far] == outward[far]).all()
+            seen.add(tuple(shift.round(2)))
+    assert len(seen) > 8
+
+
+def test_what_a_hole_covers_is_not_visible(folder):
+    for views, targets in batches(folder, 4, hole_share=1.0, shift_px=1):
+        for image, target in zip(views, targets):
+            column, row = np.clip(np.floor(target[:, :2] / CHART.pixel_mm).astype(int), 0, CHART.width - 1).T
+            empty = image[row, column, VIEW.index("valid_mask")] < 0.5
+            assert not (target[:, 2] > 0.5)[empty].any()
+
+
+def test_the_stream_is_a_function_of_the_seed_and_can_be_entered_anywhere(folder):
+    from gan.landmark_dataset import training_batches
+
+    options = DataConfig(train=(f"{folder}/*.gz",), batch_size=2), LandmarkNetConfig(widths=(8, 12)), 5
+    whole = [tuple(part.numpy() for part in batch) for batch in training_batches(*options).take(6)]
+    late = [tuple(part.numpy() for part in batch) for batch in training_batches(*options, 4).take(2)]
+    for (a, b), (c, d) in zip(whole[4:], late):
+        assert np.array_equal(a, c) and np.array_equal(b, d)
+
+
+def test_pairs_of_the_refiner_are_refused_by_name(tmp_path):
+    from gan_pairs import write_records
+
+    write_records(tmp_path / "pairs.tfrecord.gz", range(2), ["train", "validation"], size=32)
+    with pytest.raises(DatasetError, match="lacks view/depth.*--landmarks"):
+        train.train(config(tmp_path, tmp_path / "out"))
+
+
+def test_training_learns_and_writes_a_card(trained):
+    card = weights.read_card(trained)
+    assert card["network"] == "landmarks" and card["landmarks"]["widths"] == [8, 12] and card["sigma_scale"] > 0
+    scores = [float(row["value"]) for row in read_curves(trained.parent / "curves.csv") if row["name"] == "score"]
+    assert card["figures"]["mean"]["mean_mm"] < 0.75 * scores[0]
+    text = weights.card_path(trained, ".md").read_text()
+    assert "68 landmarks (ibug68)" in text and "within 4 mm" in text
+
+
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(folder, tmp_path):
+    train.train(config(folder, tmp_path / "whole", steps=20))
+    train.train(config(folder, tmp_path / "parts", steps=20), max_minutes=1e-6)
+    train.train(config(folder, tmp_path / "parts", steps=20), resume=True)
+    arrays = []
+    for name in ("whole", "parts"):
+        with np.load(sorted((tmp_path / name / "checkpoints").glob("step-*.npz"))[-1]) as file:
+            arrays.append({key: file[key] for key in file.files if key != "state"})
+    assert all(np.array_equal(arrays[0][key], arrays[1][key]) for key in arrays[0])
+
+
+def test_the_finder_is_mirror_symmetric_and_independent_of_company(trained):
+    from gan.landmark_inference import LandmarkFinder
+    from geometry.geometry_image import GeometryImage
+    from geometry.landmarks import LANDMARK_SCHEMES
+
+    finder = LandmarkFinder(str(trained))
+    first, second = (view(np.random.default_rng(seed))[0] for seed in (1, 2))
+    alone, (together, _) = finder.find([first])[0], finder.find([first, second])
+    assert np.array_equal(alone.position, together.position) and np.array_equal(alone.covariance, together.covariance)
+    channels = {name: values[:, ::-1] * (-1 if name == "normal_x" else 1) for name, values in first.channels.items()}
+    other = finder.find([GeometryImage(channels, first.valid_mask[:, ::-1], first.chart)])[0]
+    swap = list(LANDMARK_SCHEMES["ibug68"].mirror)
+    assert np.allclose(other.position[:, 0], CHART.width - alone.position[swap, 0], atol=1e-3)
+    assert np.allclose(other.position[:, 1], alone.position[swap, 1], atol=1e-3)
+    assert np.allclose(other.covariance, alone.covariance[swap] * [[1, -1], [-1, 1]], rtol=1e-3, atol=1e-4)
+    assert ((alone.visibility > 0) & (alone.visibility < 1)).all() and (np.linalg.eigvalsh(alone.covariance) > 0).all()
+
+
+def test_the_network_finds_landmarks_of_views_it_has_not_seen(trained):
+    from gan.landmark_inference import LandmarkFinder
+
+    image, landmarks = view(np.random.default_rng(99))
+    found = LandmarkFinder(str(trained)).find([image])[0]
+    truth, _ = CHART.project(landmarks)
+    middle = np.array([CHART.width / 2, CHART.height / 2])
+    off = lambda position: np.linalg.norm(position - truth, axis=1).mean()
+    assert off(found.position) < 0.75 * off(middle)
+
+
+@pytest.mark.parametrize("stacks", [1, 2])
+def test_every_stack_has_heatmaps_and_any_size_goes(stacks):
+    from gan.landmark_net import build_landmark_net
+
+    network = build_landmark_net(LandmarkNetConfig(widths=(8, 12), stacks=stacks), size=32)
+    found = network(np.zeros((2, 64, 48, len(VIEW)), np.float32))
+    assert found["heatmaps"].shape == (stacks, 2, 32 * 24, 68) and found["position"].shape == (2, 68, 2)
+    assert np.allclose(found["position"][0, 0], [36.0, 48.0], atol=1.0), "an empty picture: its middle"
+
+
+def test_packing_leaves_nothing_where_nothing_was_seen():
+    image, _ = view(np.random.default_rng(0))
+    packed = pack_view(image)
+    assert packed.shape == (64, 64, len(VIEW)) and not packed[~image.valid_mask].any() and np.isfinite(packed).all()
+
+
+def test_weights_of_another_network_are_refused(trained):
+    with pytest.raises(WeightsError, match="weights of the network 'landmarks'; expected 'refiner'"):
+        weights.load(trained)
+
+
+def test_wrong_settings_are_named():
+    with pytest.raises(TrainingConfigError, match="landmarks.widths: expected a list of positive whole numbers"):
+        config_from_dict({"landmarks": {"widths": [8, 0]}})
+    with pytest.raises(TrainingConfigError, match="landmarks.stacks: expected a positive number"):
+        config_from_dict({"landmarks": {"stacks": 0}})
