@@ -12,7 +12,7 @@ Ferrari et al. 2019. What the scan does not show is left to the prior.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -35,6 +35,7 @@ from geometry.transforms import SimilarityTransform, rotation_from_vector
 from geometry.triangulation import surface_of
 
 ABOUT_MM = 25.0  # scan points this near the fitted face speak for or against it
+FIRST_INNER = 17  # of ibug68: the jaw line before it is no point of the skin
 CELL_MM2 = 9.0  # the area over which a residual counts as one independent measurement of the surface
 
 
@@ -64,7 +65,8 @@ STAGES = (
 class FittingOptions:
     """identity_modes, expression_modes: at most so many; regularization_weight scales both priors;
     expression_sigma: prior standard deviation of blendshape weights; noise_floor_mm: model misfit that is
-    never fitted away; landmark_sigma_mm: trust in given landmarks; surround_weight: weight of model vertices
+    never fitted away; landmark_sigma_mm: trust in given landmarks; found_sigma_factor: those that a network found on the scan, where
+    surer than found_confidence, count with so many times their standard deviation (0: not at all); surround_weight: weight of model vertices
     outside the face region (ears, neck), which help the pose and matter little."""
 
     identity_modes: int = 100
@@ -74,6 +76,8 @@ class FittingOptions:
     noise_floor_mm: float = 0.25
     noise_correlation: float = 2.0
     landmark_sigma_mm: float = 2.0
+    found_sigma_factor: float = 0.0
+    found_confidence: float = 0.5
     surround_weight: float = 0.05
     slide_mm: float = 3.0
     normal_cosine: float = 0.5
@@ -119,18 +123,21 @@ class FitResult:
 @dataclass(frozen=True)
 class Target:
     """The scan as the fit sees it: points (n, 3) and outward unit normals (n, 3) in the scan's frame, mm, in random
-    order, so that a prefix is a fair subsample; landmark points (l, 3) and their model vertices (l,)."""
+    order, so that a prefix is a fair subsample; landmark points (l, 3), their model vertices (l,) and standard deviations (l,),
+    of which the first `given` came with the scan."""
 
     points: np.ndarray
     normals: np.ndarray
     noise_mm: float
     landmarks: np.ndarray
     landmark_vertices: np.ndarray
+    landmark_sigma: np.ndarray
+    given: int
 
 
-def prepare_target(location: Location, model: MorphableModel, seed: int = 0, limit: int = 16000) -> Target:
-    """Area-uniform samples of the located scan's surface (or its points, for a bare cloud)."""
-    rng = np.random.default_rng(seed)
+def prepare_target(location: Location, model: MorphableModel, options: FittingOptions = FittingOptions(), limit: int = 16000) -> Target:
+    """Area-uniform samples of the located scan's surface (or its points, for a bare cloud), and its landmarks."""
+    rng = np.random.default_rng(options.seed)
     surface = surface_of(location.scan)
     if len(surface.triangles):
         areas = np.linalg.norm(surface.triangle_area_vectors, axis=1)
@@ -147,11 +154,25 @@ def prepare_target(location: Location, model: MorphableModel, seed: int = 0, lim
         chosen = rng.permutation(len(location.scan.points))[:limit]
         points, normals = location.scan.points[chosen], location.scan.normals[chosen]
     normals = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
-    landmarks, vertices = location.landmarks, model.landmarks["ibug68"]
-    if landmarks is None:
-        return Target(points, normals, noise_of_surface(location.scan, surface), np.zeros((0, 3)), np.zeros(0, int))
-    known = np.isfinite(landmarks).all(1)
-    return Target(points, normals, noise_of_surface(location.scan, surface), landmarks[known], np.asarray(vertices)[known])
+    return Target(points, normals, noise_of_surface(location.scan, surface), *_landmark_targets(location, model, options))
+
+
+def _landmark_targets(location: Location, model: MorphableModel, options: FittingOptions) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """Points, vertices, standard deviations, and how many came with the scan: those first, then those found on it."""
+    vertices, given = np.asarray(model.landmarks["ibug68"]), np.zeros(68, bool)
+    points, sigma = np.full((68, 3), np.nan), np.full(68, options.landmark_sigma_mm)
+    if location.landmarks is not None:
+        given = np.isfinite(location.landmarks).all(1)
+        points[given] = location.landmarks[given]
+    found = np.zeros(68, bool)
+    if location.estimate is not None and options.found_sigma_factor > 0:
+        estimate = location.estimate
+        found = ~given & estimate.seen & (estimate.confidence > options.found_confidence) & (np.arange(68) >= FIRST_INNER)
+        points[found] = estimate.points[found]
+        own = np.sqrt(np.trace(estimate.covariance[found], axis1=1, axis2=2) / 3)
+        sigma[found] = options.found_sigma_factor * np.maximum(own, options.landmark_sigma_mm)
+    order = np.concatenate([np.flatnonzero(given), np.flatnonzero(found)])
+    return points[order], vertices[order], sigma[order], int(given.sum())
 
 
 def _bulged(points: np.ndarray, corners: np.ndarray, normals: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -226,7 +247,7 @@ def _robust_scale(noise_mm: float, offsets: np.ndarray, gate_mm: float) -> float
 
 def fit_states(location: Location, model: MorphableModel, options: FittingOptions = FittingOptions()) -> Iterator[FitState]:
     """The fit, one state an iteration. Raises NoFaceFound where next to nothing of the scan lies near the model, FitError."""
-    target = prepare_target(location, model, options.seed)
+    target = prepare_target(location, model, options)
     yield from _iterate(_fitter_of(model, options), target, location)
 
 
@@ -285,7 +306,7 @@ def _terms(fitter, target, stage, matches, surface, transform, coefficients, act
     if len(target.landmarks):
         ids = target.landmark_vertices
         given = transform.apply(target.landmarks)
-        strength = np.full(len(ids), 1.0 / options.landmark_sigma_mm**2)
+        strength = 1.0 / target.landmark_sigma**2
         terms.append(point_to_point(given, surface.vertices[ids], fitter.basis[ids][:, :, active], strength, with_scale))
     n_pose = 7 if with_scale else 6
     expression_weight = 1.0 / options.expression_sigma**2 if fitter.model.expression_range else 1.0
@@ -317,7 +338,7 @@ def fit(
     location: Location, model: MorphableModel, options: FittingOptions = FittingOptions(), check: Callable[[], None] = lambda: None
 ) -> FitResult:
     """Run all stages. `check` is called between iterations and may raise, which ends the fit. Raises NoFaceFound, FitError."""
-    fitter, target = _fitter_of(model, options), prepare_target(location, model, options.seed)
+    fitter, target = _fitter_of(model, options), prepare_target(location, model, options)
     last = None
     for state in _iterate(fitter, target, location):
         last = state
@@ -354,9 +375,9 @@ def summarize(fitter: _Fitter, target: Target, state: FitState) -> FitResult:
         "inlier_fraction": float((offsets < 1.5 + 2 * target.noise_mm).sum() / about.sum()),
     }
     landmark_error = None
-    if len(target.landmarks):
-        given = state.scan_to_model.apply(target.landmarks)
-        landmark_error = float(np.linalg.norm(given - state.vertices[target.landmark_vertices], axis=1).mean())
+    if target.given:
+        given = state.scan_to_model.apply(target.landmarks[: target.given])
+        landmark_error = float(np.linalg.norm(given - state.vertices[target.landmark_vertices[: target.given]], axis=1).mean())
     mahalanobis = float(np.sqrt((identity**2).mean()))
     quality = _quality(residuals["mean"], target.noise_mm, visible, mahalanobis)
     return FitResult(
@@ -370,11 +391,6 @@ def _quality(mean_mm: float, noise_mm: float, visible: float, mahalanobis: float
     return float(np.exp(-((excess / 1.5) ** 2)) * np.clip(visible / 0.7, 0, 1) * np.exp(-max(mahalanobis - 1.5, 0.0)))
 
 
-def perturbed(location: Location, transform: SimilarityTransform) -> Location:
-    """The same location with its pose changed: for tests and for training data."""
-    return replace(location, scan_to_model=transform.compose(location.scan_to_model))
-
-
 __all__ = [
-    "FitResult", "FitState", "FittingOptions", "STAGES", "Scan", "Stage", "Target", "fit", "fit_states", "perturbed", "prepare_target",
+    "FitResult", "FitState", "FittingOptions", "STAGES", "Scan", "Stage", "Target", "fit", "fit_states", "prepare_target",
 ]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from geometry.landmark_estimate import LandmarkEstimate
 from geometry.scan import Scan
 from geometry.transforms import SimilarityTransform
 
@@ -12,10 +13,12 @@ from geometry.transforms import SimilarityTransform
 @dataclass(frozen=True)
 class Location:
     """A head in a scan: `scan` cropped to it, in a decided unit, with normals; `scan_to_model` in mm; confidence in
-    [0, 1]. landmarks (68, 3) in scan mm (NaN rows unknown) and start coefficients, where something knows them."""
+    [0, 1]. landmarks (68, 3) in scan mm (NaN rows unknown) that came with the scan, and start coefficients, where something
+    knows them; estimate: the landmarks that a network found on the raw scan, in scan mm, where one was asked."""
 
     scan: Scan
     scan_to_model: SimilarityTransform
     confidence: float
     landmarks: np.ndarray | None = None
     coefficients: np.ndarray | None = None
+    estimate: LandmarkEstimate | None = None

@@ -7,7 +7,7 @@ from sampled_faces import NO_TRIANGLES, KnownFace, default_model, known_face, me
 
 from geometry.cleaning import with_normals
 from geometry.errors import FitError, NoFaceFound
-from geometry.fitting import FitResult, FittingOptions, Stage, fit, fit_states, perturbed
+from geometry.fitting import FitResult, FittingOptions, Stage, fit, fit_states
 from geometry.location import Location
 from geometry.mesh import TriangleMesh
 from geometry.metrics import surface_distance
@@ -201,7 +201,7 @@ def test_the_same_scan_gives_the_same_bytes_whatever_was_fitted_before(face, mod
 
 def test_a_pose_far_from_the_scan_is_no_face(face, model):
     location = nearly_located(mesh_scan(face.scan_points), face)
-    away = perturbed(location, SimilarityTransform(np.eye(3), np.array([0.0, 0.0, 600.0])))
+    away = replace(location, scan_to_model=SimilarityTransform(np.eye(3), np.array([0.0, 0.0, 600.0])).compose(location.scan_to_model))
     with pytest.raises(NoFaceFound, match="model vertices lie near the scan"):
         fit(away, model, BRIEF)
 

@@ -1,0 +1,79 @@
+"""Several views of one scan agree on its landmarks, whichever of them is wrong."""
+import numpy as np
+import pytest
+from landmark_oracle import Oracle
+from sampled_faces import default_model, known_face, mesh_scan
+
+from geometry.multiview import INLIER_MM, Sightings, combine, sight, snapped
+from geometry.views import Viewer, turn_of, view_of_pose
+
+
+@pytest.fixture(scope="module")
+def face():
+    return known_face(11)
+
+
+def truth_of(face) -> np.ndarray:
+    return face.pose.apply(face.vertices[default_model().landmarks["ibug68"]])
+
+
+def sightings(points: np.ndarray, visibility=0.9, sigma=1.0) -> Sightings:
+    """points (v, l, 3)."""
+    shape = points.shape[:2]
+    return Sightings(points, np.tile(np.eye(3) * sigma**2, (*shape, 1, 1)), np.full(shape, visibility), np.ones(shape), np.ones(shape, bool))
+
+
+def test_landmarks_seen_from_three_sides_are_where_they_are(face):
+    oracle = Oracle(truth_of(face), face.pose.inverse(), sigma_mm=0.5)
+    viewer = oracle.viewer_class(mesh_scan(face.scan_points))
+    poses = [view_of_pose(face.pose.inverse(), turn_of(yaw, 0, 0)) for yaw in (0, -25, 25)]
+    found = snapped(combine(sight(viewer, poses, oracle.find)), viewer)
+    error = np.linalg.norm(found.points - truth_of(face), axis=1)
+    assert found.seen[17:48].all() and error[found.seen & (np.arange(68) < 48)].mean() < 1.0
+    surface = Viewer(mesh_scan(face.scan_points))
+    assert np.allclose(surface.nearest(found.points[found.seen]), found.points[found.seen], atol=1e-3), "they lie on the scan"
+    assert np.isnan(found.points[~found.seen]).all() and (found.confidence[~found.seen] == 0).all()
+
+
+def test_one_wrong_view_of_three_has_no_say():
+    points = np.zeros((3, 1, 3))
+    points[1] += [0.4, 0, 0]
+    points[2] += [30.0, 0, 0]
+    found = combine(sightings(points))
+    assert np.allclose(found.points, [[0.2, 0, 0]]) and found.seen[0]
+
+
+def test_views_of_one_scan_are_not_surer_by_their_number_and_less_sure_by_disagreement():
+    same = combine(sightings(np.zeros((5, 1, 3)))).covariance[0]
+    assert np.allclose(same, np.eye(3))
+    apart = np.zeros((2, 1, 3))
+    apart[1, 0, 0] = INLIER_MM - 1
+    assert combine(sightings(apart)).covariance[0, 0, 0] > 2
+
+
+def test_a_better_known_view_weighs_more():
+    points = np.array([[[0.0, 0, 0]], [[1.0, 0, 0]]])
+    given = sightings(points)
+    given.covariance[1] *= 9.0
+    assert np.allclose(combine(given).points[0], [0.1, 0, 0])
+
+
+def test_a_landmark_that_no_view_sees_is_unknown_and_never_faked():
+    points = np.zeros((2, 2, 3))
+    given = sightings(points)
+    given.visibility[:, 0] = 0.2
+    given.lifted[:, 1] = False
+    found = combine(given)
+    assert not found.seen.any() and np.isnan(found.points).all()
+
+
+def test_sightings_lift_with_a_covariance_along_the_slope(face):
+    """Where the surface slants from the view, the place along the ray is the less known."""
+    oracle = Oracle(truth_of(face), face.pose.inverse(), sigma_mm=0.0)
+    viewer = oracle.viewer_class(mesh_scan(face.scan_points))
+    pose = view_of_pose(face.pose.inverse())
+    found = sight(viewer, [pose], oracle.find)
+    along = pose.rotation.T @ [0, 0, 1.0]
+    depth_variance = np.einsum("i,lij,j->l", along, found.covariance[0], along)
+    steep = found.cosine[0] < 0.7
+    assert steep.any() and depth_variance[steep].min() > depth_variance[found.cosine[0] > 0.97].max()
