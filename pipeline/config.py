@@ -30,9 +30,11 @@ def option(default: Any, expected: str = "", choices: Iterable[str] = (), low: f
 
 @dataclass(frozen=True)
 class InputConfig:
-    """unit: of the scans' coordinates; "auto" infers it from the size of a head; a number is mm per unit."""
+    """unit: of the scans' coordinates; "auto" infers it from the size of a head; a number is mm per unit. handedness: "checked"
+    refuses a mirrored scan; "inside_out" declares that triangles facing inward are merely wound so."""
 
     unit: str | float = option("auto", f"one of {', '.join(UNITS)}, or the millimetres in one unit", low=1e-9)
+    handedness: str = option("checked", choices=("checked", "inside_out"))
 
 
 @dataclass(frozen=True)
@@ -44,18 +46,21 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class LocateConfig:
-    method: str = option("pose_search", choices=methods.LOCATORS)
+    method: str = option("landmarks", choices=methods.LOCATORS)
 
 
 @dataclass(frozen=True)
 class FitConfig:
-    """identity_modes, expression_modes: at most so many; regularization_weight: scales both priors."""
+    """identity_modes, expression_modes: at most so many; regularization_weight: scales both priors; landmark_sigma_mm: trust in
+    landmarks that come with a scan; found_sigma_factor: landmarks that the locator found count with so many times the larger of
+    their own standard deviation and landmark_sigma_mm, 0: not at all."""
 
     method: str = option("gauss_newton", choices=methods.FITTERS)
     identity_modes: int = option(100, low=1)
     expression_modes: int = option(60, low=0)
     regularization_weight: float = option(1.0, low=0.0)
     landmark_sigma_mm: float = option(2.0, low=1e-3)
+    found_sigma_factor: float = option(1.0, low=0.0)
 
 
 @dataclass(frozen=True)
@@ -83,14 +88,19 @@ class RefineConfig:
 
 @dataclass(frozen=True)
 class LandmarksConfig:
-    method: str = option("mesh", choices=methods.LANDMARKERS)
+    """method: of a full run; scheme: shipped, or a JSON file; weights: shipped heatmap network, or a weights file."""
+
+    method: str = option("fused", choices=methods.LANDMARKERS)
     scheme: str = option("ibug68")
+    weights: str = option("landmarks")
 
 
 @dataclass(frozen=True)
 class OutputConfig:
-    """previews: pictures of the people scanned; records: TFRecords, `scans_per_shard` to a file."""
+    """stages: all of them, or only those that landmarks on the raw scan need (also --stages); previews: pictures of the
+    people scanned; records: TFRecords, `scans_per_shard` to a file."""
 
+    stages: str = option("all", choices=("all", "landmarks"))
     previews: bool = option(True)
     records: bool = option(True)
     scans_per_shard: int = option(32, low=1)
@@ -124,7 +134,7 @@ class Config:
         """SHA-256 of everything that decides a finished scan's outputs: the configuration without the limits and the
         packing of records, and `identities` such as the hashes of model and weights."""
         decisive = {name: section for name, section in self.to_dict().items() if name != "limits"}
-        decisive["output"] = {"previews": self.output.previews}
+        decisive["output"] = {"previews": self.output.previews, "stages": self.output.stages}
         text = json.dumps({"config": decisive, "identities": identities}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 

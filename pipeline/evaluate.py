@@ -119,8 +119,11 @@ def scan_errors(out: str, line: Mapping, truth_path: Path) -> dict[str, Any]:
     if line["status"] != "ok":
         return {surface: metrics.FAILED for surface in SURFACES}
     files = {key: storage.join(out, *path.split("/")) for key, path in line["files"].items()}
-    unit_mm = json.loads(storage.read_bytes(files["fit"]))["unit_mm"]
-    nose = np.array(json.loads(storage.read_bytes(files["landmarks"]))["points"][NOSE_TIP]) * unit_mm
+    if "fit" not in files:
+        raise ConfigError(f"--output {out}: holds no surfaces (run with --stages landmarks?), and a truth is compared with these")
+    fit, landmarks = (json.loads(storage.read_bytes(files[key])) for key in ("fit", "landmarks"))
+    unit_mm = fit["unit_mm"]
+    nose = nose_tip(landmarks, fit) * unit_mm
     truth = read_mesh(truth_path, unit_mm)
     errors = {}
     for surface in SURFACES:
@@ -131,6 +134,18 @@ def scan_errors(out: str, line: Mapping, truth_path: Path) -> dict[str, Any]:
         else:
             errors[surface] = metrics.FAILED
     return errors
+
+
+def nose_tip(landmarks: Mapping, fit: Mapping) -> np.ndarray:
+    """(3,) in the scan's unit, about which surfaces are compared: the landmark of that name, or the model's origin where
+    the scheme has none."""
+    from geometry.transforms import SimilarityTransform
+
+    points, names = landmarks["points"], landmarks.get("names")
+    position = NOSE_TIP if names is None else names.index("nose_tip") if "nose_tip" in names else None
+    if position is not None and points[position] is not None:
+        return np.array(points[position], float)
+    return SimilarityTransform.from_matrix(np.array(fit["scan_to_model"])).inverse().apply(np.zeros((1, 3)))[0]
 
 
 def read_mesh(file: Path | bytes, unit_mm: float, source: str | None = None):

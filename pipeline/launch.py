@@ -4,6 +4,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import hashlib
 import importlib.metadata
 import platform
 import tempfile
@@ -14,8 +15,10 @@ from typing import Any
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from geometry import landmarks
 from pipeline import config, journal, manifest, progress, sources, storage, supervision, system, worker
 from pipeline.errors import ConfigError, FaceReliefError
+from pipeline.landmarking import landmark_network_is_used
 from pipeline.sources import Source
 from pipeline.work import Job, model_of
 
@@ -143,8 +146,10 @@ class Launch:
             "input": self.input,
             "config": self.job.config.to_dict(),
             "model": self.identities["model"],
-            "refiner": self.job.config.refine.method,
+            "landmark_scheme": self.identities["landmark_scheme"],
+            "refiner": None if self.job.landmarks_only else self.job.config.refine.method,
             "weights": self.identities.get("weights"),
+            "landmark_weights": self.identities.get("landmark_weights"),
             "result_hash": self.job.result_hash,
             "versions": {"python": platform.python_version()} | {name: version for name in VERSIONED if (version := _version(name))},
             "counts": manifest.counts(lines),
@@ -155,12 +160,21 @@ class Launch:
 
 
 def identify(resolved: config.Config) -> dict[str, dict[str, str]]:
-    """Name and SHA-256 of the model and, for a network, of its weights. Raises ModelError or ConfigError."""
-    identities = {"model": {"name": resolved.model.name, "sha256": model_of(resolved.model.name).sha256}}
-    if resolved.refine.method == "gan":
-        from gan import weights
+    """Name and SHA-256 of the model, the landmark scheme and of the weights of each network that is used. Raises ModelError or ConfigError."""
+    scheme = landmarks.scheme(resolved.landmarks.scheme)
+    identities = {
+        "model": {"name": resolved.model.name, "sha256": model_of(resolved.model.name).sha256},
+        "landmark_scheme": {"name": scheme.name, "sha256": hashlib.sha256(repr(scheme).encode()).hexdigest()},
+    }
+    networks = {
+        "weights": (resolved.refine.weights, resolved.refine.method == "gan" and resolved.output.stages == "all"),
+        "landmark_weights": (resolved.landmarks.weights, landmark_network_is_used(resolved)),
+    }
+    for role, (name, is_used) in networks.items():
+        if is_used:
+            from gan import weights
 
-        identities["weights"] = {"name": resolved.refine.weights, "sha256": weights.read_card(resolved.refine.weights)["sha256"]}
+            identities[role] = {"name": name, "sha256": weights.read_card(name)["sha256"]}
     return identities
 
 
@@ -178,6 +192,8 @@ def _settings_of_flags(arguments: argparse.Namespace) -> Iterator[str]:
         yield f"model.name='{name}'"  # quoted: a text to YAML, whatever is in it
     if arguments.unit is not None:
         yield f"input.unit={arguments.unit}"
+    if arguments.stages is not None:
+        yield f"output.stages={arguments.stages}"
     if arguments.no_previews:
         yield "output.previews=false"
 

@@ -15,7 +15,7 @@ from pipeline import storage
 from pipeline.sources import Source
 
 STATUSES = ("ok", "rejected", "failed")
-LINE_KEYS = ("scan_id", "source", "sha256", "status", "stage", "reason", "seconds", "metrics", "files")
+LINE_KEYS = ("scan_id", "source", "sha256", "status", "stage", "reason", "seconds", "metrics", "files")  # and "notes", if any
 
 
 def scan_folder(out: str, scan_id: str) -> str:
@@ -40,14 +40,14 @@ def input_hash(data: bytes, sidecars: Mapping[str, bytes]) -> str:
 
 def line(
     source: Source, sha256: str, status: str, seconds: Mapping[str, float], stage: str | None = None, reason: str | None = None,
-    metrics: Mapping[str, float] | None = None, files: Mapping[str, str] | None = None,
+    metrics: Mapping[str, float] | None = None, files: Mapping[str, str] | None = None, notes: Iterable[str] = (),
 ) -> dict[str, Any]:
-    """A manifest line; stage and reason are null for a scan that is ok."""
+    """A manifest line; stage and reason are null for a scan that is ok. notes: what there is to know of the scan all the same."""
     values = (
         source.scan_id, source.name, sha256, status, stage, reason, {name: round(value, 4) for name, value in seconds.items()},
         dict(metrics or {}), dict(files or {}),
     )
-    return dict(zip(LINE_KEYS, values, strict=True))
+    return dict(zip(LINE_KEYS, values, strict=True)) | ({"notes": list(notes)} if notes else {})
 
 
 def kept_line(out: str, source: Source, inputs: str, results: str) -> dict[str, Any] | None:

@@ -1,15 +1,15 @@
 """The swappable stages, by the name that a configuration gives: another method is a function here (or in a file of
 its own) and one line in its registry. Nothing heavy is imported until a method is used.
 
-locator (scan, model, settings, check) → geometry.location.Location; raises NoFaceFound
+locator (scan, model, config, check), the whole configuration, → geometry.location.Location; raises NoFaceFound
 fitter (location, model, settings, check) → geometry.fitting.FitResult; `check()` between iterations may raise
 refiner (settings) → a function of pairs [(coarse, scan), …] of geometry images → refined images, built once per process
-landmarker (model, vertices, refined, observed, settings) → points (l, 3) in the model frame and confidence (l,) in [0, 1]
+landmarker (pipeline.landmarking.Evidence, settings) → geometry.landmark_estimate.LandmarkEstimate in the model frame
 """
 from __future__ import annotations
 
 
-def _pose_search(scan, model, settings, check):
+def _pose_search(scan, model, config, check):
     from geometry import verification
 
     return verification.locate(scan, model, check=check)
@@ -21,6 +21,7 @@ def _gauss_newton(location, model, settings, check):
     options = fitting.FittingOptions(
         identity_modes=settings.identity_modes, expression_modes=settings.expression_modes,
         regularization_weight=settings.regularization_weight, landmark_sigma_mm=settings.landmark_sigma_mm,
+        found_sigma_factor=settings.found_sigma_factor,
     )
     return fitting.fit(location, model, options, check=check)
 
@@ -47,23 +48,39 @@ def _none(settings):
     return lambda pairs: [none_refine(coarse) for coarse, _ in pairs]
 
 
-def _from_registered_mesh(model, vertices, refined, observed, settings):
-    """Landmarks where the registered mesh carries them, trusted as far as the refined image is at that place."""
-    import numpy as np
+def _by_landmarks(scan, model, config, check):
+    from pipeline import landmarking
 
-    from geometry.landmarks import landmarks_on
-
-    points = landmarks_on(model, vertices, settings.scheme)
-    image_points, _ = refined.chart.project(points)
-    height, width = refined.shape
-    columns = np.clip(np.floor(image_points[:, 0]), 0, width - 1).astype(int)
-    rows = np.clip(np.floor(image_points[:, 1]), 0, height - 1).astype(int)
-    confidence = refined["confidence"][rows, columns] * observed[rows, columns]
-    return points, np.clip(confidence.astype(float), 0.0, 1.0)
+    return landmarking.locate(scan, model, config, check)
 
 
-LOCATORS = {"pose_search": _pose_search}
+def _fused(evidence, settings):
+    from pipeline import landmarking
+
+    return landmarking.from_both(evidence, settings)
+
+
+def _heatmaps(evidence, settings):
+    from pipeline import landmarking
+
+    return landmarking.from_heatmaps(evidence, settings)
+
+
+def _mesh(evidence, settings):
+    from pipeline import landmarking
+
+    return landmarking.from_mesh(evidence, settings)
+
+
+def raw_landmarks(location, model, settings):
+    """Landmarks on a located raw scan, scan mm, without a fit: a geometry.landmark_estimate.LandmarkEstimate."""
+    from pipeline import landmarking
+
+    return landmarking.on_raw_scan(location, model, settings)
+
+
+LOCATORS = {"pose_search": _pose_search, "landmarks": _by_landmarks}
 FITTERS = {"gauss_newton": _gauss_newton}
 REFINERS = {"gan": _gan, "smooth": _smooth, "none": _none}
 BATCHED = {"gan"}  # refiners that gain from batches; the others take each scan as it comes
-LANDMARKERS = {"mesh": _from_registered_mesh}
+LANDMARKERS = {"fused": _fused, "heatmaps": _heatmaps, "mesh": _mesh}

@@ -1,4 +1,7 @@
-"""The files of one scan, as bytes: meshes, landmarks and fit in the scan's own frame and unit, images, preview."""
+"""The files of one scan, as bytes: meshes, landmarks and fit in the scan's own frame and unit, images, preview.
+
+A run that finds landmarks alone writes `landmarks` and `preview` only.
+"""
 from __future__ import annotations
 
 import io
@@ -10,6 +13,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from geometry import chart as charts
+from geometry import landmarks
 from geometry.geometry_image import GeometryImage
 from geometry.mesh import TriangleMesh
 from geometry.mesh_files import write_ply
@@ -18,37 +22,46 @@ from geometry.scan import Scan
 from geometry.transforms import SimilarityTransform
 from geometry.triangulation import surface_of
 from pipeline import manifest, storage
-from pipeline.work import Job, Work
+from pipeline.work import Job, Work, given_distances
 
 FILE_NAMES = {
     "coarse": "coarse.ply", "refined": "refined.ply", "registered": "registered.ply", "landmarks": "landmarks.json",
     "fit": "fit.json", "geometry_images": "geometry_images.npz", "preview": "preview.png",
 }
+POINT_DECIMALS_MM = 4  # of a coordinate in mm
+COVARIANCE_DIGITS = 5  # significant
 
 
 def input_to_model(work: Work) -> SimilarityTransform:
     """From the input's coordinates (in its own unit) to the model frame in mm."""
     unit = SimilarityTransform(np.eye(3), np.zeros(3), work.location.scan.unit_mm or 1.0)
-    return work.fit.scan_to_model.compose(unit)
+    return work.scan_to_model.compose(unit)
 
 
 def write(work: Work, job: Job) -> Work:
     """Writes every file, each atomically, and removes what an earlier run with other options left beside them."""
     folder = manifest.scan_folder(job.out, work.source.scan_id)
-    makers: dict[str, Callable[[], bytes]] = {
-        "coarse": lambda: mesh_bytes(TriangleMesh(work.fit.vertices, job.model.triangles), work),
-        "refined": lambda: refined_bytes(work),
-        "registered": lambda: mesh_bytes(TriangleMesh(work.registered, job.model.triangles), work),
-        "landmarks": lambda: landmarks_bytes(work, job.config.landmarks.scheme),
-        "fit": lambda: fit_bytes(work, job.model),
-        "geometry_images": lambda: storage.npz_bytes(image_arrays(images_of(work))),
-    }
-    if job.config.output.previews:
-        makers["preview"] = lambda: preview_bytes(work, job.model)
+    makers = _makers(work, job)
     for key, make in makers.items():
         storage.write_bytes(storage.join(folder, FILE_NAMES[key]), make())
     manifest.keep_only(job.out, work.source.scan_id, {FILE_NAMES[key] for key in makers})
     return replace(work, files={key: f"scans/{work.source.scan_id}/{FILE_NAMES[key]}" for key in makers})
+
+
+def _makers(work: Work, job: Job) -> dict[str, Callable[[], bytes]]:
+    """Key of the manifest's `files` → what makes the file, for all that this run writes."""
+    makers = {"landmarks": lambda: landmarks_bytes(work)}
+    if not job.landmarks_only:
+        makers |= {
+            "coarse": lambda: mesh_bytes(TriangleMesh(work.fit.vertices, job.model.triangles), work),
+            "refined": lambda: refined_bytes(work),
+            "registered": lambda: mesh_bytes(TriangleMesh(work.registered, job.model.triangles), work),
+            "fit": lambda: fit_bytes(work, job.model),
+            "geometry_images": lambda: storage.npz_bytes(image_arrays(images_of(work))),
+        }
+    if job.config.output.previews:
+        makers["preview"] = lambda: preview_bytes(work, job.model)
+    return {key: makers[key] for key in FILE_NAMES if key in makers}
 
 
 def mesh_bytes(mesh: TriangleMesh, work: Work, attributes: dict[str, np.ndarray] | None = None) -> bytes:
@@ -63,7 +76,7 @@ def refined_bytes(work: Work) -> bytes:
     mesh = work.surface.mesh
     scan = work.location.scan
     if scan.colors is not None and len(scan.points):
-        _, nearest = cKDTree(work.fit.scan_to_model.apply(scan.points)).query(mesh.vertices)
+        _, nearest = cKDTree(work.scan_to_model.apply(scan.points)).query(mesh.vertices)
         mesh = replace(mesh, colors=np.asarray(scan.colors)[nearest])
     attributes = {"observed": work.surface.observed.astype(np.uint8), "confidence": work.surface.confidence.astype(np.float32)}
     if "sigma_mm" in work.refined.channels:
@@ -77,12 +90,34 @@ def sigma_of_vertices(work: Work) -> np.ndarray:
     return sigma.ravel()[work.surface.pixels].astype(np.float32)
 
 
-def landmarks_bytes(work: Work, scheme: str) -> bytes:
-    points, confidence = work.landmarks
-    return _json_bytes({
-        "scheme": scheme, "frame": "scan", "points": input_to_model(work).inverse().apply(points).tolist(),
-        "confidence": np.asarray(confidence, float).tolist(),
-    })
+def landmarks_bytes(work: Work) -> bytes:
+    """The landmarks in the input's coordinates; null for a point of which nothing is known."""
+    unit_mm = work.location.scan.unit_mm or 1.0
+    scheme = landmarks.scheme(work.landmarks.scheme)
+    estimate = work.landmarks.transformed(input_to_model(work).inverse())
+    content = {
+        "scheme": scheme.name, "frame": "scan", "unit_mm": unit_mm, "names": list(scheme.names),
+        "points": _rounded_points(estimate.points, POINT_DECIMALS_MM + round(np.log10(unit_mm))),
+        "confidence": [round(float(value), 4) for value in estimate.confidence],
+        "seen": [bool(value) for value in estimate.seen],
+        "covariance": _rounded_covariances(estimate.covariance),
+    }
+    distances = given_distances(work)
+    if distances is not None:
+        content["given_distance_mm"] = [round(float(value), 4) if np.isfinite(value) else None for value in distances]
+    return _json_bytes(content)
+
+
+def _rounded_points(points: np.ndarray, decimals: int) -> list:
+    """(l, 3) → lists rounded to `decimals`; a point of NaN → None."""
+    return [[round(float(value), decimals) for value in point] if np.isfinite(point).all() else None for point in points]
+
+
+def _rounded_covariances(covariances: np.ndarray) -> list:
+    """(l, 3, 3) → symmetric lists of `COVARIANCE_DIGITS` significant digits; what is not finite → None."""
+    symmetric = (covariances + np.swapaxes(covariances, 1, 2)) / 2
+    rounded = lambda value: float(f"{value:.{COVARIANCE_DIGITS}g}")
+    return [[[rounded(value) for value in row] for row in matrix] if np.isfinite(matrix).all() else None for matrix in symmetric]
 
 
 def fit_bytes(work: Work, model: MorphableModel) -> bytes:
@@ -96,6 +131,7 @@ def fit_bytes(work: Work, model: MorphableModel) -> bytes:
         "scale_is_metric": bool(scan.scale_is_metric),
         "residuals": {name: float(value) for name, value in fit.residuals.items()},
         "fit_quality": float(fit.fit_quality),
+        "landmarks": {name: value for name, value in work.metrics.items() if name.startswith("landmark")},
         "notes": list(scan.notes),
     })
 
@@ -132,13 +168,14 @@ def load_images(data: bytes) -> dict[str, GeometryImage]:
 def preview_bytes(work: Work, model: MorphableModel) -> bytes:
     from pipeline import preview
 
-    scan = _in_model_frame(work.location.scan, work.fit.scan_to_model)
+    scan = _in_model_frame(work.location.scan, work.scan_to_model)
     mesh = surface_of(scan)
-    picture = preview.render_preview(
-        mesh if len(mesh.triangles) else None, scan.points, TriangleMesh(work.fit.vertices, model.triangles), work.surface.mesh,
-        work.landmarks[0], preview.preview_title(work.source.name, work.metrics),
-    )
-    return preview.png_bytes(picture)
+    shown = mesh if len(mesh.triangles) else None
+    title = preview.preview_title(work.source.name, work.metrics)
+    if work.fit is None:
+        return preview.png_bytes(preview.render_landmarks(shown, scan.points, work.landmarks, title))
+    coarse = TriangleMesh(work.fit.vertices, model.triangles)
+    return preview.png_bytes(preview.render_preview(shown, scan.points, coarse, work.surface.mesh, work.landmarks, title))
 
 
 def _in_model_frame(scan: Scan, scan_to_model: SimilarityTransform) -> Scan:

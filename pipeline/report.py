@@ -1,8 +1,9 @@
 """The report of a run: OUT/report/index.html, metrics.json, metrics.csv.
 
 The page is one file without network access: style, script, plots and thumbnails are inside; full pictures and results
-are linked by relative path. Everything in it follows from the manifest, run.json and the previews, so that it can be
-written again at any time (`python -m pipeline.evaluate`). Timings apart, the same run gives the same bytes.
+are linked by relative path. Everything in it follows from the manifest, run.json, the previews and the landmarks.json, so
+that it can be written again at any time (`python -m pipeline.evaluate`). Timings apart, the same run gives the same bytes.
+A run that found landmarks alone has a page too: it shows what there is.
 """
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from urllib.parse import quote
 import jinja2
 from PIL import Image
 
-from pipeline import plots, storage, summary
+from pipeline import landmark_figures, plots, storage, summary
 
 THUMBNAIL_SIZE = (560, 157)  # the frontal row of a preview
 # Beyond this many bytes of thumbnails the page links the pictures instead: browsers get slow, mail servers refuse.
@@ -24,11 +25,26 @@ TABLE_METRICS = (
     "scan_to_refined_mean_mm", "scan_to_refined_p90_mm", "scan_to_coarse_mean_mm", "noise_mm", "fit_quality",
     "visible_area_mm2", "observed_fraction",
 )
+LANDMARK_TABLE_METRICS = ("landmarks_seen", "landmark_confidence", "landmark_sigma_mm", "confidence")
+PANELS = ("Scan", "Coarse", "Refined", "Scan to refined")  # of a picture, from left to right
+LANDMARK_PANELS = ("Scan", "Landmarks", "Right side", "Left side")
 # Figures of the summary at the top, over the ok scans.
 HEADLINES = (
     ("Median scan: refined error", "scan_to_refined_mean_mm"), ("Median scan: coarse error", "scan_to_coarse_mean_mm"),
     ("Median scan: fit quality", "fit_quality"),
 )
+LANDMARK_HEADLINES = (
+    ("Median scan: landmarks seen", "landmarks_seen"), ("Median scan: confidence", "landmark_confidence"),
+    ("Median scan: sigma", "landmark_sigma_mm"),
+)
+FACTS = (
+    ("input", "Input"), ("model", "Morphable model"), ("landmark_scheme", "Landmark scheme"), ("refiner", "Refiner"),
+    ("weights", "Weights"), ("chart", "Chart"),
+)
+LANDMARK_WORDS = {
+    "landmarks_seen": "{:.0f} landmarks seen", "landmarks_inferred": "{:.0f} inferred", "landmark_confidence": "confidence {:.2f}",
+    "landmark_sigma_mm": "\u03c3 {:.1f} mm", "landmark_to_given_mm": "{:.1f} mm from the given ones",
+}
 FILE_LABELS = {
     "preview": "picture", "refined": "refined", "registered": "registered", "coarse": "coarse", "landmarks": "landmarks", "fit": "fit",
     "geometry_images": "geometry images",
@@ -44,7 +60,22 @@ def write_report(out: str, manifest: Sequence[Mapping], run: Mapping) -> None:
     document = summary.metrics_document(manifest)
     storage.write_json(storage.join(folder, "metrics.json"), document)
     storage.write_text(storage.join(folder, "metrics.csv"), summary.metrics_csv(manifest))
-    storage.write_text(storage.join(folder, "index.html"), page(manifest, run, Thumbnails(str(out))))
+    text = page(manifest, run, Thumbnails(str(out)), landmark_points(str(out), manifest))
+    storage.write_text(storage.join(folder, "index.html"), text)
+
+
+def landmark_points(out: str, lines: Sequence[Mapping]) -> list[list[landmark_figures.Point]]:
+    """From the landmarks.json of the ok scans below `out`, sorted by source; one that is missing or damaged is left out."""
+    found = []
+    for line in sorted(lines, key=lambda line: str(line.get("source", ""))):
+        path = (line.get("files") or {}).get("landmarks")
+        if line.get("status") != "ok" or not path:
+            continue
+        try:
+            found.append(landmark_figures.points_of(json.loads(storage.read_bytes(storage.join(out, *path.split("/"))))))
+        except (OSError, ValueError, TypeError, AttributeError):  # deleted or changed by hand since: the other scans still count
+            continue
+    return found
 
 
 class Thumbnails:
@@ -84,8 +115,13 @@ def relative_url(path: str) -> str:
     return "../" + quote(path)
 
 
-def page(manifest: Sequence[Mapping], run: Mapping, thumbnails: Thumbnails | None = None) -> str:
-    """The HTML of the report."""
+def page(
+    manifest: Sequence[Mapping], run: Mapping, thumbnails: Thumbnails | None = None,
+    landmarks: Sequence[Sequence[landmark_figures.Point]] = (),
+) -> str:
+    """The HTML of the report; landmarks: `landmark_points` of the ok scans."""
+    landmarks_only = _landmarks_only(run)
+    table_metrics = LANDMARK_TABLE_METRICS if landmarks_only else TABLE_METRICS
     lines = summary.worst_first(manifest)
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("pipeline", "templates"), autoescape=True, undefined=jinja2.StrictUndefined,
@@ -99,14 +135,17 @@ def page(manifest: Sequence[Mapping], run: Mapping, thumbnails: Thumbnails | Non
     has_errors = any(errors.values())
     return environment.get_template("report.html.j2").render(
         counts=summary.counts(lines),
-        headlines=_headlines(lines),
+        landmarks_only=landmarks_only,
+        panels=LANDMARK_PANELS if landmarks_only else PANELS,
+        headlines=_headlines(lines, LANDMARK_HEADLINES if landmarks_only else HEADLINES),
         wall_seconds=summary.number(run.get("wall_seconds")),
         facts=run_facts(run),
         run_json=json.dumps(run, indent=1, ensure_ascii=False, sort_keys=True, default=str),
         histogram=plots.histogram(errors, "mm") if has_errors else None,
         cumulative=plots.cumulative(errors, "mm") if has_errors else None,
-        rows=[_row(line, thumbnails) for line in lines],
-        columns=[summary.BY_KEY[key] for key in TABLE_METRICS],
+        rows=[_row(line, thumbnails, table_metrics) for line in lines],
+        columns=[summary.BY_KEY[key] for key in table_metrics],
+        regions=landmark_figures.by_region(landmarks),
         metrics=summary.METRICS,
         totals=[(metric, summary.statistics(summary.values_of(lines, metric.key))) for metric in summary.METRICS],
         stages=summary.stage_statistics(lines),
@@ -121,7 +160,7 @@ def figure(value: float | None, decimals: int = 2) -> str:
 def run_facts(run: Mapping) -> list[tuple[str, str]]:
     """(label, text) for the summary: the input, model, refiner and versions, whichever run.json holds."""
     facts = []
-    for key, label in (("input", "Input"), ("model", "Morphable model"), ("refiner", "Refiner"), ("weights", "Weights"), ("chart", "Chart")):
+    for key, label in FACTS:
         if run.get(key) not in (None, "", {}):
             facts.append((label, _fact(run[key])))
     versions = run.get("versions")
@@ -143,13 +182,26 @@ def _fact(value) -> str:
     return ", ".join(parts)
 
 
-def _headlines(lines: Sequence[Mapping]) -> list[tuple[str, summary.Metric, float | None]]:
-    """The median over the ok scans of the figures that a reader looks for first."""
-    medians = {key: summary.statistics(summary.values_of(lines, key)).get("median") for _, key in HEADLINES}
-    return [(label, summary.BY_KEY[key], medians[key]) for label, key in HEADLINES]
+def _landmarks_only(run: Mapping) -> bool:
+    """Whether the run was asked for landmarks alone; run.json may lack anything."""
+    settings = run.get("config")
+    output = settings.get("output") if isinstance(settings, Mapping) else None
+    return isinstance(output, Mapping) and output.get("stages") == "landmarks"
 
 
-def _row(line: Mapping, thumbnails: Thumbnails | None) -> dict:
+def _headlines(lines: Sequence[Mapping], chosen: Sequence[tuple[str, str]]) -> list[tuple[str, summary.Metric, float | None]]:
+    """The median over the ok scans of the `chosen` (label, metric), the figures that a reader looks for first."""
+    medians = {key: summary.statistics(summary.values_of(lines, key)).get("median") for _, key in chosen}
+    return [(label, summary.BY_KEY[key], medians[key]) for label, key in chosen]
+
+
+def landmark_words(line: Mapping) -> str | None:
+    """The landmarks of one scan in words, as far as its line tells of them; None where it does not."""
+    known = {key: summary.metric_of(line, key) for key in LANDMARK_WORDS}
+    return " \u00b7 ".join(text.format(known[key]) for key, text in LANDMARK_WORDS.items() if known[key] is not None) or None
+
+
+def _row(line: Mapping, thumbnails: Thumbnails | None, table_metrics: Sequence[str]) -> dict:
     """What the table shows of one scan."""
     status = str(line.get("status", "unknown"))
     files = line.get("files") or {}
@@ -161,9 +213,11 @@ def _row(line: Mapping, thumbnails: Thumbnails | None) -> dict:
         "rank": summary.STATUSES.index(status) if status in summary.STATUSES else -1,
         "stage": line.get("stage") if status != "ok" else None,
         "reason": line.get("reason") if status != "ok" else None,
+        "notes": [str(note) for note in line.get("notes") or ()],
+        "landmarks": landmark_words(line),
         "thumbnail": thumbnails.source_of(line) if thumbnails else None,
         "preview": relative_url(preview) if preview else None,
         "files": [(label, relative_url(files[key])) for key, label in FILE_LABELS.items() if files.get(key)],
-        "figures": [(summary.BY_KEY[key], summary.metric_of(line, key)) for key in TABLE_METRICS],
+        "figures": [(summary.BY_KEY[key], summary.metric_of(line, key)) for key in table_metrics],
         "seconds": summary.total_seconds(line),
     }

@@ -14,7 +14,10 @@ from collections.abc import Sequence
 
 
 def build(pipeline, listed, job):
-    """list → read → clean → locate → fit → rasterize → refine → lift → landmarks → measure → write → record."""
+    """list → read → clean → locate → fit → rasterize → refine → lift → landmarks → measure → write → record.
+
+    With `--stages landmarks` no fit: list → read → clean → locate → landmarks (on the raw scan) → measure → write → record.
+    """
     import apache_beam as beam
 
     from pipeline import outputs, stages, work
@@ -32,12 +35,16 @@ def build(pipeline, listed, job):
     scans = apply("read", scans, stages.Stage("read", work.read, job))
     scans = apply("clean", scans, stages.Stage("clean", work.clean, job))
     scans = apply("locate", scans, stages.Stage("locate", work.locate, job))
-    scans = apply("fit", scans, stages.Stage("fit", work.fit, job))
-    scans = apply("rasterize", scans, stages.Stage("rasterize", work.rasterize, job))
-    scans = apply("refine", scans, stages.Refine(job))
-    scans = apply("lift", scans, stages.Stage("lift", work.lift, job))
-    scans = apply("landmarks", scans, stages.Stage("landmarks", work.landmarks, job))
-    scans = apply("measure", scans, stages.Stage("measure", work.measure, job))
+    if job.landmarks_only:
+        scans = apply("landmarks", scans, stages.Stage("landmarks", work.raw_landmarks, job))
+        scans = apply("measure", scans, stages.Stage("measure", work.measure_landmarks, job))
+    else:
+        scans = apply("fit", scans, stages.Stage("fit", work.fit, job))
+        scans = apply("rasterize", scans, stages.Stage("rasterize", work.rasterize, job))
+        scans = apply("refine", scans, stages.Refine(job))
+        scans = apply("lift", scans, stages.Stage("lift", work.lift, job))
+        scans = apply("landmarks", scans, stages.Stage("landmarks", work.landmarks, job))
+        scans = apply("measure", scans, stages.Stage("measure", work.measure, job))
     scans = apply("write", scans, stages.Stage("write", outputs.write, job, is_last=True))
     return scans | "finish" >> beam.ParDo(stages.Finish()) | "record" >> beam.ParDo(stages.Record(job))
 
@@ -65,6 +72,7 @@ def parser() -> argparse.ArgumentParser:
     add("--set", action="append", default=[], dest="settings", metavar="SECTION.KEY=VALUE", help="one key; repeatable")
     add("--model", metavar="NAME_OR_FILE", help="morphable model (model.name)")
     add("--unit", metavar="UNIT", help="unit of the scans: auto, m, cm, mm, inch, or mm per unit (input.unit)")
+    add("--stages", metavar="STAGES", help="all (default), or landmarks: find these on the raw scans, no fit (output.stages)")
     add("--no-previews", action="store_true", help="write no pictures of people")
     add("--force", action="store_true", help="do scans again that are already done")
     add("--workers", type=int, metavar="N", help="processes on this machine; default: one to a core; 1 works in this process")

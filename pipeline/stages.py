@@ -41,7 +41,8 @@ def ended_by(error: Exception, item: Work, stage: str) -> Outcome:
     expected = isinstance(error, FaceReliefError)
     reason = message if expected and message else f"{type(error).__name__}: {message}" if message else type(error).__name__
     trace = "" if expected else "".join(traceback.format_exception(error))
-    return Outcome(manifest.line(item.source, item.sha256, status, item.seconds, stage, reason), item.input_hash, trace)
+    finished = manifest.line(item.source, item.sha256, status, item.seconds, stage, reason, notes=item.notes)
+    return Outcome(finished, item.input_hash, trace)
 
 
 def timed(stage: str, function: Callable[[Work, Job], Work], item: Work, job: Job, limit_after: bool = True) -> Work | Outcome:
@@ -158,7 +159,9 @@ class Finish(beam.DoFn):
     """Work whose files are written → its Outcome."""
 
     def process(self, item: Work) -> Iterator[Outcome]:
-        finished = manifest.line(item.source, item.sha256, "ok", item.seconds, metrics=item.metrics, files=item.files)
+        finished = manifest.line(
+            item.source, item.sha256, "ok", item.seconds, metrics=item.metrics, files=item.files, notes=item.notes
+        )
         yield Outcome(finished, item.input_hash)
 
 
@@ -183,8 +186,8 @@ class Shard:
 
 
 def shards_of(lines: list[dict], out: str, scans_per_shard: int) -> list[Shard]:
-    """The ok scans in the order of `lines`, a fixed number to a shard."""
-    scans = [(line["scan_id"], line["files"]["geometry_images"]) for line in lines if line["status"] == "ok"]
+    """The ok scans that have images, in the order of `lines`, a fixed number to a shard."""
+    scans = [(line["scan_id"], line["files"]["geometry_images"]) for line in lines if "geometry_images" in line["files"]]
     groups = [tuple(scans[start: start + scans_per_shard]) for start in range(0, len(scans), scans_per_shard)]
     name = lambda index: f"geometry_images-{index:05d}-of-{len(groups):05d}.tfrecord"
     return [Shard(storage.join(out, "records", name(index)), group) for index, group in enumerate(groups)]

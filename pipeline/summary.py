@@ -57,6 +57,17 @@ METRICS = (
            "Share of the refined surface that the scan supports; the rest is filled in from the statistics of faces."),
     Metric("confidence", "Locating confidence", "0\u20131", 2, "higher",
            "How sure the search for the head was of the pose it returned."),
+    Metric("landmarks_seen", "Landmarks seen", "", 0, "higher",
+           "Number of landmarks at which the scan shows a surface; the others are inferred from the seen ones and the statistics of faces."),
+    Metric("landmarks_inferred", "Landmarks inferred", "", 0, "lower",
+           "Number of landmarks at which the scan shows nothing."),
+    Metric("landmark_confidence", "Landmark confidence", "0\u20131", 2, "higher",
+           "Mean over the landmarks of the estimated probability that one lies within 4 mm of the true place."),
+    Metric("landmark_sigma_mm", "Landmark sigma", "mm", 2, "lower",
+           "Mean over the landmarks of their estimated standard deviation per axis."),
+    Metric("landmark_to_given_mm", "Landmarks \u2192 given ones", "mm", 2, "lower",
+           "Mean distance to the landmarks that came with the scan, where it came with any. "
+           "These also guide the fit, so that the figure is no independent test."),
 )
 BY_KEY = {metric.key: metric for metric in METRICS}
 
@@ -96,13 +107,15 @@ def counts(lines: Iterable[Mapping]) -> dict[str, int]:
 
 
 def worst_first(lines: Iterable[Mapping]) -> list[Mapping]:
-    """Failed, rejected, then ok by falling error (one without a figure first); ties by source."""
+    """Failed, rejected, then ok by falling error (one without a figure first) and, in a run for landmarks alone, by rising
+    confidence in them; ties by source."""
 
     def rank(line: Mapping):
         status = line.get("status")
         error = error_of(line)
         place = STATUSES.index(status) if status in STATUSES else -1
-        return place, -math.inf if error is None else -error, str(line.get("source", ""))
+        confidence = metric_of(line, "landmark_confidence") if error is None else None
+        return place, -math.inf if error is None else -error, confidence or 0.0, str(line.get("source", ""))
 
     return sorted(lines, key=rank)
 
@@ -152,7 +165,8 @@ def metrics_document(lines: Sequence[Mapping]) -> dict:
 def _scan_entry(line: Mapping) -> dict:
     entry = {key: line.get(key) for key in ("source", "scan_id", "status", "stage", "reason")}
     metrics = line.get("metrics") or {}
-    return entry | {"metrics": {key: number(metrics[key]) for key in sorted(metrics)}, "seconds": seconds_of(line)}
+    notes = {"notes": list(line["notes"])} if line.get("notes") else {}
+    return entry | notes | {"metrics": {key: number(metrics[key]) for key in sorted(metrics)}, "seconds": seconds_of(line)}
 
 
 TEXT_COLUMNS = ("source", "scan_id", "status", "stage", "reason", "sha256")

@@ -14,23 +14,28 @@ from typing import Any
 import numpy as np
 
 from geometry import chart as charts
-from geometry import cleaning, encoding, lifting, metrics, plausibility, readers
+from geometry import cleaning, encoding, handedness, lifting, metrics, plausibility, readers
+from geometry import landmarks as landmark_schemes
 from geometry.chart import Chart, pixel_centres
 from geometry.geometry_image import GeometryImage
+from geometry.landmark_estimate import LandmarkEstimate
 from geometry.mesh import TriangleMesh
 from geometry.model_formats import load_model
 from geometry.morphable_model import MorphableModel
 from geometry.rasterize import channel_normals
 from geometry.rasterize import rasterize as rasterize_mesh
 from geometry.scan import Scan
-from pipeline import methods, sources
+from geometry.transforms import SimilarityTransform
+from pipeline import landmark_figures, methods, sources
 from pipeline.config import ChartConfig, Config
-from pipeline.errors import ModelError, TimeLimitExceeded
-from pipeline.given_landmarks import given_landmarks
+from pipeline.errors import ModelError, NoFaceFound, TimeLimitExceeded
+from pipeline.given_landmarks import GivenLandmarks, check_on_surface, given_landmarks
+from pipeline.landmarking import Evidence, finder, landmark_network_is_used
 
 FACE_RADIUS_MM = 100.0  # about the nose tip: where surfaces are compared
 SUPPORT_MM = 3.0  # a scan farther from the refined surface shows something else
 SHOWN_MM = 4.0  # between a point and the surface seen at its pixel: a steep pixel spans about so much
+LEAST_SURE_SHARE = 0.2  # of the landmarks; a profile shows about half of them
 MOST_POINTS = 12_000  # of the scan's, for a comparison; their mean is then good to 0.01 mm
 
 
@@ -52,6 +57,10 @@ class Job:
     @property
     def model(self) -> MorphableModel:
         return model_of(self.config.model.name, self.model_sha256)
+
+    @property
+    def landmarks_only(self) -> bool:
+        return self.config.output.stages == "landmarks"
 
     @property
     def chart(self) -> Chart:
@@ -81,8 +90,10 @@ def refiner_of(settings: Any) -> Callable[[list], list[GeometryImage]]:
 
 @functools.lru_cache(maxsize=1)
 def warm_up(job: Job) -> None:
-    """Loads the model and imports Open3D, once per process."""
+    """Loads the model and the landmark network and imports Open3D, once per process."""
     rasterize_mesh(job.model.mesh(), charts.OrthographicChart(height=1, width=1))
+    if landmark_network_is_used(job.config):
+        finder(job.config.landmarks.weights)
 
 
 def chart_of(settings: ChartConfig) -> Chart:
@@ -114,17 +125,28 @@ class Work:
     data: bytes = b""
     sidecars: Mapping[str, bytes] = field(default_factory=dict)
     scan: Scan | None = None
-    given_landmarks: np.ndarray | None = None
+    given_landmarks: GivenLandmarks | None = None  # in the file's unit until it is located, then in mm
     location: Any = None
     fit: Any = None
     encoding: Any = None
     refined: GeometryImage | None = None
     surface: Any = None
     registered: np.ndarray | None = None
-    landmarks: tuple[np.ndarray, np.ndarray] | None = None
+    landmarks: LandmarkEstimate | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     deadline: Deadline | None = None
+
+    @property
+    def scan_to_model(self) -> SimilarityTransform:
+        """Scan mm → model mm: of the fit, or of the located head where nothing has been fitted."""
+        return self.location.scan_to_model if self.fit is None else self.fit.scan_to_model
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What reading, cleaning and locating had to say about the scan."""
+        scan = self.scan if self.location is None else self.location.scan
+        return () if scan is None else tuple(scan.notes)
 
     @functools.cached_property
     def observed(self) -> np.ndarray:
@@ -135,19 +157,24 @@ class Work:
 def read(work: Work, job: Job) -> Work:
     unit = None if job.config.input.unit == "auto" else job.config.input.unit
     scan = readers.read(work.data, source=work.source.name, sidecars=work.sidecars, unit=unit)
-    return replace(work, scan=scan, given_landmarks=given_landmarks(work.source.name, work.sidecars), data=b"", sidecars={})
+    given = given_landmarks(work.source.name, work.sidecars, (landmark_schemes.scheme(job.config.landmarks.scheme),))
+    return replace(work, scan=scan, given_landmarks=given, data=b"", sidecars={})
 
 
 def clean(work: Work, job: Job) -> Work:
-    return replace(work, scan=cleaning.clean(work.scan))
+    return replace(work, scan=handedness.with_checked_normals(cleaning.clean(work.scan), job.config.input.handedness))
 
 
 def locate(work: Work, job: Job) -> Work:
-    settings = job.config.locate
-    location = methods.LOCATORS[settings.method](work.scan, job.model, settings, work.deadline.check)
-    if work.given_landmarks is not None:
-        location = replace(location, landmarks=work.given_landmarks * (location.scan.unit_mm or 1.0))
-    return replace(work, location=location, scan=None)
+    location = methods.LOCATORS[job.config.locate.method](work.scan, job.model, job.config, work.deadline.check)
+    given = work.given_landmarks
+    if given is not None:
+        whole = work.scan if work.scan.unit_mm else work.scan.in_unit(location.scan.unit_mm, location.scan.scale_is_metric)
+        given = check_on_surface(given.scaled(location.scan.unit_mm or 1.0), whole)
+        noted = replace(location.scan, notes=(*location.scan.notes, *given.notes))
+        location = replace(location, landmarks=given.points68, scan=noted)
+    handedness.require_unmirrored(work.scan, location, job.model, job.config.input.handedness, work.deadline.check)
+    return replace(work, location=location, given_landmarks=given, scan=None)
 
 
 def fit(work: Work, job: Job) -> Work:
@@ -191,8 +218,25 @@ def lift(work: Work, job: Job) -> Work:
 
 def landmarks(work: Work, job: Job) -> Work:
     settings = job.config.landmarks
-    found = methods.LANDMARKERS[settings.method](job.model, work.registered, work.refined, work.observed, settings)
-    return replace(work, landmarks=found)
+    evidence = Evidence(
+        work.location, work.fit.scan_to_model, job.model, work.registered, work.refined, work.observed, work.fit.noise_mm,
+    )
+    return replace(work, landmarks=methods.LANDMARKERS[settings.method](evidence, settings))
+
+
+def raw_landmarks(work: Work, job: Job) -> Work:
+    """Landmarks from the located raw scan, without a fit. Raises NoFaceFound where hardly any is seen for sure: no fit
+    judges here whether it is a face."""
+    found = methods.raw_landmarks(work.location, job.model, job.config.landmarks)
+    sure = int((found.seen & (found.confidence > 0.5)).sum())
+    if sure < LEAST_SURE_SHARE * len(found):
+        raise NoFaceFound(f"no face found: only {sure} of {len(found)} landmarks are seen for sure, {LEAST_SURE_SHARE:.0%} are needed")
+    return replace(work, landmarks=found.transformed(work.scan_to_model))
+
+
+def measure_landmarks(work: Work, job: Job) -> Work:
+    """The figures of a scan of which only the landmarks were asked."""
+    return _with_metrics(work, {"confidence": work.location.confidence} | _landmark_metrics(work))
 
 
 def measure(work: Work, job: Job) -> Work:
@@ -214,7 +258,23 @@ def measure(work: Work, job: Job) -> Work:
         measured |= {f"scan_to_{name}_{statistic}_mm": value for statistic, value in statistics.items()}
     measured["fusion_disagreement_deg"] = work.surface.normal_disagreement
     measured["normal_disagreement_deg"] = _normal_disagreement(scan, work.refined, work.observed)
+    return _with_metrics(work, measured | _landmark_metrics(work))
+
+
+def _with_metrics(work: Work, measured: Mapping[str, float]) -> Work:
     return replace(work, metrics={name: round(float(value), 6) for name, value in measured.items() if np.isfinite(value)})
+
+
+def _landmark_metrics(work: Work) -> dict[str, float]:
+    return landmark_figures.measured(work.landmarks, given_distances(work))
+
+
+def given_distances(work: Work) -> np.ndarray | None:
+    """(l,) mm from each landmark to the one that came with the scan, NaN where none did; None where the scan came without."""
+    if work.given_landmarks is None:
+        return None
+    given = replace(work.given_landmarks, points=work.scan_to_model.apply(work.given_landmarks.points))
+    return landmark_figures.distances_to_given(work.landmarks, given)
 
 
 def face_points(work: Work) -> np.ndarray:

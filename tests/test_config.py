@@ -42,6 +42,7 @@ def test_a_section_may_be_given_as_its_method(setting, section, key, value):
     ("refine.batch_size=four", ["refine.batch_size", "'four'", "a whole number ≥ 1"]),
     ("refine.batch_size=0", ["refine.batch_size", "0 is out of range"]),
     ("refine.batch_size=1.5", ["1.5", "a whole number"]),
+    ("output.stages=landmark", ["'landmark' is unknown", "did you mean 'landmarks'?"]),
     ("output.previews=1", ["output.previews", "true or false"]),
     ("limits.seconds_per_scan=.nan", ["out of range"]),
     ("limits.seconds_per_scan=", ["limits.seconds_per_scan", "None"]),
@@ -82,7 +83,7 @@ def test_the_result_hash_follows_what_decides_results_and_nothing_else():
     base = config.Config().result_hash(model="a")
     same = config.load(settings=["limits.seconds_per_scan=1", "output.scans_per_shard=2", "output.records=false"])
     assert same.result_hash(model="a") == base
-    for setting in ("refine=none", "fit.identity_modes=5", "output.previews=false", "input.unit=m", "chart.pixel_mm=1"):
+    for setting in ("refine=none", "fit.identity_modes=5", "output.previews=false", "output.stages=landmarks", "input.unit=m", "chart.pixel_mm=1"):
         assert config.load(settings=[setting]).result_hash(model="a") != base
     assert config.Config().result_hash(model="b") != base
 

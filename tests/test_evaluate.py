@@ -69,6 +69,23 @@ def test_a_known_offset_is_measured_in_both_directions_and_in_mm_whatever_the_un
     assert "mean of 1" in capsys.readouterr().out
 
 
+def test_the_nose_is_found_by_name_and_from_the_fit_where_the_scheme_lacks_it():
+    fit = {"scan_to_model": [[1, 0, 0, -5], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]}
+    points = [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
+    assert evaluate.nose_tip({"points": points, "names": ["chin", "nose_tip"]}, fit).tolist() == points[1]
+    for content in ({"points": points, "names": ["chin", "brow"]}, {"points": [None, None], "names": ["chin", "nose_tip"]}):
+        np.testing.assert_allclose(evaluate.nose_tip(content, fit), [5.0, 0, 0])
+
+
+def test_a_run_for_landmarks_alone_has_nothing_to_compare(tmp_path):
+    out = str(tmp_path / "out")
+    (line,) = write_run(out, {"a.ply": 1.0})
+    line["files"] = {"landmarks": line["files"]["landmarks"]}
+    write_truth(tmp_path / "truth", "a.ply")
+    with pytest.raises(ConfigError, match="holds no surfaces"):
+        evaluate.compare(out, [line], tmp_path / "truth")
+
+
 def test_a_failed_scan_costs_the_cap_and_is_in_the_mean(tmp_path):
     out = str(tmp_path / "out")
     lines = write_run(out, {"a.ply": 1.0, "b.ply": 0.0}, failed=("b.ply",))

@@ -29,6 +29,11 @@ def test_a_line_has_the_keys_of_the_contract_in_order(out):
     assert tuple(line) == manifest.LINE_KEYS and line["seconds"] == {"read": 0.1235} and line["scan_id"] == SOURCE.scan_id
 
 
+def test_notes_are_on_the_line_where_there_are_any():
+    assert "notes" not in manifest.line(SOURCE, "sha", "ok", {})
+    assert manifest.line(SOURCE, "sha", "ok", {}, notes=("several heads",))["notes"] == ["several heads"]
+
+
 @pytest.mark.parametrize("status", ["ok", "rejected"])
 def test_an_unchanged_scan_is_kept(out, status):
     line = finished(out, status)

@@ -2,8 +2,9 @@
 import numpy as np
 import pytest
 
+from geometry.landmark_estimate import LandmarkEstimate
 from geometry.mesh import TriangleMesh
-from pipeline import preview
+from pipeline import marks, preview
 from pipeline.preview import FRONT, FRONT_HEIGHT, PANEL_WIDTH, STRIP_HEIGHT
 
 
@@ -18,6 +19,13 @@ def dome(radius=80.0, centre=(0.0, 6.0, -60.0), steps=80, flip=False):
     triangles = np.concatenate([np.stack([a, b, c], 1), np.stack([b, d, c], 1)])
     triangles = triangles[inside.ravel()[triangles].all(1)]
     return TriangleMesh(vertices, triangles[:, ::-1] if flip else triangles)
+
+
+def estimate(*points, seen=True, confidence=1.0):
+    count = len(points)
+    return LandmarkEstimate(
+        np.array(points, float).reshape(-1, 3), np.tile(np.eye(3), (count, 1, 1)), np.full(count, confidence), np.full(count, seen)
+    )
 
 
 def panel(image, number):
@@ -91,7 +99,7 @@ def test_a_cloud_is_drawn_where_its_mesh_is():
 @pytest.mark.parametrize("points", [None, np.zeros((0, 3)), np.array([[0.0, 0, 0]]), np.full((5, 3), np.nan), np.full((9, 3), 1e6)])
 def test_a_scan_that_shows_nothing_still_gives_a_picture(points):
     mesh = dome()
-    image = preview.render_preview(None, points, mesh, mesh, np.zeros((0, 3)), "empty")
+    image = preview.render_preview(None, points, mesh, mesh, estimate(), "empty")
     assert image.mode == "RGB" and image.width == 4 * PANEL_WIDTH
 
 
@@ -103,21 +111,64 @@ def test_an_inside_out_fit_is_shown_as_one_but_an_inside_out_scan_is_not():
     assert np.abs(centre_colour(image, 1) - centre_colour(reference, 1)).max() > 25
 
 
-def test_landmarks_are_drawn_on_the_refined_panel_only():
+def test_landmarks_are_drawn_on_the_scan_and_on_the_refined_panel():
     mesh = dome()
     plain = preview.render_preview(mesh, None, mesh, mesh, None, "")
-    dotted = preview.render_preview(mesh, None, mesh, mesh, np.array([[20.0, 30.0, 10.0]]), "")
-    for number in (0, 1, 3):
+    dotted = preview.render_preview(mesh, None, mesh, mesh, estimate((20.0, 30.0, 10.0)), "")
+    for number in (1, 3):
         np.testing.assert_array_equal(panel(plain, number), panel(dotted, number))
-    changed = np.argwhere((panel(plain, 2) != panel(dotted, 2)).any(-1))
-    expected, _ = FRONT.project(np.array([[20.0, 30.0, 10.0]]))
-    np.testing.assert_allclose(changed.mean(0)[::-1], expected[0], atol=1.0)
+    for number in (0, 2):
+        changed = np.argwhere((panel(plain, number) != panel(dotted, number)).any(-1))
+        expected, _ = FRONT.project(np.array([[20.0, 30.0, 10.0]]))
+        np.testing.assert_allclose(changed.mean(0)[::-1], expected[0], atol=1.0)
+        assert len(changed) < 60
+
+
+def marked(**options):
+    """(h, w, 3) of the frontal scan panel with one mark in the middle, and the same without it; the pixels about the mark."""
+    mesh, place = dome(), (0.0, 6.0, 20.0)
+    plain = preview.render_preview(mesh, None, mesh, mesh, None, "")
+    picture = preview.render_preview(mesh, None, mesh, mesh, estimate(place, **options), "")
+    around = np.s_[FRONT_HEIGHT // 2 - 4: FRONT_HEIGHT // 2 + 4, PANEL_WIDTH // 2 - 4: PANEL_WIDTH // 2 + 4]
+    return panel(picture, 0)[around], panel(plain, 0)[around]
+
+
+def test_a_seen_landmark_is_filled_and_an_inferred_one_hollow():
+    (seen, plain), (inferred, _) = marked(seen=True), marked(seen=False)
+    middle = np.s_[3:5, 3:5]
+    sure = np.array(marks.confidence_colour(1.0))
+    assert np.abs(seen[middle] - sure).max() < 12
+    np.testing.assert_array_equal(inferred[middle], plain[middle])
+    assert (np.abs(inferred - plain) > 40).any()  # its ring
+
+
+def test_marks_tell_the_confidence_by_colour_and_by_lightness():
+    sure, unsure = marked(confidence=1.0)[0], marked(confidence=0.1)[0]
+    assert unsure[3:5, 3:5].mean() > sure[3:5, 3:5].mean() + 25
+    lightness = [sum(marks.confidence_colour(share)) for share in np.linspace(0, 1, 20)]
+    assert (np.diff(lightness) < 0).all() and marks.confidence_colour(float("nan")) == marks.confidence_colour(0.0)
+
+
+def test_a_landmark_of_which_nothing_is_known_is_not_drawn():
+    mesh = dome(steps=40)
+    empty = preview.render_preview(mesh, None, mesh, mesh, estimate(), "")
+    unknown = preview.render_preview(mesh, None, mesh, mesh, estimate((np.nan,) * 3, (1e9, 0, 0)), "")
+    assert preview.png_bytes(empty) == preview.png_bytes(unknown)
+
+
+def test_landmarks_alone_are_shown_on_the_scan_from_three_sides_but_not_through_it():
+    mesh, left_cheek = dome(), (60.0, 6.0, -20.0)
+    plain = preview.render_landmarks(mesh, None, estimate(), "")
+    dotted = preview.render_landmarks(mesh, None, estimate(left_cheek), "")
+    differs = [(panel(plain, number) != panel(dotted, number)).any() for number in range(4)]
+    assert differs == [False, True, False, True]  # from its right the face hides it
+    assert dotted.size == preview.front_row(dotted).size[:1] + (STRIP_HEIGHT + FRONT_HEIGHT,)
 
 
 def test_the_same_input_gives_the_same_bytes():
-    mesh = dome(steps=40)
-    first, second = (preview.png_bytes(preview.render_preview(mesh, None, mesh, mesh, None, "x")) for _ in range(2))
-    assert first == second
+    mesh, points = dome(steps=40), estimate((0, 0, 0), (10, 10, 10))
+    for draw in (lambda: preview.render_preview(mesh, None, mesh, mesh, points, "x"), lambda: preview.render_landmarks(mesh, None, points, "x")):
+        assert preview.png_bytes(draw()) == preview.png_bytes(draw())
 
 
 def test_a_long_title_is_shortened_in_the_middle_and_stays_in_the_strip():
@@ -130,6 +181,8 @@ def test_a_long_title_is_shortened_in_the_middle_and_stays_in_the_strip():
 def test_the_title_names_only_the_figures_that_are_known():
     assert preview.preview_title("a.ply", {"noise_mm": 0.123}) == "a.ply\nnoise 0.12 mm"
     assert preview.preview_title("a.ply", {}) == "a.ply\n"
+    assert preview.preview_title("a.ply", {"landmarks_seen": 61.0, "landmark_sigma_mm": 1.234}) == (
+        "a.ply\n61 landmarks seen  \u00b7  sigma 1.2 mm")
 
 
 def test_the_front_row_is_the_four_frontal_panels():

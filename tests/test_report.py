@@ -185,6 +185,56 @@ def test_the_curve_reaches_all_scans_and_the_bars_count_all_scans():
     assert "7" in str(plots.histogram(values, "mm"))
 
 
+LANDMARK_RUN = {"config": {"output": {"stages": "landmarks"}}}
+
+
+def landmark_line(source, confidence, **metrics):
+    figures = {"landmarks_seen": 60.0, "landmarks_inferred": 8.0, "landmark_confidence": confidence, "landmark_sigma_mm": 1.234} | metrics
+    return ok_line(source) | {"metrics": figures}
+
+
+def test_a_run_for_landmarks_alone_has_a_page_of_landmarks_worst_first():
+    lines = [landmark_line("sure.ply", 0.9), bad_line("vase.ply", "rejected"), landmark_line("unsure.ply", 0.4)]
+    text = report.page(lines, LANDMARK_RUN)
+    page = Page(text)
+    assert page.depth == [] and page.names == ["vase.ply", "unsure.ply", "sure.ply"]
+    assert "show a face whose landmarks were found" in text and "refined face surface" not in text
+    assert "<span>Landmarks</span>" in text and "<span>Coarse</span>" not in text
+
+
+def test_each_scan_tells_its_landmarks_and_its_notes():
+    line = landmark_line("a.ply", 0.8, landmark_to_given_mm=2.06) | {"notes": ["several heads: <the largest> was taken"]}
+    text = report.page([line, ok_line("b.ply")], RUN)
+    assert "60 landmarks seen \u00b7 8 inferred \u00b7 confidence 0.80 \u00b7 \u03c3 1.2 mm \u00b7 2.1 mm from the given ones" in text
+    assert "several heads: &lt;the largest&gt; was taken" in text
+    assert text.count("landmarks seen \u00b7") == 1
+    assert summary.metrics_document([line])["scans"][0]["notes"] == line["notes"]
+
+
+def write_landmarks(out, source, content):
+    line = ok_line(source)
+    line["files"]["landmarks"] = f"scans/{line['scan_id']}/landmarks.json"
+    path = out / line["files"]["landmarks"]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    return line
+
+
+def test_landmarks_are_tabled_by_region_and_a_damaged_file_costs_only_itself(tmp_path):
+    good = {"names": ["nose_tip", "chin"], "points": [[0, 0, 0]] * 2, "seen": [True, False], "confidence": [0.75, 0.25]}
+    damaged = ("[]", "{", '{"points": 3}', '{"points": [[0,0,0]], "seen": []}', '{"points": [[0,0,0]], "names": ["a", "b"]}')
+    lines = [write_landmarks(tmp_path, "good.ply", good), ok_line("none.ply")]
+    lines += [write_landmarks(tmp_path, f"damaged{number}.ply", text) for number, text in enumerate(damaged)]
+    report.write_report(str(tmp_path), lines, RUN)
+    text = (tmp_path / "report" / "index.html").read_text()
+    table = text[text.index("Landmarks by region"):]
+    table = re.sub(r"<[^>]*>", " ", table[: table.index("</table>")]).split()
+    nose, jaw = table.index("nose"), table.index("jaw")
+    assert table[nose: nose + 4] == ["nose", "1", "100.0", "0.75"] and table[jaw: jaw + 4] == ["jaw", "1", "0.0", "0.25"]
+    assert "To the given ones" not in text
+    assert "Landmarks by region" not in report.page(lines, RUN)
+
+
 def test_figures_are_written_for_people():
     assert report.figure(None) == "\u2013"
     assert report.figure(12345.678, 1) == "12\u202f345.7"

@@ -29,7 +29,7 @@ from pipeline.sources import Source
 ROOT = pathlib.Path(__file__).parents[1]
 FACES = ("sub/turned_in_metres.ply", "upright.ply")
 FILES = set(outputs.FILE_NAMES)
-QUICK = ("refine=smooth", "chart.height=128", "chart.width=128", "chart.pixel_mm=1.5")
+QUICK = ("locate=pose_search", "refine=smooth", "landmarks=mesh", "chart.height=128", "chart.width=128", "chart.pixel_mm=1.5")
 
 
 def ply(mesh):
@@ -168,7 +168,9 @@ def test_scan_to_model_takes_the_input_to_the_model_frame(out, model, name):
     files = manifest_of(out)[name]["files"]
     fit = json.loads((out / files["fit"]).read_text())
     landmarks = json.loads((out / files["landmarks"]).read_text())
-    assert landmarks["scheme"] == "ibug68" and landmarks["frame"] == "scan" and len(landmarks["confidence"]) == 68
+    assert landmarks["scheme"] == "ibug68" and landmarks["frame"] == "scan" and landmarks["unit_mm"] == fit["unit_mm"]
+    assert {len(landmarks[key]) for key in ("names", "points", "confidence", "seen", "covariance")} == {68}
+    assert np.array(landmarks["covariance"]).shape == (68, 3, 3) and 40 < sum(landmarks["seen"]) == fit["landmarks"]["landmarks_seen"]
     to_model = SimilarityTransform.from_matrix(np.array(fit["scan_to_model"]))
     fitted = landmarks_on(model, model.instance(np.array(fit["identity_coefficients"]), np.array(fit["expression_coefficients"])))
     assert np.linalg.norm(to_model.apply(np.array(landmarks["points"])) - fitted, axis=1).mean() < 3.0
@@ -278,7 +280,10 @@ def test_a_worker_that_dies_fails_its_scan_alone(tmp_path):
     assert lines["a.ply"]["stage"] == lines["z.ply"]["stage"] == "read"
 
 
-@pytest.mark.skipif(not list((ROOT / "gan" / "weights").glob("*.weights.h5")), reason="no trained refiner in this checkout")
+@pytest.mark.skipif(
+    not all((ROOT / "gan" / "weights" / f"{name}.weights.h5").exists() for name in ("refiner", "landmarks")),
+    reason="no trained networks in this checkout",
+)
 def test_the_network_refines_by_default_and_a_run_without_pictures_has_none(scans, tmp_path):
     words = [sys.executable, "-m", "pipeline.run", "--input", str(scans / "upright.ply"), "--output", str(tmp_path), "--no-previews"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300)

@@ -11,6 +11,7 @@ from apache_beam.testing.util import assert_that, equal_to
 
 from geometry.chart import OrthographicChart
 from geometry.geometry_image import CHANNELS, GeometryImage
+from geometry.scan import Scan
 from pipeline import config, manifest, methods, outputs, records, stages, storage, work
 from pipeline.errors import FitError, NoFaceFound, ReadError
 from pipeline.sources import Source
@@ -78,6 +79,14 @@ def test_an_error_ends_the_scan_with_status_stage_and_a_reason_of_one_line(job, 
     assert set(line["seconds"]) == {"read", "locate"} and line["files"] == {}
     is_expected = not reason.startswith(("ValueError", "MemoryError", "RecursionError"))
     assert outcome.trace == "" if is_expected else "Traceback" in outcome.trace
+
+
+def test_the_scans_notes_reach_its_line_however_it_ends(job):
+    noted = replace(item(), scan=Scan(np.zeros((3, 3)), np.zeros((0, 3)), "a.ply", "ply").with_note("several heads: the largest was taken"))
+    rejected = stages.ended_by(NoFaceFound("no face found"), noted, "locate").line
+    (finished,) = stages.Finish().process(noted)
+    assert rejected["notes"] == finished.line["notes"] == ["several heads: the largest was taken"]
+    assert "notes" not in stages.ended_by(NoFaceFound("no face found"), item(), "locate").line
 
 
 def limited(job, seconds):
@@ -152,6 +161,7 @@ def test_shards_hold_a_fixed_number_of_ok_scans_in_the_order_of_the_manifest(job
     assert [shard.path for shard in shards] == [f"out/records/geometry_images-0000{k}-of-00003.tfrecord" for k in range(3)]
     assert [[scan_id for scan_id, _ in shard.scans] for shard in shards] == [["s0", "s2"], ["s3", "s4"], ["s5"]]
     assert stages.shards_of(lines[1:2], "out", 2) == []
+    assert stages.shards_of([lines[0] | {"files": {"landmarks": "scans/s0/landmarks.json"}}], "out", 2) == []
 
 
 def test_a_record_holds_the_saved_images(tmp_path, job):

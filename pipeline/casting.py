@@ -1,0 +1,163 @@
+"""What an orthographic camera sees of a surface or of a point cloud: the ray casting and splatting beneath the previews.
+
+Everything is in the model frame, mm. The same input gives the same pixels.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import open3d as o3d
+from scipy.ndimage import gaussian_filter
+from scipy.spatial import cKDTree
+
+from geometry.mesh import TriangleMesh
+from geometry.transforms import rotation_from_vector
+
+LARGEST_CLOUD = 150_000
+START_MM = 400.0  # rays start so far in front of the pivot
+
+
+@dataclass(frozen=True)
+class View:
+    """An orthographic camera that looks at the face's middle; `yaw` in radians turns it to the subject's left."""
+
+    width: int
+    height: int
+    pixel_mm: float
+    yaw: float = 0.0
+    pivot: tuple[float, float, float] = (0.0, 6.0, -60.0)
+
+    @cached_property
+    def model_to_view(self) -> np.ndarray:
+        """(3, 3); the view frame has x right, y up, z towards the camera."""
+        return rotation_from_vector(np.array([0.0, -self.yaw, 0.0]))
+
+    def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Points (n, 3) → pixel coordinates (n, 2) as (column, row), centres at integers, and depth (n,) towards the camera."""
+        p = (points - self.pivot) @ self.model_to_view.T
+        column = p[:, 0] / self.pixel_mm + (self.width - 1) / 2
+        row = (self.height - 1) / 2 - p[:, 1] / self.pixel_mm
+        return np.stack([column, row], 1), p[:, 2]
+
+    def lift(self, pixels: np.ndarray, depth: np.ndarray | float) -> np.ndarray:
+        """The inverse of `project`."""
+        x = (pixels[:, 0] - (self.width - 1) / 2) * self.pixel_mm
+        y = ((self.height - 1) / 2 - pixels[:, 1]) * self.pixel_mm
+        return np.stack([x, y, np.broadcast_to(depth, x.shape)], 1) @ self.model_to_view + self.pivot
+
+    @cached_property
+    def towards_camera(self) -> np.ndarray:
+        """(3,) unit vector in the model frame."""
+        return self.model_to_view[2].astype(np.float32)
+
+    @cached_property
+    def rays(self) -> np.ndarray:
+        """(h, w, 6) float32 origins and directions in the model frame."""
+        row, column = np.mgrid[: self.height, : self.width]
+        origins = self.lift(np.stack([column.ravel(), row.ravel()], 1).astype(float), START_MM)
+        directions = np.broadcast_to(-self.towards_camera, origins.shape)
+        return np.concatenate([origins, directions], 1).astype(np.float32).reshape(self.height, self.width, 6)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What one view sees of one surface: hit (h, w) bool; per hit, points and unit normals (k, 3), model frame."""
+
+    hit: np.ndarray
+    points: np.ndarray
+    normals: np.ndarray
+
+
+class Surface:
+    """A mesh prepared for casting. Parts outside the picture are dropped first, because building the tree costs most."""
+
+    def __init__(self, mesh: TriangleMesh):
+        inside = (np.abs(mesh.vertices - (0.0, 6.0, -60.0)) < (135.0, 135.0, 130.0)).all(1)
+        self.mesh = mesh if inside.all() else mesh.submesh(inside)[0]
+        self.points = self.mesh.vertices
+        self.normals = self.mesh.vertex_normals.astype(np.float32)
+        self.scene = o3d.t.geometry.RaycastingScene(nthreads=1)
+        if len(self.mesh.triangles):
+            vertices = o3d.core.Tensor(self.mesh.vertices.astype(np.float32))
+            self.scene.add_triangles(vertices, o3d.core.Tensor(self.mesh.triangles.astype(np.uint32)))
+
+    def seen_by(self, view: View) -> Layer:
+        if not len(self.mesh.triangles):
+            return Layer(np.zeros((view.height, view.width), bool), np.zeros((0, 3), np.float32), np.zeros((0, 3), np.float32))
+        answer = self.scene.cast_rays(o3d.core.Tensor(view.rays), nthreads=1)
+        distance = answer["t_hit"].numpy()
+        hit = np.isfinite(distance)
+        points = view.rays[hit][:, :3] - distance[hit][:, None] * view.towards_camera
+        uv = answer["primitive_uvs"].numpy()[hit]
+        corners = self.mesh.triangles[answer["primitive_ids"].numpy()[hit].astype(np.int64)]
+        normals = self.normals[corners[:, 0]] * (1 - uv.sum(1, keepdims=True))
+        normals += self.normals[corners[:, 1]] * uv[:, :1] + self.normals[corners[:, 2]] * uv[:, 1:]
+        return Layer(hit, points, unit(normals))
+
+    def offsets_from(self, points: np.ndarray) -> np.ndarray:
+        """(n, 3) from each point to the nearest point of the surface."""
+        if not len(self.mesh.triangles):
+            return np.full(points.shape, np.inf)
+        answer = self.scene.compute_closest_points(o3d.core.Tensor(points.astype(np.float32)), nthreads=1)
+        return answer["points"].numpy() - points
+
+
+class Cloud:
+    """A point cloud prepared for splatting; thinned by a fixed stride where it is larger than a picture can show."""
+
+    def __init__(self, points: np.ndarray):
+        points = points[np.isfinite(points).all(1)]
+        points = points[(np.abs(points - (0.0, 6.0, -60.0)) < (135.0, 135.0, 130.0)).all(1)]
+        self.points = points[:: max(1, -(-len(points) // LARGEST_CLOUD))]
+
+    @cached_property
+    def tree(self) -> cKDTree:
+        return cKDTree(self.points, balanced_tree=False, compact_nodes=False)
+
+    def seen_by(self, view: View) -> Layer:
+        """A depth buffer of square splats as wide as the points' spacing; normals from its smoothed slopes."""
+        depth, spacing = _depth_buffer(self.points, view)
+        splatted = np.isfinite(depth)
+        # Normalised convolution: smooth where there are points, without pulling the edges to the background.
+        sigma = 0.8 + 0.8 * spacing
+        known = gaussian_filter(splatted.astype(np.float32), sigma)
+        smooth = gaussian_filter(np.where(splatted, depth, 0).astype(np.float32), sigma) / np.maximum(known, 1e-3)
+        hit = splatted | (known > 0.5)  # gaps between points, smaller than the kernel
+        down, right = np.gradient(smooth, view.pixel_mm)
+        normals = unit(np.stack([-right, down, np.ones_like(right)], -1)[hit]) @ view.model_to_view
+        row, column = np.nonzero(hit)
+        depth = np.where(splatted, depth, smooth)[hit]
+        return Layer(hit, view.lift(np.stack([column, row], 1).astype(float), depth), normals.astype(np.float32))
+
+    def offsets_from(self, points: np.ndarray) -> np.ndarray:
+        """(n, 3) from each point to the mean of its four nearest cloud points: one alone follows the sensor's noise."""
+        if len(self.points) < 4:
+            return np.full(points.shape, np.inf)
+        _, nearest = self.tree.query(points, k=4)
+        return self.points[nearest].mean(1) - points
+
+
+def unit(vectors: np.ndarray) -> np.ndarray:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
+
+
+def _depth_buffer(points: np.ndarray, view: View) -> tuple[np.ndarray, float]:
+    """(h, w) depth of the nearest splat, −inf where none; and the points' spacing in pixels."""
+    pixels, depth = view.project(points)
+    pixels = np.rint(pixels).astype(np.int64)
+    blocks = len(np.unique(pixels[:, 0] // 8 * 100_003 + pixels[:, 1] // 8))
+    spacing = float(np.clip(np.sqrt(64 * blocks / max(len(points), 1)), 0.3, 3.0))
+    reach = int(np.ceil(1.7 * spacing))
+    order = np.argsort(depth, kind="stable")  # painter's order: the last write, the nearest point, stays
+    column, row, depth = pixels[order, 0], pixels[order, 1], depth[order]
+    buffer = np.full((view.height, view.width), -np.inf)
+    for dy in range(-(reach // 2), reach - reach // 2):
+        for dx in range(-(reach // 2), reach - reach // 2):
+            x, y = column + dx, row + dy
+            kept = (x >= 0) & (x < view.width) & (y >= 0) & (y < view.height)
+            splats = np.full_like(buffer, -np.inf)
+            splats[y[kept], x[kept]] = depth[kept]
+            np.maximum(buffer, splats, out=buffer)
+    return buffer, spacing
