@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from geometry import verification
 from geometry.errors import NoFaceFound
 from geometry.landmark_estimate import LandmarkEstimate
 from geometry.landmark_prior import OUTLIER, Posterior, completed, condition
@@ -105,11 +106,25 @@ def proposals(candidates: list[Location]) -> Iterator[tuple[Location, np.ndarray
             yield candidate, turn_of(0, 0, roll)
 
 
+def _believable(candidates: list[Location], best: tuple[Look, Location] | None, options: LandmarkLocatingOptions) -> list[Location]:
+    """The candidates that geometry alone would have proposed. Raises NoFaceFound where there is none."""
+    alone = LocatingOptions()
+    worth = max(alone.min_confidence, alone.rival * candidates[0].confidence)
+    if candidates[0].confidence < alone.min_confidence:
+        support = 0.0 if best is None else best[0].support
+        raise NoFaceFound(
+            f"no face found: the best proposal's landmarks have a support of {support:.2f}, at least {options.least:.2f} is needed, "
+            f"and its shape a confidence of {candidates[0].confidence:.2f}, at least {alone.min_confidence:.2f}"
+        )
+    return [candidate for candidate in candidates if candidate.confidence >= worth]
+
+
 def locate(
     scan: Scan, model: MorphableModel, find: Find, options: LandmarkLocatingOptions = LandmarkLocatingOptions(),
     check: Callable[[], None] = lambda: None,
 ) -> Location:
-    """The head in a cleaned scan, with its landmarks. Raises NoFaceFound where no proposal looks like a face."""
+    """The head in a cleaned scan, with its landmarks; or, where no proposal shows the network a face, as in full profile, the
+    proposal whose trial fit explains the scan best, without. Raises NoFaceFound where nothing is proposed."""
     candidates = candidate_locations(scan, model, options.locating, check=check)
     viewers: dict[int, Viewer] = {}
     best: tuple[Look, Location] | None = None
@@ -125,8 +140,7 @@ def locate(
         if best is not None and best[0].support >= options.sure:
             break
     if best is None or best[0].support < options.least:
-        support = 0.0 if best is None else best[0].support
-        raise NoFaceFound(f"no face found: the best proposal's landmarks have a support of {support:.2f}, at least {options.least:.2f} is needed")
+        return verification.choose(_believable(candidates, best, options), model, check=check)
     first, candidate = best
     found = closer_look(viewers[id(candidate)], first, model, find, options)
     return replace(

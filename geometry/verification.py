@@ -28,7 +28,14 @@ def locate(
     scan: Scan, model: MorphableModel, options: VerificationOptions = VerificationOptions(), check: Callable[[], None] = lambda: None
 ) -> Location:
     """The head in a cleaned scan; the pose is the one whose trial fit explains the scan best. Raises NoFaceFound."""
-    candidates = candidate_locations(scan, model, options.locating, check=check)
+    return choose(candidate_locations(scan, model, options.locating, check=check), model, options, check)
+
+
+def choose(
+    candidates: list[Location], model: MorphableModel, options: VerificationOptions = VerificationOptions(),
+    check: Callable[[], None] = lambda: None,
+) -> Location:
+    """Of candidates, most confident first, the one whose trial fit explains the scan best."""
     if candidates[0].confidence >= options.sure or len(candidates) == 1:
         return candidates[0]
     best, best_support = candidates[0], -1.0

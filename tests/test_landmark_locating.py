@@ -78,11 +78,20 @@ def test_a_sure_first_proposal_needs_no_other(face, monkeypatch):
     assert oracle.looks <= 1 + 3 * 3, "one first look, and at most three closer ones of three views"
 
 
-def test_where_no_landmark_is_seen_there_is_no_face(face, monkeypatch):
+def test_where_the_network_sees_no_face_the_word_of_geometry_stands(face, monkeypatch):
     oracle = oracle_of(face, monkeypatch)
     oracle.truth = oracle.truth + 500.0
     scan = with_normals(mesh_scan(face.scan_points))
     proposing(monkeypatch, Location(scan, face.pose.inverse(), 0.9))
+    found = locate(scan, default_model(), oracle.find)
+    assert found.estimate is None and degrees_off(found, face) < 3
+
+
+def test_where_neither_sees_a_face_there_is_none(face, monkeypatch):
+    oracle = oracle_of(face, monkeypatch)
+    oracle.truth = oracle.truth + 500.0
+    scan = with_normals(mesh_scan(face.scan_points))
+    proposing(monkeypatch, Location(scan, face.pose.inverse(), 0.22))
     with pytest.raises(NoFaceFound, match="support of 0.00"):
         locate(scan, default_model(), oracle.find)
 
