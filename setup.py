@@ -7,7 +7,7 @@ OPEN3D = "0.19.0"  # 0.20 needs more system libraries (libusb, libEGL, libidn2)
 
 setup(
     name="face-relief",
-    version="0.2.0",
+    version="0.3.0",
     description="Archives of raw 3D face scans in; clean, registered, detailed face geometry out.",
     python_requires=">=3.11",
     packages=find_packages(include=["geometry", "geometry.*", "gan", "gan.*", "pipeline", "pipeline.*"]),

@@ -30,7 +30,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from geometry import cleaning, readers  # noqa: E402
+from geometry.landmark_calibration import calibration  # noqa: E402
 from geometry.landmark_estimate import LandmarkEstimate  # noqa: E402
+from geometry.landmark_fusion import fused  # noqa: E402
 from geometry.landmarks import LANDMARK_SCHEMES, landmarks_on  # noqa: E402
 from geometry.scan import Scan  # noqa: E402
 from geometry.views import Viewer, view_of_pose  # noqa: E402
@@ -46,6 +48,8 @@ SEED = 4  # of the set that the shipped weights were trained on; its test split 
 SUBJECTS = 4000
 HUMFACE_7 = (36, 39, 42, 45, 30, 48, 54)
 CLOSE_MM = 4.0
+NOISE_WEIGHT = 0.5
+MEDIAN_CHI2 = 2.366  # of three dimensions
 
 
 @dataclass(frozen=True)
@@ -155,7 +159,7 @@ def calibration_table(rows: list[dict]) -> list[str]:
             confidence.append(estimate.confidence[INNER])
             close.append(np.linalg.norm(error, axis=1)[INNER] < CLOSE_MM)
         squared, confidence, close = (np.concatenate(values) for values in (squared, confidence, close))
-        line = f"{name:14s}{len(close):8d}{np.median(squared) / 2.366:16.2f}"
+        line = f"{name:14s}{len(close):8d}{np.median(squared) / MEDIAN_CHI2:16.2f}"
         for low in (0, 0.2, 0.4, 0.6, 0.8):
             chosen = (confidence >= low) & (confidence <= low + 0.2 + 1e-9)
             line += f"{f'{100 * close[chosen].mean():.0f} % of {chosen.sum()}' if chosen.any() else '–':>22s}"
@@ -178,9 +182,34 @@ def calibrate(rows: list[dict]) -> dict:
     for seen, key in ((True, "seen_mm"), (False, "unseen_mm")):
         both = [np.array(errors[seen][k] + errors[seen][swap[k]]) for k in range(68)]
         pooled = np.concatenate(both) if any(map(len, both)) else np.array([3.0])
-        sigma = [np.sqrt(np.median(v**2) / 2.366) if len(v) >= 8 else np.sqrt(np.median(pooled**2) / 2.366) for v in both]
+        sigma = [np.sqrt(np.median(v**2) / MEDIAN_CHI2) if len(v) >= 8 else np.sqrt(np.median(pooled**2) / MEDIAN_CHI2) for v in both]
         found[key] = [round(float(value), 3) for value in sigma]
-    return found | {"noise_weight": 0.5}
+    found |= {"noise_weight": NOISE_WEIGHT, "heatmap_variance": 1.0, "fused_variance": 1.0}
+    before = calibration()["heatmap_variance"]
+    found["heatmap_variance"] = round(before * _excess(rows, lambda estimates, _: estimates["heatmaps"]), 3)
+
+    def both(estimates: dict[str, LandmarkEstimate], noise_mm: float) -> LandmarkEstimate:
+        heatmaps, mesh = estimates["heatmaps"], estimates["registered"]
+        sigma = np.where(mesh.seen, found["seen_mm"], found["unseen_mm"])
+        mesh = replace(mesh, covariance=(sigma**2 + NOISE_WEIGHT * noise_mm**2)[:, None, None] * np.eye(3))
+        points = np.where(heatmaps.seen[:, None], heatmaps.points, np.nan)
+        return fused(mesh, replace(heatmaps, points=points, covariance=heatmaps.covariance * found["heatmap_variance"] / before))
+
+    found["fused_variance"] = round(_excess(rows, both), 3)
+    return found
+
+
+def _excess(rows: list[dict], estimate_of) -> float:
+    """Median squared Mahalanobis distance of the seen inner landmarks' errors over what it should be: 1 is calibrated."""
+    squared = []
+    for row in rows:
+        if row["reason"] or not {"heatmaps", "registered"} <= set(row["result"].estimates):
+            continue
+        estimate = estimate_of(row["result"].estimates, row["result"].item.fit.noise_mm)
+        error = estimate.points - row["made"].landmarks
+        distance = np.einsum("li,lij,lj->l", error, np.linalg.inv(estimate.covariance), error)
+        squared.append(distance[INNER][row["result"].estimates["heatmaps"].seen[INNER]])
+    return float(np.median(np.concatenate(squared)) / MEDIAN_CHI2)
 
 
 def humface(job: work.Job, shared: pathlib.Path) -> list[str]:

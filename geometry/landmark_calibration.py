@@ -1,4 +1,5 @@
-"""How far landmarks of a registered mesh lie from the true ones: measured on simulated scans of the validation split.
+"""How far landmarks lie from the true ones, of a registered mesh, of heatmaps and of both: measured on simulated scans of the
+validation split.
 
 `benchmarks/landmarks.py --calibrate` measures it and prints what stands in data/landmark_calibration.json.
 """
@@ -13,8 +14,9 @@ import numpy as np
 
 @lru_cache(maxsize=1)
 def calibration() -> dict:
-    """seen_mm, unseen_mm: 68 standard deviations per axis each; noise_weight: growth of the variance with the square of the
-    scan's noise."""
+    """seen_mm, unseen_mm: 68 standard deviations per axis each of the mesh's landmarks; noise_weight: growth of their variance
+    with the square of the scan's noise; heatmap_variance, fused_variance: what the covariances of combined views, and of views
+    and mesh together, are multiplied by, because neither views nor mesh and views err independently."""
     return json.loads((resources.files("geometry") / "data" / "landmark_calibration.json").read_text(encoding="utf-8"))
 
 

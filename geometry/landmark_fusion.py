@@ -14,12 +14,12 @@ CARRY_MM = 15.0  # within this distance a point moves with the landmarks about i
 UNSEEN_CONFIDENCE = 0.9  # of an inferred landmark, relative to a seen one of the same covariance
 
 
-def fused(first: LandmarkEstimate, other: LandmarkEstimate, gate: float = 4.0) -> LandmarkEstimate:
+def fused(first: LandmarkEstimate, other: LandmarkEstimate, gate: float = 4.0, variance: float = 1.0) -> LandmarkEstimate:
     """Both in one frame → the mean weighted by the inverse covariances, landmark by landmark.
 
     Where they differ by more than `gate` standard deviations of their difference, one is wrong without knowing it: the
     covariances then grow by the excess, so that the result's says so. A landmark is seen where either saw it; where only one
-    knows it, that one's is taken as it is.
+    knows it, that one's is taken as it is. variance: of the mean, relative to that of independent errors.
     """
     known_first, known_other = np.isfinite(first.points).all(1), np.isfinite(other.points).all(1)
     both = known_first & known_other
@@ -31,7 +31,7 @@ def fused(first: LandmarkEstimate, other: LandmarkEstimate, gate: float = 4.0) -
     growth = (np.maximum(distance / gate, 1.0) ** 2)[:, None, None]
     gain = a @ np.linalg.inv(a + b)
     points[both] = first.points[both] + np.einsum("lij,lj->li", gain, offset)
-    covariance[both] = growth * (a - gain @ a)
+    covariance[both] = variance * growth * (a - gain @ a)
     seen = np.where(both, first.seen | other.seen, np.where(known_first, first.seen, other.seen))
     confidence = np.where(seen, 1.0, UNSEEN_CONFIDENCE) * probability_within(covariance)
     return LandmarkEstimate(points, covariance, np.where(np.isfinite(points).all(1), confidence, 0.0), seen, first.scheme)

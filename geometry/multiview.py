@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from geometry.heatmaps import ViewLandmarks, probability_within
+from geometry.landmark_calibration import calibration
 from geometry.landmark_estimate import LandmarkEstimate
 from geometry.transforms import SimilarityTransform
 from geometry.views import View, Viewer
@@ -81,6 +82,7 @@ def combine(sightings: Sightings) -> LandmarkEstimate:
         offset = places[group] - points[number]
         covariance[number] = np.einsum("v,vij->ij", w, sightings.covariance[group, number]) + np.einsum("v,vi,vj->ij", w, offset, offset)
         visibility[number] = w @ sightings.visibility[group, number]
+    covariance *= calibration()["heatmap_variance"]
     seen = visibility > LEAST_VISIBILITY
     confidence = np.where(seen, visibility * probability_within(covariance), 0.0)
     points[~seen] = np.nan

@@ -11,7 +11,7 @@ import numpy as np
 
 from geometry.geometry_image import GeometryImage
 from geometry.heatmaps import probability_within
-from geometry.landmark_calibration import mesh_covariance
+from geometry.landmark_calibration import calibration, mesh_covariance
 from geometry.landmark_estimate import LandmarkEstimate
 from geometry.landmark_fusion import UNSEEN_CONFIDENCE, carried, fused
 from geometry.landmark_locating import Look, closer_look, look
@@ -113,7 +113,8 @@ def from_both(evidence: Evidence, settings) -> LandmarkEstimate:
     """The landmarker "fused": heatmaps and registered mesh by their covariances."""
     found = _heatmaps_68(evidence, settings)
     known = replace(found, points=np.where(found.seen[:, None], found.points, np.nan))
-    return carried(fused(_mesh_68(evidence), known), evidence.model, evidence.vertices, settings.scheme)
+    both = fused(_mesh_68(evidence), known, variance=calibration()["fused_variance"])
+    return carried(both, evidence.model, evidence.vertices, settings.scheme)
 
 
 def _heatmaps_68(evidence: Evidence, settings) -> LandmarkEstimate:
