@@ -26,7 +26,7 @@ setup(
         "pillow>=10.3,<13",
         "protobuf>=6.31,<7",
         "PyYAML>=6,<7",
-        "scipy>=1.14,<1.18",
+        "scipy>=1.15,<1.18",
         "tensorflow>=2.21,<2.22",
         "tqdm>=4.66,<5",
     ],

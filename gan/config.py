@@ -80,7 +80,7 @@ class LandmarkNetConfig:
 
     widths: tuple[int, ...] = (48, 96, 128, 160)
     stacks: int = 1
-    landmarks: int = 68
+    landmarks: int = 68  # of the scheme
     scheme: str = "ibug68"
     precision: str = "float32"
     shift_px: int = 6
@@ -167,6 +167,7 @@ CHOICES = {
     "loss.normal_kind": ("chord", "cosine"),
     "data.cache": ("memory", "none"),
     "landmarks.precision": PRECISIONS,
+    "landmarks.scheme": ("ibug68",),  # of the records
 }
 POSITIVE = (
     "generator.filters", "generator.levels", "generator.head_filters", "generator.mix_layers", "generator.pixel_mm", "discriminator.filters",
@@ -202,6 +203,8 @@ def config_from_dict(fields: Mapping) -> TrainingConfig:
     for key in POSITIVE:
         if not flat[key] > 0:
             raise TrainingConfigError(f"{key}: expected a positive number, got {flat[key]!r}")
+    if config.landmarks.landmarks != 68:
+        raise TrainingConfigError(f"landmarks.landmarks: {config.landmarks.landmarks}; the scheme ibug68 has 68")
     multiple = 2**config.generator.levels
     if config.data.crop % multiple:
         fitting = multiple * max(1, config.data.crop // multiple)

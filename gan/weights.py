@@ -50,8 +50,9 @@ def card_path(path: Path, suffix: str = ".json") -> Path:
     return path.with_name(path.name.removesuffix(SUFFIX) + suffix)
 
 
-def read_card(name_or_path: str | Path) -> dict:
-    """The card, after checking the file's hash against it. Free of TensorFlow. Raises WeightsError."""
+def read_card(name_or_path: str | Path, network: str | None = None) -> dict:
+    """The card, after checking the file's hash against it, and that the weights are of `network`. Free of TensorFlow. Raises
+    WeightsError."""
     path = locate(name_or_path)
     try:
         card = json.loads(card_path(path).read_text())
@@ -64,15 +65,15 @@ def read_card(name_or_path: str | Path) -> dict:
             f"{path}: format {card.get('format')} and SHA-256 {card.get('sha256')} on the card, format {FORMAT} and {found} expected; "
             "the file is damaged or belongs to another card or version: fetch both anew"
         )
+    if network is not None and card["network"] != network:
+        raise WeightsError(f"{path}: are weights of the network {card['network']!r}; expected {network!r}")
     return card
 
 
 def load(name_or_path: str | Path = "default", network: str = "refiner") -> tuple[keras.Model, dict]:
     """A `network` of `SECTIONS` with its weights, and the card. Raises WeightsError."""
     path = locate(name_or_path)
-    card = read_card(path)
-    if card["network"] != network:
-        raise WeightsError(f"{path}: are weights of the network {card['network']!r}; expected {network!r}")
+    card = read_card(path, network)
     section, kind = SECTIONS[network]
     built = _build(network, from_dict(kind, card[section]))
     try:

@@ -87,7 +87,7 @@ def closer_look(
         before = found.scan_to_model
         again = look(viewer, before, model, find, options.yaws)
         if again is None or again.support < 0.5 * found.support:
-            return found
+            break
         found = again
         change = found.scan_to_model.compose(before.inverse())
         turned = np.degrees(np.arccos(np.clip((np.trace(change.rotation) - 1) / 2, -1, 1)))

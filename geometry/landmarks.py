@@ -38,9 +38,13 @@ def scheme(name_or_file: str | Path) -> LandmarkScheme:
     if path.suffix.lower() != ".json" and not path.is_file():
         raise ModelError(_unknown(name, LANDMARK_SCHEMES))
     try:
-        return parse_scheme(path.read_bytes(), path.name)
+        own = parse_scheme(path.read_bytes(), path.name)
     except OSError as error:
         raise ModelError(f"landmark scheme {name}: cannot be opened ({error.strerror or error}); check the path") from error
+    if own.name in LANDMARK_SCHEMES:
+        raise ModelError(f"landmark scheme {path.name}: its name {own.name!r} is that of a shipped scheme; "
+                         f'give it a "name" of its own, or say {own.name} instead of the file for the shipped one')
+    return own
 
 
 def _unknown(name: str, known) -> str:
@@ -50,8 +54,8 @@ def _unknown(name: str, known) -> str:
 
 
 def landmark_indices(model: MorphableModel, scheme: str = "ibug68") -> np.ndarray:
-    """(l,) vertex indices of a scheme all of whose points are vertices: the model's own, or among its ibug68. Raises ModelError."""
-    if scheme in model.landmarks:
+    """(l,) vertex indices of a scheme, as `landmarks_on` reads it, all of whose points are vertices. Raises ModelError."""
+    if _is_of_model(scheme, model):
         return model.landmarks[scheme]
     points = _scheme_of(model, scheme)
     loose = [name for name, place in zip(points.names, points.places) if place.kind not in ("ibug68", "vertex")]
@@ -63,12 +67,18 @@ def landmark_indices(model: MorphableModel, scheme: str = "ibug68") -> np.ndarra
 def landmarks_on(model: MorphableModel, vertices: np.ndarray, scheme: str | LandmarkScheme = "ibug68") -> np.ndarray:
     """vertices (n, 3) in the model's topology, any frame → (l, 3) landmark positions in that frame. Raises ModelError.
 
-    scheme: shipped, a file's path, one that the model itself brings (`model.landmarks`), or a `LandmarkScheme`.
+    scheme: shipped, a file's path, one that the model itself brings (`model.landmarks`), or a `LandmarkScheme`. A shipped name
+    means the shipped scheme, whatever the model has under it; ibug68 is where the model says.
     """
-    if isinstance(scheme, str) and scheme in model.landmarks:
+    if _is_of_model(scheme, model):
         _check_topology(model, vertices)
         return vertices[model.landmarks[scheme]]
     return points_of(_scheme_of(model, scheme), model, vertices)
+
+
+def _is_of_model(name: str | Path | LandmarkScheme, model: MorphableModel) -> bool:
+    """Does the model itself say which vertices these are? Of the shipped schemes it does so for ibug68 alone."""
+    return isinstance(name, str) and name in model.landmarks and (name == "ibug68" or name not in LANDMARK_SCHEMES)
 
 
 def _scheme_of(model: MorphableModel, name: str | Path | LandmarkScheme) -> LandmarkScheme:

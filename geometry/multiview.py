@@ -90,7 +90,10 @@ def combine(sightings: Sightings) -> LandmarkEstimate:
 
 
 def snapped(estimate: LandmarkEstimate, viewer: Viewer) -> LandmarkEstimate:
-    """Seen landmarks moved to the nearest point of the scan's surface: the mean of lifted places lies off a curved one."""
+    """Seen landmarks moved to the nearest point of the scan's surface: the mean of lifted places lies off a curved one. A bare
+    cloud has no surface, and its nearest point may lie aside: there they stay."""
+    if not viewer.has_surface:
+        return estimate
     seen = np.flatnonzero(estimate.seen)
     points = estimate.points.copy()
     points[seen] = viewer.nearest(points[seen])

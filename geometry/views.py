@@ -76,6 +76,11 @@ class Viewer:
     def _near_origin(self, surface: TriangleMesh) -> TriangleMesh:
         return surface.with_vertices(surface.vertices - self._origin)
 
+    @property
+    def has_surface(self) -> bool:
+        """False for a bare cloud."""
+        return self._scene is not None
+
     def nearest(self, points: np.ndarray) -> np.ndarray:
         """The nearest point (q, 3) of the scan's surface, or of its points for a bare cloud, to each of (q, 3), scan frame."""
         if self._scene is None:

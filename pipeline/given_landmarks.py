@@ -6,6 +6,7 @@ camera frame in mm. Two such files beside one scan are an error: which to believ
 """
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -23,6 +24,7 @@ _REMEDY = (
     "accepted are names (iBUG-68 as in docs/landmarks_input.md, or iBUG numbers from 0), or unnamed lists of 68 (ibug68), "
     "51 (ibug51) or 7 points (now7), in that order"
 )
+_NUMBERING = re.compile(r"(p|pt|point|lm|landmark|marker)?[ _.#-]*(\d{1,5})", re.IGNORECASE | re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def given_landmarks(
         return None
     if len(names) > 1:
         raise ReadError(source, f"has {len(names)} landmark files beside it, {' and '.join(names)}", "keep the one to be used")
-    known = {**LANDMARK_SCHEMES, **{scheme.name: scheme for scheme in schemes}}
+    known = {scheme.name: scheme for scheme in (*LANDMARK_SCHEMES.values(), *schemes)} | LANDMARK_SCHEMES
     try:
         file = read_landmarks(names[0], sidecars[names[0]])
         given = replace(_identified(file, known), source_name=names[0])
@@ -103,22 +105,21 @@ def _identified(file: LandmarkFile, schemes: Mapping[str, LandmarkScheme]) -> Gi
             _plain_name(label): (name, number) for label, name, number in zip(scheme.labels, scheme.names, scheme.in_ibug68)
         }, scheme.name)
     scheme = schemes.get(file.scheme)
-    if scheme is not None and file.names in (None, scheme.names):
+    names = file.names if file.names and any(file.names) else None
+    if scheme is not None and names in (None, scheme.names):
         return _by_order(file, scheme)
-    if file.names is None:
+    if names is None:
         if file.scheme is not None:
             known = ", ".join(sorted(schemes))
             raise ReadError("", f"its scheme {file.scheme!r} is unknown", f'known are {known}; or give the points\' "names"')
         return _by_count(file, schemes)
-    if all(name.isascii() and name.isdigit() and len(name) < 6 for name in file.names):
-        return _by_numbers(file, schemes)
     known = {}
-    for scheme in sorted(schemes.values(), key=lambda scheme: (scheme.name != file.scheme, scheme.name != "ibug68")):
-        for name, number in zip(scheme.names, scheme.in_ibug68):
+    for each in sorted(schemes.values(), key=lambda scheme: (scheme.name != file.scheme, scheme.name != "ibug68")):
+        for name, number in zip(each.names, each.in_ibug68):
             known.setdefault(_plain_name(name), (name, number))
-    if not known.keys() & set(_plain(file.names)):
-        return _by_count(file, schemes)  # P1, P2, …: names that say nothing
-    return _by_names(file, _plain(file.names), known, file.scheme or "named")
+    if known.keys() & set(_plain(names)):
+        return _by_names(file, _plain(names), known, file.scheme or "named")
+    return _numbered(file, schemes) or _unrelated(file)
 
 
 def _by_order(file: LandmarkFile, scheme: LandmarkScheme) -> GivenLandmarks:
@@ -133,25 +134,46 @@ def _by_count(file: LandmarkFile, schemes: Mapping[str, LandmarkScheme]) -> Give
     return _by_order(file, schemes[BY_COUNT[len(file.points)]])
 
 
-def _by_numbers(file: LandmarkFile, schemes: Mapping[str, LandmarkScheme]) -> GivenLandmarks:
-    """Names that are numbers. 0 … N−1 or 1 … N is a mere numbering, so the count decides; else they are iBUG numbers from 0."""
-    numbers = [int(name) for name in file.names]
-    order, n = sorted(numbers), len(numbers)
-    if order in (list(range(n)), list(range(1, n + 1))):
-        sorted_file = replace(file, points=file.points[np.argsort(numbers)])
-        return _by_count(sorted_file, schemes)
-    ibug68 = schemes["ibug68"]
-    if len(set(numbers)) < n or order[-1] >= IBUG_POINTS:
-        raise ReadError("", f"its names are the numbers {order[0]} to {order[-1]}, some twice or beyond 67", _REMEDY)
-    if order[0] <= 1 and order[-1] < min(2 * n, 51):  # 0, 1, 3, 4: rather a numbering with gaps than points of the jaw
-        raise ReadError("", f"its {n} points are numbered {order[0]} to {order[-1]} with gaps; what is which is unclear", _REMEDY)
+def _numbered(file: LandmarkFile, schemes: Mapping[str, LandmarkScheme]) -> GivenLandmarks | None:
+    """Names that are numbers; None where they are not, or number the points of a scheme that is not known.
+
+    0 … N−1 or 1 … N, perhaps after a word such as "P", is a mere numbering: the order of the file's scheme, or of the one that
+    the count tells where it declares none. Other numbers alone are iBUG numbers from 0.
+    """
+    found = [_NUMBERING.fullmatch(name) for name in file.names]
+    if not all(found) or not (file.scheme is None or file.scheme in schemes):
+        return None
+    numbers, n = [int(match[2]) for match in found], len(found)
+    if len({name[: match.start(2)] for name, match in zip(file.names, found)}) == 1 and (
+        sorted(numbers) in (list(range(n)), list(range(1, n + 1)))
+    ):
+        in_order = replace(file, points=file.points[np.argsort(numbers)])
+        return _by_count(in_order, schemes) if file.scheme is None else _by_order(in_order, schemes[file.scheme])
+    if file.scheme in (None, "ibug68") and all(map(str.isdigit, file.names)):
+        return _by_ibug_numbers(file, numbers, schemes["ibug68"])
+    return None
+
+
+def _by_ibug_numbers(file: LandmarkFile, numbers: Sequence[int], ibug68: LandmarkScheme) -> GivenLandmarks:
+    least, most, n = min(numbers), max(numbers), len(numbers)
+    if len(set(numbers)) < n or most >= IBUG_POINTS:
+        raise ReadError("", f"its names are the numbers {least} to {most}, some twice or beyond 67", _REMEDY)
+    if least <= 1 and most < min(2 * n, 51):  # 0, 1, 3, 4: rather a numbering with gaps than points of the jaw
+        raise ReadError("", f"its {n} points are numbered {least} to {most} with gaps; what is which is unclear", _REMEDY)
     return GivenLandmarks(file.points, tuple(ibug68.names[number] for number in numbers), tuple(numbers), "ibug68", "")
+
+
+def _unrelated(file: LandmarkFile) -> GivenLandmarks:
+    """Points that are what their names say, which nobody here knows: kept, and of no part in the fit."""
+    _check_names_differ(_plain(file.names))
+    scheme = f" of the scheme {file.scheme!r}" if file.scheme else ""
+    note = f"none of the given landmarks' names ({', '.join(file.names[:3])}, …){scheme} is known: they take no part in the fit"
+    return GivenLandmarks(file.points, file.names, (NO_POINT,) * len(file.names), file.scheme or "named", "", (note,))
 
 
 def _by_names(file: LandmarkFile, names: Sequence[str], known: Mapping[str, tuple[str, int]], scheme: str) -> GivenLandmarks:
     """known: plain name → (name, number among the iBUG-68). Points of other names are kept under their own."""
-    if repeated := next((name for name in names if names.count(name) > 1), None):
-        raise ReadError("", f"has several points named {repeated!r}", "names must differ")
+    _check_names_differ(names)
     if not known.keys() & set(names):
         raise ReadError("", f"none of its names ({', '.join(file.names[:3])}, …) is known", _REMEDY)
     found = [known.get(plain, (name, NO_POINT)) for plain, name in zip(names, file.names)]
@@ -159,6 +181,11 @@ def _by_names(file: LandmarkFile, names: Sequence[str], known: Mapping[str, tupl
     if twice := next((number for number in numbers if numbers.count(number) > 1), None):
         raise ReadError("", f"names the iBUG point {twice} twice", "names must differ")
     return GivenLandmarks(file.points, tuple(name for name, _ in found), tuple(number for _, number in found), scheme, "")
+
+
+def _check_names_differ(names: Sequence[str]) -> None:
+    if repeated := next((name for name in names if names.count(name) > 1), None):
+        raise ReadError("", f"has several points named {repeated!r}", "names must differ")
 
 
 def _plain_name(name: str) -> str:

@@ -14,7 +14,7 @@ from geometry.heatmaps import probability_within
 from geometry.landmark_calibration import calibration, mesh_covariance
 from geometry.landmark_estimate import LandmarkEstimate
 from geometry.landmark_fusion import UNSEEN_CONFIDENCE, carried, fused
-from geometry.landmark_locating import Look, closer_look, look
+from geometry.landmark_locating import LandmarkLocatingOptions, Look, closer_look, look
 from geometry.landmark_prior import completed
 from geometry.landmarks import landmarks_on
 from geometry.location import Location
@@ -24,6 +24,8 @@ from geometry.views import Viewer
 from pipeline.errors import NoFaceFound
 
 IBUG68 = "ibug68"
+LEAST_SURE_SHARE = 0.2  # of the landmarks; a profile shows about half of them
+OFF_SURFACE_MM = 8.0  # a landmark of the mesh this far from the refined image's depth at its pixel is not what the image shows
 
 
 @dataclass(frozen=True)
@@ -62,11 +64,14 @@ def locate(scan, model: MorphableModel, config, check) -> Location:
 
 def on_raw_scan(location: Location, model: MorphableModel, settings) -> LandmarkEstimate:
     """All landmarks of the settings' scheme on a located scan, without a fit, in scan mm; the unseen ones inferred from the seen
-    by the model. Raises NoFaceFound where too few are seen."""
+    by the model. Raises NoFaceFound where too few are seen for a face."""
     estimate = location.estimate
     if estimate is None:
         found = _closer(location, model, finder(settings.weights))
         estimate = completed(found.estimate, found.posterior)
+    sure = int((estimate.seen & (estimate.confidence > 0.5)).sum())
+    if sure < LEAST_SURE_SHARE * len(estimate):
+        raise NoFaceFound(f"no face found: only {sure} of {len(estimate)} landmarks are seen for sure, {LEAST_SURE_SHARE:.0%} are needed")
     if settings.scheme == IBUG68:
         return estimate
     posterior = _posterior_of(estimate, location, model)
@@ -83,8 +88,8 @@ def _posterior_of(estimate: LandmarkEstimate, location: Location, model: Morphab
 def _closer(location: Location, model: MorphableModel, find: Find) -> Look:
     viewer = Viewer(location.scan)
     first = look(viewer, location.scan_to_model, model, find)
-    if first is None:
-        raise NoFaceFound("too few landmarks are seen on the scan")
+    if first is None or first.support < LandmarkLocatingOptions().least:
+        raise NoFaceFound("no face found: too few landmarks are seen on the scan")
     return closer_look(viewer, first, model, find)
 
 
@@ -100,7 +105,7 @@ def _heatmaps_or(mesh: LandmarkEstimate, evidence: Evidence, settings) -> Landma
     keep = found.seen
     return LandmarkEstimate(
         np.where(keep[:, None], found.points, mesh.points), np.where(keep[:, None, None], found.covariance, mesh.covariance),
-        np.where(keep, found.confidence, UNSEEN_CONFIDENCE * mesh.confidence), keep, IBUG68,
+        np.where(keep, found.confidence, np.where(mesh.seen, UNSEEN_CONFIDENCE, 1.0) * mesh.confidence), keep, IBUG68,
     )
 
 
@@ -130,13 +135,13 @@ def _heatmaps_68(evidence: Evidence, settings) -> LandmarkEstimate:
 
 
 def _mesh_68(evidence: Evidence) -> LandmarkEstimate:
-    """Seen where the scan supports the surface at that place."""
+    """Seen where the scan supports the refined surface at that place, and the landmark lies on it."""
     points, refined = landmarks_on(evidence.model, evidence.vertices), evidence.refined
-    pixels, _ = refined.chart.project(points)
-    height, width = refined.shape
-    columns = np.clip(np.floor(pixels[:, 0]), 0, width - 1).astype(int)
-    rows = np.clip(np.floor(pixels[:, 1]), 0, height - 1).astype(int)
-    seen = evidence.observed[rows, columns]
+    pixels, depth = refined.chart.project(points)
+    places, size = np.floor(pixels).astype(int), np.array([refined.shape[1], refined.shape[0]])
+    inside = ((places >= 0) & (places < size)).all(1)
+    columns, rows = np.clip(places, 0, size - 1).T
+    seen = inside & evidence.observed[rows, columns] & (np.abs(refined["depth"][rows, columns] - depth) < OFF_SURFACE_MM)
     covariance = mesh_covariance(seen, evidence.noise_mm)
     confidence = np.where(seen, 1.0, UNSEEN_CONFIDENCE) * probability_within(covariance)
     return LandmarkEstimate(points, covariance, confidence, seen)

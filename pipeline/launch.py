@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import hashlib
 import importlib.metadata
+import json
 import platform
 import tempfile
 import time
@@ -16,6 +17,7 @@ from typing import Any
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from geometry import landmarks
+from geometry.landmark_calibration import calibration
 from pipeline import config, journal, manifest, progress, sources, storage, supervision, system, worker
 from pipeline.errors import ConfigError, FaceReliefError
 from pipeline.landmarking import landmark_network_is_used
@@ -167,15 +169,16 @@ def identify(resolved: config.Config) -> dict[str, dict[str, str]]:
         "landmark_scheme": {"name": scheme.name, "sha256": hashlib.sha256(repr(scheme).encode()).hexdigest()},
     }
     networks = {
-        "weights": (resolved.refine.weights, resolved.refine.method == "gan" and resolved.output.stages == "all"),
-        "landmark_weights": (resolved.landmarks.weights, landmark_network_is_used(resolved)),
+        "weights": ("refiner", resolved.refine.weights, resolved.refine.method == "gan" and resolved.output.stages == "all"),
+        "landmark_weights": ("landmarks", resolved.landmarks.weights, landmark_network_is_used(resolved)),
     }
-    for role, (name, is_used) in networks.items():
+    for role, (network, name, is_used) in networks.items():
         if is_used:
             from gan import weights
 
-            identities[role] = {"name": name, "sha256": weights.read_card(name)["sha256"]}
-    return identities
+            identities[role] = {"name": name, "sha256": weights.read_card(name, network)["sha256"]}
+    measured = json.dumps(calibration(), sort_keys=True).encode()
+    return identities | {"landmark_calibration": {"name": "shipped", "sha256": hashlib.sha256(measured).hexdigest()}}
 
 
 def _version(distribution: str) -> str:

@@ -22,20 +22,20 @@ from geometry.landmark_estimate import LandmarkEstimate
 from geometry.mesh import TriangleMesh
 from geometry.model_formats import load_model
 from geometry.morphable_model import MorphableModel
-from geometry.rasterize import channel_normals
+from geometry.rasterize import channel_normals, image_from_depth
 from geometry.rasterize import rasterize as rasterize_mesh
 from geometry.scan import Scan
 from geometry.transforms import SimilarityTransform
+from geometry.views import VIEW_CHART
 from pipeline import landmark_figures, methods, sources
 from pipeline.config import ChartConfig, Config
-from pipeline.errors import ModelError, NoFaceFound, TimeLimitExceeded
+from pipeline.errors import ModelError, TimeLimitExceeded
 from pipeline.given_landmarks import GivenLandmarks, check_on_surface, given_landmarks
 from pipeline.landmarking import Evidence, finder, landmark_network_is_used
 
 FACE_RADIUS_MM = 100.0  # about the nose tip: where surfaces are compared
 SUPPORT_MM = 3.0  # a scan farther from the refined surface shows something else
 SHOWN_MM = 4.0  # between a point and the surface seen at its pixel: a steep pixel spans about so much
-LEAST_SURE_SHARE = 0.2  # of the landmarks; a profile shows about half of them
 MOST_POINTS = 12_000  # of the scan's, for a comparison; their mean is then good to 0.01 mm
 
 
@@ -93,7 +93,8 @@ def warm_up(job: Job) -> None:
     """Loads the model and the landmark network and imports Open3D, once per process."""
     rasterize_mesh(job.model.mesh(), charts.OrthographicChart(height=1, width=1))
     if landmark_network_is_used(job.config):
-        finder(job.config.landmarks.weights)
+        empty = np.zeros((VIEW_CHART.height, VIEW_CHART.width))
+        finder(job.config.landmarks.weights)([image_from_depth(empty, empty > 0, VIEW_CHART)])
 
 
 def chart_of(settings: ChartConfig) -> Chart:
@@ -228,9 +229,6 @@ def raw_landmarks(work: Work, job: Job) -> Work:
     """Landmarks from the located raw scan, without a fit. Raises NoFaceFound where hardly any is seen for sure: no fit
     judges here whether it is a face."""
     found = methods.raw_landmarks(work.location, job.model, job.config.landmarks)
-    sure = int((found.seen & (found.confidence > 0.5)).sum())
-    if sure < LEAST_SURE_SHARE * len(found):
-        raise NoFaceFound(f"no face found: only {sure} of {len(found)} landmarks are seen for sure, {LEAST_SURE_SHARE:.0%} are needed")
     return replace(work, landmarks=found.transformed(work.scan_to_model))
 
 

@@ -100,10 +100,52 @@ def test_numbers_that_could_mean_several_things_are_refused(face68, numbers, wor
         given_of("scan.pp", as_pp(face68[: len(numbers)], map(str, numbers)))
 
 
-def test_names_that_say_nothing_leave_the_count_to_decide(face68):
-    assert given_of("scan.pp", as_pp(face68, [f"P{k}" for k in range(68)])).scheme_name == "ibug68"
+@pytest.mark.parametrize("numbered", ["P{}", "point {}", "Landmark_{:02}", ""])
+def test_names_that_say_nothing_leave_the_count_to_decide(face68, numbered):
+    given = given_of("scan.pp", as_pp(face68, [numbered.format(k) for k in range(1, 69)]))
+    assert given.scheme_name == "ibug68" and np.array_equal(given.points68, face68)
     with pytest.raises(ReadError, match="holds 3 points without known names"):
-        given_of("scan.pp", as_pp(face68[:3], ["a", "b", "c"]))
+        given_of("scan.pp", as_pp(face68[:3], [numbered.format(k) for k in range(3)]))
+
+
+@pytest.mark.parametrize("names", ["abcdefg", [f"mole{k}" for k in range(1, 8)], ["P1", "P2", "P3", "P4", "P5", "P6", "P9"],
+                                   ["P1", "marker2", "P3", "P4", "P5", "P6", "P7"]])
+def test_points_of_other_names_are_never_told_by_their_count(face68, names):
+    given = given_of("scan.pp", as_pp(face68[:7], names))
+    assert given.scheme_name == "named" and given.names == tuple(names) and known_numbers(given) == []
+    np.testing.assert_array_equal(given.points, face68[:7])
+    assert len(given.notes) == 1 and "is known: they take no part in the fit" in given.notes[0]
+
+
+def declared(scheme_name, names, points):
+    content = {"scheme": scheme_name, "names": list(names), "points": points.tolist()}
+    return given_of("scan.landmarks.json", json.dumps(content).encode())
+
+
+@pytest.mark.parametrize("names", ["abcdefg", "0123456", [f"P{k}" for k in range(7)], ["30", "36", "39", "42", "45", "48", "54"]])
+def test_a_scheme_that_is_not_known_is_not_taken_for_another(face68, names):
+    given = declared("mine", names, face68[:7])
+    assert given.scheme_name == "mine" and given.names == tuple(names) and known_numbers(given) == []
+    assert "of the scheme 'mine' is known" in given.notes[0]
+
+
+def test_a_declared_scheme_goes_before_the_count(face68):
+    assert known_numbers(declared("now7", "abcdefg", face68[:7])) == []
+    assert known_numbers(declared("now7", "1234567", face68[:7])) == sorted(scheme("now7").in_ibug68)
+    with pytest.raises(ReadError, match="holds 51 points, not the 68 of ibug68"):
+        declared("ibug68", map(str, range(51)), face68[:51])
+    assert known_numbers(declared("ibug68", ["30", "36"], face68[[30, 36]])) == [30, 36]
+
+
+def test_landmarks_of_unknown_names_pass_the_check_on_the_surface_with_their_note(model, face68):
+    checked = check_on_surface(given_of("scan.pp", as_pp(face68[:7], "abcdefg")), scan_of(model.mesh()))
+    assert checked.known.all() and len(checked.notes) == 1 and np.isnan(checked.points68).all()
+
+
+def test_a_shipped_name_means_the_shipped_scheme_beside_a_users_own(face68):
+    shadow = LANDMARK_SCHEMES["now7"].__class__(**{**vars(LANDMARK_SCHEMES["now7"]), "name": "ibug68"})
+    given = given_of("scan.pp", as_pp(face68[[36, 39]], ["36", "39"]), schemes=[shadow])
+    assert known_numbers(given) == [36, 39] and given.names == ("right_eye_outer", "right_eye_inner")
 
 
 def test_bosphorus_labels_are_the_viewers_sides_and_no_point_is_lost(model, face68):

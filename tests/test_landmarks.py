@@ -1,5 +1,6 @@
 """Landmark schemes: names, groups, reflection, the JSON files, and where the points lie on a model."""
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -141,6 +142,26 @@ def test_a_users_scheme_is_read_from_its_file(model, tmp_path):
     assert np.allclose(landmarks_on(model, model.mean, str(tmp_path / "mine.json")), 0, atol=1e-5)
     with pytest.raises(ModelError, match=r"none.json: cannot be opened"):
         scheme(tmp_path / "none.json")
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_a_users_scheme_may_not_carry_a_shipped_name(tmp_path, name):
+    (tmp_path / "mine.json").write_bytes(json.dumps({"name": name, "points": [{"name": "tip", "ibug68": 30}]}).encode())
+    words = rf"mine.json: its name '{name}' is that of a shipped scheme; give it a \"name\" of its own, or say {name} "
+    with pytest.raises(ModelError, match=words):
+        scheme(tmp_path / "mine.json")
+
+
+def test_a_shipped_name_means_the_shipped_scheme_on_a_model_that_has_its_own_of_that_name(model):
+    rich = replace(model, landmarks={**model.landmarks, "now7": np.arange(7), "own": np.array([5, 6])})
+    assert np.array_equal(landmarks_on(rich, rich.mean, "now7"), landmarks_on(model, model.mean, "now7"))
+    assert np.array_equal(landmark_indices(rich, "now7"), landmark_indices(model, "now7"))
+    assert np.array_equal(landmarks_on(rich, rich.mean, "own"), model.mean[[5, 6]])
+    assert landmark_indices(rich, "own").tolist() == [5, 6]
+    moved = replace(model, landmarks={"ibug68": model.landmarks["ibug68"][::-1]})
+    assert np.array_equal(landmarks_on(moved, moved.mean), landmarks_on(model, model.mean)[::-1])
+    with pytest.raises(ModelError, match="unknown landmark scheme 'own'"):
+        scheme("own")
 
 
 TIP = {"name": "tip", "ibug68": 30}

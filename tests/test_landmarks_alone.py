@@ -2,15 +2,24 @@
 import json
 import pathlib
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.spatial import cKDTree
 
 from geometry import readers
+from geometry.chart import OrthographicChart
 from geometry.landmark_estimate import LandmarkEstimate
 from geometry.landmarks import landmarks_on
-from pipeline import evaluate, methods, run
+from geometry.location import Location
+from geometry.model_formats import load_model
+from geometry.rasterize import rasterize
+from geometry.scan import Scan
+from geometry.transforms import SimilarityTransform
+from pipeline import evaluate, landmarking, methods, run
+from pipeline.config import LandmarksConfig
+from pipeline.errors import NoFaceFound
 
 EXAMPLES = pathlib.Path(__file__).parents[1] / "examples" / "scans"
 SCANS = ("photogrammetry_centimetres.obj", "truedepth_on_its_side.png")
@@ -24,11 +33,6 @@ def nearest_to_mean(location, model, settings):
     points = np.where(seen[:, None], location.scan.points[nearest], expected)
     sigma = np.where(seen, 1.0, 5.0)
     return LandmarkEstimate(points, sigma[:, None, None] ** 2 * np.eye(3), np.where(seen, 0.9, 0.2), seen, settings.scheme)
-
-
-def blind(location, model, settings):
-    found = nearest_to_mean(location, model, settings)
-    return LandmarkEstimate(found.points, found.covariance, found.confidence * 0.3, found.seen, found.scheme)
 
 
 def refuse(settings):
@@ -105,10 +109,53 @@ def test_the_same_command_keeps_the_scans_and_another_selection_of_stages_would_
     assert hashes == {json.loads((out / "run.json").read_text())["result_hash"]}
 
 
-def test_a_thing_without_sure_landmarks_is_rejected_though_no_fit_judges_it(scans, tmp_path):
-    assert execute(scans / SCANS[1], tmp_path, blind, "--no-previews") == 0
-    (line,) = manifest_of(tmp_path).values()
-    assert (line["status"], line["stage"]) == ("rejected", "landmarks") and "are seen for sure" in line["reason"]
+def located(confidence: float) -> Location:
+    """The shipped model's mean face as a scan, with landmarks as sure as asked."""
+    model = load_model("default")
+    scan = Scan(model.mean, model.triangles, "mean", "test", unit_mm=1.0, scale_is_metric=True)
+    marks = landmarks_on(model, model.mean)
+    estimate = LandmarkEstimate(marks, np.tile(np.eye(3), (68, 1, 1)), np.full(68, confidence), np.ones(68, bool))
+    return Location(scan, SimilarityTransform.identity(), 0.9, estimate=estimate)
+
+
+def test_a_thing_without_sure_landmarks_is_no_face_though_no_fit_judges_it():
+    with pytest.raises(NoFaceFound, match="only 0 of 68 landmarks are seen for sure"):
+        landmarking.on_raw_scan(located(0.3), load_model("default"), LandmarksConfig())
+
+
+def test_a_face_is_judged_by_its_ibug_landmarks_and_not_by_the_points_that_were_asked_for(tmp_path):
+    """Cheeks are far from all landmarks, and never sure."""
+    scheme = tmp_path / "cheeks.json"
+    points = [{"name": f"{side}_cheek", "point": [x, -10.0, -45.0]} for side, x in (("left", 45.0), ("right", -45.0))]
+    scheme.write_text(json.dumps({"name": "cheeks", "points": points}))
+    found = landmarking.on_raw_scan(located(0.9), load_model("default"), LandmarksConfig(scheme=str(scheme)))
+    assert len(found) == 2 and (found.confidence < 0.5).all()
+    assert np.abs(found.points[0] - found.points[1] * [-1, 1, 1]).max() < 3
+
+
+def test_the_mesh_s_landmarks_outside_the_chart_are_not_called_seen():
+    model = load_model("default")
+    chart = OrthographicChart(height=64, width=64, pixel_mm=1.5)
+    image = rasterize(model.mesh(), chart)
+    location = located(0.9)
+    evidence = landmarking.Evidence(location, location.scan_to_model, model, model.mean, image, image.valid_mask, 0.1)
+    mesh = landmarking.from_mesh(evidence, LandmarksConfig())
+    pixels, _ = chart.project(mesh.points)
+    outside = ((pixels < 0) | (pixels >= 64)).any(1)
+    assert outside.sum() > 10 and not mesh.seen[outside].any() and mesh.seen[~outside].mean() > 0.8
+    assert (mesh.confidence[outside] < mesh.confidence[30]).all()
+
+
+def test_fused_landmarks_lie_between_both_and_are_seen_where_either_is():
+    model = load_model("default")
+    image = rasterize(model.mesh(), OrthographicChart())
+    location = located(0.9)
+    shifted = replace(location, estimate=replace(location.estimate, points=location.estimate.points + [1.0, 0, 0]))
+    evidence = landmarking.Evidence(shifted, location.scan_to_model, model, model.mean, image, image.valid_mask, 0.1)
+    heatmaps, mesh, both = (method(evidence, LandmarksConfig()) for method in (landmarking.from_heatmaps, landmarking.from_mesh, landmarking.from_both))
+    x = both.points[:, 0] - mesh.points[:, 0]
+    seen = mesh.seen & heatmaps.seen
+    assert (x[seen] > 0).all() and (x[seen] < 1).all() and both.seen[seen].all()
 
 
 def test_unknown_stages_and_schemes_end_with_2(scans, tmp_path, capsys):

@@ -235,7 +235,7 @@ def test_verification_prefers_the_pose_whose_trial_fit_explains_the_scan(face, m
     right = replace(nearly_located(mesh_scan(face.scan_points), face), confidence=0.5)
     upside_down = SimilarityTransform(Rotation.from_rotvec([0, 0, np.pi]).as_matrix(), np.zeros(3)).compose(right.scan_to_model)
     wrong = replace(right, scan_to_model=upside_down, confidence=0.6)
-    monkeypatch.setattr(verification, "candidate_locations", lambda *_: [wrong, right])
+    monkeypatch.setattr(verification, "candidate_locations", lambda *_, **__: [wrong, right])
     checks = []
     chosen = verification.locate(right.scan, model, check=lambda: checks.append(None))
     assert errors(chosen, face.pose, face)[0] < 5
@@ -244,7 +244,7 @@ def test_verification_prefers_the_pose_whose_trial_fit_explains_the_scan(face, m
 
 def test_verification_takes_a_sure_candidate_untried(face, model, monkeypatch):
     sure = replace(nearly_located(mesh_scan(face.scan_points), face), confidence=0.9)
-    monkeypatch.setattr(verification, "candidate_locations", lambda *_: [sure, replace(sure, confidence=0.4)])
+    monkeypatch.setattr(verification, "candidate_locations", lambda *_, **__: [sure, replace(sure, confidence=0.4)])
     assert verification.locate(sure.scan, model) is sure
 
 

@@ -227,7 +227,8 @@ def test_a_time_limit_and_an_exception_in_a_stage_end_that_scan_alone(scans, tmp
 
     monkeypatch.setitem(methods.LOCATORS, "at_once", lambda scan, model, settings, check: Location(scan, SimilarityTransform.identity(), 1.0))
     monkeypatch.setitem(methods.FITTERS, "test", fit)
-    settings = ["locate=at_once", "fit=test", "refine=none", "limits.seconds_per_scan=2", "model=default"]
+    settings = ["locate=at_once", "fit=test", "refine=none", "limits.seconds_per_scan=2", "model=default",
+                "input.handedness=inside_out"]  # the pose of that locator says nothing of the sides
     options = [word for setting in settings for word in ("--set", setting)]
     code = run.main(["--input", f"{scans}/**/*t*.ply", "--output", str(tmp_path), "--workers", "1", *options])
     lines = manifest_of(tmp_path)
