@@ -30,6 +30,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from geometry import cleaning, readers  # noqa: E402
+from geometry.heatmaps import probability_within  # noqa: E402
 from geometry.landmark_calibration import calibration  # noqa: E402
 from geometry.landmark_estimate import LandmarkEstimate  # noqa: E402
 from geometry.landmark_fusion import fused  # noqa: E402
@@ -169,48 +170,58 @@ def calibration_table(rows: list[dict]) -> list[str]:
 
 
 def calibrate(rows: list[dict]) -> dict:
-    """Per landmark, the median-based standard deviation per axis of the registered mesh's error; the variance that noise adds."""
-    errors = {True: [[] for _ in range(68)], False: [[] for _ in range(68)]}
-    for row in rows:
-        estimate = row["result"].estimates.get("registered")
-        if estimate is None or row["reason"]:
-            continue
-        length = np.linalg.norm(estimate.points - row["made"].landmarks, axis=1)
-        for number in range(68):
-            errors[bool(estimate.seen[number])][number].append(length[number])
+    """What stands in geometry/data/landmark_calibration.json, from fitted scans; see `geometry.landmark_calibration`. A landmark and
+    its mirror image are measured together, and medians speak for variances, so that a few gross errors do not."""
+    usable = [row for row in rows if not row["reason"] and {"heatmaps", "registered"} <= set(row["result"].estimates)]
+    before, pairs = np.array(calibration()["heatmap_variance"]), {name: [] for name in ("heatmaps", "registered")}
+    for row in usable:
+        for name, found in pairs.items():
+            found.append(row["result"].estimates[name])
+    error = {name: np.array([e.points - row["made"].landmarks for e, row in zip(found, usable)]) for name, found in pairs.items()}
+    seen = {name: np.array([e.seen for e in found]) for name, found in pairs.items()}
+    squared = {name: (values**2).sum(2) / MEDIAN_CHI2 for name, values in error.items()}
+    predicted = np.array([np.trace(e.covariance, axis1=1, axis2=2) / 3 for e in pairs["heatmaps"]]) / before
+    mesh = lambda wanted: np.sqrt(_by_landmark(np.median, squared["registered"], seen["registered"] == wanted))
+    both = seen["heatmaps"] & seen["registered"]
+    ratio = _by_landmark(np.median, squared["heatmaps"] / predicted, both)
+    inlying = both & (squared["heatmaps"] < 9) & (squared["registered"] < 9)
+    mean = lambda values: _by_landmark(np.mean, values, inlying)
+    shared = mean((error["heatmaps"] * error["registered"]).sum(2) / MEDIAN_CHI2)
+    correlation = shared / np.sqrt(mean(squared["heatmaps"]) * mean(squared["registered"]))
+    found = {"seen_mm": mesh(True), "unseen_mm": mesh(False), "heatmap_variance": ratio, "correlation": np.clip(correlation, 0, 0.9)}
+    found = {name: [round(float(value), 3) for value in values] for name, values in found.items()}
+    excess, gross = _fused_excess(usable, found, before)
+    return found | {"noise_weight": NOISE_WEIGHT, "fused_variance": round(excess, 3), "gross_share": round(gross, 3)}
+
+
+def _by_landmark(statistic, values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """(s, 68) values of scans, where chosen (s, 68) → (68,): a landmark's with its mirror image's, or all landmarks' where these
+    are fewer than eight."""
     swap = np.array(LANDMARK_SCHEMES["ibug68"].mirror)
-    found = {}
-    for seen, key in ((True, "seen_mm"), (False, "unseen_mm")):
-        both = [np.array(errors[seen][k] + errors[seen][swap[k]]) for k in range(68)]
-        pooled = np.concatenate(both) if any(map(len, both)) else np.array([3.0])
-        sigma = [np.sqrt(np.median(v**2) / MEDIAN_CHI2) if len(v) >= 8 else np.sqrt(np.median(pooled**2) / MEDIAN_CHI2) for v in both]
-        found[key] = [round(float(value), 3) for value in sigma]
-    found |= {"noise_weight": NOISE_WEIGHT, "heatmap_variance": 1.0, "fused_variance": 1.0}
-    before = calibration()["heatmap_variance"]
-    found["heatmap_variance"] = round(before * _excess(rows, lambda estimates, _: estimates["heatmaps"]), 3)
-
-    def both(estimates: dict[str, LandmarkEstimate], noise_mm: float) -> LandmarkEstimate:
-        heatmaps, mesh = estimates["heatmaps"], estimates["registered"]
-        sigma = np.where(mesh.seen, found["seen_mm"], found["unseen_mm"])
-        mesh = replace(mesh, covariance=(sigma**2 + NOISE_WEIGHT * noise_mm**2)[:, None, None] * np.eye(3))
-        points = np.where(heatmaps.seen[:, None], heatmaps.points, np.nan)
-        return fused(mesh, replace(heatmaps, points=points, covariance=heatmaps.covariance * found["heatmap_variance"] / before))
-
-    found["fused_variance"] = round(_excess(rows, both), 3)
-    return found
+    pooled = statistic(values[chosen])
+    found = [np.concatenate([values[chosen[:, k], k], values[chosen[:, swap[k]], swap[k]]]) for k in range(68)]
+    return np.array([statistic(part) if len(part) >= 8 else pooled for part in found])
 
 
-def _excess(rows: list[dict], estimate_of) -> float:
-    """Median squared Mahalanobis distance of the seen inner landmarks' errors over what it should be: 1 is calibrated."""
-    squared = []
+def _fused_excess(rows: list[dict], found: dict, before: np.ndarray) -> tuple[float, float]:
+    """Of the fused inner landmarks: the median squared Mahalanobis distance of their errors over what it should be (1 is
+    calibrated), and by how much fewer of them than their covariances say lie within 4 mm."""
+    squared, within, expected = [], [], []
     for row in rows:
-        if row["reason"] or not {"heatmaps", "registered"} <= set(row["result"].estimates):
-            continue
-        estimate = estimate_of(row["result"].estimates, row["result"].item.fit.noise_mm)
-        error = estimate.points - row["made"].landmarks
-        distance = np.einsum("li,lij,lj->l", error, np.linalg.inv(estimate.covariance), error)
-        squared.append(distance[INNER][row["result"].estimates["heatmaps"].seen[INNER]])
-    return float(np.median(np.concatenate(squared)) / MEDIAN_CHI2)
+        heatmaps, mesh = (row["result"].estimates[name] for name in ("heatmaps", "registered"))
+        sigma = np.where(mesh.seen, found["seen_mm"], found["unseen_mm"])
+        mesh = replace(mesh, covariance=(sigma**2 + NOISE_WEIGHT * row["result"].item.fit.noise_mm**2)[:, None, None] * np.eye(3))
+        factor = (np.array(found["heatmap_variance"]) / before)[:, None, None]
+        points = np.where(heatmaps.seen[:, None], heatmaps.points, np.nan)
+        known = replace(heatmaps, points=points, covariance=heatmaps.covariance * factor)
+        both = fused(mesh, known, np.array(found["correlation"]))
+        error = both.points - row["made"].landmarks
+        distance = np.einsum("li,lij,lj->l", error, np.linalg.inv(both.covariance), error)
+        squared.append(distance[INNER][heatmaps.seen[INNER]])
+        within.append((np.linalg.norm(error, axis=1) < CLOSE_MM)[INNER][heatmaps.seen[INNER]])
+        expected.append(probability_within(both.covariance)[INNER][heatmaps.seen[INNER]])
+    gross = 1 - np.concatenate(within).mean() / np.concatenate(expected).mean()
+    return float(np.median(np.concatenate(squared)) / MEDIAN_CHI2), float(np.clip(gross, 0, 0.2))
 
 
 def humface(job: work.Job, shared: pathlib.Path) -> list[str]:
@@ -307,6 +318,7 @@ def _mm(scan: Scan, unit_mm: float) -> float:
 def cost(job: work.Job, shared: pathlib.Path) -> list[str]:
     """Seconds on one thread: rendering a view, the network on it, and locating by either method."""
     find = finder(job.config.landmarks.weights)
+    work.warm_up(job)
     lines = [f"{'seconds, one thread':28s}{'view':>8s}{'network':>9s}{'locate: landmarks':>20s}{'pose_search':>13s}"]
     for name in ("bench/depth/f36_kinect_v1.png", "bench/depth/james_truedepth.png", "scans/single/humface.ply", "scans/single/james.obj",
                  "scans/single/walt.obj", "scans/single/kinect_room_profile.pcd", "scans/kinect_v1/kinect_000.png"):

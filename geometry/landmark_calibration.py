@@ -11,13 +11,20 @@ from importlib import resources
 
 import numpy as np
 
+from geometry.heatmaps import probability_within
+
 
 @lru_cache(maxsize=1)
 def calibration() -> dict:
     """seen_mm, unseen_mm: 68 standard deviations per axis each of the mesh's landmarks; noise_weight: growth of their variance
-    with the square of the scan's noise; heatmap_variance, fused_variance: what the covariances of combined views, and of views
-    and mesh together, are multiplied by, because neither views nor mesh and views err independently."""
+    with the square of the scan's noise; heatmap_variance (68): what the covariances of combined views are multiplied by; correlation
+    (68): of the errors of heatmaps and mesh, which see the same scan; fused_variance: a last factor for both together; gross_share: of landmarks that are off by more than any covariance says."""
     return json.loads((resources.files("geometry") / "data" / "landmark_calibration.json").read_text(encoding="utf-8"))
+
+
+def confidence_of(covariance: np.ndarray) -> np.ndarray:
+    """(…, 3, 3) mm² → (…) the probability that the landmark lies within `CLOSE_MM` of the truth, were it seen."""
+    return (1 - calibration()["gross_share"]) * probability_within(covariance)
 
 
 def mesh_covariance(seen: np.ndarray, noise_mm: float) -> np.ndarray:

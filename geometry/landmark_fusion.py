@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from geometry.heatmaps import probability_within
+from geometry.landmark_calibration import confidence_of
 from geometry.landmark_estimate import LandmarkEstimate
 from geometry.landmarks import landmarks_on
 from geometry.morphable_model import MorphableModel
@@ -14,8 +14,14 @@ CARRY_MM = 15.0  # within this distance a point moves with the landmarks about i
 UNSEEN_CONFIDENCE = 0.9  # of an inferred landmark, relative to a seen one of the same covariance
 
 
-def fused(first: LandmarkEstimate, other: LandmarkEstimate, gate: float = 4.0, variance: float = 1.0) -> LandmarkEstimate:
-    """Both in one frame → the mean weighted by the inverse covariances, landmark by landmark.
+def fused(
+    first: LandmarkEstimate, other: LandmarkEstimate, correlation: np.ndarray | float = 0.0, gate: float = 4.0, variance: float = 1.0
+) -> LandmarkEstimate:
+    """Both in one frame → the mean weighted by the inverse covariances, landmark by landmark: a + G (b − a), G = A (A + B)⁻¹.
+
+    correlation (l,) or one for all, of the two errors: it does not change the weights (the gain of least variance would trust one
+    estimate beyond what its covariance is known to), but the covariance of the mean, which is
+    (I − G) A (I − G)ᵀ + G B Gᵀ + (I − G) C Gᵀ + G C (I − G)ᵀ with C = correlation · σ_A σ_B · I, σ² = trace / 3.
 
     Where they differ by more than `gate` standard deviations of their difference, one is wrong without knowing it: the
     covariances then grow by the excess, so that the result's says so. A landmark is seen where either saw it; where only one
@@ -27,13 +33,18 @@ def fused(first: LandmarkEstimate, other: LandmarkEstimate, gate: float = 4.0, v
     covariance = np.where(known_first[:, None, None], first.covariance, other.covariance)
     a, b = first.covariance[both], other.covariance[both]
     offset = other.points[both] - first.points[both]
-    distance = np.sqrt(np.einsum("li,lij,lj->l", offset, np.linalg.inv(a + b), offset))
+    inverse = np.linalg.inv(a + b)
+    distance = np.sqrt(np.einsum("li,lij,lj->l", offset, inverse, offset))
     growth = (np.maximum(distance / gate, 1.0) ** 2)[:, None, None]
-    gain = a @ np.linalg.inv(a + b)
+    gain = a @ inverse
     points[both] = first.points[both] + np.einsum("lij,lj->li", gain, offset)
-    covariance[both] = variance * growth * (a - gain @ a)
+    rest = np.eye(3) - gain
+    sigmas = np.sqrt(np.trace(a, axis1=1, axis2=2) * np.trace(b, axis1=1, axis2=2)) / 3
+    crossed = (np.broadcast_to(correlation, both.shape)[both] * sigmas)[:, None, None] * (rest @ gain.transpose(0, 2, 1))
+    alone = rest @ a @ rest.transpose(0, 2, 1) + gain @ b @ gain.transpose(0, 2, 1)
+    covariance[both] = variance * growth * (alone + crossed + crossed.transpose(0, 2, 1))
     seen = np.where(both, first.seen | other.seen, np.where(known_first, first.seen, other.seen))
-    confidence = np.where(seen, 1.0, UNSEEN_CONFIDENCE) * probability_within(covariance)
+    confidence = np.where(seen, 1.0, UNSEEN_CONFIDENCE) * confidence_of(covariance)
     return LandmarkEstimate(points, covariance, np.where(np.isfinite(points).all(1), confidence, 0.0), seen, first.scheme)
 
 
@@ -61,7 +72,7 @@ def carried(
     nearest = distance.argmin(1)
     covariance = np.einsum("pl,lij->pij", weights, estimate.covariance) + (0.1 * distance.min(1)[:, None, None]) ** 2 * np.eye(3)
     seen = estimate.seen[nearest]
-    confidence = np.where(seen, 1.0, UNSEEN_CONFIDENCE) * probability_within(covariance)
+    confidence = np.where(seen, 1.0, UNSEEN_CONFIDENCE) * confidence_of(covariance)
     same = distance.min(1) < 1e-6
     return replace(
         estimate, points=np.where(same[:, None], estimate.points[nearest], places + moved),

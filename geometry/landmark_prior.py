@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from geometry.errors import NoFaceFound
-from geometry.heatmaps import probability_within
+from geometry.landmark_calibration import confidence_of
 from geometry.landmark_estimate import LandmarkEstimate
 from geometry.morphable_model import MorphableModel
 from geometry.transforms import SimilarityTransform, rotation_from_vector
@@ -167,7 +167,7 @@ def completed(estimate: LandmarkEstimate, posterior: Posterior) -> LandmarkEstim
     """The estimate (scan frame) with its unseen landmarks inferred: the posterior's, with their covariance and less
     confidence."""
     inferred = LandmarkEstimate(
-        posterior.points, posterior.covariance, INFERRED_TRUST * probability_within(posterior.covariance), np.zeros(len(estimate), bool),
+        posterior.points, posterior.covariance, INFERRED_TRUST * confidence_of(posterior.covariance), np.zeros(len(estimate), bool),
     ).transformed(posterior.scan_to_model.inverse())
     return merged_estimates(estimate, inferred)
 

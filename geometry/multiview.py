@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from geometry.heatmaps import ViewLandmarks, probability_within
-from geometry.landmark_calibration import calibration
+from geometry.heatmaps import ViewLandmarks
+from geometry.landmark_calibration import calibration, confidence_of
 from geometry.landmark_estimate import LandmarkEstimate
 from geometry.transforms import SimilarityTransform
 from geometry.views import View, Viewer
@@ -23,6 +23,9 @@ STEEPEST = 2.5  # slope of the surface against the view beyond which a lifted pl
 DEPTH_SIGMA_MM = 0.4  # of the smoothed depth under a landmark
 LEAST_VISIBILITY = 0.5
 INLIER_MM = 6.0  # views that place a landmark farther apart than this contradict each other
+# The network's covariances tell the size of an error well and its direction hardly: taken at their word, fusion trusts their thin
+# side too much (validation split: 1.76 mm, as against 1.68 with this share made isotropic, and 1.80 for the mesh alone).
+ROUNDNESS = 0.8
 GRAZING = 2.5  # views are weighed by cos^GRAZING of the surface's angle: a place seen from the side lifts badly
 
 
@@ -82,11 +85,17 @@ def combine(sightings: Sightings) -> LandmarkEstimate:
         offset = places[group] - points[number]
         covariance[number] = np.einsum("v,vij->ij", w, sightings.covariance[group, number]) + np.einsum("v,vi,vj->ij", w, offset, offset)
         visibility[number] = w @ sightings.visibility[group, number]
-    covariance *= calibration()["heatmap_variance"]
+    covariance = rounder(covariance) * np.array(calibration()["heatmap_variance"])[:count, None, None]
     seen = visibility > LEAST_VISIBILITY
-    confidence = np.where(seen, visibility * probability_within(covariance), 0.0)
+    confidence = np.where(seen, visibility * confidence_of(covariance), 0.0)
     points[~seen] = np.nan
     return LandmarkEstimate(points, covariance, confidence, seen)
+
+
+def rounder(covariance: np.ndarray) -> np.ndarray:
+    """(l, 3, 3) with `ROUNDNESS` of each replaced by the isotropic one of the same trace."""
+    variance = np.trace(covariance, axis1=1, axis2=2) / 3
+    return (1 - ROUNDNESS) * covariance + ROUNDNESS * variance[:, None, None] * np.eye(3)
 
 
 def snapped(estimate: LandmarkEstimate, viewer: Viewer) -> LandmarkEstimate:

@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from geometry.geometry_image import GeometryImage
-from geometry.heatmaps import probability_within
-from geometry.landmark_calibration import calibration, mesh_covariance
+from geometry.landmark_calibration import calibration, confidence_of, mesh_covariance
 from geometry.landmark_estimate import LandmarkEstimate
 from geometry.landmark_fusion import UNSEEN_CONFIDENCE, carried, fused
 from geometry.landmark_locating import LandmarkLocatingOptions, Look, closer_look, look
@@ -118,7 +117,8 @@ def from_both(evidence: Evidence, settings) -> LandmarkEstimate:
     """The landmarker "fused": heatmaps and registered mesh by their covariances."""
     found = _heatmaps_68(evidence, settings)
     known = replace(found, points=np.where(found.seen[:, None], found.points, np.nan))
-    both = fused(_mesh_68(evidence), known, variance=calibration()["fused_variance"])
+    measured = calibration()
+    both = fused(_mesh_68(evidence), known, np.array(measured["correlation"]), variance=measured["fused_variance"])
     return carried(both, evidence.model, evidence.vertices, settings.scheme)
 
 
@@ -143,5 +143,5 @@ def _mesh_68(evidence: Evidence) -> LandmarkEstimate:
     columns, rows = np.clip(places, 0, size - 1).T
     seen = inside & evidence.observed[rows, columns] & (np.abs(refined["depth"][rows, columns] - depth) < OFF_SURFACE_MM)
     covariance = mesh_covariance(seen, evidence.noise_mm)
-    confidence = np.where(seen, 1.0, UNSEEN_CONFIDENCE) * probability_within(covariance)
+    confidence = np.where(seen, 1.0, UNSEEN_CONFIDENCE) * confidence_of(covariance)
     return LandmarkEstimate(points, covariance, confidence, seen)
