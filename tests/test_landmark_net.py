@@ -9,6 +9,7 @@ from gan.curves import read_curves
 from gan.dataset import DatasetError
 from gan.layout import VIEW, pack_view
 from gan.weights import WeightsError
+from geometry.landmark_calibration import calibration
 
 SMALL = {"widths": [8, 12], "shift_px": 2, "shift_mm": 5.0, "hole_share": 0.2}
 
@@ -177,3 +178,16 @@ def test_wrong_settings_are_named():
         config_from_dict({"landmarks": {"widths": [8, 0]}})
     with pytest.raises(TrainingConfigError, match="landmarks.stacks: expected a positive number"):
         config_from_dict({"landmarks": {"stacks": 0}})
+
+
+def test_the_shipped_weights_say_how_they_were_made():
+    card = weights.read_card("landmarks", "landmarks")
+    assert card["step"] > 0 and card["figures"]["mean"]["mean_mm"] < 2.0 and card["data"]["views"]["train"]
+    assert not any("/work" in path or path.startswith("/") for path in (*card["training"]["data"]["train"], card["training"]["output"]))
+    assert "Licence" in weights.card_path(weights.locate("landmarks"), ".md").read_text()
+
+
+def test_the_shipped_calibration_is_measured():
+    found = calibration()
+    assert all(len(set(found[name])) > 20 for name in ("seen_mm", "unseen_mm", "heatmap_variance", "correlation"))
+    assert 0.5 < found["fused_variance"] < 2 and 0 <= found["gross_share"] < 0.1
