@@ -133,7 +133,7 @@ def synthetic_table(rows: list[dict]) -> list[str]:
         chosen = [row for row in rows if sensors == () or (row["sensor"] in sensors if sensors else row["sensor"] not in CLEAN)]
         if chosen:
             lines.append(_synthetic_line(label, chosen))
-    return lines
+    return lines + [f"refused: {row['sensor']}: {row['reason'][:120]}" for row in rows if row["reason"]]
 
 
 def _synthetic_line(label: str, rows: list[dict]) -> str:

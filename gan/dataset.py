@@ -72,14 +72,18 @@ def training_batches(config: DataConfig, seed: int, first_batch: int = 0) -> tf.
     return batches.with_options(options)
 
 
+def evenly_spread(records: tf.data.Dataset, count: int) -> tf.data.Dataset:
+    """Up to `count` (0: all) of the records, evenly spread over them, in their order."""
+    if not count:
+        return records
+    total = int(records.reduce(0, lambda n, _: n + 1))
+    chosen = tf.constant(np.unique(np.linspace(0, max(total - 1, 0), min(count, total)).astype(np.int64)), tf.int64)
+    return records.enumerate().filter(lambda number, _: tf.reduce_any(chosen == number)).map(lambda _, record: record)
+
+
 def whole_pairs(config: DataConfig, split: str, count: int = 0) -> Iterator[tuple[dict, np.ndarray, str]]:
     """Up to `count` (0: all) whole images, evenly spread over the split: x and y of batch size 1, and the sensor."""
-    records = split_records(config, split)
-    if count:
-        total = int(records.reduce(0, lambda n, _: n + 1))
-        chosen = tf.constant(np.unique(np.linspace(0, max(total - 1, 0), min(count, total)).astype(np.int64)), tf.int64)
-        records = records.enumerate().filter(lambda number, _: tf.reduce_any(chosen == number)).map(lambda _, record: record)
-    for pair in records.map(_decode, num_parallel_calls=1, deterministic=True):
+    for pair in evenly_spread(split_records(config, split), count).map(_decode, num_parallel_calls=1, deterministic=True):
         x, y = _unpack(pair["depth"][None], tf.cast(pair["halves"][None], tf.float32))
         yield {name: value.numpy() for name, value in x.items()}, y.numpy(), pair["sensor"].numpy().decode()
 

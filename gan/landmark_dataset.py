@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from gan.config import DataConfig, LandmarkNetConfig
-from gan.dataset import DatasetError, compression, record_files, text_feature
+from gan.dataset import DatasetError, compression, evenly_spread, record_files, text_feature
 from gan.layout import VIEW
 from geometry.landmarks import LANDMARK_SCHEMES
 
@@ -138,12 +138,7 @@ def _pixel_mm() -> float:
 
 def whole_views(config: DataConfig, network: LandmarkNetConfig, split: str, count: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray, str, str]]:
     """Up to `count` (0: all) unchanged views, evenly spread over the split: view (h, w, 5), target (l, 4), kind, sensor."""
-    records = split_records(config, split)
-    if count:
-        total = int(records.reduce(0, lambda n, _: n + 1))
-        chosen = tf.constant(np.unique(np.linspace(0, max(total - 1, 0), min(count, total)).astype(np.int64)), tf.int64)
-        records = records.enumerate().filter(lambda number, _: tf.reduce_any(chosen == number)).map(lambda _, record: record)
-    for item in records.map(_decode, num_parallel_calls=1, deterministic=True):
+    for item in evenly_spread(split_records(config, split), count).map(_decode, num_parallel_calls=1, deterministic=True):
         view = tf.cast(item["view"], tf.float32)
         target = _with_weight(network, view, item["marks"])
         yield view.numpy(), target.numpy(), item["kind"].numpy().decode(), item["sensor"].numpy().decode()
