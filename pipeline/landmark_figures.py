@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from geometry import landmarks
+from geometry.landmark_calibration import confidence_of
 from geometry.landmark_estimate import LandmarkEstimate
 from geometry.landmark_scheme import NO_POINT
 from pipeline.given_landmarks import GivenLandmarks
@@ -22,6 +23,7 @@ REGION_WORDS = {
     "mouth": ("mouth", "lip", "cheilion", "labi"), "jaw": ("jaw", "chin", "menton", "pogonion", "gnathion", "gonion"),
 }
 OTHER = "other"
+GIVEN_SIGMA_MM = 1.0  # of landmarks that come with a scan, in each direction: people set them to about that
 
 
 def measured(estimate: LandmarkEstimate, distances: np.ndarray | None = None) -> dict[str, float]:
@@ -44,15 +46,30 @@ def sigmas(covariance: np.ndarray) -> np.ndarray:
 
 
 def distances_to_given(estimate: LandmarkEstimate, given: GivenLandmarks) -> np.ndarray:
-    """given: in the estimate's frame, mm → (l,) mm, NaN where nothing was given. A point's counterpart is the same iBUG
-    point, or has the same name where it is none of these."""
-    scheme, unknown = landmarks.scheme(estimate.scheme), np.full(3, np.nan)
+    """given: in the estimate's frame, mm → (l,) mm, NaN where nothing was given."""
+    return np.linalg.norm(estimate.points - counterparts(estimate.scheme, given), axis=1)
+
+
+def with_given(estimate: LandmarkEstimate, given: GivenLandmarks) -> LandmarkEstimate:
+    """The estimate with the given landmarks, in its frame, mm, in the place of its own: who set them by hand means them."""
+    points = counterparts(estimate.scheme, given)
+    known = np.isfinite(points).all(1)
+    covariance = np.where(known[:, None, None], GIVEN_SIGMA_MM**2 * np.eye(3), estimate.covariance)
+    return LandmarkEstimate(
+        np.where(known[:, None], points, estimate.points), covariance,
+        np.where(known, confidence_of(covariance), estimate.confidence), estimate.seen | known, estimate.scheme,
+    )
+
+
+def counterparts(scheme_name: str, given: GivenLandmarks) -> np.ndarray:
+    """(l, 3) given points for a scheme's, NaN where none: a point's counterpart is the same iBUG point, or has the same name where
+    it is none of these."""
+    scheme, unknown = landmarks.scheme(scheme_name), np.full(3, np.nan)
     by_number, by_name = dict(zip(given.in_ibug68, given.points)), dict(zip(given.names, given.points))
-    counterparts = [
+    return np.array([
         by_number.get(number, unknown) if number != NO_POINT else by_name.get(name, unknown)
         for number, name in zip(scheme.in_ibug68, scheme.names)
-    ]
-    return np.linalg.norm(estimate.points - np.array(counterparts), axis=1)
+    ])
 
 
 def region_of(name: str) -> str:

@@ -133,7 +133,8 @@ class Work:
     refined: GeometryImage | None = None
     surface: Any = None
     registered: np.ndarray | None = None
-    landmarks: LandmarkEstimate | None = None
+    landmarks: LandmarkEstimate | None = None  # model frame; those that came with the scan in the place of found ones
+    found_landmarks: LandmarkEstimate | None = None  # as found, whatever came with the scan
     metrics: Mapping[str, float] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     deadline: Deadline | None = None
@@ -222,14 +223,24 @@ def landmarks(work: Work, job: Job) -> Work:
     evidence = Evidence(
         work.location, work.fit.scan_to_model, job.model, work.registered, work.refined, work.observed, work.fit.noise_mm,
     )
-    return replace(work, landmarks=methods.LANDMARKERS[settings.method](evidence, settings))
+    return _with_landmarks(work, methods.LANDMARKERS[settings.method](evidence, settings))
 
 
 def raw_landmarks(work: Work, job: Job) -> Work:
     """Landmarks from the located raw scan, without a fit. Raises NoFaceFound where hardly any is seen for sure: no fit
     judges here whether it is a face."""
     found = methods.raw_landmarks(work.location, job.model, job.config.landmarks)
-    return replace(work, landmarks=found.transformed(work.scan_to_model))
+    return _with_landmarks(work, found.transformed(work.scan_to_model))
+
+
+def _with_landmarks(work: Work, found: LandmarkEstimate) -> Work:
+    given = _given_in_model_frame(work)
+    return replace(work, found_landmarks=found, landmarks=found if given is None else landmark_figures.with_given(found, given))
+
+
+def _given_in_model_frame(work: Work) -> GivenLandmarks | None:
+    given = work.given_landmarks
+    return None if given is None else replace(given, points=work.scan_to_model.apply(given.points))
 
 
 def measure_landmarks(work: Work, job: Job) -> Work:
@@ -268,11 +279,9 @@ def _landmark_metrics(work: Work) -> dict[str, float]:
 
 
 def given_distances(work: Work) -> np.ndarray | None:
-    """(l,) mm from each landmark to the one that came with the scan, NaN where none did; None where the scan came without."""
-    if work.given_landmarks is None:
-        return None
-    given = replace(work.given_landmarks, points=work.scan_to_model.apply(work.given_landmarks.points))
-    return landmark_figures.distances_to_given(work.landmarks, given)
+    """(l,) mm from each landmark as found to the one that came with the scan, NaN where none did; None where the scan came without."""
+    given = _given_in_model_frame(work)
+    return None if given is None else landmark_figures.distances_to_given(work.found_landmarks, given)
 
 
 def face_points(work: Work) -> np.ndarray:

@@ -27,7 +27,7 @@ def estimate(scheme="ibug68", sigma_mm=2.0, seed=0):
 def located(landmarks, unit_mm=1.0, given=None):
     """A Work as the landmarks stage leaves it; given in scan mm."""
     scan = Scan(np.zeros((4, 3)), np.zeros((0, 3)), "a.ply", "ply", unit_mm=unit_mm)
-    return Work(Source("a.ply", "/a.ply"), location=Location(scan, POSE, 1.0), landmarks=landmarks, given_landmarks=given)
+    return Work(Source("a.ply", "/a.ply"), location=Location(scan, POSE, 1.0), landmarks=landmarks, found_landmarks=landmarks, given_landmarks=given)
 
 
 def given_as(scheme, points):
@@ -122,3 +122,15 @@ def test_regions_average_over_all_scans():
     assert (nose.points, nose.share_seen, nose.confidence, nose.sigma_mm) == (2, 1.0, 1.0, pytest.approx(1.0))
     assert (jaw.share_seen, jaw.confidence, everything.points, everything.share_seen) == (0.0, 0.5, 4, 0.5)
     assert landmark_figures.by_region([]) == []
+
+
+def test_given_landmarks_take_the_place_of_found_ones_and_the_others_stay():
+    found = LandmarkEstimate(np.zeros((68, 3)), np.tile(9 * np.eye(3), (68, 1, 1)), np.full(68, 0.4), np.arange(68) > 16)
+    points = np.full((68, 3), np.nan)
+    points[[0, 30]] = [[1.0, 2, 3], [4, 5, 6]]
+    both = landmark_figures.with_given(found, given_as("ibug68", points))
+    assert np.array_equal(both.points[[0, 30]], points[[0, 30]]) and both.seen[[0, 30]].all()
+    assert (both.confidence[[0, 30]] > 0.9).all() and np.allclose(both.covariance[30], landmark_figures.GIVEN_SIGMA_MM**2 * np.eye(3))
+    rest = np.setdiff1d(np.arange(68), [0, 30])
+    assert np.array_equal(both.points[rest], found.points[rest]) and np.array_equal(both.seen[rest], found.seen[rest])
+    assert np.array_equal(both.confidence[rest], found.confidence[rest])
