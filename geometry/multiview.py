@@ -24,7 +24,7 @@ DEPTH_SIGMA_MM = 0.4  # of the smoothed depth under a landmark
 LEAST_VISIBILITY = 0.5
 INLIER_MM = 6.0  # views that place a landmark farther apart than this contradict each other
 # The network's covariances tell the size of an error well and its direction hardly: taken at their word, fusion trusts their thin
-# side too much (validation split: 1.76 mm, as against 1.68 with this share made isotropic, and 1.80 for the mesh alone).
+# side too much (validation split, measured once: 1.76 mm, as against 1.68 with this share made isotropic; the mesh alone 1.80).
 ROUNDNESS = 0.8
 GRAZING = 2.5  # views are weighed by cos^GRAZING of the surface's angle: a place seen from the side lifts badly
 

@@ -9,12 +9,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from geometry import landmark_locating
 from geometry.geometry_image import GeometryImage
 from geometry.landmark_calibration import calibration, confidence_of, mesh_covariance
 from geometry.landmark_estimate import LandmarkEstimate
 from geometry.landmark_fusion import UNSEEN_CONFIDENCE, carried, fused
 from geometry.landmark_locating import LandmarkLocatingOptions, Look, closer_look, look
-from geometry.landmark_prior import completed
+from geometry.landmark_prior import completed, condition
 from geometry.landmarks import landmarks_on
 from geometry.location import Location
 from geometry.morphable_model import MorphableModel
@@ -56,8 +57,6 @@ def finder(weights: str) -> Find:
 
 def locate(scan, model: MorphableModel, config, check) -> Location:
     """The locator "landmarks"."""
-    from geometry import landmark_locating
-
     return landmark_locating.locate(scan, model, finder(config.landmarks.weights), check=check)
 
 
@@ -79,8 +78,6 @@ def on_raw_scan(location: Location, model: MorphableModel, settings) -> Landmark
 
 
 def _posterior_of(estimate: LandmarkEstimate, location: Location, model: MorphableModel):
-    from geometry.landmark_prior import condition
-
     return condition(estimate.points, estimate.covariance, estimate.seen, model, location.scan.scale_is_metric)
 
 

@@ -1,0 +1,71 @@
+"""What `landmarks.py --calibrate` computes from the errors of fitted scans: geometry/data/landmark_calibration.json."""
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from geometry.heatmaps import probability_within
+from geometry.landmark_calibration import calibration
+from geometry.landmark_fusion import fused
+from geometry.landmarks import LANDMARK_SCHEMES
+
+INNER = np.arange(17, 68)
+CLOSE_MM = 4.0
+NOISE_WEIGHT = 0.5
+MEDIAN_CHI2 = 2.366  # of three dimensions
+
+
+def calibrate(rows: list[dict]) -> dict:
+    """What stands in geometry/data/landmark_calibration.json, from fitted scans; see `geometry.landmark_calibration`. A landmark and
+    its mirror image are measured together, and medians speak for variances, so that a few gross errors do not."""
+    usable = [row for row in rows if not row["reason"] and {"heatmaps", "registered"} <= set(row["result"].estimates)]
+    before, pairs = np.array(calibration()["heatmap_variance"]), {name: [] for name in ("heatmaps", "registered")}
+    for row in usable:
+        for name, found in pairs.items():
+            found.append(row["result"].estimates[name])
+    error = {name: np.array([e.points - row["made"].landmarks for e, row in zip(found, usable)]) for name, found in pairs.items()}
+    seen = {name: np.array([e.seen for e in found]) for name, found in pairs.items()}
+    squared = {name: (values**2).sum(2) / MEDIAN_CHI2 for name, values in error.items()}
+    predicted = np.array([np.trace(e.covariance, axis1=1, axis2=2) / 3 for e in pairs["heatmaps"]]) / before
+    mesh = lambda wanted: np.sqrt(_by_landmark(np.median, squared["registered"], seen["registered"] == wanted))
+    both = seen["heatmaps"] & seen["registered"]
+    ratio = _by_landmark(np.median, squared["heatmaps"] / predicted, both)
+    inlying = both & (squared["heatmaps"] < 9) & (squared["registered"] < 9)
+    mean = lambda values: _by_landmark(np.mean, values, inlying)
+    shared = mean((error["heatmaps"] * error["registered"]).sum(2) / MEDIAN_CHI2)
+    correlation = shared / np.sqrt(mean(squared["heatmaps"]) * mean(squared["registered"]))
+    found = {"seen_mm": mesh(True), "unseen_mm": mesh(False), "heatmap_variance": ratio, "correlation": np.clip(correlation, 0, 0.9)}
+    found = {name: [round(float(value), 3) for value in values] for name, values in found.items()}
+    excess, gross = _fused_excess(usable, found, before)
+    return found | {"noise_weight": NOISE_WEIGHT, "fused_variance": round(excess, 3), "gross_share": round(gross, 3)}
+
+
+def _by_landmark(statistic, values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """(s, 68) values of scans, where chosen (s, 68) → (68,): a landmark's with its mirror image's, or all landmarks' where these
+    are fewer than eight."""
+    swap = np.array(LANDMARK_SCHEMES["ibug68"].mirror)
+    pooled = statistic(values[chosen])
+    found = [np.concatenate([values[chosen[:, k], k], values[chosen[:, swap[k]], swap[k]]]) for k in range(68)]
+    return np.array([statistic(part) if len(part) >= 8 else pooled for part in found])
+
+
+def _fused_excess(rows: list[dict], found: dict, before: np.ndarray) -> tuple[float, float]:
+    """Of the fused inner landmarks: the median squared Mahalanobis distance of their errors over what it should be (1 is
+    calibrated), and by how much fewer of them than their covariances say lie within 4 mm."""
+    squared, within, expected = [], [], []
+    for row in rows:
+        heatmaps, mesh = (row["result"].estimates[name] for name in ("heatmaps", "registered"))
+        sigma = np.where(mesh.seen, found["seen_mm"], found["unseen_mm"])
+        mesh = replace(mesh, covariance=(sigma**2 + NOISE_WEIGHT * row["result"].item.fit.noise_mm**2)[:, None, None] * np.eye(3))
+        factor = (np.array(found["heatmap_variance"]) / before)[:, None, None]
+        points = np.where(heatmaps.seen[:, None], heatmaps.points, np.nan)
+        known = replace(heatmaps, points=points, covariance=heatmaps.covariance * factor)
+        both = fused(mesh, known, np.array(found["correlation"]))
+        error = both.points - row["made"].landmarks
+        distance = np.einsum("li,lij,lj->l", error, np.linalg.inv(both.covariance), error)
+        squared.append(distance[INNER][heatmaps.seen[INNER]])
+        within.append((np.linalg.norm(error, axis=1) < CLOSE_MM)[INNER][heatmaps.seen[INNER]])
+        expected.append(probability_within(both.covariance)[INNER][heatmaps.seen[INNER]])
+    gross = 1 - np.concatenate(within).mean() / np.concatenate(expected).mean()
+    return float(np.median(np.concatenate(squared)) / MEDIAN_CHI2), float(np.clip(gross, 0, 0.2))
