@@ -25,15 +25,17 @@ sys.path.insert(0, str(ROOT))
 import fit_settings
 from refinement_cases import Pair, near_fit, pair_error, pairs_of
 
-from geometry.curvature import positions
-from geometry.geometry_image import GeometryImage
+from geometry.charts.curvature import positions
+from geometry.charts.geometry_image import GeometryImage, channel_normals
+from geometry.charts.rasterize import image_from_depth, rasterize
+from geometry.evaluation.metrics import surface_errors
 from geometry.mesh import TriangleMesh
-from geometry.metrics import surface_distance, surface_errors
-from geometry.model_formats import load_model
-from geometry.morphable_model import MorphableModel
-from geometry.rasterize import channel_normals, image_from_depth, rasterize, raycasting_scene
+from geometry.model.morphable_model import MorphableModel
+from geometry.model.registry import load_model
 from geometry.scan import Scan
-from geometry.triangulation import surface_of
+from geometry.surfaces.closest_point import surface_distance
+from geometry.surfaces.raycasting import raycasting_scene
+from geometry.surfaces.triangulation import surface_of
 
 SENSOR_WIDTHS = (3.0, 3.0)  # bilateral filter of a sensor's image: mm across and in depth
 CHART_WIDTHS = (1.5, 3.0)  # the same of a geometry image

@@ -12,12 +12,17 @@ import dataclasses
 
 import numpy as np
 
-from geometry import cleaning, fitting, locating, metrics, sensors, synthesis
 from geometry.errors import FaceReliefError
-from geometry.location import Location
+from geometry.fitting import staged_fit
+from geometry.fitting.options import FittingOptions
+from geometry.locating import candidates, cleaning, pose_search
+from geometry.locating.location import Location
 from geometry.mesh import TriangleMesh
-from geometry.model_formats import load_model
-from pipeline.training_pairs import PairOptions, perturbed_inverse
+from geometry.model.registry import load_model
+from geometry.surfaces import closest_point, normals
+from geometry.synthesis import sensors
+from geometry.synthesis.faces import generator, sample_face
+from pipeline.training.sampled_pairs import PairOptions, perturbed_inverse
 
 SENSORS = ("clean_mesh", "truedepth", "kinect_v1", "time_of_flight")
 SEED = 20_000
@@ -28,28 +33,28 @@ def cases(model, faces: int):
     options = PairOptions()
     for number in range(faces):
         for sensor in SENSORS:
-            rng = synthesis.generator(SEED, 1, number)
-            face = synthesis.sample_face(model, rng, options.faces, person=synthesis.generator(SEED, 0, number))
+            rng = generator(SEED, 1, number)
+            face = sample_face(model, rng, options.faces, person=generator(SEED, 0, number))
             pose = sensors.sample_pose(sensors.SENSORS[sensor], rng, options.poses)
-            scan = cleaning.with_normals(cleaning.clean(sensors.observe(face.skin, sensors.SENSORS[sensor], pose, rng)))
+            scan = normals.with_normals(cleaning.clean(sensors.observe(face.skin, sensors.SENSORS[sensor], pose, rng)))
             start = perturbed_inverse(pose, options, rng)
-            head = locating.cropped(scan, start, locating.LocatingOptions().head_radius_mm)
+            head = candidates.cropped(scan, start, pose_search.LocatingOptions().head_radius_mm)
             yield sensor, Location(head, start, 1.0), TriangleMesh(pose.apply(face.mesh.vertices), face.mesh.triangles), pose
 
 
-def error(location: Location, skin: TriangleMesh, pose, model, options: fitting.FittingOptions) -> float:
+def error(location: Location, skin: TriangleMesh, pose, model, options: FittingOptions) -> float:
     """Mean distance in mm from the seen part of the true skin to the fitted model."""
-    fit = fitting.fit(location, model, options)
+    fit = staged_fit.fit(location, model, options)
     coarse = TriangleMesh(fit.scan_to_model.inverse().apply(fit.vertices), model.triangles)
     near = np.linalg.norm(skin.vertices - pose.apply(np.zeros((1, 3))), axis=1) < 85
     chosen = np.random.default_rng(0).choice(np.flatnonzero(near), min(4000, int(near.sum())), replace=False)
     points = skin.vertices[chosen]
-    seen = metrics.surface_distance(points, _surface(location)) < 3.0
-    return float(metrics.surface_distance(points[seen], coarse).mean())
+    seen = closest_point.surface_distance(points, _surface(location)) < 3.0
+    return float(closest_point.surface_distance(points[seen], coarse).mean())
 
 
 def _surface(location: Location) -> TriangleMesh:
-    from geometry.triangulation import surface_of
+    from geometry.surfaces.triangulation import surface_of
 
     return surface_of(location.scan)
 
@@ -67,7 +72,7 @@ def main() -> None:
     prepared = list(cases(model, arguments.faces))
     print(f"{'mean mm, ' + str(arguments.faces) + ' faces':50s}" + "".join(f"{name:>16s}" for name in SENSORS))
     for text in ["", *arguments.settings]:
-        options = dataclasses.replace(fitting.FittingOptions(), **settings_of(text))
+        options = dataclasses.replace(FittingOptions(), **settings_of(text))
         found: dict[str, list[float]] = {name: [] for name in SENSORS}
         for sensor, location, skin, pose in prepared:
             try:

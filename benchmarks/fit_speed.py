@@ -24,9 +24,11 @@ import numpy as np
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from geometry import cleaning, fitting, locating, readers
+from geometry import readers
 from geometry.errors import FaceReliefError
-from geometry.model_formats import load_model
+from geometry.fitting import staged_fit
+from geometry.locating import candidates, cleaning
+from geometry.model.registry import load_model
 
 STAGES = ("read", "clean", "locate", "fit")
 
@@ -78,7 +80,7 @@ def timed(path: pathlib.Path, model) -> tuple[dict[str, float], str]:
     """(stage → seconds, outcome); a scan that ends early has no later stages."""
     seconds: dict[str, float] = {}
     value = path
-    stages = (readers.read, cleaning.clean, lambda scan: locating.locate(scan, model), lambda found: fitting.fit(found, model))
+    stages = (readers.read, cleaning.clean, lambda scan: candidates.locate(scan, model), lambda found: staged_fit.fit(found, model))
     for stage, function in zip(STAGES, stages, strict=True):
         start, processor = time.perf_counter(), time.process_time()
         try:

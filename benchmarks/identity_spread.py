@@ -22,7 +22,7 @@ import numpy as np
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from geometry.model_formats import load_model
+from geometry.model.registry import load_model
 from geometry.transforms import SimilarityTransform
 
 

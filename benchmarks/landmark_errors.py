@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from geometry.heatmaps import probability_within
-from geometry.landmark_calibration import calibration
-from geometry.landmark_fusion import fused
-from geometry.landmarks import LANDMARK_SCHEMES
+from geometry.landmarks.calibration import calibration
+from geometry.landmarks.fusion import fused
+from geometry.landmarks.heatmaps import probability_within
+from geometry.model.landmark_embedding import LANDMARK_SCHEMES
 
 INNER = np.arange(17, 68)
 CLOSE_MM = 4.0
@@ -17,7 +17,7 @@ MEDIAN_CHI2 = 2.366  # of three dimensions
 
 
 def calibrate(rows: list[dict]) -> dict:
-    """What stands in geometry/data/landmark_calibration.json, from fitted scans; see `geometry.landmark_calibration`. A landmark and
+    """What stands in geometry/data/landmark_calibration.json, from fitted scans; see `geometry.landmarks.calibration`. A landmark and
     its mirror image are measured together, and medians speak for variances, so that a few gross errors do not."""
     usable = [row for row in rows if not row["reason"] and {"heatmaps", "registered"} <= set(row["result"].estimates)]
     before, pairs = np.array(calibration()["heatmap_variance"]), {name: [] for name in ("heatmaps", "registered")}

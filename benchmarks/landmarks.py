@@ -31,15 +31,19 @@ sys.path.insert(0, str(ROOT))
 
 from landmark_errors import CLOSE_MM, INNER, MEDIAN_CHI2, calibrate  # noqa: E402
 
-from geometry import cleaning, readers  # noqa: E402
-from geometry.landmark_estimate import LandmarkEstimate  # noqa: E402
-from geometry.landmarks import landmarks_on  # noqa: E402
+from geometry import readers  # noqa: E402
+from geometry.landmarks.estimate import LandmarkEstimate  # noqa: E402
+from geometry.landmarks.views import Viewer, view_of_pose  # noqa: E402
+from geometry.locating import cleaning
+from geometry.model.landmark_embedding import landmarks_on  # noqa: E402
 from geometry.scan import Scan  # noqa: E402
-from geometry.views import Viewer, view_of_pose  # noqa: E402
-from pipeline import config, landmark_views, methods, sources, work  # noqa: E402
 from pipeline.errors import FaceReliefError  # noqa: E402
-from pipeline.landmarking import Evidence, finder  # noqa: E402
-from pipeline.training_pairs import split_of  # noqa: E402
+from pipeline.inputs import source
+from pipeline.scans import config, methods, state, steps
+from pipeline.scans.job import Job, warm_up  # noqa: E402
+from pipeline.scans.landmarking import Evidence, finder  # noqa: E402
+from pipeline.training import landmark_views
+from pipeline.training.sampled_pairs import split_of  # noqa: E402
 
 METHODS = ("heatmaps", "model", "registered", "fused")
 CLEAN = ("clean_mesh", "laser", "photogrammetry", "stereo")
@@ -54,17 +58,17 @@ class Result:
     where it ended early (then `estimates` holds what there was)."""
 
     estimates: dict[str, LandmarkEstimate]
-    item: work.Work | None
+    item: state.Work | None
     seconds: dict[str, float]
     reason: str = ""
 
 
-def process(scan: Scan, job: work.Job) -> Result:
+def process(scan: Scan, job: Job) -> Result:
     """The stages of a run on one scan, and every estimate of its landmarks."""
-    item, estimates, seconds = work.Work(sources.Source("benchmark", ""), scan=scan, deadline=work.Deadline(1e9, 0.0)), {}, {}
+    item, estimates, seconds = state.Work(source.Source("benchmark", ""), scan=scan, deadline=state.Deadline(1e9, 0.0)), {}, {}
     stages = (
-        ("clean", work.clean), ("locate", work.locate), ("fit", work.fit), ("rasterize", work.rasterize),
-        ("refine", lambda item, job: work.refine([item], job)[0]), ("lift", work.lift),
+        ("clean", steps.clean), ("locate", steps.locate), ("fit", steps.fit), ("rasterize", steps.rasterize),
+        ("refine", lambda item, job: steps.refine([item], job)[0]), ("lift", steps.lift),
     )
     try:
         for name, stage in stages:
@@ -103,7 +107,7 @@ def seen_by_sensor(made: landmark_views.SimulatedScan) -> np.ndarray:
     return np.linalg.norm(Viewer(made.scan).nearest(made.landmarks) - made.landmarks, axis=1) < 3.0
 
 
-def synthetic(job: work.Job, count: int, split: str = "test") -> list[dict]:
+def synthetic(job: Job, count: int, split: str = "test") -> list[dict]:
     """One dict a scan: sensor, yaw and pitch of the head, what was seen, errors (68,) by estimate, sigma and confidence."""
     rows, options = [], landmark_views.ViewOptions()
     for made in simulated(count, split, options, job.model):
@@ -164,7 +168,7 @@ def calibration_table(rows: list[dict]) -> list[str]:
     return lines
 
 
-def humface(job: work.Job, shared: pathlib.Path) -> list[str]:
+def humface(job: Job, shared: pathlib.Path) -> list[str]:
     truth = np.array(json.loads((shared / "bench/truth/humface.landmarks.json").read_text())["points_mm"])
     result = process(readers.read(shared / "scans/single/humface.ply"), job)
     lines = [f"{'humface, 7 hand-set':24s}" + "".join(f"{name:>12s}" for name in METHODS)]
@@ -181,7 +185,7 @@ def clean_mesh_of(name: str, shared: pathlib.Path) -> pathlib.Path:
     return found[0]
 
 
-def repeat(job: work.Job, shared: pathlib.Path) -> list[str]:
+def repeat(job: Job, shared: pathlib.Path) -> list[str]:
     """Landmarks on each depth image against those on the clean mesh it was made of, in the camera's frame."""
     clean: dict[str, Result] = {}
     rows: list[tuple[str, dict[str, float]]] = []
@@ -224,7 +228,7 @@ def barycentric_place(point: np.ndarray, vertices: np.ndarray, triangles: np.nda
     return triangles[int(answer["primitive_ids"].numpy()[0])], np.array([1 - u - v, u, v])
 
 
-def topology(job: work.Job, shared: pathlib.Path) -> list[str]:
+def topology(job: Job, shared: pathlib.Path) -> list[str]:
     """Five meshes of one topology: each landmark's place on one, carried to the others by the vertex numbers."""
     meshes = []
     for path in sorted((shared / "scans/registered_arbitrary_pose").glob("*.stl")):
@@ -255,10 +259,10 @@ def _mm(scan: Scan, unit_mm: float) -> float:
     return 1.0 if scan.unit_mm else unit_mm
 
 
-def cost(job: work.Job, shared: pathlib.Path) -> list[str]:
+def cost(job: Job, shared: pathlib.Path) -> list[str]:
     """Seconds on one thread: rendering a view, the network on it, and locating by either method."""
     find = finder(job.config.landmarks.weights)
-    work.warm_up(job)
+    warm_up(job)
     lines = [f"{'seconds, one thread':28s}{'view':>8s}{'network':>9s}{'locate: landmarks':>20s}{'pose_search':>13s}"]
     for name in ("bench/depth/f36_kinect_v1.png", "bench/depth/james_truedepth.png", "scans/single/humface.ply", "scans/single/james.obj",
                  "scans/single/walt.obj", "scans/single/kinect_room_profile.pcd", "scans/kinect_v1/kinect_000.png"):
@@ -285,7 +289,7 @@ def cost(job: work.Job, shared: pathlib.Path) -> list[str]:
     return lines
 
 
-def start(job: work.Job, shared: pathlib.Path, match: str = "") -> list[str]:
+def start(job: Job, shared: pathlib.Path, match: str = "") -> list[str]:
     """Every real scan (whose path holds `match`), fitted from either start: what became of it, its fit's mean residual, inlier
     fraction and quality; seconds of locating."""
     lines = [f"{'start of the fit':44s}{'pose_search':>34s}{'landmarks':>34s}{'seconds':>16s}"]
@@ -300,15 +304,15 @@ def start(job: work.Job, shared: pathlib.Path, match: str = "") -> list[str]:
             settings = replace(job.config, locate=config.LocateConfig(method))
             try:
                 scan = readers.read(path)
-                item = work.Work(sources.Source(path.name, ""), scan=scan, deadline=work.Deadline(1e9, 0.0))
+                item = state.Work(source.Source(path.name, ""), scan=scan, deadline=state.Deadline(1e9, 0.0))
                 chosen = replace(job, config=settings)
-                item = work.clean(item, chosen)
+                item = steps.clean(item, chosen)
                 begun = time.perf_counter()
                 try:
-                    item = work.locate(item, chosen)
+                    item = steps.locate(item, chosen)
                 finally:
                     seconds += f"{time.perf_counter() - begun:8.2f}"
-                item = work.rasterize(work.fit(item, chosen), chosen)
+                item = steps.rasterize(steps.fit(item, chosen), chosen)
                 line += f"{'ok':>6s}{item.fit.residuals['mean']:9.3f} mm{item.fit.residuals['inlier_fraction']:9.3f}{item.fit.fit_quality:7.3f}"
             except FaceReliefError as error:
                 line += f"{type(error).__name__ + ' ' + str(error)[:18]:>31s}"
@@ -328,7 +332,7 @@ def main() -> int:
     add("--match", default="", help="row start: only scans whose path holds this")
     add("--calibrate", action="store_true", help="measure the registered mesh's landmarks on the validation split and print the figures")
     arguments = parsing.parse_args()
-    job = work.Job(config.load(None, [f"landmarks.weights={arguments.weights}", f"locate.method={arguments.locate}"]), "")
+    job = Job(config.load(None, [f"landmarks.weights={arguments.weights}", f"locate.method={arguments.locate}"]), "")
     if arguments.calibrate:
         rows = synthetic(job, arguments.count, "validation")
         print("\n".join(synthetic_table(rows) + calibration_table(rows)))

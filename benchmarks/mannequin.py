@@ -29,14 +29,15 @@ from scipy.spatial import cKDTree
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from geometry.evaluation.metrics import boundary_triangles, sample_surface
 from geometry.mesh import TriangleMesh
-from geometry.mesh_files import read_ply
-from geometry.metrics import boundary_triangles, closest_points, sample_surface
-from geometry.model_formats import load_model
-from geometry.rasterize import cast_rays, raycasting_scene
+from geometry.model.registry import load_model
 from geometry.readers import read
+from geometry.readers.ply_writer import read_ply
+from geometry.surfaces.closest_point import closest_points
+from geometry.surfaces.raycasting import cast_rays, raycasting_scene
+from geometry.surfaces.triangulation import surface_of
 from geometry.transforms import SimilarityTransform, rotation_from_vector
-from geometry.triangulation import surface_of
 
 REFERENCE = "fused_reference.ply"
 FACE_MM = 5.0  # a reference point so near the fitted model's face region belongs to the face

@@ -5,11 +5,11 @@
 **Bench.** Every scan is read, located, fitted and encoded once, as `pipeline.run` does it, and kept under --work; every method
 starts from there, and its surface, in the scan's frame, is what `score.py`'s own `score_surface` measures: both ways, but for
 coarse and amberg (marked →), whose topology is the model's, truth → surface only. A refined surface is that of the run's
-refined.ply. **Pairs.** Mean |depth error| and mean angle between normals as in `gan/validation.py`, over the pixels that the scan
+refined.ply. **Pairs.** Mean |depth error| and mean angle between normals as in `gan/refiner/validation.py`, over the pixels that the scan
 observes (within 15 mm of the fit) and whose truth is known; mean over pairs.
 
 Detail: curvature within 6–20 mm (bench) and 2–8 mm (pairs) of wavelength against the truth's, RMS error in 1/m and correlation
-(`geometry.detail`: which band, which filter), over observed pixels where the scan shows the skin (within its noise of the truth);
+(`geometry.evaluation.curvature_error`: which band, which filter), over observed pixels where the scan shows the skin (within its noise of the truth);
 of a refined pair, that of the fused depth, which is lifted. Where a method has no surface, the coarse one stands in. Seconds: of
 processor time, a method's own; reading, fitting and encoding come on top.
 """
@@ -47,12 +47,15 @@ from refinement_cases import (
     score_module,
 )
 
-from geometry import encoding, lifting
-from geometry.detail import Band, DetailError, detail_error
-from geometry.fusion import fuse
+from geometry.charts.geometry_image import channel_normals
+from geometry.charts.rasterize import rasterize
+from geometry.evaluation.curvature_error import Band, DetailError, detail_error
+from geometry.fitting import encoding
 from geometry.mesh import TriangleMesh
-from geometry.rasterize import channel_normals, rasterize
-from pipeline import config, methods, work
+from geometry.reconstruction import lifting
+from geometry.reconstruction.depth_normal_fusion import fuse
+from pipeline.scans import config, methods, state, steps
+from pipeline.scans.job import Job
 
 BENCH_BAND, PAIRS_BAND = Band(6.0, 20.0), Band(2.0, 8.0)
 ONE_WAY = ("coarse", "amberg")
@@ -132,7 +135,7 @@ def refiner(name: str, settings: dict) -> Method:
         return methods.REFINERS[settings["method"]](config.RefineConfig(**settings))
 
     def mesh(scan: BenchScan) -> TriangleMesh:
-        (item,) = work.refine([scan.item], SimpleNamespace(refine=refine()))
+        (item,) = steps.refine([scan.item], SimpleNamespace(refine=refine()))
         surface = lifting.lift(item.refined, item.observed, item.refined["confidence"])
         return in_scan(surface.mesh, item)
 
@@ -144,7 +147,7 @@ def refiner(name: str, settings: dict) -> Method:
     return Method(name, mesh, image)
 
 
-def in_scan(mesh: TriangleMesh, item: work.Work) -> TriangleMesh:
+def in_scan(mesh: TriangleMesh, item: state.Work) -> TriangleMesh:
     return mesh.with_vertices(item.fit.scan_to_model.inverse().apply(mesh.vertices))
 
 
@@ -175,7 +178,7 @@ def amberg_mesh(scan: BenchScan) -> TriangleMesh:
 
 def bench_results(rows: list[Method], arguments: argparse.Namespace, score) -> list[dict]:
     found = []
-    job = work.Job(config.load(settings=arguments.settings), "")
+    job = Job(config.load(settings=arguments.settings), "")
     for scan in bench_scans(arguments.shared / "bench", score, job, arguments.work, arguments.scans):
         for method in rows:
             start = time.process_time()

@@ -15,15 +15,19 @@ import numpy as np
 import smooth_width
 from scipy.ndimage import binary_dilation
 
-from geometry import verification  # noqa: F401  (loaded here, so that the fingerprint knows it)
-from geometry.curvature import ray_frame
-from geometry.detail import MARGIN_MM
-from geometry.geometry_image import GeometryImage
+from geometry.charts.curvature import ray_frame
+from geometry.charts.geometry_image import GeometryImage, channel_normals
+from geometry.charts.rasterize import rasterize
+from geometry.evaluation.curvature_error import MARGIN_MM
 from geometry.mesh import TriangleMesh
-from geometry.morphable_model import MorphableModel
-from geometry.rasterize import channel_normals, rasterize
-from pipeline import records, sources, work
+from geometry.model.morphable_model import MorphableModel
+from geometry.recognition import trial_fit as verification  # noqa: F401  (loaded here, so that the fingerprint knows it)
 from pipeline.errors import FaceReliefError
+from pipeline.inputs import listing, reading
+from pipeline.inputs.source import Source
+from pipeline.scans import state, steps
+from pipeline.scans.job import Job
+from pipeline.store import tfrecord
 
 FAR_MM = 15.0  # from the fit: hair, a hand; gan.layout's limit
 INDIVIDUALS = ("humface", "james")
@@ -40,7 +44,7 @@ class BenchScan:
     score_args: tuple
     depth: np.ndarray
     camera: dict
-    item: work.Work | None
+    item: state.Work | None
     truth: GeometryImage | None
     model: MorphableModel
 
@@ -75,9 +79,9 @@ def near_fit(coarse: GeometryImage, image: GeometryImage) -> np.ndarray:
     return coarse.valid_mask & image.valid_mask & (np.abs(image["depth"] - coarse["depth"]) < FAR_MM)
 
 
-def bench_scans(bench: pathlib.Path, score, job: work.Job, folder: pathlib.Path, part: str = "") -> Iterator[BenchScan]:
+def bench_scans(bench: pathlib.Path, score, job: Job, folder: pathlib.Path, part: str = "") -> Iterator[BenchScan]:
     """The scans of the bench whose name contains `part`; their encodings are kept under `folder`."""
-    found = {source.file_name.removesuffix(".png"): source for source in sources.list_sources(str(bench / "depth"))}
+    found = {source.file_name.removesuffix(".png"): source for source in listing.list_sources(str(bench / "depth"))}
     for path in sorted((bench / "truth").glob("*.truth.npz")):
         name = path.name.removesuffix(".truth.npz")
         if part not in name:
@@ -95,19 +99,19 @@ def bench_scans(bench: pathlib.Path, score, job: work.Job, folder: pathlib.Path,
         yield BenchScan(name, score_args, depth, camera, item, image, job.model)
 
 
-def encoded(source: sources.Source, job: work.Job, folder: pathlib.Path) -> work.Work | None:
+def encoded(source: Source, job: Job, folder: pathlib.Path) -> state.Work | None:
     """The scan after the pipeline's stages up to `rasterize`, from --work where it lies there; None where it is rejected."""
-    data, sidecars = sources.read(source, 2**30)
+    data, sidecars = reading.read(source, 2**30)
     digest = hashlib.sha256(fingerprint(job).encode() + data + repr(sorted(sidecars.items())).encode()).hexdigest()[:16]
     path = folder / "encodings" / f"{source.scan_id}-{digest}.pickle"
     if path.exists():
         return pickle.loads(path.read_bytes())
     say(f"encoding {source.name}")
-    item = work.Work(source, data=data, sidecars=sidecars)
+    item = state.Work(source, data=data, sidecars=sidecars)
     try:
-        for stage in (work.read, work.clean, work.locate, work.fit, work.rasterize):
+        for stage in (steps.read, steps.clean, steps.locate, steps.fit, steps.rasterize):
             start = time.perf_counter()
-            item = stage(replace(item, deadline=work.Deadline(600, 0)), job)
+            item = stage(replace(item, deadline=state.Deadline(600, 0)), job)
             item = replace(item, deadline=None, seconds={**item.seconds, stage.__name__: time.perf_counter() - start})
     except FaceReliefError as error:
         say(f"{source.name}: {error}")
@@ -117,7 +121,7 @@ def encoded(source: sources.Source, job: work.Job, folder: pathlib.Path) -> work
     return item
 
 
-def fingerprint(job: work.Job) -> str:
+def fingerprint(job: Job) -> str:
     """Changes with whatever decides an encoding: model, configuration, and the sources of the geometry that makes it."""
     settings = {name: job.config.to_dict()[name] for name in ("input", "locate", "fit", "chart")}
     modules = sorted(name for name in sys.modules if name.startswith("geometry.") and name.split(".")[1] not in AFTER_ENCODING)
@@ -136,10 +140,10 @@ def pairs_of(paths: Iterable[str], limit: int | None = None) -> Iterator[Pair]:
     """The first `limit` pairs of these TFRecords that have an observed pixel."""
     count = 0
     for path in paths:
-        for data in records.read_tfrecord(path):
+        for data in tfrecord.read_tfrecord(path):
             if count == limit:
                 return
-            example = records.decode_example(data)
+            example = tfrecord.decode_example(data)
             coarse, truth = (smooth_width.image(example, group) for group in ("coarse", "truth"))
             scan = smooth_width.image(example, "scan", ("noise_sigma",))
             observed = near_fit(coarse, scan) & near_fit(coarse, truth)
@@ -152,7 +156,7 @@ def on_skin(scan: GeometryImage, truth: GeometryImage, observed: np.ndarray) -> 
     """(h, w) bool: observed pixels whose scan lies on the true surface within its noise, as in the pipeline's `observed_pixels`,
     and away from those whose scan does not: a beard or a hand tells nothing of the skin's detail, and its edge less."""
     facing = np.maximum((channel_normals(truth) * ray_frame(truth.chart).direction).sum(2), 0.2)
-    other = observed & (np.abs(scan["depth"] - truth["depth"]) * facing > work.SUPPORT_MM + 4 * scan["noise_sigma"])
+    other = observed & (np.abs(scan["depth"] - truth["depth"]) * facing > state.SUPPORT_MM + 4 * scan["noise_sigma"])
     return observed & ~binary_dilation(other, np.ones((3, 3), bool), iterations=max(1, round(MARGIN_MM / scan.chart.pixel_mm)))
 
 

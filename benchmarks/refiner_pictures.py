@@ -21,11 +21,11 @@ sys.path.insert(0, str(ROOT))
 
 from refinement_cases import Pair, pairs_of
 
-from gan import layout, samples
-from gan.inference import Refiner
-from geometry.gating import do_no_harm
-from geometry.geometry_image import GeometryImage
-from geometry.rasterize import channel_normals
+from gan import layout
+from gan.refiner import samples
+from gan.refiner.inference import Refiner
+from geometry.charts.geometry_image import GeometryImage, channel_normals
+from geometry.refinement.contradiction_gate import do_no_harm
 
 
 def row(pair: Pair, refined: GeometryImage) -> np.ndarray:

@@ -38,8 +38,10 @@ sys.path.insert(0, str(ROOT))
 from geometry import readers
 from geometry.scan import Scan
 from geometry.transforms import SimilarityTransform
-from pipeline import config, sources, work
 from pipeline.errors import FaceReliefError
+from pipeline.inputs import source
+from pipeline.scans import config, state, steps
+from pipeline.scans.job import Job
 
 PATTERNS = ("average_faces/*.ply", "single/humface.ply", "single/james.obj")
 WRONG_DEG, WRONG_MM = 15.0, 15.0
@@ -83,7 +85,7 @@ def main(given: Sequence[str] | None = None) -> int:
     if not paths:
         sys.exit(f"no scans at {', '.join(map(str, arguments.scans))}; give --scans the folder with average_faces and single, or mesh files")
     settings = config.load(settings=[f"locate.method={arguments.method}"] if arguments.method else [])
-    job = work.Job(settings, out="")
+    job = Job(settings, out="")
     upright = {path: run(readers.read(path), job) for path in paths}
     for path, reference in upright.items():
         print(f"{path.name:16s} upright: residual {reference.residual_mm:.3f} mm, confidence {reference.confidence:.2f} {reference.reason}", flush=True)
@@ -138,13 +140,13 @@ def turned(scan: Scan, rotation: np.ndarray) -> tuple[Scan, SimilarityTransform]
     return replace(scan, points=motion.apply(scan.points), normals=normals), motion
 
 
-def run(scan: Scan, job: work.Job) -> Run:
+def run(scan: Scan, job: Job) -> Run:
     """Clean, locate, fit and the gate, as a run of the pipeline does them."""
     start = time.perf_counter()
-    item = work.Work(sources.Source(scan.source, ""), scan=scan, deadline=work.Deadline(1e9, 0.0))
+    item = state.Work(source.Source(scan.source, ""), scan=scan, deadline=state.Deadline(1e9, 0.0))
     reason = ""
     try:
-        for stage in (work.clean, work.locate, work.fit, work.rasterize):
+        for stage in (steps.clean, steps.locate, steps.fit, steps.rasterize):
             item = stage(item, job)
     except FaceReliefError as error:
         reason = f"{type(error).__name__}: {error}"
@@ -169,7 +171,7 @@ def pose_error(found: SimilarityTransform | None, upright: SimilarityTransform, 
     return float(np.degrees(np.arccos(cosine))), float(np.linalg.norm(rest.translation))  # the nose tip is the model's origin
 
 
-def row_of(path: pathlib.Path, label: str, rotation: np.ndarray, upright: Run, job: work.Job) -> Row:
+def row_of(path: pathlib.Path, label: str, rotation: np.ndarray, upright: Run, job: Job) -> Row:
     scan, motion = turned(readers.read(path), rotation)
     found = run(scan, job)
     located, fitted = (pose_error(pose, upright.fitted, motion) for pose in (found.located, found.fitted))

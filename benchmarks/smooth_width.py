@@ -8,11 +8,10 @@ import argparse
 
 import numpy as np
 
-from geometry import chart as charts
-from geometry import smoothing
-from geometry.geometry_image import CHANNELS, GeometryImage
-from geometry.rasterize import channel_normals
-from pipeline import records
+from geometry.charts import chart as charts
+from geometry.charts.geometry_image import CHANNELS, GeometryImage, channel_normals
+from geometry.refinement import baselines
+from pipeline.store import tfrecord
 
 WIDTHS = (2.0, 4.0, 6.0, 8.0, 10.0, 14.0, 20.0)
 
@@ -40,14 +39,14 @@ def main() -> None:
     arguments = parser.parse_args()
     table: dict[str, list[tuple[float, float]]] = {}
     for path in arguments.records:
-        for data in records.read_tfrecord(path):
-            example = records.decode_example(data)
+        for data in tfrecord.read_tfrecord(path):
+            example = tfrecord.decode_example(data)
             coarse, truth = image(example, "coarse"), image(example, "truth")
             scan = image(example, "scan", ("noise_sigma",))
             table.setdefault("coarse", []).append(errors(coarse, truth, scan))
             for width in WIDTHS:
-                smoothing.MM_PER_NOISE = width
-                table.setdefault(f"{width:g} mm a mm of noise", []).append(errors(smoothing.smooth_refine(coarse, scan), truth, scan))
+                baselines.MM_PER_NOISE = width
+                table.setdefault(f"{width:g} mm a mm of noise", []).append(errors(baselines.smooth_refine(coarse, scan), truth, scan))
     for name, rows in table.items():
         depth, angle = np.mean(rows, axis=0)
         print(f"{name:24s} {depth:8.3f} mm {angle:8.2f}°   of {len(rows)} pairs")

@@ -23,7 +23,7 @@ class TrainingConfigError(FaceReliefError):
 
 @dataclass(frozen=True)
 class GeneratorConfig:
-    """The U-Net and its kernel-prediction head (`gan.networks.Generator`)."""
+    """The U-Net and its kernel-prediction head (`gan.refiner.networks.Generator`)."""
 
     condition: str = "coarse+scan"  # or "coarse", the papers' setting
     head: str = "kernels"  # weights over smoothings of the scan, or "residual": depth painted, as pix2pix does
@@ -71,7 +71,7 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class LandmarkNetConfig:
-    """The heatmap network of `gan.landmark_net`; its loss weights and the changes made to views as it is trained.
+    """The heatmap network of `gan.landmarks.network`; its loss weights and the changes made to views as it is trained.
 
     widths: channels at 1/2, 1/4, … of the input's resolution; stacks: hourglasses after one another, each seeing the heatmaps
     of the one before; shift_px, shift_mm: random offsets of the picture and of its depth; hole_share, hole_px: pictures with

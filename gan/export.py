@@ -5,7 +5,7 @@
                                      confidence and sigma (mm, calibrated), each (b, h, w, ·)
     DIR/card.json, card.md           the weights' card: data, configuration, figures, hash
 
-It computes what `gan.inference.Refiner` does, mirrored average and calibration included, and needs nothing of this project.
+It computes what `gan.refiner.inference.Refiner` does, mirrored average and calibration included, and needs nothing of this project.
 """
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def export(name_or_path: str, output: Path | str) -> Path:
     """Writes the SavedModel and the card; returns the folder. Raises WeightsError; FileExistsError where it holds something."""
     import tensorflow as tf
 
-    from gan.inference import averaged_function
+    from gan.refiner.inference import averaged_function
 
     output = Path(output)
     if output.exists() and any(output.iterdir()):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from geometry.geometry_image import GeometryImage
+from geometry.charts.geometry_image import GeometryImage
 
 COARSE = ("depth", "normal_elevation", "mean_curvature", "normal_x", "normal_y", "valid_mask")
 SCAN = ("residual", "normal_elevation", "mean_curvature", "normal_x", "normal_y", "noise_sigma", "valid_mask")

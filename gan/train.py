@@ -17,14 +17,14 @@ from geometry.errors import FaceReliefError
 
 def train_refiner(config: TrainingConfig, resume: bool, max_minutes: float) -> None:
     """The pix2pix refiner of geometry images."""
-    from gan.refiner_training import RefinerTraining
+    from gan.refiner.training import RefinerTraining
 
     RefinerTraining(config, resume).run(max_minutes)
 
 
 def train_landmarks(config: TrainingConfig, resume: bool, max_minutes: float) -> None:
     """The heatmap network that finds landmarks on views of raw scans."""
-    from gan.landmark_training import LandmarkTraining
+    from gan.landmarks.training import LandmarkTraining
 
     LandmarkTraining(config, resume).run(max_minutes)
 

@@ -85,10 +85,10 @@ def load(name_or_path: str | Path = "default", network: str = "refiner") -> tupl
 
 def _build(network: str, config) -> keras.Model:
     if network == "landmarks":
-        from gan.landmark_net import build_landmark_net
+        from gan.landmarks.network import build_landmark_net
 
         return build_landmark_net(config)
-    from gan.networks import build_generator
+    from gan.refiner.networks import build_generator
 
     return build_generator(config)
 

@@ -95,3 +95,13 @@ class TriangleMesh:
         triangles = new_index[self.triangles]
         colors = None if self.colors is None else self.colors[kept]
         return TriangleMesh(self.vertices[kept], triangles[(triangles >= 0).all(1)], colors), kept
+
+
+def merged(meshes: list[TriangleMesh]) -> TriangleMesh:
+    """One mesh of several, colours dropped; an empty list gives an empty mesh."""
+    vertices, triangles, offset = [np.zeros((0, 3))], [np.zeros((0, 3), np.int32)], 0
+    for mesh in meshes:
+        vertices.append(mesh.vertices)
+        triangles.append(mesh.triangles + offset)
+        offset += len(mesh.vertices)
+    return TriangleMesh(np.concatenate(vertices), np.concatenate(triangles))

@@ -9,7 +9,7 @@ COMMANDS = {
     "run": ("pipeline.run", "the main job: scans in, registered and refined geometry out"),
     "synthesize": ("pipeline.synthesize", "make a training set of sampled faces seen by simulated sensors"),
     "train": ("gan.train", "train the refining network on such a set"),
-    "learn-model": ("geometry.model_learning", "learn the default morphable model"),
+    "learn-model": ("geometry.template.model_learning", "learn the default morphable model"),
     "evaluate": ("pipeline.evaluate", "measure and report a run again"),
 }
 USAGE = "usage: face-relief COMMAND …\n\n" + "\n".join(

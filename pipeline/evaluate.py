@@ -23,9 +23,10 @@ from typing import Any
 
 import numpy as np
 
-from pipeline import storage, system
 from pipeline.errors import ConfigError, ReadError
-from pipeline.summary import inert
+from pipeline.execution import environment
+from pipeline.reporting.metrics import inert
+from pipeline.store import storage
 
 SURFACES = ("coarse", "refined", "registered")
 NOSE_TIP = 30  # of iBUG-68, counted from 0
@@ -35,7 +36,7 @@ MESH_SUFFIXES = (".ply", ".obj", ".stl", ".off", ".glb", ".gltf")
 
 @dataclass(frozen=True)
 class Comparison:
-    """One scan against its truth: surface → geometry.metrics.SurfaceErrors."""
+    """One scan against its truth: surface → geometry.evaluation.metrics.SurfaceErrors."""
 
     source: str
     status: str
@@ -45,16 +46,16 @@ class Comparison:
 def main(argv: Sequence[str] | None = None) -> int:
     """0: done; 2: OUT is no finished run, or no truth fits it."""
     arguments = parser().parse_args(argv)
-    system.silence_libraries()
+    environment.silence_libraries()
     try:
         lines, run = load_run(arguments.output)
         table = compare(arguments.output, lines, arguments.truth) if arguments.truth else None
     except ConfigError as error:
         print(f"{parser().prog}: error: {error}", file=sys.stderr)
         return 2
-    from pipeline import report
+    from pipeline.reporting import page
 
-    report.write_report(arguments.output, lines, run)
+    page.write_report(arguments.output, lines, run)
     if table is not None:
         storage.write_text(storage.join(arguments.output, "report", "truth.csv"), truth_csv(table))
         print(formatted(table))
@@ -114,7 +115,7 @@ def find_truth(source: str, files: Mapping[str, Path | None]) -> Path | None:
 
 def scan_errors(out: str, line: Mapping, truth_path: Path) -> dict[str, Any]:
     """Surface → SurfaceErrors of one scan. What is not ok, or not there, costs the cap: leaving it out would reward failing."""
-    from geometry import metrics
+    from geometry.evaluation import metrics
 
     if line["status"] != "ok":
         return {surface: metrics.FAILED for surface in SURFACES}

@@ -2,9 +2,9 @@
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from geometry.chart import OrthographicChart
-from geometry.geometry_image import CHANNELS, GeometryImage
-from pipeline import records
+from geometry.charts.chart import OrthographicChart
+from geometry.charts.geometry_image import CHANNELS, GeometryImage
+from pipeline.store import image_records, tfrecord
 
 RADII = (70.0, 90.0, 60.0)  # mm
 SENSOR_NOISE = {"clean": 0.0, "fine": 0.15, "middle": 0.4, "rough": 1.2}  # mm
@@ -57,5 +57,5 @@ def write_records(path, seeds, splits, size: int = 64) -> None:
     for seed, split in zip(seeds, splits):
         coarse, scan, truth, sensor = simulate(seed, size)
         groups = {"coarse": coarse, "scan": scan, "truth": truth}
-        examples.append(records.images_example(f"pair-{seed}", groups, subject=f"s{seed}", split=split, sensor=sensor))
-    records.write_tfrecord(path, iter(examples), gzip=True)
+        examples.append(image_records.images_example(f"pair-{seed}", groups, subject=f"s{seed}", split=split, sensor=sensor))
+    tfrecord.write_tfrecord(path, iter(examples), gzip=True)

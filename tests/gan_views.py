@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from geometry.chart import OrthographicChart
-from geometry.geometry_image import GeometryImage
-from geometry.rasterize import image_from_depth
-from pipeline import records
+from geometry.charts.chart import OrthographicChart
+from geometry.charts.geometry_image import GeometryImage
+from geometry.charts.rasterize import image_from_depth
+from pipeline.store import image_records, tfrecord
 
 SIZE = 64
 CHART = OrthographicChart(height=SIZE, width=SIZE, pixel_mm=1.5, centre_y=0.0)
@@ -18,7 +18,7 @@ _ANGLE = np.linspace(0, 2 * np.pi, 68, endpoint=False)
 
 def mirrored_places() -> np.ndarray:
     """(68, 2) places whose mirror images are those of the mirrored landmarks."""
-    from geometry.landmarks import LANDMARK_SCHEMES
+    from geometry.model.landmark_embedding import LANDMARK_SCHEMES
 
     mirror = np.array(LANDMARK_SCHEMES["ibug68"].mirror)
     places = np.stack([30 * np.cos(_ANGLE * 7), 30 * np.sin(_ANGLE * 3)], 1)
@@ -42,9 +42,9 @@ def write_views(path: Path, splits: list[str], seed: int = 0) -> None:
     rng, examples = np.random.default_rng(seed), []
     for number, split in enumerate(splits):
         image, landmarks = view(rng)
-        examples.append(records.encode_example({
-            **records.image_features("view", image), "shape": np.array(image.shape), "chart": json.dumps(asdict(CHART)),
+        examples.append(tfrecord.encode_example({
+            **image_records.image_features("view", image), "shape": np.array(image.shape), "chart": json.dumps(asdict(CHART)),
             "landmarks": landmarks.astype(np.float32).ravel(), "visible": (np.arange(68) % 5 > 0).astype(np.float32), "split": split,
             "sensor": "test", "subject": f"s{number}", "scan_id": f"v{number}", "kind": "aligned",
         }))
-    records.write_tfrecord(str(path), examples, gzip=True)
+    tfrecord.write_tfrecord(str(path), examples, gzip=True)

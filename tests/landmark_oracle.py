@@ -1,8 +1,8 @@
 """A stand-in for the landmark network that knows the truth: for tests of everything about it."""
 import numpy as np
 
-from geometry.heatmaps import ViewLandmarks
-from geometry.views import Viewer, visible
+from geometry.landmarks.heatmaps import ViewLandmarks
+from geometry.landmarks.views import Viewer, visible
 
 
 class Oracle:

@@ -5,12 +5,12 @@ from functools import lru_cache
 import numpy as np
 
 from geometry.camera import PinholeCamera
-from geometry.cleaning import with_normals
-from geometry.location import Location
+from geometry.locating.location import Location
 from geometry.mesh import TriangleMesh
-from geometry.model_formats import load_model
-from geometry.morphable_model import MorphableModel
+from geometry.model.morphable_model import MorphableModel
+from geometry.model.registry import load_model
 from geometry.scan import Scan
+from geometry.surfaces.normals import with_normals
 from geometry.transforms import SimilarityTransform, rotation_from_vector
 
 NO_TRIANGLES = np.zeros((0, 3), np.int32)

@@ -2,8 +2,8 @@
 import numpy as np
 import trimesh
 
-from geometry.chart import OrthographicChart
-from geometry.geometry_image import GeometryImage
+from geometry.charts.chart import OrthographicChart
+from geometry.charts.geometry_image import GeometryImage
 from geometry.mesh import TriangleMesh
 
 SMALL_CHART = OrthographicChart(96, 96, 2.0, 0.0, 0.0)

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geometry.chart import CylindricalChart, OrthographicChart, from_json, pixel_centres, to_json
+from geometry.charts.chart import CylindricalChart, OrthographicChart, from_json, pixel_centres, to_json
 
 CHARTS = [OrthographicChart(), OrthographicChart(64, 48, 2.0, 3.0, -5.0), CylindricalChart(), CylindricalChart(40, 80, 1.5)]
 

@@ -6,9 +6,11 @@ import pytest
 from sampled_faces import CAMERA, NO_TRIANGLES, mesh_scan
 from surfaces import sphere
 
-from geometry.cleaning import CleaningOptions, candidate_units, clean, oriented_normals, plane_normals, thinned, with_normals
 from geometry.errors import NoFaceFound
+from geometry.locating.cleaning import CleaningOptions, clean
+from geometry.locating.units import candidate_units
 from geometry.scan import Scan
+from geometry.surfaces.normals import oriented_normals, plane_normals, thinned, with_normals
 
 
 def cloud(points: np.ndarray, unit_mm: float | None = 1.0) -> Scan:

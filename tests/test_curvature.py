@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from surfaces import sphere
 
-from geometry.chart import CylindricalChart, OrthographicChart
-from geometry.curvature import absolute_curvature, mean_curvature, normals_from_depth, positions, principal_curvatures
-from geometry.rasterize import rasterize
+from geometry.charts.chart import CylindricalChart, OrthographicChart
+from geometry.charts.curvature import absolute_curvature, mean_curvature, normals_from_depth, positions, principal_curvatures
+from geometry.charts.rasterize import rasterize
 
 FINE = OrthographicChart(128, 128, 0.75, 0, 0)
 XY = positions(np.zeros((128, 128)), FINE)[..., :2].transpose(2, 0, 1)

@@ -2,8 +2,8 @@
 import numpy as np
 import pytest
 
-from geometry.chart import OrthographicChart, pixel_centres
-from geometry.detail import LIMIT, Band, band_curvature, comparable_pixels, detail_error
+from geometry.charts.chart import OrthographicChart, pixel_centres
+from geometry.evaluation.curvature_error import LIMIT, Band, band_curvature, comparable_pixels, detail_error
 
 CHART = OrthographicChart(height=128, width=128)
 BAND = Band(6.0, 20.0)

@@ -3,14 +3,14 @@ import numpy as np
 import pytest
 from sampled_faces import CAMERA, NO_TRIANGLES, default_model, mesh_scan
 
-from geometry.chart import CylindricalChart, OrthographicChart
-from geometry.encoding import encode, noise_map
-from geometry.fitting import FitResult
-from geometry.geometry_image import CHANNELS
+from geometry.charts.chart import CylindricalChart, OrthographicChart
+from geometry.charts.geometry_image import CHANNELS
+from geometry.fitting.encoding import encode, noise_map
+from geometry.fitting.result import FitResult
 from geometry.mesh import TriangleMesh
-from geometry.rasterize import cast_rays, raycasting_scene
 from geometry.scan import Scan
-from geometry.sensors import head_rotation, render_depth
+from geometry.surfaces.raycasting import cast_rays, raycasting_scene
+from geometry.synthesis.sensors import head_rotation, render_depth
 from geometry.transforms import SimilarityTransform, rotation_from_vector
 
 CHART = OrthographicChart(128, 128, 1.5)

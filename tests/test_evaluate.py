@@ -6,11 +6,12 @@ import json
 import numpy as np
 import pytest
 
+from geometry.evaluation.metrics import CAP_MM
 from geometry.mesh import TriangleMesh
-from geometry.mesh_files import write_ply
-from geometry.metrics import CAP_MM
-from pipeline import evaluate, storage
+from geometry.readers.ply_writer import write_ply
+from pipeline import evaluate
 from pipeline.errors import ConfigError
+from pipeline.store import storage
 
 
 def plate(z=0.0, size=140.0, steps=36, scale=1.0):

@@ -5,12 +5,14 @@ import numpy as np
 import pytest
 from sampled_faces import NO_TRIANGLES, KnownFace, default_model, known_face, mesh_scan, nearly_located
 
-from geometry.cleaning import with_normals
 from geometry.errors import FitError, NoFaceFound
-from geometry.fitting import FitResult, FittingOptions, Stage, fit, fit_states
-from geometry.location import Location
+from geometry.fitting.options import FittingOptions, Stage
+from geometry.fitting.result import FitResult
+from geometry.fitting.staged_fit import fit, fit_states
+from geometry.locating.location import Location
 from geometry.mesh import TriangleMesh
-from geometry.metrics import surface_distance
+from geometry.surfaces.closest_point import surface_distance
+from geometry.surfaces.normals import with_normals
 from geometry.transforms import SimilarityTransform, rotation_from_vector
 
 BRIEF = FittingOptions(

@@ -12,7 +12,7 @@ from gan_pairs import simulate
 
 from gan import layout
 from gan.config import GeneratorConfig
-from gan.networks import build_generator
+from gan.refiner.networks import build_generator
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = {"filters": 4, "levels": 4, "head_filters": 4}

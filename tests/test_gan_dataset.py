@@ -5,7 +5,8 @@ from gan_pairs import simulate, write_records
 
 from gan import layout
 from gan.config import DataConfig
-from gan.dataset import DatasetError, describe, pairs, training_batches, whole_pairs
+from gan.refiner.dataset import describe, pairs, training_batches, whole_pairs
+from gan.training.records import DatasetError
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +82,8 @@ def test_missing_and_foreign_records_are_refused(folder, tmp_path):
     with pytest.raises(DatasetError, match="no TFRecords match .*pipeline.synthesize"):
         pairs(DataConfig(train=(f"{tmp_path}/*.gz",)), "train")
     coarse, scan, _, _ = simulate(0, 16)
-    from pipeline import records
+    from pipeline.store import image_records, tfrecord
 
-    records.write_tfrecord(tmp_path / "run.tfrecord", iter([records.images_example("a", {"coarse": coarse, "scan": scan})]))
+    tfrecord.write_tfrecord(tmp_path / "run.tfrecord", iter([image_records.images_example("a", {"coarse": coarse, "scan": scan})]))
     with pytest.raises(DatasetError, match="lacks truth/depth"):
         pairs(DataConfig(train=(f"{tmp_path}/*.tfrecord",)), "train")

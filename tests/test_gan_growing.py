@@ -5,7 +5,7 @@ from gan_pairs import simulate
 
 from gan import layout
 from gan.config import TrainingConfigError
-from gan.growing import factor_at, phases, reduced
+from gan.refiner.growing import factor_at, phases, reduced
 
 
 def batch(seed: int = 3):

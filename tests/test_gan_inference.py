@@ -9,9 +9,9 @@ from test_gan_networks import TINY, random_generator
 
 from gan import layout, weights
 from gan.config import TrainingConfig
-from gan.inference import ChartError, Refiner
-from geometry.chart import CylindricalChart, OrthographicChart
-from geometry.geometry_image import CHANNELS, GeometryImage
+from gan.refiner.inference import ChartError, Refiner
+from geometry.charts.chart import CylindricalChart, OrthographicChart
+from geometry.charts.geometry_image import CHANNELS, GeometryImage
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from gan_pairs import simulate
 
 from gan import layout
 from gan.config import DiscriminatorConfig, GeneratorConfig
-from gan.networks import build_discriminator, build_generator, discriminator_surface
+from gan.refiner.networks import build_discriminator, build_generator, discriminator_surface
 
 TINY = GeneratorConfig(filters=4, levels=4, head_filters=4)
 

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from gan_pairs import simulate
 
-from gan import layout, losses
+from gan import layout
 from gan.config import config_from_dict
-from gan.pix2pix import averaged_weights, compiled, learning_rate
+from gan.refiner import losses
+from gan.refiner.pix2pix import compiled
+from gan.training.optimizer import averaged_weights, learning_rate
 
 
 def tiny(**sections) -> dict:

@@ -2,8 +2,8 @@
 import numpy as np
 import pytest
 
-from gan.bank import WIDTHS, gaussian_smooth, smoothing_bank
-from gan.surface import depth_normals, elevation, normals_from_components
+from gan.refiner.bank import WIDTHS, gaussian_smooth, smoothing_bank
+from gan.refiner.surface import depth_normals, elevation, normals_from_components
 
 PIXEL = 0.75
 

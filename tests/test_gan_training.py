@@ -5,8 +5,8 @@ from gan_pairs import write_records
 
 from gan import train, weights
 from gan.config import TrainingConfigError, config_from_dict
-from gan.curves import Curves, read_curves
-from gan.validation import baseline_names
+from gan.refiner.validation import baseline_names
+from gan.training.curves import Curves, read_curves
 
 
 @pytest.fixture(scope="module")
@@ -48,18 +48,18 @@ class Killed(Exception):
 def test_a_killed_and_resumed_run_ends_where_an_uninterrupted_one_does(folder, tmp_path, monkeypatch, caplog):
     """Killed in the middle of a log window, resumed under a time limit that allows one step."""
     caplog.set_level("INFO")
-    from gan import refiner_training
+    from gan.refiner import training as training_module
 
     train.train(config(folder, tmp_path / "whole"))
     check_what_a_run_leaves(tmp_path / "whole")
 
-    def kill(training, logs, after_step=refiner_training.RefinerTraining._after_step):
+    def kill(training, logs, after_step=training_module.RefinerTraining._after_step):
         if training.progress.step == STEPS:
             raise Killed
         after_step(training, logs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(refiner_training.RefinerTraining, "_after_step", kill)
+        patch.setattr(training_module.RefinerTraining, "_after_step", kill)
         with pytest.raises(Killed):
             train.train(config(folder, tmp_path / "killed"))
     assert not (tmp_path / "killed" / "refiner.weights.h5").exists()
@@ -92,7 +92,7 @@ def check_what_a_run_leaves(output) -> None:
 def test_another_configuration_cannot_resume_a_run(folder, tmp_path):
     from gan import weights as files
     from gan.config import to_dict
-    from gan.refiner_training import RefinerTraining
+    from gan.refiner.training import RefinerTraining
 
     before = config(folder, tmp_path / "run")
     files.write_json(tmp_path / "run" / "config.json", to_dict(before))

@@ -3,9 +3,10 @@ import numpy as np
 import pytest
 from surfaces import SMALL_CHART, bumpy_depth
 
-from geometry.chart import pixel_centres
-from geometry.gating import IMAGINED_MM, contradiction, do_no_harm
-from geometry.rasterize import channel_normals, image_from_depth
+from geometry.charts.chart import pixel_centres
+from geometry.charts.geometry_image import channel_normals
+from geometry.charts.rasterize import image_from_depth
+from geometry.refinement.contradiction_gate import IMAGINED_MM, contradiction, do_no_harm
 
 SHAPE = (SMALL_CHART.height, SMALL_CHART.width)
 ALL = np.ones(SHAPE, bool)

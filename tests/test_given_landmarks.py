@@ -7,12 +7,13 @@ import pytest
 from test_landmark_files import as_amira, as_bnd, as_json, as_lm3, as_pp, as_pts
 
 from geometry.errors import ReadError
-from geometry.landmarks import LANDMARK_SCHEMES, landmarks_on, scheme
+from geometry.landmarks.given import GivenLandmarks, check_on_surface, given_landmarks
 from geometry.mesh import TriangleMesh
-from geometry.model_formats import load_model
+from geometry.model.landmark_embedding import LANDMARK_SCHEMES, landmarks_on, scheme
+from geometry.model.registry import load_model
 from geometry.scan import Scan
-from pipeline import manifest, sources
-from pipeline.given_landmarks import GivenLandmarks, check_on_surface, given_landmarks
+from pipeline.inputs import listing, reading
+from pipeline.scans import manifest
 
 BOSPHORUS_FILE = [  # (label, iBUG point): the labels' left is the viewer's
     ("Outer left eyebrow", 17), ("Outer right eye corner", 45), ("Nose saddle left", None), ("Nose tip", 30), ("Right nose peak", None),
@@ -284,9 +285,9 @@ def test_landmark_files_are_sidecars_never_scans_and_count_into_the_input_hash(t
         (tmp_path / f"{name[0]}.ply").write_bytes(PLY)
     (tmp_path / "alone.pp").write_bytes(PLY)  # whatever is in it
     for path in (tmp_path, f"{tmp_path}/*.ply"):
-        listed = sources.list_sources(str(path))
+        listed = listing.list_sources(str(path))
         assert [source.name for source in listed] == [f"{letter}.ply" for letter in "abcdef"]
         assert [[name for name, _ in source.sidecars] for source in listed] == [[name] for name in writers]
-    (single,) = sources.list_sources(str(tmp_path / "b.ply"))
-    data, sidecars = sources.read(single, 2**20)
+    (single,) = listing.list_sources(str(tmp_path / "b.ply"))
+    data, sidecars = reading.read(single, 2**20)
     assert list(sidecars) == ["b.pp"] and manifest.input_hash(data, sidecars) != manifest.input_hash(data, {})

@@ -8,26 +8,27 @@ import pytest
 from sampled_faces import CAMERA, NO_TRIANGLES, default_model, known_face, mesh_scan
 from surfaces import sphere
 
-from geometry import cleaning, handedness, readers, verification
-from geometry.cleaning import with_normals
+from geometry import readers
 from geometry.errors import MirroredScan, NoFaceFound
-from geometry.handedness import (
+from geometry.locating import cleaning
+from geometry.locating.candidates import candidate_locations
+from geometry.locating.location import Location
+from geometry.locating.orientation import looks_inward, turned_inside_out
+from geometry.mesh import TriangleMesh
+from geometry.recognition import handedness, trial_fit
+from geometry.recognition.handedness import (
     INSIDE_OUT,
     facing,
     landmarks_are_mirrored,
-    looks_inward,
     mirrored_axis,
     require_unmirrored,
-    turned_inside_out,
     with_checked_normals,
 )
-from geometry.locating import candidate_locations
-from geometry.location import Location
-from geometry.mesh import TriangleMesh
 from geometry.scan import Scan
-from geometry.sensors import head_rotation, render_depth
+from geometry.surfaces.normals import with_normals
+from geometry.surfaces.triangulation import surface_of
+from geometry.synthesis.sensors import head_rotation, render_depth
 from geometry.transforms import SimilarityTransform
-from geometry.triangulation import surface_of
 
 SHARED = Path(__file__).parents[2] / "shared"
 MIRRORS = {"x": (-1, 1, 1), "y": (1, -1, 1), "z": (1, 1, -1)}
@@ -64,7 +65,7 @@ def organized(face, turned_by=(10, 5, 0)) -> Scan:
 def admitted(scan: Scan, declared: str = "checked") -> Location:
     """The pipeline's way from reading to a located head."""
     checked = with_checked_normals(cleaning.clean(scan), declared)
-    location = verification.locate(checked, default_model())
+    location = trial_fit.locate(checked, default_model())
     require_unmirrored(checked, location, default_model(), declared)
     return location
 

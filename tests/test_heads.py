@@ -6,13 +6,16 @@ import pytest
 from sampled_faces import NO_TRIANGLES, default_model, known_face, mesh_scan
 from surfaces import sphere
 
-from geometry import cleaning, occluders, verification
 from geometry.camera import PinholeCamera
-from geometry.heads import APART_MM, Head, Heads, by_head, head_centre, largest, rivals
-from geometry.location import Location
+from geometry.locating import cleaning
+from geometry.locating.head_groups import APART_MM, by_head, head_centre, rivals
+from geometry.locating.location import Location
 from geometry.mesh import TriangleMesh
+from geometry.recognition import trial_fit
+from geometry.recognition.several_heads import Head, Heads, largest
 from geometry.scan import Scan
-from geometry.sensors import head_rotation, render_depth
+from geometry.synthesis import occluders
+from geometry.synthesis.sensors import head_rotation, render_depth
 from geometry.transforms import SimilarityTransform, rotation_from_vector
 
 CAMERA = PinholeCamera(640, 480, 560.0, 560.0, 319.5, 239.5)
@@ -38,7 +41,7 @@ def depth_frame(*people: tuple[int, float, tuple[float, float, float]]) -> Scan:
 
 
 def located(scan: Scan) -> Location:
-    return verification.locate(cleaning.clean(scan), default_model())
+    return trial_fit.locate(cleaning.clean(scan), default_model())
 
 
 def head_notes(location: Location) -> list[str]:

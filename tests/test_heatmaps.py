@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geometry.heatmaps import covariance_of_factor, encode, probability_within, soft_argmax
+from geometry.landmarks.heatmaps import covariance_of_factor, encode, probability_within, soft_argmax
 
 CELL = 3.0
 

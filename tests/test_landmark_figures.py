@@ -4,15 +4,15 @@ import json
 import numpy as np
 import pytest
 
-from geometry.landmark_estimate import LandmarkEstimate
-from geometry.landmarks import LANDMARK_SCHEMES
-from geometry.location import Location
+from geometry.landmarks.estimate import LandmarkEstimate
+from geometry.landmarks.given import GivenLandmarks, given_landmarks
+from geometry.locating.location import Location
+from geometry.model.landmark_embedding import LANDMARK_SCHEMES
 from geometry.scan import Scan
 from geometry.transforms import SimilarityTransform, rotation_from_vector
-from pipeline import landmark_figures, outputs
-from pipeline.given_landmarks import GivenLandmarks, given_landmarks
-from pipeline.sources import Source
-from pipeline.work import Work
+from pipeline.inputs.source import Source
+from pipeline.scans import files, landmark_figures
+from pipeline.scans.state import Work
 
 POSE = SimilarityTransform(rotation_from_vector(np.array([0.3, -1.0, 0.5])), np.array([10.0, -40.0, 700.0]))
 
@@ -36,14 +36,14 @@ def given_as(scheme, points):
 
 
 def content_of(work):
-    return json.loads(outputs.landmarks_bytes(work))
+    return json.loads(files.landmarks_bytes(work))
 
 
 @pytest.mark.parametrize("unit_mm", [1.0, 10.0, 1000.0, 25.4])
 @pytest.mark.parametrize("scheme", sorted(LANDMARK_SCHEMES))
 def test_written_landmarks_come_back_as_a_sidecar_the_inferred_ones_as_unknown(scheme, unit_mm):
     found = estimate(scheme)
-    data = outputs.landmarks_bytes(located(found, unit_mm))
+    data = files.landmarks_bytes(located(found, unit_mm))
     given = given_landmarks("b.ply", {"b.landmarks.json": data})
     np.testing.assert_array_equal(given.known, found.seen)
     np.testing.assert_allclose(POSE.apply(given.scaled(unit_mm).points)[found.seen], found.points[found.seen], atol=3e-4)
@@ -70,7 +70,7 @@ def test_what_is_unknown_is_null_and_comes_back_as_unknown():
     found = estimate()
     found.points[5] = np.nan
     found.covariance[5] = np.nan
-    data = outputs.landmarks_bytes(located(found))
+    data = files.landmarks_bytes(located(found))
     assert json.loads(data)["points"][5] is None and json.loads(data)["covariance"][5] is None
     assert not given_landmarks("b.ply", {"b.landmarks.json": data}).known[5] and found.seen[5]
     assert landmark_figures.by_region([landmark_figures.points_of(json.loads(data))])[-1].points == 68

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geometry.errors import ReadError
-from geometry.landmark_files import FORMATS, MOST_BYTES, SUFFIXES, read_landmarks, suffix_of
+from geometry.readers.landmark_files import FORMATS, MOST_BYTES, SUFFIXES, read_landmarks, suffix_of
 
 POINTS = np.array([[1.5, -2.25, 3.0], [-40.125, 0.0, 1e-3], [0.5, 70.0, -810.75]])
 NAMES = ("nose_tip", "mouth_left", "mouth_right")

@@ -5,9 +5,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sampled_faces import default_model, known_face
 
-from geometry.landmark_estimate import LandmarkEstimate
-from geometry.landmark_fusion import carried, fused
-from geometry.landmarks import landmarks_on
+from geometry.landmarks.estimate import LandmarkEstimate
+from geometry.landmarks.fusion import carried, fused
+from geometry.model.landmark_embedding import landmarks_on
 from geometry.transforms import SimilarityTransform, rotation_from_vector
 
 

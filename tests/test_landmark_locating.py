@@ -5,11 +5,11 @@ from landmark_oracle import Oracle
 from sampled_faces import default_model, known_face, mesh_scan
 from scipy.spatial.transform import Rotation
 
-from geometry import landmark_locating
-from geometry.cleaning import with_normals
 from geometry.errors import NoFaceFound
-from geometry.landmark_locating import closer_look, locate, look
-from geometry.location import Location
+from geometry.locating.location import Location
+from geometry.recognition import by_landmarks
+from geometry.recognition.by_landmarks import closer_look, locate, look
+from geometry.surfaces.normals import with_normals
 from geometry.transforms import SimilarityTransform
 
 OFF = SimilarityTransform(Rotation.from_euler("xyz", [15, -20, 12], degrees=True).as_matrix(), np.array([8.0, -6.0, 10.0]))
@@ -26,7 +26,7 @@ def truth_of(face) -> np.ndarray:
 
 def oracle_of(face, monkeypatch, **options) -> Oracle:
     oracle = Oracle(truth_of(face), face.pose.inverse(), **options)
-    monkeypatch.setattr(landmark_locating, "Viewer", oracle.viewer_class)
+    monkeypatch.setattr(by_landmarks, "Viewer", oracle.viewer_class)
     return oracle
 
 
@@ -36,7 +36,7 @@ def degrees_off(location: Location, face) -> float:
 
 
 def proposing(monkeypatch, *locations: Location) -> None:
-    monkeypatch.setattr(landmark_locating, "candidate_locations", lambda scan, model, options, check: list(locations))
+    monkeypatch.setattr(by_landmarks, "candidate_locations", lambda scan, model, options, check: list(locations))
 
 
 def test_a_rough_pose_is_corrected_and_every_landmark_found(face, monkeypatch):

@@ -5,11 +5,11 @@ from gan_views import CHART, mirrored_places, view, write_views
 
 from gan import train, weights
 from gan.config import DataConfig, LandmarkNetConfig, TrainingConfigError, config_from_dict
-from gan.curves import read_curves
-from gan.dataset import DatasetError
 from gan.layout import VIEW, pack_view
+from gan.training.curves import read_curves
+from gan.training.records import DatasetError
 from gan.weights import WeightsError
-from geometry.landmark_calibration import calibration
+from geometry.landmarks.calibration import calibration
 
 SMALL = {"widths": [8, 12], "shift_px": 2, "shift_mm": 5.0, "hole_share": 0.2}
 
@@ -37,7 +37,7 @@ def trained(folder, tmp_path_factory):
 
 
 def batches(folder, count: int, **options) -> list:
-    from gan.landmark_dataset import training_batches
+    from gan.landmarks.dataset import training_batches
 
     network = LandmarkNetConfig(**{**SMALL, "widths": (8, 12), **options})
     stream = iter(training_batches(DataConfig(train=(f"{folder}/*.gz",), batch_size=2), network, 3))
@@ -46,7 +46,7 @@ def batches(folder, count: int, **options) -> list:
 
 def test_targets_are_where_the_picture_has_them(folder):
     """Unchanged views: the depth at a landmark's pixel is the landmark's."""
-    from gan.landmark_dataset import whole_views
+    from gan.landmarks.dataset import whole_views
 
     views = list(whole_views(DataConfig(train=(f"{folder}/*.gz",)), LandmarkNetConfig(), "train"))
     assert len(views) == 10
@@ -86,7 +86,7 @@ def test_what_a_hole_covers_is_not_visible(folder):
 
 
 def test_the_stream_is_a_function_of_the_seed_and_can_be_entered_anywhere(folder):
-    from gan.landmark_dataset import training_batches
+    from gan.landmarks.dataset import training_batches
 
     options = DataConfig(train=(f"{folder}/*.gz",), batch_size=2), LandmarkNetConfig(widths=(8, 12)), 5
     whole = [tuple(part.numpy() for part in batch) for batch in training_batches(*options).take(6)]
@@ -124,9 +124,9 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(folder, tmp_path):
 
 
 def test_the_finder_is_mirror_symmetric_and_independent_of_company(trained):
-    from gan.landmark_inference import LandmarkFinder
-    from geometry.geometry_image import GeometryImage
-    from geometry.landmarks import LANDMARK_SCHEMES
+    from gan.landmarks.inference import LandmarkFinder
+    from geometry.charts.geometry_image import GeometryImage
+    from geometry.model.landmark_embedding import LANDMARK_SCHEMES
 
     finder = LandmarkFinder(str(trained))
     first, second = (view(np.random.default_rng(seed))[0] for seed in (1, 2))
@@ -142,7 +142,7 @@ def test_the_finder_is_mirror_symmetric_and_independent_of_company(trained):
 
 
 def test_the_network_finds_landmarks_of_views_it_has_not_seen(trained):
-    from gan.landmark_inference import LandmarkFinder
+    from gan.landmarks.inference import LandmarkFinder
 
     image, landmarks = view(np.random.default_rng(99))
     found = LandmarkFinder(str(trained)).find([image])[0]
@@ -154,7 +154,7 @@ def test_the_network_finds_landmarks_of_views_it_has_not_seen(trained):
 
 @pytest.mark.parametrize("stacks", [1, 2])
 def test_every_stack_has_heatmaps_and_any_size_goes(stacks):
-    from gan.landmark_net import build_landmark_net
+    from gan.landmarks.network import build_landmark_net
 
     network = build_landmark_net(LandmarkNetConfig(widths=(8, 12), stacks=stacks), size=32)
     found = network(np.zeros((2, 64, 48, len(VIEW)), np.float32))

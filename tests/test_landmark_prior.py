@@ -4,8 +4,8 @@ import pytest
 from sampled_faces import default_model, known_face
 
 from geometry.errors import NoFaceFound
-from geometry.landmark_estimate import LandmarkEstimate
-from geometry.landmark_prior import RESIDUAL_MM, completed, condition, prior_of
+from geometry.landmarks.estimate import LandmarkEstimate
+from geometry.landmarks.shape_prior import RESIDUAL_MM, completed, condition, prior_of
 from geometry.transforms import SimilarityTransform
 
 

@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from sampled_faces import default_model
 
-from geometry.chart import from_json
-from geometry.sensors import SENSORS, PoseRange, sample_pose
-from geometry.views import view_of_pose
-from pipeline import landmark_views, records, synthesize
-from pipeline.landmark_views import ASTRAY, KINDS, ViewOptions, make_views, view_pose
+from geometry.charts.chart import from_json
+from geometry.landmarks.views import view_of_pose
+from geometry.synthesis.sensors import SENSORS, PoseRange, sample_pose
+from pipeline import synthesize
+from pipeline.store import tfrecord
+from pipeline.training import landmark_views
+from pipeline.training.landmark_views import ASTRAY, KINDS, ViewOptions, make_views, view_pose
 
 SEED = 21
 
@@ -48,13 +50,13 @@ def test_a_scan_s_views_follow_from_seed_and_index(model, made):
     mine = [view for view in made if view["scan_id"].startswith(f"synthetic-{SEED}-000001")]
     assert len(again) == len(mine)
     for a, b in zip(again, mine):
-        assert records.encode_example(a) == records.encode_example(b)
+        assert tfrecord.encode_example(a) == tfrecord.encode_example(b)
 
 
 def test_views_astray_come_after_the_others_and_leave_them_as_they_are(model, made):
     without = make_views(0, SEED, model, replace(ViewOptions(), astray_per_scan=0))
     mine = [view for view in made if view["scan_id"].startswith(f"synthetic-{SEED}-000000")]
-    assert [records.encode_example(view) for view in without] == [records.encode_example(view) for view in mine[: len(without)]]
+    assert [tfrecord.encode_example(view) for view in without] == [tfrecord.encode_example(view) for view in mine[: len(without)]]
     assert [view["kind"] for view in mine[len(without) :]] == [ASTRAY]
 
 
@@ -96,7 +98,7 @@ def test_the_command_makes_a_set_with_a_card(tmp_path):
     assert synthesize.main(["--landmarks", "--output", str(out), "--count", "2", "--workers", "1", "--seed", str(SEED)]) == 0
     card = json.loads((out / "card.json").read_text())
     assert card["what"].startswith("views of simulated raw scans") and card["pairs"] >= 10 and (out / "contact_sheet.png").exists()
-    first = records.decode_example(next(records.read_tfrecord(str(out / "train-00000.tfrecord.gz"))))
+    first = tfrecord.decode_example(next(tfrecord.read_tfrecord(str(out / "train-00000.tfrecord.gz"))))
     assert {"landmarks", "visible", "view/depth", "kind"} <= set(first)
 
 

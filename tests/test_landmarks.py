@@ -8,11 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geometry.errors import ModelError
-from geometry.landmark_scheme import NO_POINT, parse_scheme
-from geometry.landmarks import LANDMARK_SCHEMES, NOSE_TIP, embedding, landmark_indices, landmarks_on, points_of, scheme
 from geometry.mesh import TriangleMesh
-from geometry.metrics import surface_distance
-from geometry.model_formats import load_model
+from geometry.model.landmark_embedding import (
+    LANDMARK_SCHEMES,
+    NOSE_TIP,
+    embedding,
+    landmark_indices,
+    landmarks_on,
+    points_of,
+    scheme,
+)
+from geometry.model.landmark_scheme import NO_POINT, parse_scheme
+from geometry.model.registry import load_model
+from geometry.surfaces.closest_point import surface_distance
 
 COUNTS = {"bosphorus22": 22, "ibug51": 51, "ibug68": 68, "now7": 7}
 

@@ -9,17 +9,18 @@ import pytest
 from scipy.spatial import cKDTree
 
 from geometry import readers
-from geometry.chart import OrthographicChart
-from geometry.landmark_estimate import LandmarkEstimate
-from geometry.landmarks import landmarks_on
-from geometry.location import Location
-from geometry.model_formats import load_model
-from geometry.rasterize import rasterize
+from geometry.charts.chart import OrthographicChart
+from geometry.charts.rasterize import rasterize
+from geometry.landmarks.estimate import LandmarkEstimate
+from geometry.locating.location import Location
+from geometry.model.landmark_embedding import landmarks_on
+from geometry.model.registry import load_model
 from geometry.scan import Scan
 from geometry.transforms import SimilarityTransform
-from pipeline import evaluate, landmarking, methods, run
-from pipeline.config import LandmarksConfig
+from pipeline import evaluate, run
 from pipeline.errors import NoFaceFound
+from pipeline.scans import landmarking, methods
+from pipeline.scans.config import LandmarksConfig
 
 EXAMPLES = pathlib.Path(__file__).parents[1] / "examples" / "scans"
 SCANS = ("photogrammetry_centimetres.obj", "truedepth_on_its_side.png")

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 from geometry.errors import FitError
-from geometry.least_squares import gauss_newton_step, normal_equations
-from geometry.residuals import LinearTerm
+from geometry.fitting.gauss_newton import gauss_newton_step, normal_equations
+from geometry.fitting.residuals import LinearTerm
 
 
 def linear_term(seed: int, rows: int = 40, size: int = 5, solution=None):

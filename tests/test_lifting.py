@@ -4,15 +4,16 @@ import numpy as np
 import pytest
 from surfaces import SMALL_CHART, bumpy_depth, bumpy_mesh, image_with, sphere
 
-from geometry.chart import CylindricalChart, OrthographicChart
-from geometry.curvature import positions
-from geometry.fusion import fuse, normal_disagreement
-from geometry.geometry_image import GeometryImage
-from geometry.lifting import LiftingOptions, _split_bow_ties, fill_harmonic, lift, register
+from geometry.charts.chart import CylindricalChart, OrthographicChart
+from geometry.charts.curvature import positions
+from geometry.charts.geometry_image import GeometryImage, channel_normals
+from geometry.charts.rasterize import image_from_depth, rasterize
+from geometry.evaluation.metrics import surface_errors
 from geometry.mesh import TriangleMesh
-from geometry.metrics import surface_distance, surface_errors
-from geometry.morphable_model import MorphableModel
-from geometry.rasterize import channel_normals, image_from_depth, rasterize
+from geometry.model.morphable_model import MorphableModel
+from geometry.reconstruction.depth_normal_fusion import fuse, normal_disagreement
+from geometry.reconstruction.lifting import LiftingOptions, _split_bow_ties, fill_harmonic, lift, register
+from geometry.surfaces.closest_point import surface_distance
 
 CHART = OrthographicChart(192, 192, 0.75, 0.0, 0.0)
 XY = positions(np.zeros((192, 192)), CHART)[..., :2].transpose(2, 0, 1)

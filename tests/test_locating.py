@@ -8,15 +8,22 @@ from sampled_faces import CAMERA, NO_TRIANGLES, default_model, known_face, mesh_
 from scipy.spatial.transform import Rotation
 from surfaces import sphere
 
-from geometry import cleaning, encoding, fitting, locating, occluders, plausibility, readers, verification
-from geometry.chart import OrthographicChart
+from geometry import readers
+from geometry.charts.chart import OrthographicChart
 from geometry.errors import NoFaceFound
-from geometry.handedness import facing
-from geometry.locating import candidate_locations, cropped, distinct, frames_toward, locate
-from geometry.location import Location
+from geometry.fitting import encoding, staged_fit
+from geometry.fitting.result import FitResult
+from geometry.locating import cleaning, pose_search, units
+from geometry.locating.candidates import candidate_locations, cropped, distinct, locate
+from geometry.locating.hypotheses import frames_toward
+from geometry.locating.location import Location
 from geometry.mesh import TriangleMesh
+from geometry.recognition import acceptance, trial_fit
+from geometry.recognition.handedness import facing
 from geometry.scan import Scan
-from geometry.sensors import head_rotation, render_depth
+from geometry.surfaces.normals import oriented_normals, with_normals
+from geometry.synthesis import occluders
+from geometry.synthesis.sensors import head_rotation, render_depth
 from geometry.transforms import SimilarityTransform
 
 SHARED = Path(__file__).parents[2] / "shared"
@@ -54,11 +61,11 @@ def depth_scan(vertices: np.ndarray, triangles: np.ndarray, rotation: np.ndarray
     return Scan.from_depth(depth, CAMERA, "rendered", "test")
 
 
-def believed(scan: Scan) -> fitting.FitResult:
+def believed(scan: Scan) -> FitResult:
     """The whole way to `ok`. Raises NoFaceFound."""
-    location = verification.locate(cleaning.clean(scan), default_model())
-    result = fitting.fit(location, default_model())
-    plausibility.judge(result, encoding.encode(location.scan, result, default_model(), CHART))
+    location = trial_fit.locate(cleaning.clean(scan), default_model())
+    result = staged_fit.fit(location, default_model())
+    acceptance.judge(result, encoding.encode(location.scan, result, default_model(), CHART))
     return result
 
 
@@ -75,8 +82,8 @@ def test_a_face_is_found_under_all_axis_orientations(face, model):
 def test_a_face_under_a_random_rotation_is_located_well_enough_to_be_fitted(seed, model):
     other = known_face(10 + seed, spread=0.9)
     scan, pose = turned(other, Rotation.random(rng=np.random.default_rng(seed)).as_matrix(), seed)
-    location = verification.locate(scan, model)
-    fitted = replace(location, scan_to_model=fitting.fit(location, model).scan_to_model)
+    location = trial_fit.locate(scan, model)
+    fitted = replace(location, scan_to_model=staged_fit.fit(location, model).scan_to_model)
     assert errors(location, pose, other)[0] < 20
     degrees, millimetres = errors(fitted, pose, other)
     assert degrees < 3 and millimetres < 5
@@ -97,7 +104,7 @@ def test_a_face_is_found_in_a_depth_image(face, model, name, yaw, pitch, roll):
 def test_a_face_is_found_in_a_cloud_without_triangles(seed, face, model):
     rotation = face.pose.rotation if seed == 0 else Rotation.random(rng=np.random.default_rng(seed)).as_matrix()
     scan, pose = turned(face, rotation, seed)
-    location = verification.locate(cleaning.clean(replace(scan, triangles=NO_TRIANGLES)), model)
+    location = trial_fit.locate(cleaning.clean(replace(scan, triangles=NO_TRIANGLES)), model)
     degrees, millimetres = errors(location, pose, face)
     assert degrees < 10 and millimetres < 10
     assert location.scan.normals is not None
@@ -105,7 +112,7 @@ def test_a_face_is_found_in_a_cloud_without_triangles(seed, face, model):
 
 def test_normals_of_a_cloud_agree_with_those_of_its_mesh(face):
     mesh, _ = turned(face, face.pose.rotation)
-    normals = cleaning.oriented_normals(replace(mesh, triangles=NO_TRIANGLES))
+    normals = oriented_normals(replace(mesh, triangles=NO_TRIANGLES))
     agree = (normals * TriangleMesh(mesh.points, mesh.triangles).vertex_normals).sum(1)
     assert (agree[default_model().regions["face"]] > 0).mean() > 0.97
 
@@ -115,9 +122,9 @@ def test_locating_twice_gives_the_same_pose(face, model):
     assert locate(scan, model).scan_to_model.matrix.tobytes() == locate(scan, model).scan_to_model.matrix.tobytes()
 
 
-@pytest.mark.parametrize("name", list(cleaning.METRIC_UNITS))
+@pytest.mark.parametrize("name", list(units.METRIC_UNITS))
 def test_the_unit_is_inferred_from_the_size_of_the_head(name, face, model):
-    unit_mm = cleaning.METRIC_UNITS[name]
+    unit_mm = units.METRIC_UNITS[name]
     millimetres, pose = turned(face, face.pose.rotation)
     location = locate(mesh_scan(millimetres.points / unit_mm, unit_mm=None), model)
     assert location.scan.unit_mm == unit_mm and location.scan.scale_is_metric
@@ -139,7 +146,7 @@ def test_an_unknown_scale_is_found(face, model):
     scan, _ = turned(face, face.pose.rotation)
     result_of = locate(mesh_scan(scan.points * shrink, unit_mm=None), model)
     assert not result_of.scan.scale_is_metric
-    result = fitting.fit(result_of, model)
+    result = staged_fit.fit(result_of, model)
     assert result.scan_to_model.scale * result_of.scan.unit_mm * shrink == pytest.approx(1.0, rel=0.04)
     assert result.residuals["mean"] < 0.15
 
@@ -171,7 +178,7 @@ def test_a_face_on_the_inner_side_of_a_surface_is_found_and_turned_with_a_note(f
 
 
 def test_normals_of_a_cloud_that_point_inward_do_not_hide_the_face(face, model):
-    scan = cleaning.with_normals(replace(inside_out(face), triangles=NO_TRIANGLES))
+    scan = with_normals(replace(inside_out(face), triangles=NO_TRIANGLES))
     inward = replace(scan, normals=-scan.normals)
     assert errors(locate(inward, model), face.pose, face)[0] < 8
 
@@ -235,17 +242,17 @@ def test_verification_prefers_the_pose_whose_trial_fit_explains_the_scan(face, m
     right = replace(nearly_located(mesh_scan(face.scan_points), face), confidence=0.5)
     upside_down = SimilarityTransform(Rotation.from_rotvec([0, 0, np.pi]).as_matrix(), np.zeros(3)).compose(right.scan_to_model)
     wrong = replace(right, scan_to_model=upside_down, confidence=0.6)
-    monkeypatch.setattr(verification, "candidate_locations", lambda *_, **__: [wrong, right])
+    monkeypatch.setattr(trial_fit, "candidate_locations", lambda *_, **__: [wrong, right])
     checks = []
-    chosen = verification.locate(right.scan, model, check=lambda: checks.append(None))
+    chosen = trial_fit.locate(right.scan, model, check=lambda: checks.append(None))
     assert errors(chosen, face.pose, face)[0] < 5
     assert len(checks) >= 2
 
 
 def test_verification_takes_a_sure_candidate_untried(face, model, monkeypatch):
     sure = replace(nearly_located(mesh_scan(face.scan_points), face), confidence=0.9)
-    monkeypatch.setattr(verification, "candidate_locations", lambda *_, **__: [sure, replace(sure, confidence=0.4)])
-    assert verification.locate(sure.scan, model) is sure
+    monkeypatch.setattr(trial_fit, "candidate_locations", lambda *_, **__: [sure, replace(sure, confidence=0.4)])
+    assert trial_fit.locate(sure.scan, model) is sure
 
 
 def test_candidates_come_most_confident_first(face, model):
@@ -256,7 +263,7 @@ def test_candidates_come_most_confident_first(face, model):
 
 def test_distinct_poses_differ():
     roll = lambda degrees: Rotation.from_rotvec([0, 0, np.deg2rad(degrees)]).as_matrix()
-    pose = lambda degrees, shift, coverage: locating.Pose(
+    pose = lambda degrees, shift, coverage: pose_search.Pose(
         SimilarityTransform(roll(degrees), np.array([shift, 0.0, 0])), coverage, 1.0
     )
     poses = [pose(0, 0, 0.5), pose(10, 3, 0.4), pose(90, 0, 0.3), pose(0, 40, 0.2), pose(180, 0, 0.1)]
@@ -271,7 +278,7 @@ def test_frames_turn_their_direction_to_the_front():
 
 
 def test_the_field_measures_the_distance_to_the_mean_face(model):
-    field = locating.field_of(model)
+    field = pose_search.field_of(model)
     mean = TriangleMesh(model.mean, model.triangles)
     skin = np.flatnonzero(model.regions["face"])[::50]
     for offset in (-5.0, 0.0, 5.0):
@@ -279,4 +286,4 @@ def test_the_field_measures_the_distance_to_the_mean_face(model):
         assert inside.mean() > 0.9
         assert abs(np.median(field.distance[index][inside]) - offset) < 0.5  # half a voxel at most, on the median less
     assert not field.look_up(np.array([[1e4, 0, 0]]))[1].any()
-    assert locating.field_of(model) is field
+    assert pose_search.field_of(model) is field

@@ -3,8 +3,9 @@ import json
 
 import pytest
 
-from pipeline import manifest, storage
-from pipeline.sources import Source
+from pipeline.inputs.source import Source
+from pipeline.scans import manifest
+from pipeline.store import storage
 
 SOURCE = Source("a/b.ply", "/in/a/b.ply")
 

@@ -9,7 +9,7 @@ from surfaces import sphere
 
 from geometry.errors import ReadError
 from geometry.mesh import TriangleMesh
-from geometry.mesh_files import ply_bytes, read_ply, write_ply
+from geometry.readers.ply_writer import ply_bytes, read_ply, write_ply
 
 BALL = sphere(subdivisions=2)
 N = len(BALL.vertices)

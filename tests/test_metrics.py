@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from surfaces import bumpy_mesh, sphere
 
-from geometry.mesh import TriangleMesh
-from geometry.metrics import (
+from geometry.evaluation.metrics import (
     CAP_MM,
     FAILED,
     area_under_curve,
@@ -16,9 +15,10 @@ from geometry.metrics import (
     cumulative_curve,
     landmark_errors,
     success_rates,
-    surface_distance,
     surface_errors,
 )
+from geometry.mesh import TriangleMesh
+from geometry.surfaces.closest_point import surface_distance
 
 NOSE = np.zeros(3)
 SCORE = pathlib.Path(__file__).parents[2] / "shared" / "bench" / "score.py"

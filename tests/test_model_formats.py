@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geometry import model_formats
 from geometry.errors import ModelError
-from geometry.model_formats import ModelFormat, dequantise, load_model, quantise, save_model
-from geometry.morphable_model import MorphableModel
+from geometry.model import registry
+from geometry.model.format_face_relief import dequantise, quantise, save_model
+from geometry.model.model_file import ModelFormat
+from geometry.model.morphable_model import MorphableModel
+from geometry.model.registry import load_model
 
 ICT = Path(__file__).parents[2] / "shared" / "models" / "ict_facekit_light.npz"
 
@@ -42,7 +44,7 @@ def test_default_loads_in_float32_with_what_everything_relies_on():
     assert model.n_identity <= 100 and model.expression_range == (0.0, 1.0) and len(model.expression_names) == model.n_expression
     assert {"face", "eyes", "mouth_interior"} <= set(model.regions)
     assert np.allclose(model.mean[model.landmarks["ibug68"][30]], 0)
-    shipped = Path(model_formats.__file__).parent / "data" / "face_relief_model.npz"
+    shipped = Path(registry.__file__).parent / "data" / "face_relief_model.npz"
     assert model.sha256 == hashlib.sha256(shipped.read_bytes()).hexdigest() and shipped.stat().st_size <= 12e6
     assert "Copyright (c) 2020 USC Institute for Creative Technologies" in shipped.with_suffix(".md").read_text(encoding="utf-8")
 
@@ -73,7 +75,7 @@ def test_quantisation_errs_by_at_most_half_a_step(seed, size):
 
 
 def test_shipped_quantisation_is_below_a_hundredth_of_a_millimetre():
-    with np.load(Path(model_formats.__file__).parent / "data" / "face_relief_model.npz") as archive:
+    with np.load(Path(registry.__file__).parent / "data" / "face_relief_model.npz") as archive:
         assert max(archive["identity_scale"].max(), archive["expression_scale"].max()) / 2 < 0.01
 
 
@@ -161,6 +163,6 @@ def test_an_unknown_name_lists_the_known_ones():
 
 def test_another_format_is_one_more_entry(tmp_path, monkeypatch):
     entry = ModelFormat("toy", lambda file: file.data.startswith(b"toy"), lambda file: small_model())
-    monkeypatch.setattr(model_formats, "FORMATS", (*model_formats.FORMATS, entry))
+    monkeypatch.setattr(registry, "FORMATS", (*registry.FORMATS, entry))
     (tmp_path / "x").write_bytes(b"toy 1")
     assert load_model(tmp_path / "x").name == "small"

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from geometry.mesh import TriangleMesh
-from geometry.model_card import model_card
-from geometry.model_formats import load_model
-from geometry.model_learning import (
+from geometry.model.registry import load_model
+from geometry.template.model_card import model_card
+from geometry.template.model_learning import (
     LearningOptions,
     SurfaceNorm,
     distances,

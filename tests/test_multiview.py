@@ -4,9 +4,9 @@ import pytest
 from landmark_oracle import Oracle
 from sampled_faces import default_model, known_face, mesh_scan
 
-from geometry import multiview
-from geometry.multiview import INLIER_MM, Sightings, combine, sight, snapped
-from geometry.views import Viewer, turn_of, view_of_pose
+from geometry.landmarks import multiview
+from geometry.landmarks.multiview import INLIER_MM, Sightings, combine, sight, snapped
+from geometry.landmarks.views import Viewer, turn_of, view_of_pose
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,10 @@ import pytest
 from sampled_faces import CAMERA, NO_TRIANGLES, default_model, mesh_scan
 from surfaces import bumpy_depth, bumpy_mesh, sphere
 
-from geometry.cleaning import with_normals
-from geometry.noise import noise_of_cloud, noise_of_surface
 from geometry.scan import Scan
-from geometry.triangulation import surface_of
+from geometry.surfaces.noise_estimation import noise_of_cloud, noise_of_surface
+from geometry.surfaces.normals import with_normals
+from geometry.surfaces.triangulation import surface_of
 
 
 def noise_of(scan: Scan) -> float:

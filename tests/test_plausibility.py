@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from surfaces import SMALL_CHART, bumpy_depth
 
-from geometry.chart import pixel_centres
+from geometry.charts.chart import pixel_centres
+from geometry.charts.rasterize import image_from_depth
 from geometry.errors import NoFaceFound
-from geometry.plausibility import GateOptions, judge, relief_explained
-from geometry.rasterize import image_from_depth
+from geometry.recognition.acceptance import GateOptions, judge, relief_explained
 
 ALL = np.ones((SMALL_CHART.height, SMALL_CHART.width), bool)
 X, Y = SMALL_CHART.lift(pixel_centres(SMALL_CHART), np.zeros(ALL.size)).T[:2].reshape(2, *ALL.shape)

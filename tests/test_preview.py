@@ -2,10 +2,10 @@
 import numpy as np
 import pytest
 
-from geometry.landmark_estimate import LandmarkEstimate
+from geometry.landmarks.estimate import LandmarkEstimate
 from geometry.mesh import TriangleMesh
-from pipeline import marks, preview
-from pipeline.preview import FRONT, FRONT_HEIGHT, PANEL_WIDTH, STRIP_HEIGHT
+from pipeline.pictures import marks, preview
+from pipeline.pictures.preview import FRONT, FRONT_HEIGHT, PANEL_WIDTH, STRIP_HEIGHT
 
 
 def dome(radius=80.0, centre=(0.0, 6.0, -60.0), steps=80, flip=False):

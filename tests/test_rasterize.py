@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from surfaces import SMALL_CHART, bumpy_depth, bumpy_mesh, sphere
 
-from geometry.chart import CylindricalChart, OrthographicChart, pixel_centres
-from geometry.curvature import positions
-from geometry.geometry_image import CHANNELS
+from geometry.charts.chart import CylindricalChart, OrthographicChart, pixel_centres
+from geometry.charts.curvature import positions
+from geometry.charts.geometry_image import CHANNELS, channel_normals
+from geometry.charts.rasterize import image_from_depth, rasterize
 from geometry.mesh import TriangleMesh
-from geometry.rasterize import channel_normals, image_from_depth, rasterize
 
 CYLINDER = CylindricalChart(96, 144, 2.0, axis_z=-60.0, centre_y=0.0)
 

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from geometry.chart import OrthographicChart, from_json
-from geometry.geometry_image import CHANNELS, GeometryImage
-from pipeline import records
+from geometry.charts.chart import OrthographicChart, from_json
+from geometry.charts.geometry_image import CHANNELS, GeometryImage
+from pipeline.store import image_records, tfrecord
 
 
 def image(seed: int = 0, extra: tuple[str, ...] = ()) -> GeometryImage:
@@ -26,7 +26,7 @@ def image(seed: int = 0, extra: tuple[str, ...] = ()) -> GeometryImage:
     integers=hnp.arrays(np.int64, st.integers(0, 20)), text=st.text(max_size=20), raw=st.binary(max_size=20),
 )
 def test_decode_inverts_encode(floats, integers, text, raw):
-    decoded = records.decode_example(records.encode_example({"f": floats, "i": integers, "t": text, "b": raw, "n": 7}))
+    decoded = tfrecord.decode_example(tfrecord.encode_example({"f": floats, "i": integers, "t": text, "b": raw, "n": 7}))
     np.testing.assert_array_equal(decoded["f"], floats)
     np.testing.assert_array_equal(decoded["i"], integers)
     assert decoded["t"] == [text.encode()] and decoded["b"] == [raw] and decoded["n"].tolist() == [7]
@@ -34,29 +34,29 @@ def test_decode_inverts_encode(floats, integers, text, raw):
 
 def test_the_same_features_in_another_order_give_the_same_bytes():
     features = {name: np.arange(4.0) + k for k, name in enumerate("qwertyuiop")}
-    assert records.encode_example(features) == records.encode_example(dict(reversed(features.items())))
+    assert tfrecord.encode_example(features) == tfrecord.encode_example(dict(reversed(features.items())))
 
 
 def test_an_unsupported_value_is_named():
     with pytest.raises(TypeError, match="'when'.*expected floats"):
-        records.encode_example({"when": np.array(["2020"], "datetime64[D]")})
+        tfrecord.encode_example({"when": np.array(["2020"], "datetime64[D]")})
 
 
 @pytest.mark.parametrize("compressed", [False, True])
 def test_records_come_back_whole_and_the_file_is_deterministic(tmp_path, compressed):
     images = [{"coarse": image(k), "scan": image(k + 9, ("noise_sigma",))} for k in range(3)]
-    examples = [records.images_example(f"scan-{k}", groups) for k, groups in enumerate(images)]
+    examples = [image_records.images_example(f"scan-{k}", groups) for k, groups in enumerate(images)]
     paths = [tmp_path / "a.tfrecord", tmp_path / "b.tfrecord"]
     for path in paths:
-        assert records.write_tfrecord(path, iter(examples), gzip=compressed) == 3
+        assert tfrecord.write_tfrecord(path, iter(examples), gzip=compressed) == 3
     assert paths[0].read_bytes() == paths[1].read_bytes()
-    assert list(records.read_tfrecord(paths[0])) == examples
+    assert list(tfrecord.read_tfrecord(paths[0])) == examples
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.tfrecord", "b.tfrecord"]
 
 
 def test_an_example_holds_what_the_schema_says():
     original = image(extra=("confidence",))
-    decoded = records.decode_example(records.images_example("a-1", {"refined": original}, subject="s7"))
+    decoded = tfrecord.decode_example(image_records.images_example("a-1", {"refined": original}, subject="s7"))
     assert decoded["scan_id"] == [b"a-1"] and decoded["subject"] == [b"s7"] and decoded["shape"].tolist() == [5, 7]
     assert from_json(decoded["chart"][0].decode()) == original.chart
     for name in (*CHANNELS, "confidence"):
@@ -66,12 +66,12 @@ def test_an_example_holds_what_the_schema_says():
 
 def test_a_truncated_and_a_corrupt_file_are_noticed(tmp_path):
     path = tmp_path / "x.tfrecord"
-    records.write_tfrecord(path, [b"payload of some length"])
+    tfrecord.write_tfrecord(path, [b"payload of some length"])
     data = path.read_bytes()
     for broken in (data[:-6], data[:14] + b"X" + data[15:], data[:5]):
         path.write_bytes(broken)
         with pytest.raises(ValueError, match="corrupt"):
-            list(records.read_tfrecord(path))
+            list(tfrecord.read_tfrecord(path))
 
 
 READERS = {
@@ -98,7 +98,7 @@ for raw in tf.data.TFRecordDataset(path):
 def test_other_readers_agree(tmp_path, reader):
     # in a process of its own: tfrecord and tensorflow cannot be imported into one
     original, path = image(), tmp_path / "x.tfrecord"
-    records.write_tfrecord(path, [records.images_example("a", {"coarse": original})])
+    tfrecord.write_tfrecord(path, [image_records.images_example("a", {"coarse": original})])
     code = f"path = {str(path)!r}\n{READERS[reader]}\nprint(' '.join(float(x).hex() for x in floats))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]

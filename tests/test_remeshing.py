@@ -5,10 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from geometry.anchors import AnchorGatherer
 from geometry.mesh import TriangleMesh
-from geometry.remeshing import Cloud, embed_in_circle, relaxed, samples_on, smallest_angles, spread_vertices, triangulate
-from geometry.skin_patch import Skin, boundary_loops, clip, edge_path, mean_value_coordinates, ring_patch, strip
+from geometry.template.constraints import AnchorGatherer
+from geometry.template.remeshing import Cloud, embed_in_circle, relaxed, samples_on, smallest_angles, spread_vertices, triangulate
+from geometry.template.skin_patch import Skin, boundary_loops, clip, edge_path, mean_value_coordinates, ring_patch, strip
 
 
 def dome(rings=14, radius=30.0, reach=25.0):

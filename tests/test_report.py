@@ -11,7 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pipeline import plots, preview, report, summary
+from pipeline.pictures import preview
+from pipeline.reporting import metrics as metrics_module
+from pipeline.reporting import page as page_module
+from pipeline.reporting import plots
+from pipeline.reporting.metrics import CSV_COLUMNS, metrics_csv, metrics_document, worst_first
+from pipeline.reporting.page import Thumbnails, figure, write_report
 
 RUN = {
     "input": "/data/scans", "wall_seconds": 12.5, "model": {"name": "default", "sha256": "ab" * 32},
@@ -65,27 +70,27 @@ def write_preview(out, line):
 
 
 def test_the_table_is_worst_first():
-    page = Page(report.page(MANIFEST, RUN))
+    page = Page(page_module.page(MANIFEST, RUN))
     assert page.names == ["torn.ply", "cow.obj", "poor.ply", "good.ply"]
     assert page.depth == []
 
 
 @pytest.mark.parametrize("manifest", [[], MANIFEST[1:2], [{"source": "x", "status": "ok"}], [{"source": "x", "status": "strange"}]])
 def test_a_run_without_ok_scans_or_with_bare_lines_has_a_page(manifest):
-    page = Page(report.page(manifest, {}))
+    page = Page(page_module.page(manifest, {}))
     assert page.depth == [] and len(page.names) == len(manifest)
 
 
 def test_names_and_reasons_are_escaped():
     hostile = '<script>alert("x")</script>&\'.ply'
-    text = report.page([ok_line(hostile), bad_line("b" + hostile, "failed", hostile)], {"input": hostile, "config": hostile})
+    text = page_module.page([ok_line(hostile), bad_line("b" + hostile, "failed", hostile)], {"input": hostile, "config": hostile})
     assert "<script>alert" not in text
     assert hostile in Page(text).names
 
 
 def test_the_page_asks_the_network_for_nothing(tmp_path):
     write_preview(tmp_path, MANIFEST[0])
-    report.write_report(str(tmp_path), MANIFEST, RUN)
+    write_report(str(tmp_path), MANIFEST, RUN)
     text = (tmp_path / "report" / "index.html").read_text()
     for tag, attributes in Page(text).tags:
         for name in ("src", "href"):
@@ -96,7 +101,7 @@ def test_the_page_asks_the_network_for_nothing(tmp_path):
 
 def test_pictures_are_embedded_with_a_description_and_missing_ones_are_left_out(tmp_path):
     write_preview(tmp_path, MANIFEST[0])
-    page = Page(report.page(MANIFEST, RUN, report.Thumbnails(str(tmp_path))))
+    page = Page(page_module.page(MANIFEST, RUN, Thumbnails(str(tmp_path))))
     images = [attributes for tag, attributes in page.tags if tag == "img"]
     assert len(images) == 1 and "good.ply" in images[0]["alt"]
 
@@ -105,7 +110,7 @@ def test_pictures_beyond_the_budget_are_linked(tmp_path):
     lines = [ok_line(f"{k} ä#.ply") for k in range(3)]
     for line in lines:
         write_preview(tmp_path, line)
-    page = Page(report.page(lines, RUN, report.Thumbnails(str(tmp_path), budget=1)))
+    page = Page(page_module.page(lines, RUN, Thumbnails(str(tmp_path), budget=1)))
     sources = [attributes["src"] for tag, attributes in page.tags if tag == "img"]
     assert [source.startswith("data:") for source in sources] == [True, False, False]
     assert all(source.startswith("../scans/") and "#" not in source for source in sources[1:])
@@ -115,42 +120,42 @@ def test_a_damaged_preview_costs_only_its_picture(tmp_path):
     path = tmp_path / MANIFEST[0]["files"]["preview"]
     path.parent.mkdir(parents=True)
     path.write_bytes(b"not a picture")
-    assert report.Thumbnails(str(tmp_path)).source_of(MANIFEST[0]) is None
+    assert Thumbnails(str(tmp_path)).source_of(MANIFEST[0]) is None
 
 
 def test_hundreds_of_scans_stay_a_page_of_moderate_size(tmp_path):
     lines = [ok_line(f"scan {k:03d}.ply", 0.01 * (k + 1)) for k in range(300)]
-    text = report.page(lines, RUN)
+    text = page_module.page(lines, RUN)
     assert Page(text).names[0] == "scan 299.ply" and len(text) < 2_000_000
 
 
 def test_the_same_run_gives_the_same_bytes_whatever_the_order_of_its_lines(tmp_path):
     for name, lines in (("a", MANIFEST), ("b", MANIFEST[::-1])):
-        report.write_report(str(tmp_path / name), lines, RUN)
+        write_report(str(tmp_path / name), lines, RUN)
     for file in ("index.html", "metrics.json", "metrics.csv"):
         assert (tmp_path / "a" / "report" / file).read_bytes() == (tmp_path / "b" / "report" / file).read_bytes()
 
 
 def test_csv_has_a_row_per_scan_sorted_by_source_in_fixed_columns():
-    rows = list(csv.DictReader(io.StringIO(summary.metrics_csv(MANIFEST))))
+    rows = list(csv.DictReader(io.StringIO(metrics_csv(MANIFEST))))
     assert [row["source"] for row in rows] == ["cow.obj", "good.ply", "poor.ply", "torn.ply"]
-    assert tuple(rows[0]) == summary.CSV_COLUMNS
+    assert tuple(rows[0]) == CSV_COLUMNS
     assert rows[0]["fit_quality"] == "" and float(rows[1]["scan_to_refined_mean_mm"]) == 0.05
     assert float(rows[1]["seconds"]) == pytest.approx(0.6)
 
 
 def test_csv_columns_do_not_depend_on_the_scans():
-    assert summary.metrics_csv([]).splitlines() == summary.metrics_csv([ok_line(extra_mm=1.0)]).splitlines()[:1]
+    assert metrics_csv([]).splitlines() == metrics_csv([ok_line(extra_mm=1.0)]).splitlines()[:1]
 
 
 def test_a_file_name_never_becomes_a_spreadsheet_formula():
-    rows = list(csv.DictReader(io.StringIO(summary.metrics_csv([ok_line("=HYPERLINK(1).ply")]))))
+    rows = list(csv.DictReader(io.StringIO(metrics_csv([ok_line("=HYPERLINK(1).ply")]))))
     assert rows[0]["source"].startswith("'=")
 
 
 def test_metrics_json_is_strict_json_and_counts_each_scan_once(tmp_path):
     lines = MANIFEST + [ok_line("nan.ply", float("nan"))]
-    report.write_report(str(tmp_path), lines, RUN)
+    write_report(str(tmp_path), lines, RUN)
     document = json.loads((tmp_path / "report" / "metrics.json").read_text(), parse_constant=lambda name: pytest.fail(name))
     assert document["counts"] == {"scans": 5, "ok": 3, "rejected": 1, "failed": 1}
     refined = document["summary"]["scan_to_refined_mean_mm"]
@@ -160,12 +165,12 @@ def test_metrics_json_is_strict_json_and_counts_each_scan_once(tmp_path):
 
 def test_an_ok_scan_without_a_figure_ranks_before_those_with_one():
     lines = [ok_line("known.ply", 0.5), {"source": "unknown.ply", "status": "ok"}]
-    assert [line["source"] for line in summary.worst_first(lines)] == ["unknown.ply", "known.ply"]
+    assert [line["source"] for line in worst_first(lines)] == ["unknown.ply", "known.ply"]
 
 
 @given(st.one_of(st.none(), st.booleans(), st.text(), st.floats(), st.integers(-10**9, 10**9)))
 def test_a_number_is_finite_or_unknown(value):
-    found = summary.number(value)
+    found = metrics_module.number(value)
     assert found is None or (np.isfinite(found) and found == value and not isinstance(value, bool))
 
 
@@ -195,7 +200,7 @@ def landmark_line(source, confidence, **metrics):
 
 def test_a_run_for_landmarks_alone_has_a_page_of_landmarks_worst_first():
     lines = [landmark_line("sure.ply", 0.9), bad_line("vase.ply", "rejected"), landmark_line("unsure.ply", 0.4)]
-    text = report.page(lines, LANDMARK_RUN)
+    text = page_module.page(lines, LANDMARK_RUN)
     page = Page(text)
     assert page.depth == [] and page.names == ["vase.ply", "unsure.ply", "sure.ply"]
     assert "show a face whose landmarks were found" in text and "refined face surface" not in text
@@ -204,11 +209,11 @@ def test_a_run_for_landmarks_alone_has_a_page_of_landmarks_worst_first():
 
 def test_each_scan_tells_its_landmarks_and_its_notes():
     line = landmark_line("a.ply", 0.8, landmark_to_given_mm=2.06) | {"notes": ["several heads: <the largest> was taken"]}
-    text = report.page([line, ok_line("b.ply")], RUN)
+    text = page_module.page([line, ok_line("b.ply")], RUN)
     assert "60 landmarks seen \u00b7 8 inferred \u00b7 confidence 0.80 \u00b7 \u03c3 1.2 mm \u00b7 2.1 mm from the given ones" in text
     assert "several heads: &lt;the largest&gt; was taken" in text
     assert text.count("landmarks seen \u00b7") == 1
-    assert summary.metrics_document([line])["scans"][0]["notes"] == line["notes"]
+    assert metrics_document([line])["scans"][0]["notes"] == line["notes"]
 
 
 def write_landmarks(out, source, content):
@@ -225,16 +230,16 @@ def test_landmarks_are_tabled_by_region_and_a_damaged_file_costs_only_itself(tmp
     damaged = ("[]", "{", '{"points": 3}', '{"points": [[0,0,0]], "seen": []}', '{"points": [[0,0,0]], "names": ["a", "b"]}')
     lines = [write_landmarks(tmp_path, "good.ply", good), ok_line("none.ply")]
     lines += [write_landmarks(tmp_path, f"damaged{number}.ply", text) for number, text in enumerate(damaged)]
-    report.write_report(str(tmp_path), lines, RUN)
+    write_report(str(tmp_path), lines, RUN)
     text = (tmp_path / "report" / "index.html").read_text()
     table = text[text.index("Landmarks by region"):]
     table = re.sub(r"<[^>]*>", " ", table[: table.index("</table>")]).split()
     nose, jaw = table.index("nose"), table.index("jaw")
     assert table[nose: nose + 4] == ["nose", "1", "100.0", "0.75"] and table[jaw: jaw + 4] == ["jaw", "1", "0.0", "0.25"]
     assert "To the given ones" not in text
-    assert "Landmarks by region" not in report.page(lines, RUN)
+    assert "Landmarks by region" not in page_module.page(lines, RUN)
 
 
 def test_figures_are_written_for_people():
-    assert report.figure(None) == "\u2013"
-    assert report.figure(12345.678, 1) == "12\u202f345.7"
+    assert figure(None) == "\u2013"
+    assert figure(12345.678, 1) == "12\u202f345.7"

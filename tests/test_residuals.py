@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from geometry.residuals import (
+from geometry.fitting.residuals import (
     Correspondences,
     coefficient_prior,
     geman_mcclure_weights,

@@ -13,22 +13,27 @@ import time
 import numpy as np
 import pytest
 
-from geometry import lifting, readers
-from geometry.chart import from_json
-from geometry.landmarks import landmarks_on
-from geometry.location import Location
+from geometry import readers
+from geometry.charts.chart import from_json
+from geometry.locating.location import Location
 from geometry.mesh import TriangleMesh
-from geometry.mesh_files import write_ply
-from geometry.metrics import surface_distance
-from geometry.model_formats import load_model
+from geometry.model.landmark_embedding import landmarks_on
+from geometry.model.registry import load_model
+from geometry.readers.ply_writer import write_ply
+from geometry.reconstruction import lifting
+from geometry.surfaces.closest_point import surface_distance
 from geometry.transforms import SimilarityTransform, rotation_from_vector
-from pipeline import cli, methods, outputs, records, run, work
+from pipeline import cli, run
 from pipeline.errors import NoFaceFound
-from pipeline.sources import Source
+from pipeline.inputs.source import Source
+from pipeline.scans import methods
+from pipeline.scans.files import FILE_NAMES, load_images
+from pipeline.scans.state import observed_pixels
+from pipeline.store import tfrecord
 
 ROOT = pathlib.Path(__file__).parents[1]
 FACES = ("sub/turned_in_metres.ply", "upright.ply")
-FILES = set(outputs.FILE_NAMES)
+FILES = set(FILE_NAMES)
 QUICK = ("locate=pose_search", "refine=smooth", "landmarks=mesh", "chart.height=128", "chart.width=128", "chart.pixel_mm=1.5")
 
 
@@ -132,7 +137,7 @@ def test_the_rest_of_the_contract_is_there(out):
     assert {path.name for path in (out / "report").iterdir()} >= {"index.html", "metrics.json", "metrics.csv"}
     (shard,) = (out / "records").iterdir()
     assert shard.name == "geometry_images-00000-of-00001.tfrecord"
-    examples = [records.decode_example(data) for data in records.read_tfrecord(str(shard))]
+    examples = [tfrecord.decode_example(data) for data in tfrecord.read_tfrecord(str(shard))]
     lines = manifest_of(out)
     assert [example["scan_id"][0].decode() for example in examples] == [lines[name]["scan_id"] for name in FACES]
     with np.load(out / lines[FACES[0]]["files"]["geometry_images"]) as images:
@@ -179,8 +184,8 @@ def test_scan_to_model_takes_the_input_to_the_model_frame(out, model, name):
 
 def test_the_refined_mesh_is_lifted_from_the_saved_images_and_nothing_else(out):
     files = manifest_of(out)["upright.ply"]["files"]
-    images = outputs.load_images((out / files["geometry_images"]).read_bytes())
-    observed = work.observed_pixels(images["scan"], images["refined"])
+    images = load_images((out / files["geometry_images"]).read_bytes())
+    observed = observed_pixels(images["scan"], images["refined"])
     surface = lifting.lift(images["refined"], observed, images["refined"]["confidence"])
     fit = json.loads((out / files["fit"]).read_text())
     to_scan = SimilarityTransform.from_matrix(np.array(fit["scan_to_model"])).inverse()
@@ -264,7 +269,7 @@ def test_a_worker_that_dies_fails_its_scan_alone(tmp_path):
     # a plug-in that kills its process, as an out-of-memory killer or a crashing library would
     (tmp_path / "sitecustomize.py").write_text(
         "import os, sys\n"
-        "if 'pipeline.worker' in ' '.join(sys.orig_argv):\n"
+        "if 'pipeline.execution.worker' in ' '.join(sys.orig_argv):\n"
         "    from geometry import readers\n"
         "    real = readers.read\n"
         "    def read(data, source=None, **options):\n"

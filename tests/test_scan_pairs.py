@@ -7,17 +7,22 @@ import numpy as np
 import pytest
 from sampled_faces import default_model
 
-from geometry import sensors, synthesis
-from geometry.chart import OrthographicChart
-from geometry.geometry_image import CHANNELS
+from geometry.charts.chart import OrthographicChart
+from geometry.charts.geometry_image import CHANNELS
 from geometry.mesh import TriangleMesh
-from geometry.mesh_files import write_ply
+from geometry.readers.ply_writer import write_ply
+from geometry.synthesis import faces, sensors
 from geometry.transforms import SimilarityTransform
-from pipeline import records, scan_pairs, supervision, synthesize
+from pipeline import synthesize
 from pipeline.errors import ConfigError, FaceReliefError, NoFaceFound
-from pipeline.scan_pairs import Archive, PoorScan, ScanLeftOut, ScanOptions
-from pipeline.sources import Source
-from pipeline.training_pairs import PairOptions
+from pipeline.execution import supervision
+from pipeline.inputs.source import Source
+from pipeline.launch import training_set
+from pipeline.store import tfrecord
+from pipeline.training import making, scan_pairs
+from pipeline.training.sampled_pairs import PairOptions
+from pipeline.training.scan_pairs import Archive, PoorScan, ScanLeftOut, ScanOptions
+from pipeline.training.shards import plan_shards
 
 CHART = OrthographicChart(height=128, width=128, pixel_mm=1.5)
 OPTIONS = PairOptions(views_per_subject=2, sensor_weights={"truedepth": 1.0}, chart=CHART)
@@ -25,8 +30,8 @@ OPTIONS = PairOptions(views_per_subject=2, sensor_weights={"truedepth": 1.0}, ch
 
 @cache
 def sampled():
-    options = synthesis.SynthesisOptions(hair_share=0, hand_share=0, glasses_share=0, expression_strength=(0, 0), edge_mm=2.5)
-    return synthesis.sample_face(default_model(), np.random.default_rng(4), options)
+    options = faces.SynthesisOptions(hair_share=0, hand_share=0, glasses_share=0, expression_strength=(0, 0), edge_mm=2.5)
+    return faces.sample_face(default_model(), np.random.default_rng(4), options)
 
 
 FIT = scan_pairs.real_face  # the real thing: seconds
@@ -119,13 +124,13 @@ def test_splits_have_their_shares_and_a_subject_keeps_its_own_in_a_larger_archiv
 def test_a_shard_holds_whole_scans_of_one_split():
     archive = listed(*(f"{k}.ply" for k in range(200)))
     options = PairOptions(views_per_subject=4, split_shares=(0.6, 0.2, 0.2))
-    shards = synthesize.plan_shards(800, 10, options, archive)
+    shards = plan_shards(800, 10, options, archive)
     assert sorted(index for shard in shards for index in shard.indices) == list(range(800))
     for shard in shards:
         scans = [index // 4 for index in shard.indices]
         assert {archive.split(scan, options.split_shares) for scan in scans} == {shard.name.split("-")[0]}
         assert len(scans) == 4 * len(set(scans)) <= 8
-    assert len(synthesize.plan_shards(8, 3, options, listed("a.ply", "b.ply"))[0].indices) >= 4
+    assert len(plan_shards(8, 3, options, listed("a.ply", "b.ply"))[0].indices) >= 4
 
 
 def test_the_plan_follows_content_and_options_and_not_the_place(archive, folder, tmp_path):
@@ -142,7 +147,7 @@ def test_a_pair_has_the_schema_of_sampled_ones(archive):
     images = {f"{group}/{name}" for group in ("coarse", "scan", "truth") for name in (*CHANNELS, "valid_mask")}
     others = {"scan_id", "shape", "chart", "subject", "split", "sensor", "fit_residual_mm", "detail_strength"}
     assert set(made) == images | others | {"scan/noise_sigma"}
-    decoded = records.decode_example(records.encode_example(made))
+    decoded = tfrecord.decode_example(tfrecord.encode_example(made))
     assert all(decoded[name].shape == (128 * 128,) for name in images) and np.isnan(decoded["detail_strength"])
     assert made["sensor"] == "truedepth" and made["split"] == archive.split(0, OPTIONS.split_shares)
     assert made["scan_id"] != _pair(archive, 0)["scan_id"] and made["subject"] == _pair(archive, 0)["subject"]
@@ -173,10 +178,10 @@ def test_later_views_show_another_expression_and_identity(archive):
 
 
 def test_a_pair_follows_from_seed_and_index_alone(archive, monkeypatch):
-    first = records.encode_example(_pair(archive, 1))
+    first = tfrecord.encode_example(_pair(archive, 1))
     monkeypatch.setattr(scan_pairs, "real_face", FIT)
     scan_pairs._LAST.clear()
-    assert records.encode_example(scan_pairs.make_pair(1, 5, default_model(), OPTIONS, archive)) == first
+    assert tfrecord.encode_example(scan_pairs.make_pair(1, 5, default_model(), OPTIONS, archive)) == first
 
 
 def test_bad_scans_are_left_out_by_name_and_reason_and_the_job_goes_on(archive, tmp_path, monkeypatch, fits):
@@ -184,8 +189,8 @@ def test_bad_scans_are_left_out_by_name_and_reason_and_the_job_goes_on(archive, 
     fits.clear()
     monkeypatch.setattr(scan_pairs, "_pair", lambda face, number, *_: dict(pairs[number]))
     scan_pairs._LAST.clear()
-    job = synthesize.Job(str(tmp_path), 5, "default", OPTIONS, archive=archive)
-    card = synthesize.synthesize(job, 6, 10, workers=1)
+    job = making.Job(str(tmp_path), 5, "default", OPTIONS, archive=archive)
+    card = training_set.synthesize(job, 6, 10, workers=1)
     assert card["attempted"] == 6 and card["pairs"] == 2 and sum(card["dropped"].values()) == 4
     assert sorted(fits) == ["ann/neutral.ply", "broken.ply", "few.ply"], "once each"
     assert set(card["left_out"]) == {"broken.ply", "few.ply"} and card["scans_left_out"] == 2
@@ -193,12 +198,12 @@ def test_bad_scans_are_left_out_by_name_and_reason_and_the_job_goes_on(archive, 
     assert "licences" in card["rights"] and json.loads((tmp_path / "card.json").read_text()) == card
     assert card["plan"]["archive"] == json.loads(json.dumps(archive.plan()))
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    assert synthesize.synthesize(job, 6, 10, workers=1) == card
+    assert training_set.synthesize(job, 6, 10, workers=1) == card
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before, "all shards are kept"
     with pytest.raises(ConfigError, match="another archive"):
-        synthesize.synthesize(replace(job, archive=real(archive)), 6, 10, workers=1)
+        training_set.synthesize(replace(job, archive=real(archive)), 6, 10, workers=1)
     with pytest.raises(ConfigError, match="another archive"):
-        synthesize.synthesize(replace(job, archive=None), 6, 10, workers=1)
+        training_set.synthesize(replace(job, archive=None), 6, 10, workers=1)
 
 
 def test_an_unforeseen_error_drops_the_pair_alone(archive, monkeypatch):
@@ -214,14 +219,14 @@ def test_an_unforeseen_error_drops_the_pair_alone(archive, monkeypatch):
 
 def test_a_scan_that_workers_die_of_is_left_out():
     archive = listed("a.ply", "b.ply")
-    job = synthesize.Job("x", 0, "default", OPTIONS, archive=archive)
-    less = synthesize._without_deadly(job, supervision.WorkerLost({"3"}))
+    job = making.Job("x", 0, "default", OPTIONS, archive=archive)
+    less = training_set._without_deadly(job, supervision.WorkerLost({"3"}))
     assert less.archive.deadly == {1} and less.archive.plan() == archive.plan()
     with pytest.raises(ScanLeftOut, match="worker process died"):
         scan_pairs.make_pair(2, 5, default_model(), OPTIONS, less.archive)
     for hopeless in (less, replace(job, archive=None)):
         with pytest.raises(FaceReliefError, match="memory"):
-            synthesize._without_deadly(hopeless, supervision.WorkerLost({"3"}))
+            training_set._without_deadly(hopeless, supervision.WorkerLost({"3"}))
 
 
 def test_a_file_that_changes_under_way_is_no_longer_the_one_listed(archive):

@@ -2,11 +2,11 @@
 import numpy as np
 import pytest
 
-from geometry import sensor_noise, sensors
 from geometry.camera import PinholeCamera
 from geometry.mesh import TriangleMesh
-from geometry.occluders import wall
-from geometry.sensors import SENSORS
+from geometry.synthesis import sensor_noise, sensors
+from geometry.synthesis.occluders import wall
+from geometry.synthesis.sensors import SENSORS
 from geometry.transforms import SimilarityTransform
 
 KINECT = SENSORS["kinect_v1"]

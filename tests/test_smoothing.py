@@ -3,10 +3,10 @@ import numpy as np
 import pytest
 from surfaces import SMALL_CHART, bumpy_depth
 
-from geometry.chart import pixel_centres
-from geometry.geometry_image import CHANNELS, GeometryImage
-from geometry.rasterize import image_from_depth
-from geometry.smoothing import none_refine, smooth_refine
+from geometry.charts.chart import pixel_centres
+from geometry.charts.geometry_image import CHANNELS, GeometryImage
+from geometry.charts.rasterize import image_from_depth
+from geometry.refinement.baselines import none_refine, smooth_refine
 
 ALL = np.ones((SMALL_CHART.height, SMALL_CHART.width), bool)
 INNER = np.zeros_like(ALL)

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import sources, storage
 from pipeline.errors import ConfigError, ReadError
-from pipeline.sources import Source
+from pipeline.inputs import listing, reading
+from pipeline.inputs.source import Source
+from pipeline.store import storage
 
 PLY = b"ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nproperty float y\nproperty float z\nend_header\n1 2 3\n"
 DEPTH_PNG = bytes.fromhex("89504e470d0a1a0a0000000d49484452000000020000000210000000006ff3e8d7")  # header of a 16-bit grey picture
@@ -58,44 +59,44 @@ def test_a_folder_is_walked_and_sorted_and_other_files_get_no_line(tmp_path):
         "z.ply": PLY, "a/b.ply": PLY, "README.md": b"# hi", "a/list.txt": b"1 2 3", "empty.stl": b"", ".hidden.ply": PLY,
         "__MACOSX/x.ply": PLY, "half.ply.0123.partial": PLY, "d.png": DEPTH_PNG, "d.json": b"{}", "z.landmarks.json": b"{}",
     })
-    listed = sources.list_sources(str(tmp_path))
+    listed = listing.list_sources(str(tmp_path))
     assert names(listed) == ["a/b.ply", "d.png", "empty.stl", "z.ply"]
     sidecars = {source.name: [name for name, _ in source.sidecars] for source in listed}
     assert sidecars == {"a/b.ply": [], "d.png": ["d.json"], "empty.stl": [], "z.ply": ["z.landmarks.json"]}
-    assert sources.read(listed[1], LIMIT) == (DEPTH_PNG, {"d.json": b"{}"})
+    assert reading.read(listed[1], LIMIT) == (DEPTH_PNG, {"d.json": b"{}"})
 
 
 def test_a_single_file_is_its_name_and_finds_its_sidecar(tmp_path):
     write(tmp_path, {"deep/d.png": DEPTH_PNG, "deep/d.json": b"{}"})
-    (source,) = sources.list_sources(str(tmp_path / "deep" / "d.png"))
+    (source,) = listing.list_sources(str(tmp_path / "deep" / "d.png"))
     assert source.name == "d.png" and [name for name, _ in source.sidecars] == ["d.json"]
 
 
 def test_a_glob_is_named_below_its_longest_literal_parent(tmp_path):
     write(tmp_path, {"in/s1/a.ply": PLY, "in/s2/a.ply": PLY, "in/s2/b.stl": b"", "in/x.ply": PLY})
-    assert names(sources.list_sources(f"{tmp_path}/in/s*/*.ply")) == ["s1/a.ply", "s2/a.ply"]
-    assert names(sources.list_sources(f"{tmp_path}/in/**/a.ply")) == ["s1/a.ply", "s2/a.ply"]
-    assert names(sources.list_sources(f"{tmp_path}/in/s[2]")) == ["s2/a.ply", "s2/b.stl"]
+    assert names(listing.list_sources(f"{tmp_path}/in/s*/*.ply")) == ["s1/a.ply", "s2/a.ply"]
+    assert names(listing.list_sources(f"{tmp_path}/in/**/a.ply")) == ["s1/a.ply", "s2/a.ply"]
+    assert names(listing.list_sources(f"{tmp_path}/in/s[2]")) == ["s2/a.ply", "s2/b.stl"]
 
 
 @pytest.mark.parametrize("name, pack", [("x.zip", as_zip), ("x.tar.gz", as_tar), ("x.tar", lambda files: as_tar(files, "w"))])
 def test_members_of_an_archive_are_sources_with_sidecars(tmp_path, archive_files, name, pack):
     write(tmp_path, {f"sub/{name}": pack(archive_files)})
-    listed = sources.list_sources(str(tmp_path))
+    listed = listing.list_sources(str(tmp_path))
     assert names(listed) == [f"sub/{name}!b.ply", f"sub/{name}!deep/a.ply", f"sub/{name}!deep/d.png"]
-    assert sources.read(listed[1], LIMIT) == (PLY, {})
-    assert sources.read(listed[2], LIMIT) == (DEPTH_PNG, {"d.json": b"{}"})
-    assert names(sources.list_sources(str(tmp_path / "sub" / name))) == [entry.removeprefix("sub/") for entry in names(listed)]
+    assert reading.read(listed[1], LIMIT) == (PLY, {})
+    assert reading.read(listed[2], LIMIT) == (DEPTH_PNG, {"d.json": b"{}"})
+    assert names(listing.list_sources(str(tmp_path / "sub" / name))) == [entry.removeprefix("sub/") for entry in names(listed)]
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["sub", name]  # nothing is unpacked
 
 
 def test_a_damaged_archive_is_one_source_that_fails_to_read(tmp_path, archive_files):
     write(tmp_path, {"cut.zip": as_zip(archive_files)[:-40], "cut.tar.gz": as_tar(archive_files)[:60], "good.ply": PLY})
-    listed = sources.list_sources(str(tmp_path))
+    listed = listing.list_sources(str(tmp_path))
     assert names(listed) == ["cut.tar.gz", "cut.zip", "good.ply"]
     for source in listed[:2]:
         with pytest.raises(ReadError, match=f"{source.name}: the archive cannot be opened"):
-            sources.read(source, LIMIT)
+            reading.read(source, LIMIT)
 
 
 def test_a_damaged_member_fails_alone(tmp_path):
@@ -103,38 +104,38 @@ def test_a_damaged_member_fails_alone(tmp_path):
     data = bytearray(as_zip({"a.ply": PLY + noise, "b.ply": PLY}))
     data[1000] ^= 0xFF
     write(tmp_path, {"x.zip": bytes(data)})
-    first, second = sources.list_sources(str(tmp_path))
+    first, second = listing.list_sources(str(tmp_path))
     with pytest.raises(ReadError, match="x.zip!a.ply"):
-        sources.read(first, LIMIT)
-    assert sources.read(second, LIMIT)[0] == PLY
+        reading.read(first, LIMIT)
+    assert reading.read(second, LIMIT)[0] == PLY
 
 
 def test_a_bomb_is_not_unpacked_past_the_limit(tmp_path):
     write(tmp_path, {"x.zip": as_zip({"a.ply": PLY + bytes(8 * LIMIT)}), "b.ply": PLY + bytes(2 * LIMIT)})
-    for source in sources.list_sources(str(tmp_path)):
+    for source in listing.list_sources(str(tmp_path)):
         with pytest.raises(ReadError, match=r"larger than 1 MiB; raise limits.file_mib"):
-            sources.read(source, LIMIT)
+            reading.read(source, LIMIT)
 
 
 def test_an_archive_of_too_many_members_is_refused(tmp_path):
     write(tmp_path, {"x.zip": as_zip({f"{k}.ply": PLY for k in range(20)})})
-    (source,) = sources.list_sources(str(tmp_path), archive_members=10)
+    (source,) = listing.list_sources(str(tmp_path), archive_members=10)
     assert "more than 10 members" in source.fault
 
 
 def test_a_file_that_vanishes_is_a_read_error(tmp_path):
     write(tmp_path, {"a.ply": PLY})
-    (source,) = sources.list_sources(str(tmp_path))
+    (source,) = listing.list_sources(str(tmp_path))
     (tmp_path / "a.ply").unlink()
     with pytest.raises(ReadError, match="a.ply: cannot be read"):
-        sources.read(source, LIMIT)
+        reading.read(source, LIMIT)
 
 
 def test_the_output_inside_the_input_is_not_taken_in_again(tmp_path):
     write(tmp_path, {"a.ply": PLY, "out/scans/a-1/refined.ply": PLY, "output2/b.ply": PLY})
-    assert names(sources.list_sources(str(tmp_path), str(tmp_path / "out"))) == ["a.ply", "output2/b.ply"]
+    assert names(listing.list_sources(str(tmp_path), str(tmp_path / "out"))) == ["a.ply", "output2/b.ply"]
     with pytest.raises(ConfigError, match="no scan"):
-        sources.list_sources(str(tmp_path / "out"), str(tmp_path / "out"))
+        listing.list_sources(str(tmp_path / "out"), str(tmp_path / "out"))
 
 
 @pytest.mark.parametrize("path, words", [("missing", "no such file"), ("empty", "no scan among 0 files"), ("texts", "no scan among 2 files")])
@@ -142,27 +143,27 @@ def test_nothing_to_do_is_a_wrong_command(tmp_path, path, words):
     (tmp_path / "empty").mkdir()
     write(tmp_path, {"texts/a.txt": b"a", "texts/b.json": b"{}"})
     with pytest.raises(ConfigError, match=words):
-        sources.list_sources(str(tmp_path / path))
+        listing.list_sources(str(tmp_path / path))
 
 
 def test_linked_folders_are_entered_once(tmp_path):
     write(tmp_path, {"real/a.ply": PLY})
     (tmp_path / "real" / "loop").symlink_to(tmp_path)
-    assert len(sources.list_sources(str(tmp_path))) == 1
+    assert len(listing.list_sources(str(tmp_path))) == 1
 
 
 def test_a_url_is_listed_and_read_like_a_folder(memory_filesystem):
     base = f"{memory_filesystem}://bucket/in"
     for name, data in {"s/a.png": DEPTH_PNG, "s/a.json": b"{}", "b.ply": PLY, "x.zip": as_zip({"c.ply": PLY}), "t.txt": b"t"}.items():
         storage.write_bytes(f"{base}/{name}", data)
-    listed = sources.list_sources(base, f"{memory_filesystem}://bucket/out")
+    listed = listing.list_sources(base, f"{memory_filesystem}://bucket/out")
     assert names(listed) == ["b.ply", "s/a.png", "x.zip!c.ply"]
-    assert sources.read(listed[1], LIMIT) == (DEPTH_PNG, {"a.json": b"{}"})
-    assert sources.read(listed[2], LIMIT) == (PLY, {})
-    assert names(sources.list_sources(f"{base}/*.ply")) == ["b.ply"]
-    assert names(sources.list_sources(f"{base}/b.ply")) == ["b.ply"]
+    assert reading.read(listed[1], LIMIT) == (DEPTH_PNG, {"a.json": b"{}"})
+    assert reading.read(listed[2], LIMIT) == (PLY, {})
+    assert names(listing.list_sources(f"{base}/*.ply")) == ["b.ply"]
+    assert names(listing.list_sources(f"{base}/b.ply")) == ["b.ply"]
     with pytest.raises(ConfigError, match="nothing there"):
-        sources.list_sources(f"{memory_filesystem}://bucket/no")
+        listing.list_sources(f"{memory_filesystem}://bucket/no")
 
 
 @given(st.lists(st.text(min_size=1, max_size=30), min_size=2, max_size=6, unique=True))

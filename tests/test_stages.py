@@ -9,13 +9,17 @@ import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.util import assert_that, equal_to
 
-from geometry.chart import OrthographicChart
-from geometry.geometry_image import CHANNELS, GeometryImage
+from geometry.charts.chart import OrthographicChart
+from geometry.charts.geometry_image import CHANNELS, GeometryImage
 from geometry.scan import Scan
-from pipeline import config, manifest, methods, outputs, records, stages, storage, work
 from pipeline.errors import FitError, NoFaceFound, ReadError
-from pipeline.sources import Source
-from pipeline.work import Job, Work
+from pipeline.execution import stages
+from pipeline.inputs.source import Source
+from pipeline.scans import config, files, manifest, methods, record_shards, state
+from pipeline.scans.job import Job, refiner_of
+from pipeline.scans.outcome import ended_by, refine_batch, timed
+from pipeline.scans.state import Work
+from pipeline.store import storage, tfrecord
 
 CHART = OrthographicChart(height=6, width=8)
 
@@ -48,9 +52,9 @@ def fake_gan(monkeypatch):
         return [coarse.with_channel("depth", coarse["depth"] + 1) for coarse, _ in pairs]
 
     monkeypatch.setitem(methods.REFINERS, "gan", lambda settings: refine)
-    work.refiner_of.cache_clear()
+    refiner_of.cache_clear()
     yield batches
-    work.refiner_of.cache_clear()
+    refiner_of.cache_clear()
 
 
 def raising(error):
@@ -60,7 +64,7 @@ def raising(error):
 
 
 def test_a_stage_that_works_adds_its_seconds(job):
-    result = stages.timed("clean", lambda item, job: replace(item, metrics={"m": 1.0}), item(), job)
+    result = timed("clean", lambda item, job: replace(item, metrics={"m": 1.0}), item(), job)
     assert result.metrics == {"m": 1.0} and result.seconds["read"] == 0.5 and 0 <= result.seconds["clean"] < 0.5
 
 
@@ -73,7 +77,7 @@ def test_a_stage_that_works_adds_its_seconds(job):
     (RecursionError("deep"), "failed", "RecursionError: deep"),
 ])
 def test_an_error_ends_the_scan_with_status_stage_and_a_reason_of_one_line(job, error, status, reason):
-    outcome = stages.timed("locate", raising(error), item(), job)
+    outcome = timed("locate", raising(error), item(), job)
     line = outcome.line
     assert (line["status"], line["stage"], line["reason"]) == (status, "locate", reason)
     assert set(line["seconds"]) == {"read", "locate"} and line["files"] == {}
@@ -83,10 +87,10 @@ def test_an_error_ends_the_scan_with_status_stage_and_a_reason_of_one_line(job, 
 
 def test_the_scans_notes_reach_its_line_however_it_ends(job):
     noted = replace(item(), scan=Scan(np.zeros((3, 3)), np.zeros((0, 3)), "a.ply", "ply").with_note("several heads: the largest was taken"))
-    rejected = stages.ended_by(NoFaceFound("no face found"), noted, "locate").line
+    rejected = ended_by(NoFaceFound("no face found"), noted, "locate").line
     (finished,) = stages.Finish().process(noted)
     assert rejected["notes"] == finished.line["notes"] == ["several heads: the largest was taken"]
-    assert "notes" not in stages.ended_by(NoFaceFound("no face found"), item(), "locate").line
+    assert "notes" not in ended_by(NoFaceFound("no face found"), item(), "locate").line
 
 
 def limited(job, seconds):
@@ -100,7 +104,7 @@ def test_a_stage_that_asks_is_stopped_in_the_middle_at_the_time_limit(job, monke
 
     ticks = itertools.count()
     monkeypatch.setattr(time, "perf_counter", lambda: next(ticks) * 0.01)
-    line = stages.timed("fit", endless, item(), limited(job, 0.7)).line
+    line = timed("fit", endless, item(), limited(job, 0.7)).line
     assert 0.2 <= line["seconds"]["fit"] < 0.3  # 0.5 s of the 0.7 were spent before
     assert (line["status"], line["stage"]) == ("failed", "fit") and "limits.seconds_per_scan = 0.7 s" in line["reason"]
 
@@ -108,13 +112,13 @@ def test_a_stage_that_asks_is_stopped_in_the_middle_at_the_time_limit(job, monke
 def test_a_stage_that_does_not_ask_fails_when_it_ends_but_what_is_written_is_kept(job):
     slow = lambda item, job: time.sleep(0.05) or item
     tight = limited(job, 0.52)
-    assert stages.timed("lift", slow, item(), tight).line["stage"] == "lift"
-    assert isinstance(stages.timed("write", slow, item(), tight, limit_after=False), Work)
+    assert timed("lift", slow, item(), tight).line["stage"] == "lift"
+    assert isinstance(timed("write", slow, item(), tight, limit_after=False), Work)
 
 
 def test_in_a_batch_only_the_culprit_fails_and_its_mates_are_as_alone(job, fake_gan):
     batch = [item("a.ply", 1.0), item("b.ply", 2.0, broken=True), item("c.ply", 3.0)]
-    first, second, third = stages.refine_batch(batch, job)
+    first, second, third = refine_batch(batch, job)
     assert second.line["status"] == "failed" and second.line["reason"] == "ValueError: nothing to refine"
     for result, value in ((first, 2.0), (third, 4.0)):
         np.testing.assert_array_equal(result.refined["depth"], np.full((6, 8), value, np.float32))
@@ -126,8 +130,8 @@ def test_a_refiner_that_cannot_be_built_fails_the_scans_and_not_the_run(job, mon
         raise OSError("no weights")
 
     monkeypatch.setitem(methods.REFINERS, "gan", broken)
-    work.refiner_of.cache_clear()
-    assert [outcome.line["reason"] for outcome in stages.refine_batch([item()], job)] == ["OSError: no weights"]
+    refiner_of.cache_clear()
+    assert [outcome.line["reason"] for outcome in refine_batch([item()], job)] == ["OSError: no weights"]
 
 
 def test_refining_in_the_graph_batches_and_leaves_no_scan_behind(job, fake_gan):
@@ -157,22 +161,22 @@ def test_loading_hashes_the_input_and_keeps_what_is_done(tmp_path, job):
 def test_shards_hold_a_fixed_number_of_ok_scans_in_the_order_of_the_manifest(job):
     lines = [{"scan_id": f"s{k}", "status": "ok", "files": {"geometry_images": f"scans/s{k}/g.npz"}} for k in range(6)]
     lines[1] |= {"status": "failed", "files": {}}
-    shards = stages.shards_of(lines, "out", 2)
+    shards = record_shards.shards_of(lines, "out", 2)
     assert [shard.path for shard in shards] == [f"out/records/geometry_images-0000{k}-of-00003.tfrecord" for k in range(3)]
     assert [[scan_id for scan_id, _ in shard.scans] for shard in shards] == [["s0", "s2"], ["s3", "s4"], ["s5"]]
-    assert stages.shards_of(lines[1:2], "out", 2) == []
-    assert stages.shards_of([lines[0] | {"files": {"landmarks": "scans/s0/landmarks.json"}}], "out", 2) == []
+    assert record_shards.shards_of(lines[1:2], "out", 2) == []
+    assert record_shards.shards_of([lines[0] | {"files": {"landmarks": "scans/s0/landmarks.json"}}], "out", 2) == []
 
 
 def test_a_record_holds_the_saved_images(tmp_path, job):
     encoded = FakeEncoding(2.5)
     refined = encoded.coarse.with_channel("confidence", np.ones((6, 8)))
     images = {"coarse": encoded.coarse, "scan": encoded.scan, "refined": refined}
-    data = storage.npz_bytes(outputs.image_arrays(images))
+    data = storage.npz_bytes(files.image_arrays(images))
     storage.write_bytes(str(tmp_path / "scans" / "a" / "g.npz"), data)
-    shard = stages.Shard(str(tmp_path / "records" / "x.tfrecord"), (("a", "scans/a/g.npz"),))
-    assert stages.write_shard(shard, str(tmp_path)) == 1
-    (example,) = map(records.decode_example, records.read_tfrecord(shard.path))
+    shard = record_shards.Shard(str(tmp_path / "records" / "x.tfrecord"), (("a", "scans/a/g.npz"),))
+    assert record_shards.write_shard(shard, str(tmp_path)) == 1
+    (example,) = map(tfrecord.decode_example, tfrecord.read_tfrecord(shard.path))
     assert example["scan_id"] == [b"a"] and example["shape"].tolist() == [6, 8]
     assert {name.partition("/")[0] for name in example} == {"scan_id", "shape", "chart", "coarse", "scan", "refined"}
     np.testing.assert_array_equal(example["refined/depth"], np.full(48, 2.5, np.float32))
@@ -180,7 +184,7 @@ def test_a_record_holds_the_saved_images(tmp_path, job):
 
 def test_saved_images_load_as_they_were():
     encoded = FakeEncoding(1.5)
-    loaded = outputs.load_images(storage.npz_bytes(outputs.image_arrays({"coarse": encoded.coarse, "scan": encoded.scan})))
+    loaded = files.load_images(storage.npz_bytes(files.image_arrays({"coarse": encoded.coarse, "scan": encoded.scan})))
     for group in ("coarse", "scan"):
         original = getattr(encoded, group)
         assert loaded[group].chart == CHART and set(loaded[group].channels) == set(original.channels)
@@ -195,5 +199,5 @@ def test_a_scan_supports_the_refined_surface_where_it_lies_on_it():
     scan = encoded.scan.with_channel("noise_sigma", np.zeros((6, 8)))
     depth = np.zeros((6, 8))
     depth[0, 0], depth[1, 1] = 20.0, 1.0  # a hand in front of the face; a scan's ordinary error
-    observed = work.observed_pixels(scan.with_channel("depth", depth), refined)
+    observed = state.observed_pixels(scan.with_channel("depth", depth), refined)
     assert not observed[0, 0] and observed.sum() == 47

@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from pipeline import storage
+from pipeline.store import storage
 
 
 @pytest.fixture(params=["local", "url"])

@@ -5,11 +5,11 @@ from functools import cache
 import numpy as np
 import pytest
 
-from geometry import occluders, synthesis, wrinkles
-from geometry.mesh import TriangleMesh
-from geometry.model_formats import load_model
-from geometry.subdivision import refine_region
-from geometry.synthesis import SynthesisOptions, sample_face
+from geometry.mesh import TriangleMesh, merged
+from geometry.model.registry import load_model
+from geometry.surfaces.subdivision import refine_region
+from geometry.synthesis import faces, fine_surface, occluders, wrinkles
+from geometry.synthesis.faces import SynthesisOptions, sample_face
 
 BARE = SynthesisOptions(hair_share=0.0, hand_share=0.0, glasses_share=0.0)
 
@@ -58,7 +58,7 @@ def test_subdivision_reproduces_linear_functions_and_follows_a_curved_surface():
 
 
 def test_the_fine_mesh_resolves_the_detail_it_carries():
-    surface = synthesis.fine_surface(model(), BARE.edge_mm)
+    surface = fine_surface.fine_surface(model(), BARE.edge_mm)
     mesh = TriangleMesh(surface.mean, surface.subdivision.triangles)
     edges = mesh.edges[np.isin(mesh.edges, surface.detailed).all(1)]
     lengths = np.linalg.norm(mesh.vertices[edges[:, 0]] - mesh.vertices[edges[:, 1]], axis=1)
@@ -85,9 +85,9 @@ def test_a_person_keeps_shape_and_detail_while_the_expression_changes():
 def test_shape_beyond_the_span_has_the_stated_amplitude_and_is_not_symmetric():
     points = model().mean[model().regions["face"]]
     options = replace(BARE, beyond_rms_mm=(0.5, 0.5), broad_rms_mm=(0.0, 0.0))
-    fields = np.array([synthesis.beyond_span(points, np.random.default_rng(seed), options) for seed in range(40)])
+    fields = np.array([faces.beyond_span(points, np.random.default_rng(seed), options) for seed in range(40)])
     assert fields.std() == pytest.approx(0.5, rel=0.1)
-    mirrored = np.array([synthesis.beyond_span(points * [-1, 1, 1], np.random.default_rng(seed), options) for seed in range(40)])
+    mirrored = np.array([faces.beyond_span(points * [-1, 1, 1], np.random.default_rng(seed), options) for seed in range(40)])
     correlation = np.mean(fields * mirrored) / 0.5**2
     assert 0.3 < correlation < 0.75, "half of the variance is mirrored (more near the midline, where both halves are one)"
 
@@ -98,13 +98,13 @@ def test_the_model_cannot_represent_what_lies_beyond_its_span():
     normals = TriangleMesh(model().mean, model().triangles).vertex_normals[face_vertices]
     basis = np.concatenate([model().identity_basis, model().expression_basis])[:, face_vertices]
     along = np.einsum("knc,nc->nk", basis, normals)
-    field = synthesis.beyond_span(model().mean[face_vertices], np.random.default_rng(3), replace(BARE, broad_rms_mm=(0.0, 0.0)))
+    field = faces.beyond_span(model().mean[face_vertices], np.random.default_rng(3), replace(BARE, broad_rms_mm=(0.0, 0.0)))
     left = field - along @ np.linalg.lstsq(along, field, rcond=None)[0]
     assert left.std() > 0.5 * field.std()
 
 
 def test_fine_detail_grows_with_its_strength_and_stays_in_the_range_of_skin():
-    points = synthesis.fine_surface(model(), BARE.edge_mm)
+    points = fine_surface.fine_surface(model(), BARE.edge_mm)
     points = points.mean[points.detailed]
     landmarks = model().mean[model().landmarks["ibug68"]]
     rms = [np.mean([wrinkles.detail(points, landmarks, strength, np.random.default_rng(seed)).std() for seed in range(3)])
@@ -138,7 +138,7 @@ def test_a_stroke_is_a_groove_of_its_depth_with_raised_flanks_and_ends():
 
 
 def test_detail_spares_eyes_mouth_and_back_of_the_head():
-    surface = synthesis.fine_surface(model(), BARE.edge_mm)
+    surface = fine_surface.fine_surface(model(), BARE.edge_mm)
     fine_eyes = surface.subdivision.apply_mask(model().regions["eyes"])
     assert not fine_eyes[surface.detailed[surface.weight > 0.5]].any()
     assert surface.mean[surface.detailed, 2].min() > -125
@@ -153,7 +153,7 @@ def test_expression_weights_stay_in_the_models_range():
     names = tuple(f"shape{i}_{'LR'[i % 2]}" for i in range(model().n_expression))
     bounded = replace(model(), expression_range=(0.0, 1.0), expression_names=names)
     options = replace(BARE, expression_strength=(1.0, 1.0))
-    drawn = np.array([synthesis.sample_expression(bounded, np.random.default_rng(seed), options) for seed in range(50)])
+    drawn = np.array([faces.sample_expression(bounded, np.random.default_rng(seed), options) for seed in range(50)])
     assert drawn.min() >= 0 and drawn.max() <= 1 and 0.02 < (drawn > 0).mean() < 0.4
 
 
@@ -166,26 +166,26 @@ def test_occluders_lie_before_the_face_and_do_not_cover_it():
     volume = np.einsum("ij,ij->", hand.vertices[hand.triangles[:, 0]], hand.triangle_area_vectors) / 3
     assert volume > 0, "wound so that normals point outward"
     together = [seen.mesh, *seen.occluders]
-    assert len(occluders.merged(together).vertices) == sum(len(mesh.vertices) for mesh in together)
+    assert len(merged(together).vertices) == sum(len(mesh.vertices) for mesh in together)
 
 
 def test_features_move_most_and_half_of_it_mirrored():
-    options = synthesis.SynthesisOptions(feature_rms_mm=(1.0, 1.0))
-    shift = np.stack([synthesis.feature_shift(model().mean, np.random.default_rng(n), options) for n in range(40)])
+    options = faces.SynthesisOptions(feature_rms_mm=(1.0, 1.0))
+    shift = np.stack([faces.feature_shift(model().mean, np.random.default_rng(n), options) for n in range(40)])
     assert np.sqrt((shift**2).mean()) == pytest.approx(1.0, rel=0.15)
-    share = synthesis.fine_surface(model(), options.edge_mm).features
+    share = fine_surface.fine_surface(model(), options.edge_mm).features
     assert share[model().regions["eyes"]].min() > 0.6 and share[model().regions["forehead"]].mean() < 0.45
 
 
 def test_softened_features_lose_their_sharpest_curves_and_nothing_else_moves():
-    averaging = synthesis.fine_surface(model(), 1.2).averaging
-    options = synthesis.SynthesisOptions(soft_share=1.0, soft_rounds=(8.0, 8.1))
-    soft = synthesis.soften(model().mean, model(), averaging, np.random.default_rng(0), options)
+    averaging = fine_surface.fine_surface(model(), 1.2).averaging
+    options = faces.SynthesisOptions(soft_share=1.0, soft_rounds=(8.0, 8.1))
+    soft = faces.soften(model().mean, model(), averaging, np.random.default_rng(0), options)
     moved = np.linalg.norm(soft - model().mean, axis=1)
     assert moved[model().regions["eyes"]].max() > 0.5
     far = ~(model().regions["eyes"] | model().regions["mouth"] | model().regions["nose"])
     assert np.median(moved[far]) == 0
-    untouched = synthesis.soften(model().mean, model(), averaging, np.random.default_rng(0), synthesis.SynthesisOptions(soft_share=0.0))
+    untouched = faces.soften(model().mean, model(), averaging, np.random.default_rng(0), faces.SynthesisOptions(soft_share=0.0))
     np.testing.assert_array_equal(untouched, model().mean)
 
 

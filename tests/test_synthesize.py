@@ -11,16 +11,21 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from geometry import chart as charts
-from geometry import locating, sensors
-from geometry.geometry_image import CHANNELS
+from geometry.charts import chart as charts
+from geometry.charts.geometry_image import CHANNELS
+from geometry.locating import candidates
 from geometry.mesh import TriangleMesh
-from geometry.model_formats import load_model
-from geometry.synthesis import sample_face
+from geometry.model.registry import load_model
+from geometry.synthesis import sensors
+from geometry.synthesis.faces import sample_face
 from geometry.transforms import SimilarityTransform
-from pipeline import contact_sheet, example_scans, records, scan_pairs, synthesize, training_pairs
+from pipeline import synthesize
 from pipeline.errors import ConfigError, NoFaceFound
-from pipeline.training_pairs import PairOptions, make_pair, split_of
+from pipeline.launch import training_set
+from pipeline.pictures import contact_sheet
+from pipeline.store import tfrecord
+from pipeline.training import example_scans, making, sampled_pairs, scan_pairs, shards
+from pipeline.training.sampled_pairs import PairOptions, make_pair, split_of
 
 ROOT = Path(__file__).parents[1]
 OPTIONS = PairOptions(sensor_weights={"truedepth": 1.0})
@@ -54,11 +59,11 @@ def fake_pair(index, seed, model, options):
 
 @pytest.fixture
 def fast(monkeypatch):
-    monkeypatch.setattr(training_pairs, "make_pair", fake_pair)
+    monkeypatch.setattr(sampled_pairs, "make_pair", fake_pair)
 
 
 def make_set(folder, count=40, seed=1, **options):
-    return synthesize.synthesize(synthesize.Job(str(folder), seed, "default", PairOptions()), count, 10, workers=1, **options)
+    return training_set.synthesize(making.Job(str(folder), seed, "default", PairOptions()), count, 10, workers=1, **options)
 
 
 def test_splits_are_disjoint_in_subjects_have_the_stated_shares_and_grow_without_changing():
@@ -66,16 +71,16 @@ def test_splits_are_disjoint_in_subjects_have_the_stated_shares_and_grow_without
     assert shares["train"] == pytest.approx(1800, abs=5) and shares["validation"] == pytest.approx(100, abs=5)
     options = PairOptions(views_per_subject=3)
     by_split: dict[str, set[int]] = {}
-    for shard in synthesize.plan_shards(300, 7, options):
+    for shard in shards.plan_shards(300, 7, options):
         by_split.setdefault(shard.name.split("-")[0], set()).update(index // 3 for index in shard.indices)
     assert sum(map(len, by_split.values())) == len(set().union(*by_split.values())) == 100
-    assert all(len(shard.indices) <= 7 for shard in synthesize.plan_shards(300, 7, options))
+    assert all(len(shard.indices) <= 7 for shard in shards.plan_shards(300, 7, options))
 
 
 def test_a_pair_holds_the_schema_and_a_truth_that_the_coarse_image_approximates():
     features = pair()
     assert {f"{g}/{c}" for g in ("coarse", "scan", "truth") for c in (*CHANNELS, "valid_mask")} <= set(features)
-    assert "scan/noise_sigma" in features and features["sensor"] == "truedepth" and features["split"] in training_pairs.SPLITS
+    assert "scan/noise_sigma" in features and features["sensor"] == "truedepth" and features["split"] in sampled_pairs.SPLITS
     chart = charts.from_json(features["chart"])
     assert tuple(features["shape"]) == (chart.height, chart.width)
     seen = np.all([image(features, group, "valid_mask") > 0 for group in ("coarse", "scan", "truth")], axis=0)
@@ -95,19 +100,21 @@ def test_the_scan_scatters_about_the_truth_in_the_fits_frame():
 
 def test_a_pair_follows_from_seed_and_index_alone():
     again = make_pair(0, 3, load_model("default"), OPTIONS)
-    assert records.encode_example(again) == records.encode_example(pair())
+    assert tfrecord.encode_example(again) == tfrecord.encode_example(pair())
 
 
 def test_a_warm_start_ends_where_the_search_does():
     """The pose is given to the fit within a few degrees and mm; locating by search leads to the same surface."""
-    from geometry import cleaning, fitting, sensors, synthesis
+    from geometry.fitting import staged_fit
+    from geometry.locating import cleaning
+    from geometry.synthesis import faces, sensors
 
     rng = np.random.default_rng(21)
-    face = synthesis.sample_face(model(), rng, synthesis.SynthesisOptions(hair_share=0, hand_share=0))
+    face = faces.sample_face(model(), rng, faces.SynthesisOptions(hair_share=0, hand_share=0))
     pose = SimilarityTransform(sensors.head_rotation(10, 5, 3), np.array([5.0, 5, 330]))
     scan = sensors.observe(face.skin, sensors.SENSORS["truedepth"], pose, rng, face.surroundings, strength=1.0)
-    warm, _ = training_pairs.fit_and_encode(scan, training_pairs.perturbed_inverse(pose, OPTIONS, rng), model(), OPTIONS.chart)
-    cold = fitting.fit(locating.locate(cleaning.clean(scan), model()), model())
+    warm, _ = sampled_pairs.fit_and_encode(scan, sampled_pairs.perturbed_inverse(pose, OPTIONS, rng), model(), OPTIONS.chart)
+    cold = staged_fit.fit(candidates.locate(cleaning.clean(scan), model()), model())
     model_mesh = TriangleMesh(model().mean, model().triangles)
     one, other = (model_mesh.with_vertices(fit.scan_to_model.inverse().apply(fit.vertices)) for fit in (warm, cold))
     apart = np.einsum("ij,ij->i", one.vertices - other.vertices, one.vertex_normals)[model().regions["face"]]
@@ -115,9 +122,9 @@ def test_a_warm_start_ends_where_the_search_does():
 
 
 def test_rounding_is_far_below_what_matters_and_halves_nothing_else():
-    for name, step in training_pairs.STEPS.items():
+    for name, step in sampled_pairs.STEPS.items():
         assert np.log2(step) == int(np.log2(step)), f"{name}: only powers of two leave zero bits"
-    assert training_pairs.STEPS["depth"] <= 0.002
+    assert sampled_pairs.STEPS["depth"] <= 0.002
 
 
 def test_a_set_counts_what_it_dropped_by_reason_and_describes_itself(fast, tmp_path):
@@ -128,8 +135,8 @@ def test_a_set_counts_what_it_dropped_by_reason_and_describes_itself(fast, tmp_p
     held: dict[str, set[str]] = {}
     for path in sorted(tmp_path.glob("*.tfrecord.gz")):
         assert path.read_bytes()[:2] == b"\x1f\x8b"
-        for record in records.read_tfrecord(str(path)):
-            features = records.decode_example(record)
+        for record in tfrecord.read_tfrecord(str(path)):
+            features = tfrecord.decode_example(record)
             assert features["split"][0].decode() == path.name.split("-")[0]
             held.setdefault(features["split"][0].decode(), set()).add(features["subject"][0].decode())
     assert not held["train"] & held.get("validation", set())
@@ -175,14 +182,14 @@ def test_the_command_refuses_what_it_does_not_know(capsys):
 
 
 def test_the_contact_sheet_shows_five_pictures_a_pair():
-    features = records.decode_example(records.encode_example(pair()))
+    features = tfrecord.decode_example(tfrecord.encode_example(pair()))
     assert contact_sheet.sheet([features, features]).size == (5 * 260, 2 * 260)
 
 
 def test_tensorflow_reads_the_records(tmp_path):
     """In a process of its own: tf.data parses what was written, and finds the same numbers."""
     path = tmp_path / "train-00000.tfrecord.gz"
-    records.write_tfrecord(str(path), [records.encode_example(pair())], gzip=True)
+    tfrecord.write_tfrecord(str(path), [tfrecord.encode_example(pair())], gzip=True)
     script = (
         "import sys, tensorflow as tf\n"
         "parse = lambda r: tf.io.parse_single_example(r, {'truth/depth': tf.io.FixedLenFeature([65536], tf.float32),"
@@ -217,10 +224,10 @@ def test_example_scans_are_written_the_same_again(tmp_path):
 
 
 def test_a_command_chooses_sensors_strength_and_resolution():
-    options = training_pairs.options_of(2, ["time_of_flight=2", "stereo"], (0.8, 2.0), 0.375)
+    options = sampled_pairs.options_of(2, ["time_of_flight=2", "stereo"], (0.8, 2.0), 0.375)
     assert options.sensor_weights == {"time_of_flight": 2.0, "stereo": 1.0} and options.strength == (0.8, 2.0)
     assert (options.chart.height, options.chart.width, options.views_per_subject) == (512, 512, 2)
-    assert training_pairs.options_of() == training_pairs.PairOptions()
+    assert sampled_pairs.options_of() == sampled_pairs.PairOptions()
 
 
 @pytest.mark.parametrize("wrong", [
@@ -229,16 +236,16 @@ def test_a_command_chooses_sensors_strength_and_resolution():
 ])
 def test_a_wrong_choice_is_refused_by_name(wrong):
     with pytest.raises(ConfigError, match="--"):
-        training_pairs.options_of(**wrong)
+        sampled_pairs.options_of(**wrong)
 
 
 def test_the_asked_noise_reaches_the_sensor_of_sampled_and_real_faces_alike(monkeypatch):
     seen = []
-    monkeypatch.setattr(training_pairs.sensors, "observe", lambda *given, strength=None, **options: seen.append(strength))
+    monkeypatch.setattr(sampled_pairs.sensors, "observe", lambda *given, strength=None, **options: seen.append(strength))
     face = sample_face(load_model("default"), np.random.default_rng(0))
     sensor = sensors.SENSORS["truedepth"]
     for strength in (None, (3.0, 3.0)):
         options = replace(PairOptions(), strength=strength)
-        training_pairs.observe(face.skin, face, sensor, SimilarityTransform.identity(), options, np.random.default_rng(0))
+        sampled_pairs.observe(face.skin, face, sensor, SimilarityTransform.identity(), options, np.random.default_rng(0))
     assert seen == [None, pytest.approx(3.0)]
-    assert scan_pairs.observe is training_pairs.observe
+    assert scan_pairs.observe is sampled_pairs.observe

@@ -7,13 +7,13 @@ import open3d as o3d
 import pytest
 from scipy.spatial import cKDTree
 
-from geometry.chart import OrthographicChart
-from geometry.landmarks import LANDMARK_SCHEMES
+from geometry.charts.chart import OrthographicChart
+from geometry.charts.rasterize import rasterize
 from geometry.mesh import TriangleMesh
-from geometry.model_formats import load_model
-from geometry.rasterize import rasterize
-from geometry.remeshing import smallest_angles
-from geometry.skin_patch import boundary_loops
+from geometry.model.landmark_embedding import LANDMARK_SCHEMES
+from geometry.model.registry import load_model
+from geometry.template.remeshing import smallest_angles
+from geometry.template.skin_patch import boundary_loops
 
 ICT = Path(__file__).parents[2] / "shared" / "models" / "ict_facekit_light.npz"
 needs_ict = pytest.mark.skipif(not ICT.exists(), reason="../shared/models is absent")
@@ -195,7 +195,7 @@ def test_no_view_of_any_face_shows_a_hole_or_an_inside_out_triangle(seed):
 
 @needs_ict
 def test_its_mean_lies_on_the_source_within_a_chord():
-    from geometry.model_learning import distances
+    from geometry.template.model_learning import distances
 
     source = load_model(ICT)
     skin = source.triangles[source.regions["skin"][source.triangles].all(axis=1)]
@@ -209,7 +209,7 @@ def test_its_mean_lies_on_the_source_within_a_chord():
 
 @needs_ict
 def test_building_a_coarse_template_gives_a_disc_that_carries_the_source_over():
-    from geometry.template import TemplateOptions, build_template
+    from geometry.template.template import TemplateOptions, build_template
 
     source = load_model(ICT)
     options = TemplateOptions(cheek_edge=9, lip_edge=3.5, eye_edge=3.5, nose_edge=4, bridge_edge=5, outer_edge=12, ear_edge=7, rounds=3)

@@ -5,10 +5,9 @@ import numpy as np
 import pytest
 from sampled_faces import default_model
 
-from geometry.mesh import TriangleMesh
-from geometry.occluders import merged
-from geometry.synthesis import fine_surface
-from geometry.transfer import attach
+from geometry.mesh import TriangleMesh, merged
+from geometry.synthesis.deformation_transfer import attach
+from geometry.synthesis.fine_surface import fine_surface
 
 BUMP_MM, WAVELENGTH_MM = 0.4, 7.0
 

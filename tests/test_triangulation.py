@@ -5,7 +5,7 @@ from sampled_faces import CAMERA, NO_TRIANGLES, mesh_scan
 
 from geometry.mesh import TriangleMesh
 from geometry.scan import Scan
-from geometry.triangulation import cloud_triangles, grid_triangles, surface_of
+from geometry.surfaces.triangulation import cloud_triangles, grid_triangles, surface_of
 
 
 def depth_surface(depth: np.ndarray) -> tuple[Scan, TriangleMesh]:

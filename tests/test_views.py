@@ -6,10 +6,10 @@ import pytest
 from sampled_faces import default_model, known_face, mesh_scan
 from surfaces import sphere
 
-from geometry.geometry_image import CHANNELS
+from geometry.charts.geometry_image import CHANNELS
+from geometry.landmarks.views import DEPTH_MM, FACE_CENTRE, VIEW_CHART, Viewer, turn_of, view_of_pose, visible
 from geometry.scan import Scan
 from geometry.transforms import SimilarityTransform, rotation_from_vector
-from geometry.views import DEPTH_MM, FACE_CENTRE, VIEW_CHART, Viewer, turn_of, view_of_pose, visible
 
 NO_TRIANGLES = np.zeros((0, 3), np.int32)
 

@@ -1,0 +1,1 @@
+"""The heatmap network that finds landmarks: network, data, training, inference."""

@@ -1,0 +1,156 @@
+"""TFRecords of views with landmarks (`pipeline.synthesize --landmarks`) → batches, by tf.data alone.
+
+As in `gan.refiner.dataset`, element number i of the endless stream is a function of the seed only. A record's landmarks come in mm of
+the view's frame; the network's are mm in the picture's plane from its upper left corner, x to the right, y down.
+"""
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from gan.config import DataConfig, LandmarkNetConfig
+from gan.layout import VIEW
+from gan.training.records import DatasetError, compression, evenly_spread, record_files, text_feature
+from geometry.model.landmark_embedding import LANDMARK_SCHEMES
+
+FLOATS = tuple(f"view/{name}" for name in VIEW) + ("landmarks", "visible")
+TEXTS = ("chart", "split", "sensor", "subject", "scan_id", "kind")
+TARGET = ("x", "y", "visible", "weight")  # of each landmark, as the network is trained: weight 0 outside the picture
+ASTRAY_WEIGHT = 1e-6  # above 0: it counts for visibility
+OUTSIDE_MM = 6.0  # landmarks nearer to the picture's rim than this, outside, still count as in it
+
+
+def split_records(config: DataConfig, split: str) -> tf.data.Dataset:
+    """Serialized records of one split in file order. Raises DatasetError where the files are none of views."""
+    files = record_files(config.validation if split == "validation" and config.validation else config.train)
+    first = next(iter(tf.data.TFRecordDataset([files[0]], compression_type=compression(files[0]))), None)
+    present = tf.train.Example.FromString(first.numpy()).features.feature if first is not None else {}
+    missing = [name for name in (*FLOATS, *TEXTS, "shape") if name not in present]
+    if missing:
+        raise DatasetError(f"{files[0]}: lacks {', '.join(missing)}; the landmark network needs `python -m pipeline.synthesize --landmarks`")
+    records = tf.data.TFRecordDataset(files, compression_type=compression(files[0]))
+    records = records.filter(lambda record: tf.equal(text_feature(record, "split"), split))
+    return records.take(config.max_pairs) if config.max_pairs else records
+
+
+def views(config: DataConfig, split: str) -> tf.data.Dataset:
+    """{"view": (h, w, 5) f16, "marks": (l, 3) f32 of x, y, visible; "kind", "sensor": text} in file order."""
+    return split_records(config, split).map(_decode, num_parallel_calls=1, deterministic=True)
+
+
+def _decode(record: tf.Tensor) -> dict:
+    schema = {name: tf.io.FixedLenSequenceFeature([], tf.float32, allow_missing=True) for name in FLOATS}
+    schema |= {name: tf.io.FixedLenFeature([], tf.string) for name in ("chart", "kind", "sensor")}
+    parsed = tf.io.parse_single_example(record, schema | {"shape": tf.io.FixedLenFeature([2], tf.int64)})
+    view = tf.stack([tf.reshape(parsed[f"view/{name}"], parsed["shape"]) for name in VIEW], axis=-1)
+    marks = tf.numpy_function(_in_picture, [parsed["chart"], parsed["landmarks"]], tf.float32, stateful=False)
+    marks = tf.concat([tf.reshape(marks, [-1, 2]), parsed["visible"][:, None]], axis=1)
+    return {"view": tf.cast(view, tf.float16), "marks": marks, "kind": parsed["kind"], "sensor": parsed["sensor"]}
+
+
+def _in_picture(chart: bytes, landmarks: np.ndarray) -> np.ndarray:
+    """View frame (3 l,) → (l, 2) mm from the picture's upper left corner."""
+    fields = json.loads(chart)
+    x, y, _ = landmarks.reshape(-1, 3).T
+    half = np.array([fields["width"], fields["height"]]) * fields["pixel_mm"] / 2
+    return np.stack([x - fields["centre_x"] + half[0], half[1] - (y - fields["centre_y"])], 1).astype(np.float32)
+
+
+def training_batches(config: DataConfig, network: LandmarkNetConfig, seed: int, first_batch: int = 0) -> tf.data.Dataset:
+    """Endless (views (b, h, w, 5), targets (b, l, 4) of `TARGET`), changed at random, from batch `first_batch` on."""
+    images = views(config, "train").map(lambda item: {name: item[name] for name in ("view", "marks")})
+    if config.cache == "memory":
+        images = images.cache()
+    images = images.shuffle(config.shuffle_buffer, seed=seed, reshuffle_each_iteration=True).repeat()
+    numbered = images.enumerate().skip(first_batch * config.batch_size)
+    changed = numbered.map(lambda number, item: _changed(config, network, seed, number, item), num_parallel_calls=1, deterministic=True)
+    options = tf.data.Options()
+    options.deterministic = True
+    options.threading.private_threadpool_size = 1
+    return changed.batch(config.batch_size, drop_remainder=True).prefetch(2).with_options(options)
+
+
+def _changed(config: DataConfig, network: LandmarkNetConfig, seed: int, number: tf.Tensor, item: dict):
+    """Mirrored, shifted, moved in depth and with a hole, all a function of (seed, number)."""
+    view, marks = tf.cast(item["view"], tf.float32), item["marks"]
+    random = tf.random.stateless_uniform([9], seed=tf.stack([tf.constant(seed, tf.int64), number]))
+    view, marks = _with_hole(network, view, marks, random[:5])
+    valid = view[..., -1:]
+    depth = view[..., :1] + (2 * random[5] - 1) * network.shift_mm * valid
+    view = tf.concat([depth, view[..., 1:]], axis=-1)
+    view, marks = _shifted(network, view, marks, random[6:8])
+    if config.mirror:
+        view, marks = _mirrored(network, view, marks, random[8] < 0.5)
+    return view, _with_weight(network, view, marks)
+
+
+def _with_hole(network: LandmarkNetConfig, view, marks, random):
+    """A rectangle without data; what it covers is no longer visible."""
+    size = tf.cast(tf.shape(view)[:2], tf.float32)
+    low, high = (float(side) for side in network.hole_px)
+    sides = low + random[1:3] * (high - low)
+    corner = random[3:5] * (size - sides)
+    inside = lambda row, column: (row >= corner[0]) & (row < corner[0] + sides[0]) & (column >= corner[1]) & (column < corner[1] + sides[1])
+    rows, columns = tf.meshgrid(tf.range(size[0]) + 0.5, tf.range(size[1]) + 0.5, indexing="ij")
+    chosen = random[0] < network.hole_share
+    pixels = marks[:, :2] / _pixel_mm()
+    covered = inside(pixels[:, 1], pixels[:, 0]) & chosen
+    view = tf.where((inside(rows, columns) & chosen)[..., None], 0.0, view)
+    return view, tf.concat([marks[:, :2], tf.where(covered, 0.0, marks[:, 2])[:, None]], axis=1)
+
+
+def _shifted(network: LandmarkNetConfig, view, marks, random):
+    """By whole pixels; what comes in at the rim is empty."""
+    reach = network.shift_px
+    step = tf.cast(tf.floor(random * (2 * reach + 1)), tf.int32) - reach
+    shape = tf.shape(view)
+    padded = tf.pad(view, [[reach, reach], [reach, reach], [0, 0]])
+    view = tf.ensure_shape(tf.slice(padded, [reach - step[0], reach - step[1], 0], shape), view.shape)
+    moved = marks[:, :2] + tf.cast(step[::-1], tf.float32) * _pixel_mm()
+    return view, tf.concat([moved, marks[:, 2:]], axis=1)
+
+
+def _mirrored(network: LandmarkNetConfig, view, marks, flip):
+    signs = np.array([-1.0 if name == "normal_x" else 1.0 for name in VIEW], np.float32)
+    width = tf.cast(tf.shape(view)[1], tf.float32) * _pixel_mm()
+    other = tf.concat([width - marks[:, :1], marks[:, 1:]], axis=1)
+    other = tf.gather(other, np.array(LANDMARK_SCHEMES[network.scheme].mirror))
+    return tf.where(flip, view[:, ::-1] * signs, view), tf.where(flip, other, marks)
+
+
+def _with_weight(network: LandmarkNetConfig, view, marks):
+    size = tf.cast(tf.shape(view)[:2][::-1], tf.float32) * _pixel_mm()
+    inside = tf.reduce_all((marks[:, :2] > -OUTSIDE_MM) & (marks[:, :2] < size + OUTSIDE_MM), axis=1)
+    weight = tf.where(inside, tf.where(marks[:, 2] > 0.5, 1.0, network.hidden), 0.0)
+    # a view astray shows no landmark, and tells of the visibility of all
+    weight = tf.where(tf.reduce_any(marks[:, 2] > 0.5), weight, ASTRAY_WEIGHT)
+    return tf.concat([marks, weight[:, None]], axis=1)
+
+
+def _pixel_mm() -> float:
+    from gan.landmarks.network import VIEW_PIXEL_MM
+
+    return VIEW_PIXEL_MM
+
+
+def whole_views(config: DataConfig, network: LandmarkNetConfig, split: str, count: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray, str, str]]:
+    """Up to `count` (0: all) unchanged views, evenly spread over the split: view (h, w, 5), target (l, 4), kind, sensor."""
+    for item in evenly_spread(split_records(config, split), count).map(_decode, num_parallel_calls=1, deterministic=True):
+        view = tf.cast(item["view"], tf.float32)
+        target = _with_weight(network, view, item["marks"])
+        yield view.numpy(), target.numpy(), item["kind"].numpy().decode(), item["sensor"].numpy().decode()
+
+
+def describe(config: DataConfig) -> dict:
+    """Counts of views by split and sensor: the data part of a weights card."""
+    counts: dict[str, dict[str, int]] = {}
+    files = sorted(set(record_files(config.train)) | set(record_files(config.validation) if config.validation else ()))
+    records = tf.data.TFRecordDataset(files, compression_type=compression(files[0]))
+    for text in records.map(lambda record: {name: text_feature(record, name) for name in ("split", "sensor")}):
+        split, sensor = (text[name].numpy().decode() for name in ("split", "sensor"))
+        counts.setdefault(split, {}).setdefault(sensor, 0)
+        counts[split][sensor] += 1
+    return {"files": len(files), "views": counts}

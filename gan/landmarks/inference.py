@@ -1,0 +1,62 @@
+"""The landmark network for NumPy callers: views in, landmarks in their pictures out. TensorFlow loads when it is constructed."""
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from gan import weights
+from gan.config import LandmarkNetConfig, from_dict
+from gan.inference import start_tensorflow
+from gan.layout import VIEW, pack_view
+from geometry.charts.geometry_image import GeometryImage
+from geometry.landmarks.heatmaps import ViewLandmarks, covariance_of_factor
+from geometry.model.landmark_embedding import LANDMARK_SCHEMES
+
+
+class LandmarkFinder:
+    """Finds the landmarks of `scheme` in views. The same view gives the same bits, whatever comes with it."""
+
+    def __init__(self, name_or_path: str = "landmarks", threads: int = 1):
+        start_tensorflow(threads)
+        import tensorflow as tf
+
+        network, self.card = weights.load(name_or_path, "landmarks")
+        self.config = from_dict(LandmarkNetConfig, self.card["landmarks"])
+        self.scheme = self.config.scheme
+        self._sigma_scale = float(self.card.get("sigma_scale", 1.0))
+        self._run = tf.function(lambda view: _wanted(network(view, training=False)))
+        self._swap = list(LANDMARK_SCHEMES[self.scheme].mirror)
+
+    def find(self, views: Sequence[GeometryImage], mirrored: bool = True) -> list[ViewLandmarks]:
+        """One answer a view; views over charts of the network's pixel size.
+
+        mirrored: the mean of what is found in the view and in its mirror image, faces of both handedness having been trained on:
+        more exact, and twice as dear."""
+        return [self._find(view, mirrored) for view in views]
+
+    def _find(self, view: GeometryImage, mirrored: bool) -> ViewLandmarks:
+        packed = pack_view(view)
+        found = self._landmarks(packed)
+        if not mirrored:
+            return self._as_view(found, view)
+        signs = np.array([-1.0 if name == "normal_x" else 1.0 for name in VIEW], np.float32)
+        position, covariance, visibility = self._landmarks(np.ascontiguousarray(packed[:, ::-1] * signs))
+        width = view.shape[1] * view.chart.pixel_mm
+        position = np.stack([width - position[:, 0], position[:, 1]], 1)[self._swap]
+        covariance = (covariance * np.array([[1, -1], [-1, 1]]))[self._swap]
+        mean = 0.5 * (found[0] + position), 0.5 * (found[1] + covariance), 0.5 * (found[2] + visibility[self._swap])
+        return self._as_view(mean, view)
+
+    def _landmarks(self, packed: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Positions (l, 2) mm, covariances (l, 2, 2) mm², visibilities (l,)."""
+        position, factor, logit = (values.numpy()[0].astype(float) for values in self._run(packed[None]))
+        return position, covariance_of_factor(factor) * self._sigma_scale**2, 1 / (1 + np.exp(-logit))
+
+    @staticmethod
+    def _as_view(found: tuple, view: GeometryImage) -> ViewLandmarks:
+        return ViewLandmarks(found[0] / view.chart.pixel_mm, found[1], found[2])
+
+
+def _wanted(prediction: dict) -> tuple:
+    return prediction["position"], prediction["factor"], prediction["visibility"]

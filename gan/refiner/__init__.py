@@ -1,0 +1,1 @@
+"""The kernel-predicting refiner: networks, losses, data, training, validation."""

@@ -1,0 +1,98 @@
+"""The refiner's training run: crops of pairs, validation against the simple refinements it must beat, and its card."""
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from gan import weights
+from gan.config import TrainingConfigError
+from gan.refiner import validation
+from gan.refiner.dataset import describe, training_batches, whole_pairs
+from gan.refiner.growing import factor_at, phases, reduced
+from gan.refiner.networks import build_generator
+from gan.refiner.pix2pix import compiled
+from gan.refiner.samples import save_grid
+from gan.training.optimizer import averaged_weights
+from gan.training.run import TrainingRun
+
+log = logging.getLogger(__name__)
+
+
+class RefinerTraining(TrainingRun):
+    """The pix2pix refiner of geometry images."""
+
+    def build(self) -> None:
+        phases(self.config.schedule.growing)  # a wrong phase is said now
+        self.model = compiled(self.config)
+        self.averaged = build_generator(self.config.generator)
+        self._factor = 0
+
+    def prepare(self) -> None:
+        config = self.config
+        self.images = list(whole_pairs(config.data, "validation", config.schedule.validation_images))
+        if not self.images:
+            files = ", ".join(config.data.validation or config.data.train)
+            raise TrainingConfigError(f"data: no pair of {files} has split 'validation'")
+        self.baselines = validation.baseline_errors(self.images, config.generator.pixel_mm)
+        log.info("baselines on %d validation images:\n%s", len(self.images), validation.table(self.baselines))
+
+    def begin(self) -> None:
+        for name, errors in self.baselines.items():
+            self.curves.write(0, "validation", _named(name, errors))
+
+    def batches(self, first_batch: int) -> Iterator:
+        return iter(training_batches(self.config.data, self.config.seed, first_batch))
+
+    def at_resolution(self, x: dict, y) -> tuple[dict, object]:
+        """The batch at the step's resolution, and the model told of it."""
+        factor = factor_at(self.progress.step, self.config.schedule.growing)
+        if factor != self._factor:
+            self._factor = factor
+            self.model.generator.pixel_mm = self.config.generator.pixel_mm * factor
+            self.model.train_function = None  # traced anew: Keras would generalize the old trace, and its pixel size
+        return reduced(x, y, factor)
+
+    def averaged_values(self) -> list:
+        return averaged_weights(self.model, self.model.generator) if self.progress.step else self.model.generator.variables
+
+    def validate(self) -> tuple[float, dict[str, float], str]:
+        """The score: errors relative to the coarse surface's, the mean over sensors."""
+        errors = validation.refiner_errors(self.averaged, self.images)
+        score = float(np.mean([errors[s].ratio(self.baselines["coarse"][s]) for s in errors if s != validation.MEAN]))
+        text = validation.table({"refined": errors, "smooth_oracle": self.baselines["smooth_oracle"]})
+        return score, _named("refined", errors), f"(errors relative to the coarse surface's)\n{text}"
+
+    def sample(self, path: Path) -> None:
+        count = min(self.config.schedule.sample_images, len(self.images))
+        chosen = [self.images[k] for k in np.linspace(0, len(self.images) - 1, count).astype(int)]
+        save_grid(path, self.averaged, chosen, self.config.generator.pixel_mm)
+
+    def export_best(self) -> Path:
+        path = self.output / f"{self.config.network}{weights.SUFFIX}"
+        scale = validation.sigma_scale(self.averaged, self.images)
+        weights.save(path, self.averaged, self.config, describe(self.config.data), figures={}, sigma_scale=scale)
+        # The figures are those of the file as shipped, after its rounding to float16.
+        shipped, card = weights.load(path)
+        figures = {"refined": validation.refiner_errors(shipped, self.images), **self.baselines}
+        covered = validation.coverage(shipped, self.images, card["sigma_scale"])
+        validated = {"figures": _rounded(figures), "coverage": covered, "step": self.progress.best_step, "images": len(self.images)}
+        weights.write_card(path, card | validated)
+        log.info("wrote %s:\n%s", path, validation.table(figures))
+        return path
+
+
+def _named(method: str, errors: dict[str, validation.SurfaceError]) -> dict[str, float]:
+    return {
+        f"{method}/{sensor}/{name}": value for sensor, error in errors.items() for name, value in dataclasses.asdict(error).items()
+    }
+
+
+def _rounded(figures: dict) -> dict:
+    def plain(error) -> dict[str, float]:
+        return {name: round(value, 4) for name, value in dataclasses.asdict(error).items()}
+
+    return {method: {sensor: plain(error) for sensor, error in errors.items()} for method, errors in figures.items()}

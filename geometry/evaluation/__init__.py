@@ -1,0 +1,1 @@
+"""How far a surface lies from a true one."""

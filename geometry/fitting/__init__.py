@@ -1,0 +1,1 @@
+"""The staged robust fit of a morphable model to a located scan."""

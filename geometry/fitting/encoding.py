@@ -1,0 +1,111 @@
+"""Scan and fitted model as geometry images over one chart: what the refiner sees."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+from scipy.spatial import cKDTree
+
+from geometry.charts.chart import Chart, CylindricalChart
+from geometry.charts.geometry_image import GeometryImage
+from geometry.charts.rasterize import rasterize
+from geometry.fitting.result import FitResult
+from geometry.mesh import TriangleMesh
+from geometry.model.morphable_model import MorphableModel
+from geometry.scan import Scan
+from geometry.surfaces.raycasting import cast_rays, raycasting_scene
+from geometry.surfaces.triangulation import cloud_triangles, surface_of
+
+STEP_NOISE_MM = 0.35  # a denoising pass for each so much noise: see `_settled`
+MAX_PASSES = 3
+NOISE_WINDOW_MM = 5.0
+FACE_MARGIN_MM = 30.0
+BEHIND_MM = 6.0  # points so far behind the fitted surface are the inside of a mouth, or the far side of an ear
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """coarse and scan over the same chart; scan has the extra channel `noise_sigma` (mm, 0 where invalid)."""
+
+    coarse: GeometryImage
+    scan: GeometryImage
+
+
+def encode(scan: Scan, fit: FitResult, model: MorphableModel, chart: Chart) -> Encoding:
+    """Rasterize the fitted model and the scan (cropped to the head) with one rasterizer in one chart, model frame."""
+    coarse = rasterize(TriangleMesh(fit.vertices, model.triangles), chart)
+    image = rasterize(scan_surface(scan, fit, model), chart)
+    return Encoding(coarse, image.with_channel("noise_sigma", noise_map(coarse, image, fit.noise_mm)))
+
+
+def scan_surface(scan: Scan, fit: FitResult, model: MorphableModel) -> TriangleMesh:
+    """The scan as a mesh in the model frame. Bare clouds are triangulated around the head's axis, front points only."""
+    surface = surface_of(scan)
+    if not len(surface.triangles):
+        return _cloud_surface(scan, fit, model)
+    if scan.pixels is not None and scan.camera is not None:
+        surface = _settled(surface, fit.noise_mm)
+    return surface.with_vertices(fit.scan_to_model.apply(surface.vertices))
+
+
+def _settled(surface: TriangleMesh, noise_mm: float) -> TriangleMesh:
+    """A noisy depth image's vertices moved along their viewing rays toward their neighbours' mean.
+
+    Seen from another side than the sensor's, noise of the size of the pixel spacing folds the surface over itself, and
+    first hits then favour what sticks out. A few passes of the umbrella operator, as many as the noise asks for, unfold it.
+    """
+    passes = int(np.clip(np.round(noise_mm / STEP_NOISE_MM), 0, MAX_PASSES))
+    if passes == 0:
+        return surface
+    adjacency = surface.adjacency
+    degree = np.maximum(np.asarray(adjacency.sum(1)).ravel(), 1)
+    rays = surface.vertices / np.linalg.norm(surface.vertices, axis=1, keepdims=True)
+    vertices = surface.vertices
+    for _ in range(passes):
+        offset = (((adjacency @ vertices) / degree[:, None] - vertices) * rays).sum(1)
+        vertices = vertices + 0.6 * offset[:, None] * rays
+    return surface.with_vertices(vertices)
+
+
+def _cloud_surface(scan: Scan, fit: FitResult, model: MorphableModel) -> TriangleMesh:
+    """Delaunay over (angle, height) about the head's axis, of the points that face outward near the fitted face."""
+    points = fit.scan_to_model.apply(scan.points)
+    distance, nearest = cKDTree(fit.vertices).query(points, distance_upper_bound=FACE_MARGIN_MM)
+    near = np.isfinite(distance)
+    points, colors = points[near], None if scan.colors is None else scan.colors[near]
+    if len(points) < 4:
+        return TriangleMesh(points, np.zeros((0, 3), np.int32), colors)
+    axis = CylindricalChart()
+    unrolled, radius = axis.project(points)
+    origins, directions, start = axis.rays(unrolled)
+    hit = cast_rays(raycasting_scene(TriangleMesh(fit.vertices, model.triangles)), origins, directions)[0]
+    front = ~(start - hit - radius > BEHIND_MM)  # a second layer would riddle the first with holes
+    points, colors, unrolled = points[front], None if colors is None else colors[front], unrolled[front]
+    triangles = cloud_triangles(points, unrolled)
+    mesh = TriangleMesh(points, triangles, colors)
+    outward = axis.outward_directions(unrolled)
+    inward = (mesh.triangle_area_vectors * outward[triangles].mean(1)).sum(1) < 0
+    triangles = np.where(inward[:, None], triangles[:, ::-1], triangles)
+    return TriangleMesh(points, triangles, colors)
+
+
+def noise_map(coarse: GeometryImage, scan: GeometryImage, noise_mm: float) -> np.ndarray:
+    """(h, w) local noise in mm: the scan's overall noise, shared out by how rough its residual is here and there.
+
+    Roughness is the local RMS of the residual's finest band; its ratio to the image's median, kept within a factor
+    of three, scales `noise_mm`. A scan without noise has none anywhere, however rich its detail.
+    """
+    both = coarse.valid_mask & scan.valid_mask
+    if noise_mm <= 0 or both.sum() < 100:
+        return np.where(scan.valid_mask, np.float32(noise_mm), np.float32(0))
+    weight = both.astype(np.float32)
+    residual = np.where(both, np.clip(scan["depth"] - coarse["depth"], -10, 10), 0).astype(np.float32)
+
+    def local_mean(values, sigma):
+        return gaussian_filter(values * weight, sigma) / np.maximum(gaussian_filter(weight, sigma), 1e-3)
+
+    fine = residual - local_mean(residual, 2.0)
+    rough = np.sqrt(local_mean(fine**2, NOISE_WINDOW_MM / coarse.chart.pixel_mm))
+    ratio = np.clip(rough / max(np.median(rough[both]), 1e-6), 1 / 3, 3)
+    return np.where(scan.valid_mask, noise_mm * np.where(both, ratio, 1.0), 0).astype(np.float32)

@@ -1,0 +1,78 @@
+"""The scan as the fit sees it: area-uniform samples with normals, and landmarks."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from geometry.errors import FitError
+from geometry.fitting.options import FittingOptions
+from geometry.locating.location import Location
+from geometry.model.morphable_model import MorphableModel
+from geometry.surfaces.noise_estimation import noise_of_surface
+from geometry.surfaces.triangulation import surface_of
+
+FIRST_INNER = 17  # of ibug68: the jaw line before it is no point of the skin
+
+
+@dataclass(frozen=True)
+class Target:
+    """The scan as the fit sees it: points (n, 3) and outward unit normals (n, 3) in the scan's frame, mm, in random
+    order, so that a prefix is a fair subsample; landmark points (l, 3), their model vertices (l,) and standard deviations (l,),
+    of which the first `given` came with the scan."""
+
+    points: np.ndarray
+    normals: np.ndarray
+    noise_mm: float
+    landmarks: np.ndarray
+    landmark_vertices: np.ndarray
+    landmark_sigma: np.ndarray
+    given: int
+
+
+def prepare_target(location: Location, model: MorphableModel, options: FittingOptions = FittingOptions(), limit: int = 16000) -> Target:
+    """Area-uniform samples of the located scan's surface (or its points, for a bare cloud), and its landmarks."""
+    rng = np.random.default_rng(options.seed)
+    surface = surface_of(location.scan)
+    if len(surface.triangles):
+        areas = np.linalg.norm(surface.triangle_area_vectors, axis=1)
+        if not areas.sum() > 0:
+            raise FitError("the located surface has no area; check the scan's triangles")
+        chosen = rng.choice(len(areas), limit, p=areas / areas.sum())
+        weights = rng.dirichlet((1, 1, 1), limit)[:, :, None]
+        corners = surface.triangles[chosen]
+        normals = (surface.vertex_normals[corners] * weights).sum(1)
+        points = (surface.vertices[corners] * weights).sum(1)
+        if location.scan.pixels is None:
+            points = _bulged(points, surface.vertices[corners], surface.vertex_normals[corners], weights)
+    else:
+        chosen = rng.permutation(len(location.scan.points))[:limit]
+        points, normals = location.scan.points[chosen], location.scan.normals[chosen]
+    normals = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    return Target(points, normals, noise_of_surface(location.scan, surface), *_landmark_targets(location, model, options))
+
+
+def _landmark_targets(location: Location, model: MorphableModel, options: FittingOptions) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """Points, vertices, standard deviations, and how many came with the scan: those first, then those found on it."""
+    vertices, given = np.asarray(model.landmarks["ibug68"]), np.zeros(68, bool)
+    points, sigma = np.full((68, 3), np.nan), np.full(68, options.landmark_sigma_mm)
+    if location.landmarks is not None:
+        given = np.isfinite(location.landmarks).all(1)
+        points[given] = location.landmarks[given]
+    found = np.zeros(68, bool)
+    if location.estimate is not None and options.found_sigma_factor > 0:
+        estimate = location.estimate
+        found = ~given & estimate.seen & (estimate.confidence > options.found_confidence) & (np.arange(68) >= FIRST_INNER)
+        points[found] = estimate.points[found]
+        own = np.sqrt(np.trace(estimate.covariance[found], axis1=1, axis2=2) / 3)
+        sigma[found] = options.found_sigma_factor * np.maximum(own, options.landmark_sigma_mm)
+    order = np.concatenate([np.flatnonzero(given), np.flatnonzero(found)])
+    return points[order], vertices[order], sigma[order], int(given.sum())
+
+
+def _bulged(points: np.ndarray, corners: np.ndarray, normals: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Points (n, 3) of flat triangles moved to the curved surface that the vertex normals tell of: Phong tessellation
+    (Boubekeur & Alexa 2008, eq. 2, α = 3/4). The facets of a coarse mesh cut the corners of a face by tenths of a mm."""
+    distance = ((points[:, None] - corners) * normals).sum(2, keepdims=True)
+    projected = ((points[:, None] - distance * normals) * weights).sum(1)
+    return points + 0.75 * (projected - points)

@@ -1,0 +1,1 @@
+"""Landmarks as estimates with covariances: from heatmaps, from several views, from a registered mesh, from files."""

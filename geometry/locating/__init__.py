@@ -1,0 +1,1 @@
+"""Where a face may be in a scan."""

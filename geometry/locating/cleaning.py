@@ -1,0 +1,69 @@
+"""What is done to a scan before a face is sought in it: outliers, thinning, normals, the unit."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from geometry.errors import NoFaceFound
+from geometry.scan import Scan
+from geometry.surfaces.normals import _voxel_representatives
+
+
+@dataclass(frozen=True)
+class CleaningOptions:
+    """max_points: above it a bare cloud is thinned on a voxel grid. max_distance_mm: depth beyond it is no face capture.
+    A point is alone where its `outlier_neighbours`-th neighbour is `outlier_factor` times as far as the median point's."""
+
+    max_points: int = 400_000
+    max_distance_mm: float = 1600.0
+    outlier_neighbours: int = 8
+    outlier_factor: float = 6.0
+
+
+def clean(scan: Scan, options: CleaningOptions = CleaningOptions()) -> Scan:
+    """Drop what no face can be: points alone in space, depth beyond the range of face capture; thin huge clouds.
+
+    Raises NoFaceFound where too little is left.
+    """
+    if scan.camera is not None:
+        near = scan.points[:, 2] < options.max_distance_mm
+        if near.sum() < len(near):
+            scan = scan.keep(near).with_note(f"{len(near) - near.sum()} points beyond {options.max_distance_mm:g} mm dropped")
+    if len(scan.points) > options.max_points:
+        scan = _thinned_scan(scan, options.max_points)
+    if scan.is_cloud and scan.pixels is None:
+        scan = _without_lone_points(scan, options)
+    if len(scan.points) < 100:
+        raise NoFaceFound(f"no face found: only {len(scan.points)} usable points are left, at least 100 are needed")
+    return scan
+
+
+def _thinned_scan(scan: Scan, max_points: int) -> Scan:
+    """One point a voxel, on a grid whose step gives about `max_points`. Only bare clouds: a mesh and a raster hold together
+    by their triangles and pixels, and are sampled where they are used."""
+    if scan.pixels is not None or not scan.is_cloud:
+        return scan
+    spans = np.sort(np.ptp(np.quantile(scan.points, [0.01, 0.99], axis=0), axis=0))  # without the spikes
+    # a surface, not a volume, fills its box; a line does not even fill a surface
+    step = max(np.sqrt(spans[1] * spans[2] / max_points), spans[2] / max_points, 1e-9)
+    for _ in range(20):
+        index = _voxel_representatives(scan.points, step)
+        if len(index) <= max_points:
+            break
+        step *= 1.3
+    mask = np.zeros(len(scan.points), bool)
+    mask[index] = True
+    return scan.keep(mask).with_note(f"thinned from {len(scan.points)} to {len(index)} points")
+
+
+def _without_lone_points(scan: Scan, options: CleaningOptions) -> Scan:
+    k = min(options.outlier_neighbours, len(scan.points) - 1)
+    if k < 1:
+        return scan
+    reach = cKDTree(scan.points).query(scan.points, k=k + 1)[0][:, -1]
+    if not reach.any():
+        return scan
+    lone = reach > options.outlier_factor * np.median(reach[reach > 0])  # a point that a file repeats has no distance
+    return scan if not lone.any() else scan.keep(~lone).with_note(f"{lone.sum()} lone points dropped")

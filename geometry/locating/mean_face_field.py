@@ -1,0 +1,56 @@
+"""The mean face as a distance field over a voxel grid: what a hypothetical pose of a scan is looked up in."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from geometry.mesh import TriangleMesh
+from geometry.model.morphable_model import MorphableModel
+
+GRID_MM = 3.0  # spacing of the field
+LOW, HIGH = np.array([-114.0, -126.0, -132.0]), np.array([114.0, 126.0, 48.0])
+
+
+@dataclass(frozen=True)
+class FaceField:
+    """The mean face as look-up tables over a voxel grid, model frame: signed distance in mm (positive outside),
+    outward normal at the nearest surface point, and whether that point belongs to the face region."""
+
+    distance: np.ndarray
+    normal: np.ndarray
+    is_face: np.ndarray
+    shape: tuple[int, int, int]
+    face_area: float
+
+    @classmethod
+    def of(cls, model: MorphableModel) -> FaceField:
+        mesh = TriangleMesh(model.mean, model.triangles)
+        outer = ~(model.regions["mouth_interior"] | model.regions.get("cavities", False))
+        vertices, normals, face = mesh.vertices[outer], mesh.vertex_normals[outer], model.regions["face"][outer]
+        shape = tuple(np.round((HIGH - LOW) / GRID_MM).astype(int) + 1)
+        axes = [LOW[k] + GRID_MM * np.arange(shape[k]) for k in range(3)]
+        points = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
+        distance, nearest = cKDTree(vertices).query(points)
+        signed = ((points - vertices[nearest]) * normals[nearest]).sum(1)
+        signed = np.where(distance < 8, signed, np.copysign(distance, signed))
+        area = mesh.vertex_areas[outer][face].sum()
+        return cls(signed.astype(np.float32), normals[nearest].astype(np.float32), face[nearest], shape, float(area))
+
+    def look_up(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Points (..., 3) → flat voxel index (...) and whether inside the grid (...)."""
+        index = np.round((points - LOW) / GRID_MM).astype(np.int32)
+        inside = ((index >= 0) & (index < np.array(self.shape))).all(-1)
+        index = np.where(inside[..., None], index, 0)
+        return (index[..., 0] * self.shape[1] + index[..., 1]) * self.shape[2] + index[..., 2], inside
+
+
+_FIELDS: dict[int, tuple[MorphableModel, FaceField]] = {}
+
+
+def field_of(model: MorphableModel) -> FaceField:
+    """The model's field, computed once a process."""
+    if id(model) not in _FIELDS:
+        _FIELDS[id(model)] = (model, FaceField.of(model))
+    return _FIELDS[id(model)][1]

@@ -1,0 +1,170 @@
+"""Find the head in an arbitrarily turned scan: hypothesise noses, verify against the mean face.
+
+A face is where the mean face lies on the scan. Points that protrude at the scale of a nose are
+candidates; each is tried under many orientations; a hypothesis is scored by table look-up in a
+distance field of the mean face (how much of the face's area the scan supports, and how much of the
+scan there contradicts it), the best are polished by rigid registration in the same field, and the
+best of these is the answer, with its score as confidence.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial import cKDTree
+from scipy.spatial.transform import Rotation
+
+from geometry.locating.hypotheses import (
+    CELL_MM,
+    all_rotations,
+    frames_toward,
+    head_centres,
+    hypothesis_rotations,
+    nose_candidates,
+)
+from geometry.locating.mean_face_field import GRID_MM, LOW, FaceField
+from geometry.transforms import SimilarityTransform
+
+
+@dataclass(frozen=True)
+class LocatingOptions:
+    """min_confidence: below it there is no face. alternatives: distinct poses kept for verification. reach_mm: of a depth sensor. rival: poses
+    with less than this share of the best one's confidence are dropped. candidates: noses tried in each
+    connected part of the scan. nose_radius_mm: the scale of protrusion.
+    head_radius_mm: the crop about the head's centre. finalists: poses that are polished."""
+
+    min_confidence: float = 0.25
+    alternatives: int = 6
+    reach_mm: float = 2000.0
+    rival: float = 0.75
+    candidates: int = 14
+    nose_radius_mm: float = 35.0
+    head_radius_mm: float = 150.0
+    finalists: int = 24
+    seed: int = 0
+
+
+SPHERE_CENTRE = np.array([0.0, 15.0, -85.0])  # of the sphere that the mean head follows
+REACH_MM, INLIER_COSINE = 7.0, 0.6
+SAMPLES = 320  # scan points by which a hypothesis is judged
+
+
+def score_poses(field: FaceField, points: np.ndarray, normals: np.ndarray, cell_area: float) -> tuple[np.ndarray, np.ndarray]:
+    """Scan points and normals in h hypothetical model frames (h, n, 3) → coverage (h,) and agreement (h,), in [0, 1].
+
+    coverage: face area with scan support over the face's area. agreement: of the scan's points about the face,
+    those that lie on it. Points far behind the face's rim are no evidence either way.
+    """
+    index, inside = field.look_up(points)
+    distance = field.distance[index]
+    cosine = np.einsum("hnk,hnk->hn", field.normal[index], normals)
+    about = inside & field.is_face[index] & (np.abs(distance) < 30)
+    closeness = np.clip(1 - (distance / REACH_MM) ** 2, 0, 1) * np.clip((cosine - INLIER_COSINE) / (1 - INLIER_COSINE), 0, 1)
+    support = (closeness * about).sum(1)
+    return np.minimum(support * cell_area / field.face_area, 1.0), support / np.maximum(about.sum(1), 1)
+
+
+def polish(field: FaceField, points: np.ndarray, normals: np.ndarray, rotations: np.ndarray, translations: np.ndarray, iterations: int = 12):
+    """Rigid point-to-plane registration of h point sets (h, n, 3) with normals, all at once, in the field.
+
+    rotations (h, 3, 3), translations (h, 3) → the same, improved.
+    """
+    for step in range(iterations):
+        q = points @ rotations.transpose(0, 2, 1) + translations[:, None]
+        turned = normals @ rotations.transpose(0, 2, 1)
+        index, inside = field.look_up(q)
+        normal, distance = field.normal[index], field.distance[index]
+        # the table holds voxel centres: first-order correction to the point itself
+        centre = np.round((q - LOW) / GRID_MM) * GRID_MM + LOW
+        distance = distance + np.einsum("hnk,hnk->hn", q - centre, normal)
+        gate = 20.0 - 12.0 * step / iterations
+        weight = inside * field.is_face[index] * (np.einsum("hnk,hnk->hn", normal, turned) > 0.4) / (1 + (distance / (gate / 2)) ** 2) ** 2
+        weight = weight * (np.abs(distance) < gate)
+        jacobian = np.concatenate([np.cross(q, normal), normal], axis=2)
+        weighted = jacobian * weight[..., None]
+        hessian = weighted.transpose(0, 2, 1) @ jacobian + np.diag([1e3] * 3 + [1.0] * 3)
+        gradient = (weighted.transpose(0, 2, 1) @ distance[..., None])[..., 0]
+        delta = -np.linalg.solve(hessian, gradient[..., None])[..., 0]
+        turn = Rotation.from_rotvec(delta[:, :3]).as_matrix()
+        rotations = turn @ rotations
+        translations = np.einsum("hab,hb->ha", turn, translations) + delta[:, 3:]
+    return rotations, translations
+
+
+@dataclass(frozen=True)
+class Pose:
+    scan_to_model: SimilarityTransform
+    coverage: float
+    agreement: float
+
+    @property
+    def confidence(self) -> float:
+        """Half the face seen, and nearly all that is seen agreeing, is as good as it gets in profile."""
+        return float(np.sqrt(min(self.coverage / 0.5, 1.0) * self.agreement))
+
+
+def _sample_about(tree: cKDTree, centre: np.ndarray, radius: float, rng: np.random.Generator) -> tuple[np.ndarray, float]:
+    """`SAMPLES` indices of points about a centre (repeated where there are fewer) and the area in mm² that each stands for."""
+    near = np.sort(tree.query_ball_point(centre, radius)).astype(np.int64)
+    if not len(near):
+        return near, 0.0
+    if len(near) >= SAMPLES:
+        return rng.choice(near, SAMPLES, replace=False), CELL_MM**2 * len(near) / SAMPLES
+    return near[np.arange(SAMPLES) % len(near)], CELL_MM**2 * len(near) / SAMPLES
+
+
+def rank_poses(
+    points: np.ndarray, normals: np.ndarray, field: FaceField, options: LocatingOptions, without_nose: bool = False
+) -> list[Pose]:
+    """All that the search found in one scan (points (n, 3) mm on a `CELL_MM` grid), best first.
+
+    Faces are sought by their noses, or, `without_nose`, as heads without one, as in full profile.
+    """
+    if len(points) < 30:
+        return []
+    rng, tree = np.random.default_rng(options.seed), cKDTree(points)
+    if without_nose:
+        centres, target = head_centres(points, normals, tree), SPHERE_CENTRE
+        turns = np.broadcast_to(all_rotations(), (len(centres), *all_rotations().shape))
+    else:
+        candidates, directions = nose_candidates(points, normals, options.nose_radius_mm, options.candidates)
+        centres, target = points[candidates], np.zeros(3)
+        turns = hypothesis_rotations() @ frames_toward(directions)[:, None] if len(candidates) else np.zeros((0, 1, 3, 3))
+    return sorted(_search(centres, turns, target, points, normals, tree, field, options, rng), key=lambda pose: -pose.confidence)
+
+
+def _search(centres, turns, model_point, points, normals, tree, field, options, rng) -> list[Pose]:
+    """Poses that take centre c (c, 3) to `model_point` under each of its rotations (c, r, 3, 3): scored, and the best polished."""
+    if not len(centres):
+        return []
+    values, owners, kept = [], [], []
+    for number, (centre, rotations) in enumerate(zip(centres, turns)):
+        index, area = _sample_about(tree, centre, 115.0 + np.linalg.norm(model_point) / 2, rng)
+        if not len(index):
+            continue
+        index, area = index[::2], 2 * area  # enough to tell the promising ones; these are judged by all
+        back = rotations.transpose(0, 2, 1)
+        coverage, agreement = score_poses(field, (points[index] - centre) @ back + model_point, normals[index] @ back, area)
+        best = np.argsort(-coverage * agreement, kind="stable")[:4]
+        values += list((coverage * agreement)[best])
+        owners += [number] * len(best)
+        kept += list(rotations[best])
+    if not values:
+        return []
+    chosen = np.argsort(-np.array(values), kind="stable")[: options.finalists]
+    return _polished(centres[np.array(owners)[chosen]], np.array(kept)[chosen], model_point, points, normals, tree, field, rng)
+
+
+def _polished(centres, rotations, model_point, points, normals, tree, field, rng) -> list[Pose]:
+    """Register every finalist (centre (h, 3), rotation (h, 3, 3)), all in one batch."""
+    samples = [_sample_about(tree, centre, 135.0, rng) for centre in centres]
+    index, areas = np.stack([s[0] for s in samples]), np.array([s[1] for s in samples])
+    local, directions = points[index] - centres[:, None], normals[index]
+    rotations, translations = polish(field, local, directions, rotations, np.tile(model_point, (len(centres), 1)))
+    q, n = local @ rotations.transpose(0, 2, 1) + translations[:, None], directions @ rotations.transpose(0, 2, 1)
+    coverage, agreement = score_poses(field, q, n, areas)
+    poses = [
+        Pose(SimilarityTransform(r, t - r @ centre), float(c), float(a))
+        for r, t, centre, c, a in zip(rotations, translations, centres, coverage, agreement)
+    ]
+    return sorted(poses, key=lambda pose: -pose.confidence)

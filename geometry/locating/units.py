@@ -1,0 +1,28 @@
+"""The units in which a scan could hold a head."""
+from __future__ import annotations
+
+import numpy as np
+
+from geometry.scan import Scan
+
+METRIC_UNITS = {"mm": 1.0, "cm": 10.0, "m": 1000.0, "inch": 25.4}
+HEAD_MM = (110.0, 900.0)  # longest side of what a face scan may show: a bare face, a bust with shoulders
+ROOM_MM = 12000.0  # a scan with background may be this long
+
+
+def candidate_units(scan: Scan) -> list[tuple[float, bool]]:
+    """(mm per file unit, is metric) under which the scan could hold a head, most plausible first.
+
+    A known unit is the only candidate. Otherwise metric units whose size fits a head, then those whose size fits a
+    room; then sizes of a head in no unit at all, for sculpted and normalised meshes.
+    """
+    if scan.unit_mm is not None:
+        return [(scan.unit_mm, scan.scale_is_metric)]
+    longest = float(np.ptp(scan.points, axis=0).max())
+    if not longest > 0:
+        return []
+    fits = lambda low, high: [(mm, True) for mm in METRIC_UNITS.values() if low <= longest * mm <= high]
+    heads = fits(*HEAD_MM)
+    rooms = [u for u in fits(HEAD_MM[1], ROOM_MM)]
+    free = [(size / longest, False) for size in (190.0, 230.0, 280.0, 340.0, 420.0)]
+    return heads + rooms + free

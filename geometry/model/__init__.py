@@ -1,0 +1,1 @@
+"""The morphable model, its file formats, landmark schemes and their embedding."""

@@ -1,0 +1,77 @@
+"""The project's own model file (docs/reference/model_format.md): quantised arrays in an npz."""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from geometry.model.model_file import ModelFile
+from geometry.model.morphable_model import MorphableModel
+
+FORMAT_TAG = "face-relief morphable model"
+FORMAT_VERSION = 1
+_QUANTA = 32767  # int16, symmetric about zero
+
+
+def save_model(path: str | Path, model: MorphableModel) -> None:
+    """Write the project's own format; the same model gives the same bytes (numpy stamps its archives 1980)."""
+    arrays: dict[str, np.ndarray] = {
+        "format": np.array(FORMAT_TAG), "version": np.array(FORMAT_VERSION, np.int32), "name": np.array(model.name),
+        "mean": np.asarray(model.mean, np.float32), "triangles": np.asarray(model.triangles, np.int32),
+        "expression_names": np.array(list(model.expression_names), dtype=np.str_),
+        "expression_range": np.array([] if model.expression_range is None else model.expression_range, np.float32),
+        "notes": np.array(json.dumps(model.notes, sort_keys=True)),
+    }
+    for title, basis in (("identity", model.identity_basis), ("expression", model.expression_basis)):
+        arrays[f"{title}_basis"], arrays[f"{title}_scale"] = quantise(basis)
+    arrays |= {f"landmarks_{scheme}": np.asarray(indices, np.int32) for scheme, indices in model.landmarks.items()}
+    arrays |= {f"region_{region}": np.packbits(mask) for region, mask in model.regions.items()}
+    np.savez_compressed(path, allow_pickle=False, **dict(sorted(arrays.items())))
+
+
+def quantise(basis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(K, n, 3) mm → int16 of the same shape and (K,) float32 mm per unit; the error is at most half a unit."""
+    largest = np.abs(basis).reshape(len(basis), -1).max(axis=1, initial=0.0)
+    scale = np.maximum(largest, 1e-12).astype(np.float32) / np.float32(_QUANTA)  # a mode that moves nothing has a scale, too
+    return np.clip(np.rint(basis / scale[:, None, None]), -_QUANTA, _QUANTA).astype(np.int16), scale
+
+
+def dequantise(integers: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """The inverse of `quantise`: (K, n, 3) float32 mm."""
+    return integers.astype(np.float32) * scale.astype(np.float32)[:, None, None]
+
+
+def _is_face_relief(file: ModelFile) -> bool:
+    return {"format", "version", "identity_scale"} <= file.keys
+
+
+def _load_face_relief(file: ModelFile) -> MorphableModel:
+    arrays = file.arrays()
+    tag, version = str(arrays["format"]), int(arrays["version"])
+    if tag != FORMAT_TAG or version != FORMAT_VERSION:
+        raise file.fault(f"format {tag!r} version {version}, this program reads {FORMAT_TAG!r} version {FORMAT_VERSION}",
+                         "update the program or learn the model again (python -m geometry.template.model_learning)")
+    try:
+        n = len(arrays["mean"])
+        low_high = arrays["expression_range"]
+        return MorphableModel(
+            name=str(arrays["name"]), mean=arrays["mean"].astype(np.float64), triangles=arrays["triangles"].astype(np.int32),
+            identity_basis=dequantise(arrays["identity_basis"], arrays["identity_scale"]),
+            expression_basis=dequantise(arrays["expression_basis"], arrays["expression_scale"]),
+            landmarks={key.removeprefix("landmarks_"): array.astype(np.int64)
+                       for key, array in arrays.items() if key.startswith("landmarks_")},
+            regions={key.removeprefix("region_"): _unpacked(arrays[key], n) for key in arrays if key.startswith("region_")},
+            expression_names=tuple(str(name) for name in arrays["expression_names"]),
+            expression_range=(float(low_high[0]), float(low_high[1])) if len(low_high) == 2 else None,
+            notes=json.loads(str(arrays["notes"])),
+        )
+    except (KeyError, ValueError, IndexError, TypeError) as error:
+        raise file.fault(f"an array is missing or has the wrong shape ({error})", "get the file again, it is damaged") from error
+
+
+def _unpacked(bits: np.ndarray, n: int) -> np.ndarray:
+    """(⌈n/8⌉,) uint8 → (n,) bool; a shorter array is not padded in silence."""
+    if bits.shape != ((n + 7) // 8,):
+        raise ValueError(f"a region has {bits.size} bytes for {n} vertices")
+    return np.unpackbits(bits, count=n).astype(bool)

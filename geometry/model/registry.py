@@ -1,0 +1,92 @@
+"""Morphable-model files: one registry, chosen by content, never by suffix.
+
+A format is a `ModelFormat(name, sniff, load)`; another one (BFM, FLAME, LSFM, eos …) is one more entry in `FORMATS`.
+The project's own format (docs/model_format.md) keeps its bases as 16-bit integers with one scale per mode.
+"""
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+
+from geometry.errors import ModelError
+from geometry.model.format_face_relief import _is_face_relief, _load_face_relief
+from geometry.model.format_ict import _is_ict, _load_ict
+from geometry.model.landmark_embedding import NOSE_TIP
+from geometry.model.model_file import ModelFile, ModelFormat
+from geometry.model.morphable_model import MorphableModel
+
+SHIPPED = {"default": "face_relief_model.npz"}  # name → file in geometry/data
+_MAX_VERTICES = 2_000_000
+_REMEDY = "give 'default' or a whole file of one of these formats"
+
+
+def load_model(name_or_file: str | Path = "default") -> MorphableModel:
+    """The model of a shipped name ("default") or of a file, in the model frame (origin at the mean's nose tip).
+
+    Raises ModelError for an unknown name, a missing file, an unknown format or a damaged file.
+    """
+    file = _open(name_or_file)
+    if not file.data:
+        raise file.fault("the model file is empty", _REMEDY)
+    for model_format in FORMATS:
+        if model_format.sniff(file):
+            model = model_format.load(file)
+            _check(model, file)
+            nose = np.asarray(model.mean, np.float64)[model.landmarks["ibug68"][NOSE_TIP]]
+            return replace(model, mean=np.asarray(model.mean, np.float64) - nose, sha256=hashlib.sha256(file.data).hexdigest())
+    known = ", ".join(known_format.name for known_format in FORMATS)
+    raise file.fault(f"not a known morphable-model format (known: {known})", _REMEDY)
+
+
+def _open(name_or_file: str | Path) -> ModelFile:
+    name = str(name_or_file)
+    if name in SHIPPED:
+        resource = resources.files("geometry") / "data" / SHIPPED[name]
+        try:
+            return ModelFile(name, resource.read_bytes())
+        except OSError as error:
+            raise ModelError(f"model '{name}': the installation lacks geometry/data/{SHIPPED[name]} ({error}); "
+                             "install the package again") from error
+    try:
+        return ModelFile(name, Path(name_or_file).read_bytes())
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{name!r}: no such morphable model ({error}); known names: {', '.join(SHIPPED)}, "
+                         "or the path of a model file") from error
+
+
+def _check(model: MorphableModel, file: ModelFile) -> None:
+    """Everything the rest of the program relies on; raises ModelError."""
+    n = len(model.mean)
+    faults = [
+        (model.mean.shape != (n, 3) or not 3 <= n <= _MAX_VERTICES, f"the mean has shape {model.mean.shape}, expected (n, 3)"),
+        (model.triangles.shape[1:] != (3,), f"triangles have shape {model.triangles.shape}, not (m, 3)"),
+        (_outside(model.triangles, n), f"a triangle is outside the {n} vertices"),
+    ]
+    for title, basis in (("identity", model.identity_basis), ("expression", model.expression_basis)):
+        faults.append((basis.shape[1:] != (n, 3), f"the {title} basis has shape {basis.shape}, expected (k, {n}, 3)"))
+        faults.append((not np.isfinite(basis).all(), f"the {title} basis holds NaN or infinite numbers"))
+    indices = model.landmarks.get("ibug68", np.empty(0, np.int64))
+    faults += [
+        (not np.isfinite(model.mean).all(), "the mean holds NaN or infinite numbers"),
+        (indices.shape != (68,), f"{indices.size} ibug68 landmarks, expected 68"),
+        (_outside(indices, n), f"a landmark is outside the {n} vertices"),
+        (any(mask.shape != (n,) for mask in model.regions.values()), f"a region does not have {n} entries"),
+        (len(model.expression_names) not in (0, model.n_expression), "expression names and modes differ in number"),
+    ]
+    for is_fault, text in faults:
+        if is_fault:
+            raise file.fault(text, "the file is damaged or not what it says: get it again")
+
+
+def _outside(indices: np.ndarray, n: int) -> bool:
+    return bool(indices.size) and not 0 <= indices.min() <= indices.max() < n
+
+
+FORMATS: tuple[ModelFormat, ...] = (
+    ModelFormat("face-relief .npz", _is_face_relief, _load_face_relief),
+    ModelFormat("ICT Face Model Light .npz", _is_ict, _load_ict),
+)

@@ -1,0 +1,149 @@
+"""Find the head by its landmarks: poses that geometry proposes, a network that knows faces decides and corrects.
+
+`geometry.locating.pose_search` proposes where a face may be and how it may be turned. Each proposal is looked at once (`geometry.landmarks.views`);
+the landmarks that the network finds there, lifted to the scan's surface, are held against what a model of faces allows
+(`geometry.landmarks.shape_prior`), which gives a pose, and says how many landmarks are seen, sure and where a face has them. The best
+proposal is looked at again, straight on in its corrected pose and from both sides.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from geometry.errors import NoFaceFound
+from geometry.landmarks.estimate import LandmarkEstimate
+from geometry.landmarks.multiview import Find, combine, sight, snapped
+from geometry.landmarks.shape_prior import OUTLIER, Posterior, completed, condition
+from geometry.landmarks.views import Viewer, turn_of, view_of_pose
+from geometry.locating.candidates import candidate_locations
+from geometry.locating.location import Location
+from geometry.locating.pose_search import LocatingOptions
+from geometry.model.morphable_model import MorphableModel
+from geometry.recognition import trial_fit
+from geometry.scan import Scan
+from geometry.transforms import SimilarityTransform
+
+INNER = slice(17, 68)  # of ibug68
+TURNED_ABOUT = 2  # proposals that are also tried on their side and upside down
+YAWS = (0.0, -25.0, 25.0)  # of the closer look
+
+
+@dataclass(frozen=True)
+class LandmarkLocatingOptions:
+    """sure: a proposal with this support is taken at once. least: below it there is no face. yaws: of the views of the closer
+    look, in degrees about the corrected pose. settled_deg, settled_mm: a pose that the closer look moves by more is looked at
+    again, at most `looks` times."""
+
+    sure: float = 0.6
+    least: float = 0.12
+    yaws: tuple[float, ...] = YAWS
+    settled_deg: float = 8.0
+    settled_mm: float = 8.0
+    looks: int = 3
+    locating: LocatingOptions = LocatingOptions(min_confidence=0.2, rival=0.6)
+
+
+@dataclass(frozen=True)
+class Look:
+    """landmarks found from one pose, in scan mm; what the prior makes of them; support: in [0, 1], how many of the inner
+    landmarks are seen, each by its confidence, and lie where a face with the others would have them."""
+
+    estimate: LandmarkEstimate
+    posterior: Posterior
+    support: float
+
+    @property
+    def scan_to_model(self) -> SimilarityTransform:
+        return self.posterior.scan_to_model
+
+
+def look(
+    viewer: Viewer, scan_to_model: SimilarityTransform, model: MorphableModel, find: Find, yaws: tuple[float, ...] = (0.0,),
+    turn: np.ndarray | None = None, mirrored: bool = True,
+) -> Look | None:
+    """The scan from the pose's front, or from several sides of it; `turn` (3, 3) turns the views further; mirrored as of
+    `Find`. None where too few landmarks are seen for a pose."""
+    sides = [turn_of(yaw, 0, 0) if turn is None else turn_of(yaw, 0, 0) @ turn for yaw in yaws]
+    estimate = combine(sight(viewer, [view_of_pose(scan_to_model, side) for side in sides], find, mirrored))
+    try:
+        posterior = condition(estimate.points, estimate.covariance, estimate.seen, model, viewer.scan.scale_is_metric)
+    except NoFaceFound:
+        return None
+    return Look(estimate, posterior, support_of(estimate, posterior))
+
+
+def support_of(estimate: LandmarkEstimate, posterior: Posterior) -> float:
+    in_place = np.nan_to_num(posterior.distance, nan=np.inf) < OUTLIER
+    return float((estimate.confidence * in_place)[INNER].mean())
+
+
+def closer_look(
+    viewer: Viewer, first: Look, model: MorphableModel, find: Find, options: LandmarkLocatingOptions = LandmarkLocatingOptions()
+) -> Look:
+    """Look again from the corrected pose, until it stays."""
+    found = first
+    for _ in range(options.looks):
+        before = found.scan_to_model
+        again = look(viewer, before, model, find, options.yaws)
+        if again is None or again.support < 0.5 * found.support:
+            break
+        found = again
+        change = found.scan_to_model.compose(before.inverse())
+        turned = np.degrees(np.arccos(np.clip((np.trace(change.rotation) - 1) / 2, -1, 1)))
+        if turned < options.settled_deg and np.linalg.norm(change.translation) < options.settled_mm:
+            break
+    return replace(found, estimate=snapped(found.estimate, viewer))
+
+
+def proposals(candidates: list[Location]) -> Iterator[tuple[Location, np.ndarray | None]]:
+    """The candidates as they are; then the first of them turned about their axes, upside down first: a nose is easier found
+    than up and down."""
+    for candidate in candidates:
+        yield candidate, None
+    for roll in (180.0, 90.0, -90.0):
+        for candidate in candidates[:TURNED_ABOUT]:
+            yield candidate, turn_of(0, 0, roll)
+
+
+def _believable(candidates: list[Location], best: tuple[Look, Location] | None, options: LandmarkLocatingOptions) -> list[Location]:
+    """The candidates that geometry alone would have proposed. Raises NoFaceFound where there is none."""
+    alone = LocatingOptions()
+    worth = max(alone.min_confidence, alone.rival * candidates[0].confidence)
+    if candidates[0].confidence < alone.min_confidence:
+        support = 0.0 if best is None else best[0].support
+        raise NoFaceFound(
+            f"no face found: the best proposal's landmarks have a support of {support:.2f}, at least {options.least:.2f} is needed, "
+            f"and its shape a confidence of {candidates[0].confidence:.2f}, at least {alone.min_confidence:.2f}"
+        )
+    return [candidate for candidate in candidates if candidate.confidence >= worth]
+
+
+def locate(
+    scan: Scan, model: MorphableModel, find: Find, options: LandmarkLocatingOptions = LandmarkLocatingOptions(),
+    check: Callable[[], None] = lambda: None,
+) -> Location:
+    """The head in a cleaned scan, with its landmarks; or, where no proposal shows the network a face, as in full profile, the
+    proposal whose trial fit explains the scan best, without. Raises NoFaceFound where nothing is proposed."""
+    candidates = candidate_locations(scan, model, options.locating, check=check)
+    viewers: dict[int, Viewer] = {}
+    best: tuple[Look, Location] | None = None
+    for number, (candidate, turn) in enumerate(proposals(candidates)):
+        if number >= len(candidates) and best is not None and best[0].support >= options.least:
+            break  # turned about only where nothing was found as proposed
+        check()
+        if id(candidate) not in viewers:
+            viewers[id(candidate)] = Viewer(candidate.scan)
+        found = look(viewers[id(candidate)], candidate.scan_to_model, model, find, turn=turn, mirrored=False)
+        if found is not None and (best is None or found.support > best[0].support):
+            best = found, candidate
+        if best is not None and best[0].support >= options.sure:
+            break
+    if best is None or best[0].support < options.least:
+        return trial_fit.choose(_believable(candidates, best, options), model, check=check)
+    first, candidate = best
+    found = closer_look(viewers[id(candidate)], first, model, find, options)
+    return replace(
+        candidate, scan_to_model=found.scan_to_model, confidence=min(1.0, found.support), estimate=completed(found.estimate, found.posterior),
+    )

@@ -1,0 +1,76 @@
+"""Which of several heads in a scan is taken, and what is said of the others."""
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from geometry.locating.head_groups import APART_MM, head_centre
+from geometry.locating.location import Location
+from geometry.model.morphable_model import MorphableModel
+from geometry.recognition.trial_acceptance import believed
+from geometry.scan import Scan
+
+AS_LARGE = 0.95  # a face that shows this share of another's area is as large; then the one with more points counts
+
+
+@dataclass(frozen=True)
+class Head:
+    """centre (3,) in scan mm; area_mm2 of face that the scan shows; points of the scan that lie about it."""
+
+    centre: np.ndarray
+    area_mm2: float
+    points: int
+
+
+@dataclass(frozen=True)
+class Heads:
+    """heads, at least two; `taken` numbers the largest of them, `place` the one of the tried places where it was found."""
+
+    heads: tuple[Head, ...]
+    taken: int
+    place: int
+
+    @property
+    def note(self) -> str:
+        """What to tell the user: "2 heads found; the largest (14,200 mm² of face) was taken, the other lies 320 mm away"."""
+        largest, *others = self.heads[self.taken], *(head for k, head in enumerate(self.heads) if k != self.taken)
+        away = sorted(np.linalg.norm(head.centre - largest.centre) for head in others)
+        where = ", ".join(f"{distance:.0f}" for distance in away[:-1]) + (" and " if away[:-1] else "") + f"{away[-1]:.0f} mm away"
+        lie = "the other lies" if len(away) == 1 else "the others lie"
+        return f"{len(self.heads)} heads found; the largest ({largest.area_mm2:,.0f} mm² of face) was taken, {lie} {where}"
+
+    def without_others(self, scan: Scan) -> Scan:
+        """The scan's points that are nearer to the taken head's centre than to any other's."""
+        distance = np.stack([np.linalg.norm(scan.points - head.centre, axis=1) for head in self.heads])
+        return scan.keep(distance.argmin(0) == self.taken)
+
+
+def believed_head(location: Location, model: MorphableModel, check: Callable[[], None] = lambda: None) -> Head | None:
+    """The head at a location, None where a short fit finds no face there."""
+    fit = believed(location, model, check)
+    if fit is None:
+        return None
+    centre = head_centre(fit.scan_to_model)
+    near = np.linalg.norm(location.scan.points - centre, axis=1) < APART_MM
+    return Head(centre, fit.visible_area_mm2, int(near.sum()))
+
+
+def largest(heads: Sequence[Head]) -> int:
+    """Which head shows most of its face; among those that show as much, the one with most points."""
+    area = max(head.area_mm2 for head in heads)
+    return max((k for k, head in enumerate(heads) if head.area_mm2 >= AS_LARGE * area), key=lambda k: heads[k].points)
+
+
+def several_heads(places: Sequence[Location], model: MorphableModel, check: Callable[[], None] = lambda: None) -> Heads | None:
+    """The heads at places, the most confident first, of which each may be a head of its own; None where at most one is believed."""
+    others = [believed_head(place, model, check) for place in places[1:]]
+    if not any(others):
+        return None  # the usual case: the first need not be tried
+    found = [(place, head) for place, head in enumerate([believed_head(places[0], model, check), *others]) if head is not None]
+    if len(found) < 2:
+        return None
+    heads = tuple(head for _, head in found)
+    taken = largest(heads)
+    return Heads(heads, taken, found[taken][0])

@@ -1,0 +1,1 @@
+"""From a refined geometry image back to meshes."""

@@ -1,0 +1,150 @@
+"""A refined surface in the morphable model's topology: a displacement field on the model's mesh.
+
+Every visible vertex is projected onto the surface; the displacements are extended and smoothed over the mesh by kernels
+(M + ℓ²K)⁻¹ M, K being the model's stiffness matrix and M its vertex areas. As a kernel ignores which vertices have data, its
+factor is computed once per model; data enter by normalised convolution, S(w t) / S(w), from long to short lengths ℓ
+(a multilevel approximation: each level explains what the longer ones leave). Far from data the displacement fades.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse.linalg import cg
+
+from geometry.charts.chart import Chart
+from geometry.mesh import TriangleMesh
+from geometry.model.morphable_model import MorphableModel
+from geometry.surfaces.laplacian import smooth_field, smoothing_kernels
+from geometry.surfaces.raycasting import cast_rays, interpolate, raycasting_scene
+
+
+@dataclass(frozen=True)
+class RegistrationOptions:
+    """reach_mm: longest projection along a vertex normal; facing: least cosine between a vertex's normal and its projection's;
+    unobserved_weight: of surface that no scan supports; hidden_mm: a vertex that far behind the coarse surface's first hit is
+    occluded; projections: rounds of projecting vertices; fits: rounds of fitting the triangles between them; slack_mm: errors
+    beyond it are no detail but a mismatch; damping: pixels' worth of trust in the projected position; smoothing: of the fitted
+    steps against zigzag between pixels."""
+
+    reach_mm: float = 12.0
+    facing: float = 0.6
+    unobserved_weight: float = 0.05
+    hidden_mm: float = 0.5
+    projections: int = 2
+    fits: int = 2
+    slack_mm: float = 1.5
+    damping: float = 0.05
+    smoothing: float = 0.03
+
+
+def visible_vertices(mesh: TriangleMesh, chart: Chart, hidden_mm: float) -> np.ndarray:
+    """(n,) bool: the chart's rays meet the vertex first and from outside, at less than about 84° from its normal."""
+    image_points, depth = chart.project(mesh.vertices)
+    origins, directions, start = chart.rays(image_points, float(np.ceil(depth.max())) + 1.0)
+    distance, _, _, outer = cast_rays(raycasting_scene(mesh), origins, directions)
+    slope = -np.einsum("ij,ij->i", mesh.vertex_normals, directions)
+    return (slope > 0.1) & (start - distance - depth < hidden_mm / np.maximum(slope, 0.1)) & outer
+
+
+def _project(mesh: TriangleMesh, surface: TriangleMesh, scene, support: np.ndarray, options: RegistrationOptions):
+    """Along ±normal: offsets (n, 3) to the nearer compatible hit and weights (n,), 0 where there is none."""
+    normals, n = mesh.vertex_normals, len(mesh.vertices)
+    attributes = np.concatenate([surface.vertex_normals, support[:, None]], axis=1)
+    outward = np.concatenate([normals, -normals])
+    distance, triangle, uv, _ = cast_rays(scene, np.concatenate([mesh.vertices] * 2), outward)
+    hit = np.flatnonzero((triangle >= 0) & (distance < options.reach_mm))
+    at = interpolate(attributes, surface.triangles[triangle[hit]], uv[hit])
+    compatible = np.einsum("ij,ij->i", at[:, :3], normals[hit % n]) > options.facing
+    weight = np.zeros(2 * n)
+    weight[hit] = np.where(compatible, at[:, 3], 0.0)
+    distance = np.where(weight > 0, distance, np.inf).reshape(2, n)
+    nearer = distance.argmin(0) * n + np.arange(n)
+    reached = np.where(weight[nearer] > 0, distance.min(0), 0.0)
+    return reached[:, None] * outward[nearer], weight[nearer]
+
+
+def _fit_between_vertices(
+    mesh: TriangleMesh, movable: np.ndarray, k: sparse.csr_matrix, surface: TriangleMesh, support: np.ndarray, chart: Chart,
+    options: RegistrationOptions,
+) -> np.ndarray:
+    """Vertices (n, 3) moved along their normals so that the triangles, not only their corners, lie on the surface.
+
+    Corners on a curved surface put every triangle below it by up to edge²/(8R). Least squares over the surface's vertices, each
+    compared along its chart ray with the triangle in front of it: min Σ w (Σ b_k s_k − e)² + damping Σ s² + smoothing sᵀKs,
+    solved by conjugate gradients (a mass matrix, hence well conditioned). K (n, n): the stiffness matrix.
+    """
+    image_points, depth = chart.project(surface.vertices)
+    highest = max(depth.max(), chart.project(mesh.vertices)[1].max())
+    origins, directions, start = chart.rays(image_points, float(np.ceil(highest)) + 1.0)
+    distance, triangle, uv, outer = cast_rays(raycasting_scene(mesh), origins, directions)
+    hit = np.flatnonzero(outer)
+    corners, uv = mesh.triangles[triangle[hit]], uv[hit]
+    barycentric = np.stack([1 - uv.sum(1), uv[:, 0], uv[:, 1]], axis=1)
+    normals = interpolate(mesh.vertex_normals, corners, uv)
+    cosine = -np.einsum("ij,ij->i", normals, directions[hit])
+    error = (depth[hit] - (start - distance[hit])) * cosine
+    facing = np.einsum("ij,ij->i", normals, surface.vertex_normals[hit]) > options.facing
+    comparable = facing & (cosine > 0.2) & movable[corners].all(1)
+    weight = np.where(comparable, support[hit] / (1 + (error / options.slack_mm) ** 2) ** 2, 0.0)
+    root = np.sqrt(weight)
+    rows = np.repeat(np.arange(len(hit)), 3)
+    shape = (len(hit), len(mesh.vertices))
+    design = sparse.csr_matrix(((root[:, None] * barycentric).ravel(), (rows, corners.ravel())), shape=shape)
+    system = (design.T @ design + options.damping * sparse.identity(shape[1]) + options.smoothing * k).tocsr()
+    step, _ = cg(system, design.T @ (root * error), rtol=1e-3, maxiter=30, M=sparse.diags(1 / system.diagonal()))
+    return mesh.vertices + np.clip(step, -options.slack_mm, options.slack_mm)[:, None] * mesh.vertex_normals
+
+
+def _unflipped(vertices: np.ndarray, coarse: TriangleMesh, rounds: int = 20) -> np.ndarray:
+    """vertices (n, 3) whose displacement from the coarse mesh is averaged over the neighbours wherever a triangle has turned by more
+    than 75° from the coarse one; repeated there, that tends to a translation, which turns nothing."""
+    moved, before, neighbours = vertices - coarse.vertices, coarse.triangle_area_vectors, coarse.adjacency
+    mean = sparse.diags(1 / np.maximum(np.asarray(neighbours.sum(1)).ravel(), 1)) @ neighbours
+    for _ in range(rounds):
+        after = coarse.with_vertices(coarse.vertices + moved).triangle_area_vectors
+        lengths = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
+        turned = coarse.triangles[(before * after).sum(1) < np.cos(np.radians(75)) * lengths]
+        if not len(turned):
+            break
+        corners, where = np.unique(turned, return_inverse=True)
+        touched = np.zeros(len(vertices), bool)
+        touched[corners] = True
+        ring = np.flatnonzero((neighbours @ touched > 0) & ~touched)
+        # each turned triangle is translated as a whole, the ring around it follows half-way
+        together = np.repeat(moved[turned].mean(1), 3, axis=0)
+        count = np.bincount(where.ravel())
+        translated = np.stack([np.bincount(where.ravel(), together[:, axis]) for axis in range(3)], axis=1) / count[:, None]
+        moved[ring] = (moved[ring] + mean[ring] @ moved) / 2
+        moved[corners] = (translated + mean[corners] @ moved) / 2
+    return coarse.vertices + moved
+
+
+def register_to_surface(
+    model: MorphableModel, coarse: np.ndarray, surface: TriangleMesh, observed: np.ndarray, chart: Chart,
+    options: RegistrationOptions = RegistrationOptions(),
+) -> np.ndarray:
+    """Model vertices (n, 3) moved onto a surface.
+
+    coarse (n, 3) and surface: model frame, mm; observed (k,) 1 where the scan supports the surface's vertex. Visible vertices are
+    projected along their normals, repeatedly; the rest (mouth interior, nostrils, back of the head) follow smoothly.
+    """
+    coarse = np.asarray(coarse, float)
+    if not len(surface.triangles):
+        return coarse.copy()
+    mesh, (k, kernels) = TriangleMesh(coarse, model.triangles), smoothing_kernels(model)
+    labels = mesh.component_labels
+    main = labels == np.bincount(labels).argmax()  # eyeballs follow the lids
+    usable = visible_vertices(mesh, chart, options.hidden_mm) & main
+    usable &= ~model.regions.get("mouth_interior", np.zeros(len(coarse), bool))
+    scene = raycasting_scene(surface)
+    support = np.where(np.asarray(observed) > 0, 1.0, options.unobserved_weight)
+    vertices = coarse
+    for attempt in range(options.projections):
+        offset, weight = _project(mesh.with_vertices(vertices), surface, scene, support, options)
+        # later offsets are small and local: the shortest kernel only
+        vertices = vertices + smooth_field(offset, weight * usable, kernels if attempt == 0 else kernels[-1:])
+    for _ in range(options.fits):
+        vertices = _fit_between_vertices(mesh.with_vertices(vertices), usable, k, surface, support, chart, options)
+    return _unflipped(vertices, mesh)

@@ -1,0 +1,1 @@
+"""Refinement without a network, and the check of what a network refined."""

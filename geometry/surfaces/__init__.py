@@ -1,0 +1,1 @@
+"""What is computed on surfaces: triangles, normals, rays, nearest points, Laplacians, noise."""

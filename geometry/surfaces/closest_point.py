@@ -1,0 +1,40 @@
+"""Exact nearest points on a triangle mesh, in float64."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from geometry.mesh import TriangleMesh
+from geometry.surfaces.raycasting import raycasting_scene
+
+
+@dataclass(frozen=True)
+class ClosestPoints:
+    """Of n query points: distance (n,) mm; triangle (n,) int; uv (n, 2): barycentric weights of its second and third corner."""
+
+    distance: np.ndarray
+    triangle: np.ndarray
+    uv: np.ndarray
+
+
+def closest_points(points: np.ndarray, mesh: TriangleMesh) -> ClosestPoints:
+    """The closest point of the mesh's triangles to each point (n, 3). Raises ValueError for a mesh without triangles."""
+    if not len(mesh.triangles):
+        raise ValueError(f"the mesh has {len(mesh.vertices)} vertices and no triangle; distances need a surface")
+    scene = raycasting_scene(mesh)
+    import open3d as o3d
+
+    points = np.asarray(points, float).reshape(-1, 3)
+    answer = scene.compute_closest_points(o3d.core.Tensor(points.astype(np.float32)), nthreads=1)
+    distance = np.linalg.norm(points - answer["points"].numpy(), axis=1)
+    triangle, uv = answer["primitive_ids"].numpy().astype(np.int64), answer["primitive_uvs"].numpy().astype(float)
+    return ClosestPoints(distance, triangle, uv)
+
+
+def surface_distance(points: np.ndarray, mesh: TriangleMesh) -> np.ndarray:
+    """Unsigned point-to-surface distance of points (n, 3), (n,) in the coordinates' unit. No alignment: 0 degrees of freedom.
+
+    One direction only: what the mesh has and the points lack costs nothing; see `surface_errors` for both.
+    """
+    return closest_points(points, mesh).distance

@@ -1,0 +1,1 @@
+"""Sampled faces, occluders, and simulated sensors."""

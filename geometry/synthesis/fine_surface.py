@@ -1,0 +1,77 @@
+"""The model's surface subdivided where faces have features, and how a field on the model is carried to it."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+
+from geometry.mesh import TriangleMesh
+from geometry.model.morphable_model import MorphableModel
+from geometry.surfaces.subdivision import Subdivision, refine_region
+
+FADE_ROUNDS = 6  # neighbour averages that fade detail out towards eyes, mouth and the region's border
+FEATURES = ("eyes", "mouth", "nostrils")
+FEATURE_ROUNDS = 8  # neighbour averages that widen the features
+FEATURE_FLOOR = 0.35  # of the shift is everywhere
+
+
+@dataclass(frozen=True)
+class FineSurface:
+    """What `sample_face` needs of a model beside the model: computed once, see `fine_surface`.
+
+    subdivision: coarse → fine; mean (N, 3) fine mean shape; detailed (d,): fine vertices that carry detail, and
+    their weight (d,) in (0, 1]; excluded (M,) bool: fine triangles inside the mouth; averaging (n, n): the mean over a coarse
+    vertex and its neighbours; features (n,): `feature_share`.
+    """
+
+    subdivision: Subdivision
+    mean: np.ndarray
+    detailed: np.ndarray
+    weight: np.ndarray
+    excluded: np.ndarray
+    averaging: sparse.csr_matrix
+    features: np.ndarray
+
+
+_FINE_SURFACES: dict[tuple, tuple[MorphableModel, FineSurface]] = {}
+
+
+def fine_surface(model: MorphableModel, edge_mm: float) -> FineSurface:
+    """The subdivided topology of a model; kept per process, because it costs half a second."""
+    key = (id(model), edge_mm)
+    if key not in _FINE_SURFACES or _FINE_SURFACES[key][0] is not model:
+        _FINE_SURFACES[key] = (model, _fine_surface(model, edge_mm))
+    return _FINE_SURFACES[key][1]
+
+
+def _fine_surface(model: MorphableModel, edge_mm: float) -> FineSurface:
+    skin = model.regions["face"] & ~model.regions["eyes"] & ~model.regions["mouth_interior"]
+    coarse = TriangleMesh(model.mean, model.triangles)
+    neighbours = np.maximum(np.asarray(coarse.adjacency.sum(1)).ravel(), 1)
+    averaging = (0.5 * (sparse.diags(1 / neighbours) @ coarse.adjacency + sparse.identity(model.n_vertices))).tocsr()
+    weight = skin.astype(float)
+    for _ in range(FADE_ROUNDS):
+        weight = averaging @ weight
+    # 0.5 at the border of the skin, 1 well inside: stretched to 0…1
+    weight = np.clip(2 * weight - 1, 0, 1) * skin
+    # the strokes are laid out in frontal projection: fade where the surface turns away, and behind the ears' front
+    weight *= np.clip((coarse.vertex_normals[:, 2] + 0.05) / 0.3, 0, 1) * np.clip((model.mean[:, 2] + 120) / 15, 0, 1)
+    cavity = model.regions.get("cavities", np.zeros(model.n_vertices, bool))  # no sensor sees it: the membrane has its own inside
+    outer = model.triangles[~cavity[model.triangles].any(1)]
+    subdivision = refine_region(model.mean, outer, model.regions["face"], edge_mm)
+    fine_weight = np.clip(subdivision.apply(weight), 0, 1)
+    detailed = np.flatnonzero(fine_weight > 0.01)
+    inside = model.regions["mouth_interior"][outer].any(1)[subdivision.parents]
+    return FineSurface(subdivision, subdivision.apply(model.mean), detailed, fine_weight[detailed], inside, averaging,
+                       feature_share(model, averaging))
+
+
+def feature_share(model: MorphableModel, averaging: sparse.csr_matrix) -> np.ndarray:
+    """(n,) in [0, 1]: 1 about eyes, mouth and nostrils, `FEATURE_FLOOR` elsewhere."""
+    near = np.zeros(model.n_vertices)
+    for region in FEATURES:
+        near = np.maximum(near, model.regions.get(region, np.zeros(model.n_vertices, bool)).astype(float))
+    for _ in range(FEATURE_ROUNDS):
+        near = averaging @ near
+    return FEATURE_FLOOR + (1 - FEATURE_FLOOR) * np.clip(1.5 * near, 0, 1)

@@ -1,0 +1,162 @@
+"""The linings of mouth and nostrils, which full head scans carry: surfaces behind the patches that close a template.
+
+Each begins a little behind its patch, so that from outside the patches hide it, and is linear in the source's vertices, so
+that it follows every identity and expression. Normals point into the cavity, as on the source.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import sparse
+from scipy.spatial import cKDTree
+
+from geometry.errors import ModelError
+from geometry.mesh import TriangleMesh
+from geometry.model.morphable_model import MorphableModel
+from geometry.template.closed_skin import NOSTRIL_PLANE, mirror_images, nearest_vertices
+from geometry.template.constraints import AnchorGatherer
+from geometry.template.remeshing import RemeshOptions, remesh
+from geometry.template.skin_patch import MIDLINE_MM, Skin, boundary_loops, clip, edge_path, enclosed_by, half_skin
+
+_BEHIND_LIPS_MM = 2.0
+_BEHIND_NOSTRIL_MM = 3.0  # the pit that closes a nostril is 1.5 mm deep
+# The source's bag is 50 mm high from the lips to the throat, room for teeth and tongue. Of a closed mouth, and in the head scans
+# that carry a mouth, the space behind the teeth is lower: its height shrinks to that share between these depths behind the lips.
+_HEIGHT_SHARE = 0.35
+_NARROWING_MM = (10.0, 20.0)
+_RIM_MM = 7.5  # from the lips' contour: nearer to it the bag is the source's
+_LEAST_HEIGHT_MM = 5.0
+_PATH_STEPS = 10  # points along an edge of the lips' contour, for distances to it
+
+
+@dataclass(frozen=True)
+class CavityOptions:
+    """Edge length in mm at the rim, how it grows away from it (mm per mm), and at most."""
+
+    rim_edge: float = 2.6
+    growth: float = 0.16
+    longest_edge: float = 10.0
+
+
+@dataclass(frozen=True)
+class BothHalves:
+    """A surface made of its half x ≥ 0 and the mirror image: weights (n, n_source) csr, triangles (m, 3).
+
+    image (h,): the vertex that mirrors each vertex of the half, itself on the midline; aside: the half's vertices off it.
+    """
+
+    weights: sparse.csr_matrix
+    triangles: np.ndarray
+    image: np.ndarray
+    aside: np.ndarray
+
+    @property
+    def twin(self) -> np.ndarray:
+        """(n,) the mirror image of every vertex."""
+        return np.append(self.image, self.aside)
+
+
+def both_halves(left: sparse.csr_matrix, triangles: np.ndarray, mean: np.ndarray, source_twin: np.ndarray) -> BothHalves:
+    """left (h, n_source) and triangles: the half x ≥ 0; source_twin (n_source,): the mirror image of each source vertex."""
+    h, n_source = left.shape
+    swap = sparse.csr_matrix((np.ones(n_source), (np.arange(n_source), source_twin)), shape=(n_source, n_source))
+    aside = np.flatnonzero(np.abs(left @ mean[:, 0]) > MIDLINE_MM)
+    image = np.arange(h)
+    image[aside] = h + np.arange(len(aside))
+    weights = sparse.vstack([left, left[aside] @ swap]).tocsr()
+    return BothHalves(weights, np.vstack([triangles, image[triangles][:, ::-1]]).astype(np.int32), image, aside)
+
+
+def cavities(source: MorphableModel, options: CavityOptions, rounds: RemeshOptions) -> dict[str, BothHalves]:
+    """"mouth_cavity" (one piece) and "nostril_cavities" (two). Raises ModelError where the source has none of that kind."""
+    mean = np.asarray(source.mean, np.float64)
+    part = source.regions["skin"] | source.regions["mouth_interior"]
+    source_twin = mirror_images(source, part)
+    builders: dict[str, Callable[..., Skin]] = {"mouth_cavity": _mouth, "nostril_cavities": _nostril}
+    return {name: both_halves(*_remeshed(build(source, mean, source_twin), mean, options, rounds), mean, source_twin)
+            for name, build in builders.items()}
+
+
+def _mouth(source: MorphableModel, mean: np.ndarray, source_twin: np.ndarray) -> Skin:
+    """What lies inside the inner lip contour and a little away from it: the lips' inner faces and the bag."""
+    half = half_skin(mean, source.triangles, source.regions["skin"] | source.regions["mouth_interior"], source_twin, np.inf)
+    points = half.points(mean)
+    path = edge_path(half, points, nearest_vertices(points, mean[source.landmarks["ibug68"][62:67]]).tolist())
+    seed = int(np.argmax(half.weights @ source.regions["mouth_interior"].astype(float)))
+    inside = enclosed_by(half, points, path, seed)
+    t = np.linspace(0, 1, _PATH_STEPS)[:, None, None]
+    contour = (points[path[:-1]] * (1 - t) + points[path[1:]] * t).reshape(-1, 3)
+    to_contour = cKDTree(contour)
+    bag = clip(inside, to_contour.query(inside.points(mean))[0] - _BEHIND_LIPS_MM)
+    points = bag.points(mean)
+    behind = contour[:, 2].max() - points[:, 2]
+    share = _smooth_step(behind, *_NARROWING_MM) * _smooth_step(to_contour.query(points)[0], _BEHIND_LIPS_MM, _RIM_MM)
+    return _lowered(bag, points, 1 - (1 - _HEIGHT_SHARE) * share)
+
+
+def _smooth_step(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """0 up to `low`, 1 from `high` on."""
+    t = np.clip((values - low) / (high - low), 0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def _lowered(bag: Skin, points: np.ndarray, share: np.ndarray) -> Skin:
+    """The bag with its height at every depth times share (k,).
+
+    Every point moves by a part of the vector from the floor to the roof of the midline at its depth: vertical on the mean, and
+    longer when the jaw opens.
+    """
+    border = boundary_loops(bag.triangles)[0]
+    on = np.abs(points[border, 0]) < MIDLINE_MM
+    first = int(np.flatnonzero(on & ~np.roll(on, 1))[0])
+    midline = np.roll(border, -first)[: on.sum()]
+    throat = int(points[midline, 2].argmin())
+    walls = sorted((midline[: throat + 1], midline[throat:]), key=lambda wall: points[wall, 1].mean())
+    floor, roof = (_at_depth(points, wall, points[:, 2]) for wall in walls)
+    low, high = floor @ points[:, 1], roof @ points[:, 1]
+    part = (1 - share) * (points[:, 1] - (low + high) / 2) / np.maximum(high - low, _LEAST_HEIGHT_MM)
+    return replace(bag, weights=(bag.weights - sparse.diags(part) @ (roof - floor) @ bag.weights).tocsr())
+
+
+def _at_depth(points: np.ndarray, wall: np.ndarray, z: np.ndarray) -> sparse.csr_matrix:
+    """(k, k) rows that interpolate the chain `wall` of vertices at z (k,), its ends beyond them."""
+    wall = wall[np.argsort(points[wall, 2])]
+    position = np.interp(z, points[wall, 2], np.arange(len(wall)))
+    piece = np.minimum(position.astype(int), len(wall) - 2)
+    t, rows = position - piece, np.arange(len(z))
+    entries = np.append(1 - t, t), (np.append(rows, rows), np.append(wall[piece], wall[piece + 1]))
+    return sparse.coo_matrix(entries, shape=(len(z), len(points))).tocsr()
+
+
+def _nostril(source: MorphableModel, mean: np.ndarray, source_twin: np.ndarray) -> Skin:
+    """What the template cuts away behind a nostril's plane, from a little farther in."""
+    half = half_skin(mean, source.triangles, source.regions["skin"], source_twin, np.inf)
+    beyond = half.points(mean)[:, 1:] @ NOSTRIL_PLANE[:2] - NOSTRIL_PLANE[2] - _BEHIND_NOSTRIL_MM
+    above = clip(half, beyond)  # the nostril and, largest, the upper face
+    label = TriangleMesh(above.points(mean), above.triangles).component_labels
+    if label.max() != 1:
+        raise ModelError(f"model {source.name!r}: its nostrils' plane parts half its skin into {label.max() + 1} pieces, not 2")
+    kept = (label == np.bincount(label).argmin())[above.triangles[:, 0]]
+    return replace(above, triangles=above.triangles[kept], part=above.part[kept]).compacted()
+
+
+def _remeshed(
+    half: Skin, mean: np.ndarray, options: CavityOptions, rounds: RemeshOptions
+) -> tuple[sparse.csr_matrix, np.ndarray]:
+    """Rows over the source and triangles of a clean triangulation of a half cavity. Raises ModelError where it is no disc."""
+    surface = TriangleMesh(half.points(mean), half.triangles)
+    loops = boundary_loops(half.triangles)
+    if len(loops) != 1 or len(surface.vertices) - len(surface.edges) + len(surface.triangles) != 1:
+        raise ModelError(f"a half cavity of the source has {len(loops)} borders; it must be a disc, closed at the back")
+    on = np.abs(surface.vertices[:, 0]) < MIDLINE_MM
+    border = loops[0]
+    rim = border[~on[border]]
+    size = options.rim_edge + options.growth * cKDTree(surface.vertices[rim]).query(surface.vertices)[0]
+    size = np.minimum(size, options.longest_edge)
+    ends = border[on[border] & ~(np.roll(on[border], 1) & np.roll(on[border], -1))]  # where the rim meets the midline
+    gatherer = AnchorGatherer(surface.vertices, size)
+    gatherer.add_chain(border, set(ends.tolist()) or {int(border[0])}, closed=True)
+    vertices, triangles = remesh(surface, size, gatherer.anchors(), border, np.ones(len(surface.triangles), bool), rounds)
+    return (vertices.weights @ half.weights).tocsr(), triangles

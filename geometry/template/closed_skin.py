@@ -1,0 +1,121 @@
+"""Half a source's face skin, as the template triangulates it: cut at neck, nostril and inner lips, then closed by patches."""
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+from scipy.spatial import cKDTree
+
+from geometry.errors import ModelError
+from geometry.model.morphable_model import MorphableModel
+from geometry.template.skin_patch import (
+    MIDLINE_MM,
+    Skin,
+    boundary_loops,
+    cavity_level,
+    clip,
+    cut_along,
+    edge_path,
+    half_skin,
+    ring_patch,
+    strip,
+)
+
+SKIN, EYE, NOSTRIL, MOUTH = range(4)  # parts of the closed skin
+# Where the template ends at the neck, and where a nostril turns into a pit: planes (normal in y, z; offset), model frame, mm.
+_NECK_PLANE = (0.618, 0.786, -133.0)
+NOSTRIL_PLANE = (0.852, -0.523, 1.3)
+_NOSTRIL_PIT_MM = 1.5
+_RINGS = {EYE: 7, NOSTRIL: 5}
+_BLEND_MM = 2.5  # how far from its rim a patch reaches its full lift
+_SMOOTH_EDGE_MM = 1.2  # source edges longer than this are split along a smooth surface first
+
+
+@dataclass(frozen=True)
+class ClosedSkin:
+    """skin: a disc, the half x ≥ 0 of the face; chains: vertex indices along "border", "lid", "eye", "nostril" (closed) and
+    "upper_lip", "lower_lip" (midline to corner); landmark: ibug68 index → vertex, for this half; eye_lift (k, 3): the share of
+    the lift that belongs to the eyeball."""
+
+    skin: Skin
+    chains: dict[str, np.ndarray]
+    landmark: dict[int, int]
+    eye_lift: np.ndarray
+
+
+def closed_half(source: MorphableModel) -> ClosedSkin:
+    """Raises ModelError where the source's skin is not a mirror-symmetric face with eyes, nostrils and a mouth."""
+    mean = np.asarray(source.mean, np.float64)
+    half = half_skin(mean, source.triangles, source.regions["skin"], mirror_images(source), _SMOOTH_EDGE_MM)
+    half = clip(half, half.points(mean)[:, 1:] @ _NECK_PLANE[:2] - _NECK_PLANE[2])
+    points = half.points(mean)
+    half = clip(half, cavity_level(half, points, NOSTRIL_PLANE[2] - points[:, 1:] @ NOSTRIL_PLANE[:2]))
+    half, upper, lower = _open_mouth(source, mean, half)
+    points = half.points(mean)
+    rims = [loop for loop in boundary_loops(half.triangles) if points[loop, 0].min() > MIDLINE_MM]
+    if len(rims) != 2:
+        raise ModelError(f"model {source.name!r}: half its skin has {len(rims)} closed openings, expected an eye and a nostril")
+    eye, nostril = sorted(rims, key=lambda loop: -points[loop, 1].mean())
+    half = half.with_patch(sparse.csr_matrix((0, len(mean))), np.zeros((0, 3)), strip(upper, lower, points[:, 0]), MOUTH)
+    for rim, part in ((eye, EYE), (nostril, NOSTRIL)):
+        weights, triangles = ring_patch(points, rim, _RINGS[part], len(half.lift))
+        rows = sparse.csr_matrix(weights) @ half.weights[rim]
+        half = half.with_patch(rows, _lift(source, mean, rows @ mean, points[rim], part), triangles, part)
+    points, marks = half.points(mean), mean[source.landmarks["ibug68"]]
+    own = np.flatnonzero(marks[:, 0] > -MIDLINE_MM)
+    landmark = dict(zip(own.tolist(), nearest_vertices(points, marks[own]).tolist()))
+    lid = edge_path(half, points, [landmark[index] for index in (42, 43, 44, 45, 46, 47, 42)])[:-1]
+    chains = {"border": boundary_loops(half.triangles)[0], "lid": np.array(lid), "eye": eye, "nostril": nostril,
+              "upper_lip": np.array(upper), "lower_lip": np.array(lower)}
+    return ClosedSkin(half, chains, landmark, np.where(half.touched_by(EYE)[:, None], half.lift, 0.0))
+
+
+def _open_mouth(source: MorphableModel, mean: np.ndarray, half: Skin) -> tuple[Skin, list[int], list[int]]:
+    """Cut away what lies inside the inner lip contour; the upper and lower contour, midline to corner."""
+    points = half.points(mean)
+    inner = nearest_vertices(points, mean[source.landmarks["ibug68"][62:67]]).tolist()
+    path = edge_path(half, points, inner)
+    corner = path.index(inner[2])
+    near = np.flatnonzero((np.abs(points[:, 0]) < MIDLINE_MM) & (points[:, 2] < points[inner[0], 2] - 1.0))
+    behind = near[np.argmin(np.linalg.norm(points[near] - points[[inner[0], inner[4]]].mean(axis=0), axis=1))]
+    half, path = cut_along(half, points, path, int(behind))
+    return half, path[: corner + 1], path[corner:][::-1]
+
+
+def _lift(source: MorphableModel, mean: np.ndarray, points: np.ndarray, rim: np.ndarray, part: int) -> np.ndarray:
+    """(k, 3) what a patch's points are moved by: onto the eyeball, or into the nostril; smoothly from zero at the rim."""
+    t = np.clip(cKDTree(rim).query(points)[0] / _BLEND_MM, 0, 1)[:, None]
+    full = eyeball_lift(source, mean, points) if part == EYE else _NOSTRIL_PIT_MM * np.array([0.0, *NOSTRIL_PLANE[:2]])
+    return t * t * (3 - 2 * t) * full
+
+
+def eyeball_lift(source: MorphableModel, mean: np.ndarray, points: np.ndarray) -> np.ndarray:
+    """(k, 3) displacement of points to the sphere fitted to the source's left eyeball."""
+    ball = mean[source.regions["eyeballs"] & (mean[:, 0] > 0)]
+    solution = np.linalg.lstsq(np.column_stack([2 * ball, np.ones(len(ball))]), (ball**2).sum(axis=1), rcond=None)[0]
+    centre, radius = solution[:3], np.sqrt(solution[3] + solution[:3] @ solution[:3])
+    spoke = points - centre
+    length = np.linalg.norm(spoke, axis=1, keepdims=True)
+    return spoke / length * (radius - length)
+
+
+def nearest_vertices(points: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """(t,) the vertex at each target. Raises ModelError where there is none."""
+    distance, index = cKDTree(points).query(targets)
+    if distance.max() > MIDLINE_MM:
+        raise ModelError(f"a landmark lies {distance.max():.2f} mm off the source's outer skin; landmarks must be skin vertices")
+    return index
+
+
+def mirror_images(source: MorphableModel, part: np.ndarray | None = None) -> np.ndarray:
+    """(n_source,) the vertex of the part (n_source,) bool, by default the skin, that is the mirror image of each vertex of the
+    part; other vertices are their own."""
+    mean = np.asarray(source.mean, np.float64)
+    skin = np.flatnonzero(source.regions["skin"] if part is None else part)
+    gap, partner = cKDTree(mean[skin]).query(mean[skin] * (-1.0, 1.0, 1.0))
+    if gap.max() > 0.1:
+        raise ModelError(f"model {source.name!r}: a vertex has no mirror image within 0.1 mm ({gap.max():.2f} mm)")
+    image = np.arange(len(mean))
+    image[skin] = skin[partner]
+    return image

@@ -1,0 +1,257 @@
+"""Learn the project's own morphable model from a population sampled from a source model.
+
+    python -m geometry.template.model_learning --source ../shared/models/ict_facekit_light.npz --output geometry/data/face_relief_model.npz
+
+Subjects are drawn from the source's identities, mirrored, and given small smooth deformations of their own; every subject lives
+on the project's template (geometry/template/template.py). Principal components of the population under a norm that counts the trusted
+face most become the identity basis (Blanz & Vetter 1999); the source's blendshapes carry over as the expression basis.
+All subjects are linear in a few hundred factors, so the components are computed exactly, from the factors' second moments.
+"""
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import open3d as o3d
+from scipy.spatial import cKDTree
+from scipy.spatial.distance import cdist
+
+from geometry.mesh import TriangleMesh
+from geometry.model.format_face_relief import quantise, save_model
+from geometry.model.morphable_model import MorphableModel
+from geometry.model.registry import load_model
+from geometry.template.model_card import model_card
+from geometry.template.remeshing import smallest_angles
+from geometry.template.template import Template, TemplateOptions, build_template
+
+LICENCE = "Learned from samples of the ICT Face Model Light, MIT licence, © 2020 USC Institute for Creative Technologies"
+_COVERED_MM = 0.3
+_PROJECTION_TANGENTIAL = 0.1  # sliding within the surface hardly counts, as in a fit point to plane
+_LID_MOTION_MM = 3.0  # a gaze blendshape is kept where it moves the lids by more than this
+
+
+@dataclass(frozen=True)
+class LearningOptions:
+    """subjects: size of the population, before reflection; identity_modes: size of the basis;
+    local_sigma (mm), local_length (mm): the smooth deformations, a Gaussian process along the normals (Lüthi et al. 2018);
+    outside_weight: what a square millimetre outside the trusted face counts, inside = 1; tangential_weight: what motion within
+    the surface counts, motion along the normal = 1: it moves landmarks, but changes no shape."""
+
+    subjects: int = 1000
+    identity_modes: int = 100
+    local_sigma: float = 1.0
+    local_length: float = 30.0
+    local_factors: int = 150
+    outside_weight: float = 0.02
+    tangential_weight: float = 0.05
+    seed: int = 2019
+
+
+def learn(source: MorphableModel, template: Template, options: LearningOptions = LearningOptions()) -> MorphableModel:
+    """The morphable model on the template; its mean is the source's."""
+    mean = template.mean(source.mean)
+    mesh = TriangleMesh(mean, template.triangles)
+    outer = ~template.regions["cavities"]  # the cavities follow: they have no say in which modes there are
+    local = local_factors(mesh, template.regions["face"], options, outer)
+    factors = np.concatenate([identity_factors(source, template), local])
+    weight = mesh.vertex_areas * np.where(template.regions["face"], 1.0, options.outside_weight) * outer
+    norm = SurfaceNorm(mesh.vertex_normals, weight, options.tangential_weight)
+    moments = population_moments(source.n_identity, len(factors), options)
+    basis = principal_modes(factors, moments, norm, options.identity_modes)
+    kept = [i for i, name in enumerate(source.expression_names) if not name.startswith("eyeLook") or _moves_lids(source, i)]
+    expressions = np.stack([template.transfer(np.asarray(source.expression_basis[i], np.float64)) for i in kept])
+    return MorphableModel(
+        name="face-relief", mean=mean, triangles=template.triangles, identity_basis=basis.astype(np.float32),
+        expression_basis=expressions.astype(np.float32), landmarks={"ibug68": template.landmarks}, regions=template.regions,
+        expression_names=tuple(source.expression_names[i] for i in kept), expression_range=source.expression_range,
+        notes={"licence": LICENCE, "source": source.name, "source_sha256": source.sha256, "learning": asdict(options)},
+    )
+
+
+def _moves_lids(source: MorphableModel, index: int) -> bool:
+    motion = np.linalg.norm(source.expression_basis[index][source.regions["skin"]], axis=1)
+    return bool(motion.max() > _LID_MOTION_MM)
+
+
+def identity_factors(source: MorphableModel, template: Template) -> np.ndarray:
+    """(2K, n, 3) float64: the source's identity modes on the template, then their mirror images."""
+    modes = np.stack([template.transfer(np.asarray(mode, np.float64)) for mode in source.identity_basis])
+    return np.concatenate([modes, modes[:, template.twin] * (-1.0, 1.0, 1.0)])
+
+
+def local_factors(
+    mesh: TriangleMesh, face: np.ndarray, options: LearningOptions, outer: np.ndarray | None = None
+) -> np.ndarray:
+    """(F, n, 3) leading Karhunen–Loève modes of a Gaussian process of displacements with a squared-exponential kernel.
+
+    The displacements are along the normals, smoothed so that both sides of a fold (a lid, a lip) move together. Nyström
+    approximation from vertices thinned to half the correlation length; it fades out away from the face. outer (n,) bool, by
+    default all: the vertices whose normals count; the others move along with those nearby.
+    """
+    if options.local_sigma == 0:
+        return np.zeros((0, *mesh.vertices.shape))
+    nodes = mesh.vertices[face][_thinned(mesh.vertices[face], options.local_length / 2)]
+    kernel = lambda a, b: np.exp(-cdist(a, b, "sqeuclidean") / (2 * options.local_length**2))
+    values, vectors = np.linalg.eigh(kernel(nodes, nodes))
+    top = np.argsort(-values)[: options.local_factors]
+    fields = kernel(mesh.vertices, nodes) @ (vectors[:, top] / np.sqrt(values[top]))
+    fade = np.exp(-((cKDTree(mesh.vertices[face]).query(mesh.vertices)[0] / options.local_length) ** 2))
+    areas = mesh.vertex_areas if outer is None else mesh.vertex_areas * outer
+    along = _smoothed_normals(mesh, areas, nodes, options.local_length / 2)
+    return options.local_sigma * (fields * fade[:, None]).T[:, :, None] * along
+
+
+def _smoothed_normals(mesh: TriangleMesh, areas: np.ndarray, nodes: np.ndarray, radius: float) -> np.ndarray:
+    """(n, 3) unit means of the surface's normals, weighted by areas (n,), under a Gaussian of standard deviation `radius` mm,
+    gathered at nodes (c, 3)."""
+    owner = cKDTree(nodes).query(mesh.vertices)[1]
+    area_vectors = mesh.vertex_normals * areas[:, None]
+    gathered = np.stack([np.bincount(owner, area_vectors[:, axis], len(nodes)) for axis in range(3)], axis=1)
+    smooth = np.exp(-cdist(mesh.vertices, nodes, "sqeuclidean") / (2 * radius**2)) @ gathered
+    return smooth / np.maximum(np.linalg.norm(smooth, axis=1, keepdims=True), 1e-12)
+
+
+def _thinned(points: np.ndarray, spacing: float) -> np.ndarray:
+    """Indices of one point per occupied cube of side `spacing`, the one nearest to its centre."""
+    cell = np.floor(points / spacing).astype(np.int64)
+    off = np.linalg.norm(points / spacing - cell - 0.5, axis=1)
+    order = np.argsort(off, kind="stable")
+    _, first = np.unique(cell[order], axis=0, return_index=True)
+    return np.sort(order[first])
+
+
+def population_moments(n_identity: int, n_factors: int, options: LearningOptions) -> np.ndarray:
+    """(F, F) second moments of the population's factor scores about its mean, which is the source's by construction.
+
+    Each draw stands for four subjects: itself, its mirror image, and the opposites of both.
+    """
+    rng = np.random.default_rng(options.seed)
+    moments = np.zeros((n_factors, n_factors))
+    for start in range(0, options.subjects, 250):
+        count = min(250, options.subjects - start)
+        identity, local = rng.standard_normal((count, n_identity)), rng.standard_normal((count, n_factors - 2 * n_identity))
+        nothing = np.zeros_like(identity)
+        for scores in (np.hstack([identity, nothing, local]), np.hstack([nothing, identity, local])):
+            moments += scores.T @ scores
+    return moments / (2 * options.subjects)
+
+
+@dataclass(frozen=True)
+class SurfaceNorm:
+    """|d|² = Σ_v weight_v ((n_v·d_v)² + tangential |d_v − (n_v·d_v) n_v|²); normals (n, 3), weight (n,)."""
+
+    normals: np.ndarray
+    weight: np.ndarray
+    tangential: float
+
+    def flat(self, displacements: np.ndarray) -> np.ndarray:
+        """(k, n, 3) → (k, 3n) whose Euclidean norm this is."""
+        along = (displacements * self.normals).sum(axis=2, keepdims=True) * self.normals
+        scaled = np.sqrt(self.tangential) * displacements + (1 - np.sqrt(self.tangential)) * along
+        return (scaled * np.sqrt(self.weight)[:, None]).reshape(len(displacements), -1)
+
+
+def principal_modes(factors: np.ndarray, moments: np.ndarray, norm: SurfaceNorm, count: int) -> np.ndarray:
+    """factors (F, n, 3), moments (F, F) → (count, n, 3) modes in mm per standard deviation, most variance under the norm first.
+
+    With moments = L Lᵀ, the subjects are Lᵀ factors under white scores; the modes diagonalise their weighted Gram matrix. The
+    sign is fixed so that the largest component, where the norm counts, is positive.
+    """
+    values, vectors = np.linalg.eigh(moments)
+    root = (vectors * np.sqrt(np.maximum(values, 0))).T
+    white = np.tensordot(root, factors, axes=1)
+    flat = norm.flat(white)
+    variance, turn = np.linalg.eigh(flat @ flat.T)
+    modes = np.tensordot(turn[:, np.argsort(-variance)[:count]].T, white, axes=1)
+    largest = np.abs(modes * (norm.weight > 0)[:, None]).reshape(len(modes), -1).argmax(axis=1)
+    return modes * np.sign(modes.reshape(len(modes), -1)[np.arange(len(modes)), largest])[:, None, None]
+
+
+def project(model: MorphableModel, vertices: np.ndarray, norm: SurfaceNorm) -> np.ndarray:
+    """(K,) coefficients of the instance nearest to vertices (n, 3) under a norm."""
+    basis = norm.flat(model.identity_basis.astype(np.float64))
+    return np.linalg.solve(basis @ basis.T, basis @ norm.flat((vertices - model.mean)[None])[0])
+
+
+def held_out_errors(source: MorphableModel, template: Template, model: MorphableModel, seed: int, count: int) -> np.ndarray:
+    """(count, p) mm from the source's face vertices to the model's surface, for fresh identities of the source.
+
+    Only vertices that the template covers count: not the linings of mouth and nostrils.
+    """
+    rng = np.random.default_rng(seed)
+    mean = TriangleMesh(model.mean, model.triangles)
+    covered = covered_vertices(source, mean)
+    norm = SurfaceNorm(mean.vertex_normals, mean.vertex_areas * model.regions["face"], _PROJECTION_TANGENTIAL)
+    errors = []
+    for _ in range(count):
+        truth = source.instance(rng.standard_normal(source.n_identity))
+        wanted = model.mean + template.transfer(truth - source.mean)
+        found = model.mesh(project(model, wanted, norm))
+        errors.append(distances(truth[covered], found))
+    return np.array(errors)
+
+
+def covered_vertices(source: MorphableModel, mean: TriangleMesh) -> np.ndarray:
+    """(p,) indices of the source's face vertices that the template's skin (its largest piece), on the mean, passes by within
+    0.3 mm."""
+    face = np.flatnonzero(source.regions["face"])
+    skin, _ = mean.submesh(mean.component_labels == np.bincount(mean.component_labels).argmax())
+    return face[distances(source.mean[face], skin) < _COVERED_MM]
+
+
+def distances(points: np.ndarray, mesh: TriangleMesh) -> np.ndarray:
+    """(p,) mm from points (p, 3) to the surface."""
+    scene = o3d.t.geometry.RaycastingScene()
+    scene.add_triangles(o3d.core.Tensor(mesh.vertices.astype(np.float32)), o3d.core.Tensor(mesh.triangles.astype(np.uint32)))
+    return scene.compute_distance(o3d.core.Tensor(points.astype(np.float32))).numpy().astype(np.float64)
+
+
+def figures(source: MorphableModel, template: Template, model: MorphableModel, seed: int) -> dict[str, float]:
+    """What the model card states."""
+    mesh = TriangleMesh(model.mean, model.triangles)
+    edge = np.linalg.norm(mesh.vertices[mesh.edges[:, 0]] - mesh.vertices[mesh.edges[:, 1]], axis=1)
+    in_face = model.regions["face"][mesh.edges].all(axis=1)
+    angle = smallest_angles(mesh.vertices[mesh.triangles])
+    chord = distances(source.mean[covered_vertices(source, mesh)], mesh)
+    errors = held_out_errors(source, template, model, seed, 30)
+    # half a quantum, as stored: one int16 step of the mode with the largest displacement
+    quantised = max(quantise(basis)[1].max() / 2 for basis in (model.identity_basis, model.expression_basis))
+    return {
+        "vertices": model.n_vertices, "triangles": len(model.triangles), "identity_modes": model.n_identity,
+        "expression_modes": model.n_expression, "face_vertices": int(model.regions["face"].sum()),
+        "cavity_vertices": int(model.regions["cavities"].sum()),
+        "edge_mm_median": float(np.median(edge)), "face_edge_mm_p5": float(np.percentile(edge[in_face], 5)),
+        "face_edge_mm_p95": float(np.percentile(edge[in_face], 95)), "smallest_angle_deg": float(angle.min()),
+        "smallest_angle_deg_p1": float(np.percentile(angle, 1)), "held_out_mean_mm": float(errors.mean()),
+        "held_out_p95_mm": float(np.percentile(errors, 95)), "held_out_worst_subject_mm": float(errors.mean(axis=1).max()),
+        "chord_mean_mm": float(chord.mean()),
+        "quantisation_mm_per_sigma": float(quantised),
+    }
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The documented command: learn, save, measure, write the card."""
+    parser = argparse.ArgumentParser(prog="python -m geometry.template.model_learning", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--source", type=Path, required=True, help="the packed ICT Face Model Light")
+    parser.add_argument("--output", type=Path, required=True, help="the .npz to write; its card goes beside it (.md)")
+    for name, default in asdict(LearningOptions()).items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default, help=f"default {default}")
+    given = vars(parser.parse_args(arguments))
+    path, output = given.pop("source"), given.pop("output")
+    source = load_model(path)
+    template = build_template(source, TemplateOptions())
+    model = learn(source, template, LearningOptions(**given))
+    save_model(output, model)
+    measured = figures(source, template, load_model(output), seed=1) | {"bytes": output.stat().st_size}
+    changed = [f" --{key.replace('_', '-')} {value}" for key, value in given.items() if value != getattr(LearningOptions(), key)]
+    command = f"python -m {parser.prog.split()[-1]} --source ../shared/models/{path.name} --output geometry/data/{output.name}"
+    command += "".join(changed)
+    output.with_suffix(".md").write_text(model_card(model, measured, command), encoding="utf-8")
+    print(json.dumps(measured, indent=2))
+
+
+if __name__ == "__main__":
+    main()

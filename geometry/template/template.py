@@ -1,0 +1,180 @@
+"""The project's own template: a clean triangulation of the face, every vertex a fixed linear combination of a source model's.
+
+`build_template` takes half the outer skin of a source model with eyes, nostrils and mouth closed (geometry/template/closed_skin.py),
+triangulates it anew (geometry/template/remeshing.py) and mirrors it. Behind the patches that close mouth and nostrils lie their linings
+(geometry/template/cavities.py), components of their own that no view from outside reaches. `Template.transfer` carries shapes and modes
+of the source over.
+"""
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import sparse
+from scipy.spatial import cKDTree
+
+from geometry.errors import ModelError
+from geometry.mesh import TriangleMesh
+from geometry.model.landmark_embedding import LANDMARK_SCHEMES
+from geometry.model.morphable_model import MorphableModel
+from geometry.template.cavities import BothHalves, CavityOptions, both_halves, cavities
+from geometry.template.closed_skin import EYE, MOUTH, NOSTRIL, ClosedSkin, closed_half, mirror_images
+from geometry.template.constraints import AnchorGatherer, Anchors
+from geometry.template.face_regions import ear_box, named_regions
+from geometry.template.remeshing import RemeshOptions, remesh
+from geometry.template.skin_patch import MIDLINE_MM
+
+_MIRROR = np.array([-1.0, 1.0, 1.0])
+
+
+@dataclass(frozen=True)
+class TemplateOptions:
+    """Edge lengths in mm and how they grow away from the features (mm per mm); rounds of Lloyd's iteration; triangles with a
+    smaller angle than `angle_deg` are improved where they can be."""
+
+    cheek_edge: float = 2.9
+    lip_edge: float = 1.4
+    eye_edge: float = 1.25
+    nose_edge: float = 1.5
+    bridge_edge: float = 2.0
+    outer_edge: float = 4.8
+    ear_edge: float = 2.7
+    cavity_edge: float = 2.6
+    growth: float = 0.11
+    rounds: int = 40
+    angle_deg: float = 30.0
+    seed: int = 68
+
+
+@dataclass(frozen=True)
+class Template:
+    """weights (n, n_source) csr: the disc of skin and patches first, then the cavities; lift (n, 3) mm;
+    triangles (m, 3); landmarks (68,); regions name → (n,) bool.
+
+    eye_openings (2, n_source) csr: rows that measure the height of the left and right eye opening from y coordinates;
+    eye_lift (2, n, 3): the share of `lift` that vanishes as that eye closes; rest_opening (2,) mm: on the mean.
+    twin (n,): the vertex that is each one's mirror image.
+    """
+
+    weights: sparse.csr_matrix
+    lift: np.ndarray
+    triangles: np.ndarray
+    landmarks: np.ndarray
+    regions: dict[str, np.ndarray]
+    eye_openings: sparse.csr_matrix
+    eye_lift: np.ndarray
+    rest_opening: np.ndarray
+    twin: np.ndarray
+
+    def mean(self, source_mean: np.ndarray) -> np.ndarray:
+        """(n, 3) the template on the source's mean."""
+        return self.weights @ source_mean + self.lift
+
+    def transfer(self, displacement: np.ndarray) -> np.ndarray:
+        """(n_source, 3) displacement of the source from its mean → (n, 3) of the template. Linear.
+
+        The bulge of an eyeball patch over its lids is in proportion to the eye's opening: a closed eye has none.
+        """
+        opening = (self.eye_openings @ displacement[:, 1]) / self.rest_opening
+        return self.weights @ displacement + np.tensordot(opening, self.eye_lift, axes=1)
+
+
+def build_template(source: MorphableModel, options: TemplateOptions = TemplateOptions()) -> Template:
+    """A template on a source with the regions "skin", "face", "eyeballs" and "mouth_interior" (the bag behind the lips),
+    mirror-symmetric about x = 0. Raises ModelError."""
+    missing = {"skin", "face", "eyeballs", "mouth_interior"} - set(source.regions)
+    if missing:
+        raise ModelError(f"model {source.name!r} lacks the regions {sorted(missing)}; a template's source must name them")
+    half = closed_half(source)
+    surface = TriangleMesh(half.skin.points(source.mean), half.skin.triangles)
+    size = _edge_lengths(source, surface.vertices, half, options)
+    anchors, landmark_places = _anchors(half, surface, size)
+    rounds = RemeshOptions(options.rounds, options.angle_deg, options.seed)
+    vertices, triangles = remesh(surface, size, anchors, half.chains["border"], half.skin.part != MOUTH, rounds)
+    outer = _mirrored(source, half, vertices.weights, triangles, landmark_places)
+    return _with_cavities(outer, cavities(source, CavityOptions(options.cavity_edge), rounds))
+
+
+def _edge_lengths(source: MorphableModel, points: np.ndarray, half: ClosedSkin, options: TemplateOptions) -> np.ndarray:
+    """(k,) wanted edge length: short at eyes, lips and nose, growing away from them; long beyond the narrow face."""
+    marks = source.mean[source.landmarks["ibug68"]]
+    face = half.skin.weights @ source.regions["face"].astype(float) > 0.5
+    beyond = cKDTree(points[face]).query(points)[0]
+    size = np.where(face, options.cheek_edge, np.minimum(options.cheek_edge + options.growth * beyond, options.outer_edge))
+    size = np.where(ear_box(points) & ~face, options.ear_edge, size)
+    for members, shortest, reach in (
+        (range(42, 48), options.eye_edge, 3.0), (range(48, 68), options.lip_edge, 3.0), (range(31, 36), options.nose_edge, 5.0),
+        (range(27, 31), options.bridge_edge, 6.0),
+    ):
+        away = cKDTree(marks[list(members)]).query(points)[0]
+        size = np.minimum(size, shortest + options.growth * np.maximum(away - reach, 0))
+    return size
+
+
+def _anchors(half: ClosedSkin, surface: TriangleMesh, size: np.ndarray) -> tuple[Anchors, dict[int, int]]:
+    """Vertices along the chains, and the landmarks of this half: ibug68 index → place among the anchors."""
+    x, border, chains = surface.vertices[:, 0], half.chains["border"], half.chains
+    on = np.abs(x[border]) < MIDLINE_MM
+    ends = border[on & ~(np.roll(on, 1) & np.roll(on, -1))]  # where the midline meets the template's rim
+    must = {*half.landmark.values(), *ends.tolist(), int(chains["nostril"][np.argmin(x[chains["nostril"]])])}
+    must |= {int(chains["eye"][extreme(x[chains["eye"]])]) for extreme in (np.argmin, np.argmax)}
+    gatherer = AnchorGatherer(surface.vertices, size)
+    for name, chain in chains.items():
+        gatherer.add_chain(chain, must, closed=not name.endswith("lip"))
+    places = {index: gatherer.place_of(vertex) for index, vertex in half.landmark.items()}
+    return gatherer.anchors(), places
+
+
+def _mirrored(
+    source: MorphableModel, half: ClosedSkin, mix: sparse.csr_matrix, triangles: np.ndarray, places: dict[int, int]
+) -> Template:
+    """Both halves: the mirror image of a row takes the mirror image of each source vertex."""
+    mean, n_source = np.asarray(source.mean, np.float64), len(source.mean)
+    both = both_halves(mix @ half.skin.weights, triangles, mean, mirror_images(source))
+    weights, image, aside = both.weights, both.image, both.aside
+    lift, eye_lift = mix @ half.skin.lift, mix @ half.eye_lift
+    n = len(lift)
+    lift = np.vstack([lift, (lift * _MIRROR)[aside]])
+    eyes = (np.vstack([eye_lift, np.zeros((len(aside), 3))]), np.vstack([np.zeros((n, 3)), (eye_lift * _MIRROR)[aside]]))
+    mirror = LANDMARK_SCHEMES["ibug68"].mirror
+    landmarks = np.array([places[i] if i in places else image[places[mirror[i]]] for i in range(68)])
+    marks = source.landmarks["ibug68"]
+    openings = sparse.csr_matrix(np.stack([_opening_row(n_source, marks[[43, 44]], marks[[46, 47]]),
+                                           _opening_row(n_source, marks[[37, 38]], marks[[40, 41]])]))
+    parts = mix @ np.stack([half.skin.touched_by(part) for part in (EYE, NOSTRIL, MOUTH)], axis=1).astype(float) > 1 - 1e-9
+    patches = dict(zip(("eye_patch", "nostrils", "mouth_interior"), np.vstack([parts, parts[aside]]).T))
+    narrow = weights @ source.regions["face"].astype(float) > 0.5
+    return Template(
+        weights, lift, both.triangles, landmarks,
+        named_regions(weights @ mean + lift, mean[marks], narrow, patches), openings, np.stack(eyes), openings @ mean[:, 1],
+        both.twin,
+    )
+
+
+def _with_cavities(outer: Template, linings: dict[str, BothHalves]) -> Template:
+    """The outer template, and behind its patches the cavities, each a component of its own, in the order given."""
+    weights, triangles, twin, n = [outer.weights], [outer.triangles], [outer.twin], len(outer.lift)
+    members = {}
+    for name, lining in linings.items():
+        members[name] = np.arange(n, n + lining.weights.shape[0])
+        weights.append(lining.weights)
+        triangles.append(lining.triangles + n)
+        twin.append(lining.twin + n)
+        n += lining.weights.shape[0]
+    regions = {name: np.append(mask, np.zeros(n - len(mask), bool)) for name, mask in outer.regions.items()}
+    regions |= {name: np.isin(np.arange(n), index) for name, index in members.items()}
+    regions["cavities"] = np.arange(n) >= len(outer.lift)
+    regions["mouth_interior"] = regions["mouth_interior"] | regions["mouth_cavity"]
+    more = n - len(outer.lift)
+    return replace(
+        outer, weights=sparse.vstack(weights).tocsr(), lift=np.vstack([outer.lift, np.zeros((more, 3))]),
+        triangles=np.vstack(triangles).astype(np.int32), regions=regions,
+        eye_lift=np.concatenate([outer.eye_lift, np.zeros((2, more, 3))], axis=1), twin=np.concatenate(twin),
+    )
+
+
+def _opening_row(n_source: int, upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
+    """(n_source,) mean of the upper minus mean of the lower lid's landmarks."""
+    row = np.zeros(n_source)
+    row[upper], row[lower] = 1 / len(upper), -1 / len(lower)
+    return row

@@ -1,0 +1,73 @@
+"""What a run shows on the terminal: a bar while it works, a table when it is done."""
+from __future__ import annotations
+
+import sys
+import threading
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, TextIO
+
+from pipeline.execution import journal
+from pipeline.store import storage
+
+
+class Bar:
+    """A context that shows scans done of `total`, rate, time left and failures so far, from a thread.
+
+    folder: the run's journal."""
+
+    def __init__(self, folder: str, total: int, stream: TextIO | None = None):
+        self.folder, self.total, self.stream = folder, total, stream or sys.stderr
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Bar:
+        from tqdm import tqdm
+
+        # in a log file a line every ten seconds is enough
+        interval = 0.2 if self.stream.isatty() else 10.0
+        self._bar = tqdm(
+            total=self.total, unit="scan", file=self.stream, mininterval=interval, maxinterval=interval, dynamic_ncols=True
+        )
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exception) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._update()
+        self._bar.close()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.25):
+            self._update()
+
+    def _update(self) -> None:
+        ended = journal.ended(self.folder)
+        shown = {status: ended[status] for status in ("failed", "rejected", "kept") if ended[status]}
+        self._bar.set_postfix({"failed": 0, **shown}, refresh=False)
+        self._bar.update(ended.total() - self._bar.n)
+
+
+def summary(lines: Sequence[Mapping[str, Any]], out: str, wall_seconds: float, most: int = 10) -> str:
+    """The table at the end: counts, where the time went, what failed and why, where to look."""
+    counts = Counter(line["status"] for line in lines)
+    text = [f"{len(lines)} scans in {wall_seconds:.1f} s: " + ", ".join(f"{counts[s]} {s}" for s in ("ok", "rejected", "failed"))]
+    stages: Counter[str] = Counter()
+    for line in lines:
+        stages.update(line["seconds"])
+    if stages:
+        total = sum(stages.values())
+        slowest = ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in stages.most_common(4))
+        text.append(f"  {total / len(lines):.2f} s of work a scan; slowest stages: {slowest}")
+    for status in ("failed", "rejected"):
+        ended = [line for line in lines if line["status"] == status]
+        text += [f"  {status:8}  {line['stage'] or '':9}  {line['source']}: {_reason(line)}" for line in ended[:most]]
+        if len(ended) > most:
+            text.append(f"  … and {len(ended) - most} more {status}, in {storage.join(out, 'manifest.jsonl')}")
+    return "\n".join(text)
+
+
+def _reason(line: Mapping[str, Any]) -> str:
+    reason = (line["reason"] or "").removeprefix(line["source"] + ": ")
+    return reason if len(reason) <= 160 else reason[:159] + "…"

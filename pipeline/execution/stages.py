@@ -1,0 +1,113 @@
+"""The Beam side: thin DoFns over the functions of `pipeline.scans.steps`, each with an output for the scans that end there.
+
+An element is a `Work`; what ends (ok, rejected, failed, kept) is an `Outcome`. Elements pass from stage to stage
+inside one fused bundle and are never serialized: only the small `Source` crosses the shuffle.
+"""
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+import apache_beam as beam
+from apache_beam.transforms.window import GlobalWindow
+from apache_beam.utils.windowed_value import WindowedValue
+
+from pipeline.execution import journal
+from pipeline.inputs import reading
+from pipeline.inputs.source import Source
+from pipeline.scans import manifest, methods
+from pipeline.scans.job import Job, warm_up
+from pipeline.scans.outcome import Outcome, refine_batch, timed
+from pipeline.scans.state import Work
+
+ENDED = "ended"  # the tag of the output for scans that go no further
+
+
+class Stage(beam.DoFn):
+    """Applies `function` to each scan as the stage `name`."""
+
+    def __init__(self, name: str, function: Callable[[Work, Job], Work], job: Job, is_last: bool = False):
+        self.name, self.function, self.job, self.is_last = name, function, job, is_last
+
+    def process(self, item: Work) -> Iterator:
+        result = timed(self.name, self.function, item, self.job, limit_after=not self.is_last)
+        yield beam.pvalue.TaggedOutput(ENDED, result) if isinstance(result, Outcome) else result
+
+
+class Load(beam.DoFn):
+    """Source → its bytes as a `Work`; a scan that an earlier run finished, unchanged, ends here with its old line."""
+
+    def __init__(self, job: Job):
+        self.job = job
+
+    def process(self, source: Source) -> Iterator:
+        journal.note(self.job.journal, journal.BEGUN, source.scan_id)
+        result = timed("read", self._load, Work(source), self.job)
+        if isinstance(result, Outcome):
+            yield beam.pvalue.TaggedOutput(ENDED, result)
+            return
+        kept = None if self.job.force else manifest.kept_line(self.job.out, source, result.input_hash, self.job.result_hash)
+        if kept is None:
+            warm_up(self.job)  # no scan's seconds (and time limit) shall pay for that
+            yield result
+        else:
+            yield beam.pvalue.TaggedOutput(ENDED, Outcome(kept, result.input_hash, is_new=False))
+
+    def _load(self, item: Work, job: Job) -> Work:
+        data, sidecars = reading.read(item.source, job.config.limits.file_mib * 2**20)
+        return replace(
+            item, data=data, sidecars=sidecars, sha256=hashlib.sha256(data).hexdigest(),
+            input_hash=manifest.input_hash(data, sidecars),
+        )
+
+
+class Refine(beam.DoFn):
+    """Refines scans, in batches where the refiner gains from them; a scan that breaks its batch fails alone."""
+
+    def __init__(self, job: Job):
+        self.job = job
+
+    def start_bundle(self):
+        self._waiting: list[Work] = []
+
+    def process(self, item: Work) -> Iterator:
+        self._waiting.append(item)
+        settings = self.job.config.refine
+        if len(self._waiting) >= (settings.batch_size if settings.method in methods.BATCHED else 1):
+            yield from self._flush()
+
+    def finish_bundle(self) -> Iterator:
+        for result in self._flush():
+            in_window = lambda value: WindowedValue(value, GlobalWindow().max_timestamp(), [GlobalWindow()])
+            if isinstance(result, beam.pvalue.TaggedOutput):
+                yield beam.pvalue.TaggedOutput(result.tag, in_window(result.value))
+            else:
+                yield in_window(result)
+
+    def _flush(self) -> Iterator:
+        batch, self._waiting = self._waiting, []
+        for result in refine_batch(batch, self.job) if batch else ():
+            yield beam.pvalue.TaggedOutput(ENDED, result) if isinstance(result, Outcome) else result
+
+
+class Finish(beam.DoFn):
+    """Work whose files are written → its Outcome."""
+
+    def process(self, item: Work) -> Iterator[Outcome]:
+        finished = manifest.line(
+            item.source, item.sha256, "ok", item.seconds, metrics=item.metrics, files=item.files, notes=item.notes
+        )
+        yield Outcome(finished, item.input_hash)
+
+
+class Record(beam.DoFn):
+    """Outcome → its state file, from which the manifest is written and a killed run resumes."""
+
+    def __init__(self, job: Job):
+        self.job = job
+
+    def process(self, outcome: Outcome) -> None:
+        if outcome.is_new:
+            manifest.record(self.job.out, outcome.line, outcome.input_hash, self.job.result_hash, outcome.trace)
+        journal.note(self.job.journal, outcome.line["status"] if outcome.is_new else "kept", outcome.line["scan_id"])

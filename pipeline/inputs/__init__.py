@@ -1,0 +1,1 @@
+"""What there is to process, and its bytes."""

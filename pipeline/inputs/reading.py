@@ -1,0 +1,115 @@
+"""The bytes of a scan: from its file, from a member of an archive, never past the size limit, and never unpacked to disk."""
+from __future__ import annotations
+
+import functools
+import tarfile
+import tempfile
+import threading
+import zipfile
+import zlib
+from collections.abc import Iterator
+
+from geometry import readers
+from pipeline.errors import ReadError
+from pipeline.inputs.source import Source
+from pipeline.store import storage
+
+# what the archive libraries raise on damaged, encrypted (RuntimeError) or unknown (NotImplementedError) content
+_ARCHIVE_ERRORS = (
+    OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, zlib.error, RuntimeError, NotImplementedError, ValueError, KeyError
+)
+
+
+def read(source: Source, limit_bytes: int) -> tuple[bytes, dict[str, bytes]]:
+    """The scan's bytes and its sidecars' by file name. Raises ReadError."""
+    if source.fault:
+        raise ReadError(source.name, source.fault, "repair the file or copy it again")
+    read_one = (lambda place: _read_member(source.path, place, limit_bytes)) if source.member else (
+        lambda place: _read_file(place, limit_bytes))
+    try:
+        data = read_one(source.member or source.path)
+        return data, {name: read_one(place) for name, place in source.sidecars}
+    except _TooLarge as error:
+        raise ReadError(source.name, str(error), "raise limits.file_mib if it is meant to be so large") from error
+    except _ARCHIVE_ERRORS as error:
+        raise ReadError(source.name, f"cannot be read ({_one_line(error)})", "check the file and its permissions") from error
+
+
+class _TooLarge(Exception):
+    def __init__(self, limit_bytes: int):
+        super().__init__(f"is larger than {limit_bytes // 2**20} MiB")
+
+
+def _read_file(path: str, limit_bytes: int) -> bytes:
+    data = storage.read_head(path, limit_bytes + 1)
+    if len(data) > limit_bytes:
+        raise _TooLarge(limit_bytes)
+    return data
+
+
+class _Zip:
+    def __init__(self, handle):
+        self._archive = zipfile.ZipFile(handle)
+
+    def heads(self) -> Iterator[tuple[str, bytes | None]]:
+        """(member, first bytes, or None where they cannot be read), in the archive's order."""
+        for info in sorted(self._archive.infolist(), key=lambda info: info.header_offset):
+            if info.is_dir():
+                continue
+            try:
+                yield info.filename, self.read(info.filename, readers.HEAD_SIZE)
+            except _ARCHIVE_ERRORS:
+                yield info.filename, None
+
+    def read(self, member: str, size: int) -> bytes:
+        with self._archive.open(member) as handle:
+            return handle.read(size)
+
+
+class _Tar:
+    def __init__(self, handle):
+        self._archive = tarfile.open(fileobj=handle, mode="r:*")
+        self._infos: dict[str, tarfile.TarInfo] = {}
+
+    def heads(self) -> Iterator[tuple[str, bytes | None]]:
+        for info in self._archive:
+            if info.isreg():  # links and devices are no data
+                self._infos[info.name] = info
+                yield info.name, self._archive.extractfile(info).read(readers.HEAD_SIZE)
+
+    def read(self, member: str, size: int) -> bytes:
+        info = self._infos.get(member) or self._archive.getmember(member)
+        return self._archive.extractfile(info).read(size)
+
+
+_LOCK = threading.RLock()  # archive handles have one position each
+
+
+@functools.lru_cache(maxsize=2)
+def _archive(path: str, version: float) -> _Zip | _Tar:
+    """An open archive, kept for the next member; one on a remote filesystem is copied to a nameless temporary file."""
+    if storage.is_url(path):
+        handle = tempfile.TemporaryFile()
+        handle.write(storage.read_bytes(path))
+        handle.seek(0)
+    else:
+        handle = open(path, "rb")
+    return _Zip(handle) if path.lower().endswith(".zip") else _Tar(handle)
+
+
+def _opened(path: str) -> _Zip | _Tar:
+    from apache_beam.io.filesystems import FileSystems
+
+    return _archive(path, FileSystems.last_updated(path))
+
+
+def _read_member(path: str, member: str, limit_bytes: int) -> bytes:
+    with _LOCK:
+        data = _opened(path).read(member, limit_bytes + 1)
+    if len(data) > limit_bytes:
+        raise _TooLarge(limit_bytes)
+    return data
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

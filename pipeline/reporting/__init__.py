@@ -1,0 +1,1 @@
+"""Metrics and the report of a finished run."""

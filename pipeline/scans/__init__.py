@@ -1,0 +1,1 @@
+"""One scan from its bytes to its files, without Beam."""

@@ -1,0 +1,187 @@
+"""The files of one scan, as bytes: meshes, landmarks and fit in the scan's own frame and unit, images, preview.
+
+A run that finds landmarks alone writes `landmarks` and `preview` only.
+"""
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from geometry.charts import chart as charts
+from geometry.charts.geometry_image import GeometryImage
+from geometry.mesh import TriangleMesh
+from geometry.model import landmark_embedding
+from geometry.model.morphable_model import MorphableModel
+from geometry.readers.ply_writer import write_ply
+from geometry.scan import Scan
+from geometry.surfaces.triangulation import surface_of
+from geometry.transforms import SimilarityTransform
+from pipeline.scans import manifest
+from pipeline.scans.job import Job
+from pipeline.scans.measures import given_distances
+from pipeline.scans.state import Work
+from pipeline.store import storage
+
+FILE_NAMES = {
+    "coarse": "coarse.ply", "refined": "refined.ply", "registered": "registered.ply", "landmarks": "landmarks.json",
+    "fit": "fit.json", "geometry_images": "geometry_images.npz", "preview": "preview.png",
+}
+POINT_DECIMALS_MM = 4  # of a coordinate in mm
+COVARIANCE_DIGITS = 5  # significant
+
+
+def input_to_model(work: Work) -> SimilarityTransform:
+    """From the input's coordinates (in its own unit) to the model frame in mm."""
+    unit = SimilarityTransform(np.eye(3), np.zeros(3), work.location.scan.unit_mm or 1.0)
+    return work.scan_to_model.compose(unit)
+
+
+def write(work: Work, job: Job) -> Work:
+    """Writes every file, each atomically, and removes what an earlier run with other options left beside them."""
+    folder = manifest.scan_folder(job.out, work.source.scan_id)
+    makers = _makers(work, job)
+    for key, make in makers.items():
+        storage.write_bytes(storage.join(folder, FILE_NAMES[key]), make())
+    manifest.keep_only(job.out, work.source.scan_id, {FILE_NAMES[key] for key in makers})
+    return replace(work, files={key: f"scans/{work.source.scan_id}/{FILE_NAMES[key]}" for key in makers})
+
+
+def _makers(work: Work, job: Job) -> dict[str, Callable[[], bytes]]:
+    """Key of the manifest's `files` → what makes the file, for all that this run writes."""
+    makers = {"landmarks": lambda: landmarks_bytes(work)}
+    if not job.landmarks_only:
+        makers |= {
+            "coarse": lambda: mesh_bytes(TriangleMesh(work.fit.vertices, job.model.triangles), work),
+            "refined": lambda: refined_bytes(work),
+            "registered": lambda: mesh_bytes(TriangleMesh(work.registered, job.model.triangles), work),
+            "fit": lambda: fit_bytes(work, job.model),
+            "geometry_images": lambda: storage.npz_bytes(image_arrays(images_of(work))),
+        }
+    if job.config.output.previews:
+        makers["preview"] = lambda: preview_bytes(work, job.model)
+    return {key: makers[key] for key in FILE_NAMES if key in makers}
+
+
+def mesh_bytes(mesh: TriangleMesh, work: Work, attributes: dict[str, np.ndarray] | None = None) -> bytes:
+    """A mesh of the model frame as PLY in the input's coordinates."""
+    buffer = io.BytesIO()
+    in_input = mesh.with_vertices(input_to_model(work).inverse().apply(mesh.vertices))
+    write_ply(buffer, in_input, attributes, unit_mm=work.location.scan.unit_mm or 1.0)
+    return buffer.getvalue()
+
+
+def refined_bytes(work: Work) -> bytes:
+    mesh = work.surface.mesh
+    scan = work.location.scan
+    if scan.colors is not None and len(scan.points):
+        _, nearest = cKDTree(work.scan_to_model.apply(scan.points)).query(mesh.vertices)
+        mesh = replace(mesh, colors=np.asarray(scan.colors)[nearest])
+    attributes = {"observed": work.surface.observed.astype(np.uint8), "confidence": work.surface.confidence.astype(np.float32)}
+    if "sigma_mm" in work.refined.channels:
+        attributes["sigma_mm"] = sigma_of_vertices(work)
+    return mesh_bytes(mesh, work, attributes)
+
+
+def sigma_of_vertices(work: Work) -> np.ndarray:
+    """(n,) float32 mm; vertices that fill a hole of the refined image are as uncertain as its least certain pixel."""
+    sigma = np.where(work.refined.valid_mask, work.refined["sigma_mm"], work.refined["sigma_mm"].max())
+    return sigma.ravel()[work.surface.pixels].astype(np.float32)
+
+
+def landmarks_bytes(work: Work) -> bytes:
+    """The landmarks in the input's coordinates; null for a point of which nothing is known."""
+    unit_mm = work.location.scan.unit_mm or 1.0
+    scheme = landmark_embedding.scheme(work.landmarks.scheme)
+    estimate = work.landmarks.transformed(input_to_model(work).inverse())
+    content = {
+        "scheme": scheme.name, "frame": "scan", "unit_mm": unit_mm, "names": list(scheme.names),
+        "points": _rounded_points(estimate.points, POINT_DECIMALS_MM + round(np.log10(unit_mm))),
+        "confidence": [round(float(value), 4) for value in estimate.confidence],
+        "seen": [bool(value) for value in estimate.seen],
+        "covariance": _rounded_covariances(estimate.covariance),
+    }
+    distances = given_distances(work)
+    if distances is not None:
+        content["given_distance_mm"] = [round(float(value), 4) if np.isfinite(value) else None for value in distances]
+    return _json_bytes(content)
+
+
+def _rounded_points(points: np.ndarray, decimals: int) -> list:
+    """(l, 3) → lists rounded to `decimals`; a point of NaN → None."""
+    return [[round(float(value), decimals) for value in point] if np.isfinite(point).all() else None for point in points]
+
+
+def _rounded_covariances(covariances: np.ndarray) -> list:
+    """(l, 3, 3) → symmetric lists of `COVARIANCE_DIGITS` significant digits; what is not finite → None."""
+    symmetric = (covariances + np.swapaxes(covariances, 1, 2)) / 2
+    rounded = lambda value: float(f"{value:.{COVARIANCE_DIGITS}g}")
+    return [[[rounded(value) for value in row] for row in matrix] if np.isfinite(matrix).all() else None for matrix in symmetric]
+
+
+def fit_bytes(work: Work, model: MorphableModel) -> bytes:
+    fit, scan = work.fit, work.location.scan
+    return _json_bytes({
+        "model": {"name": model.name, "sha256": model.sha256},
+        "identity_coefficients": np.asarray(fit.identity_coefficients, float).tolist(),
+        "expression_coefficients": np.asarray(fit.expression_coefficients, float).tolist(),
+        "scan_to_model": input_to_model(work).matrix.tolist(),
+        "unit_mm": scan.unit_mm or 1.0,
+        "scale_is_metric": bool(scan.scale_is_metric),
+        "residuals": {name: float(value) for name, value in fit.residuals.items()},
+        "fit_quality": float(fit.fit_quality),
+        "landmarks": {name: value for name, value in work.metrics.items() if name.startswith("landmark")},
+        "notes": list(scan.notes),
+    })
+
+
+def _json_bytes(value) -> bytes:
+    return (json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
+
+
+def images_of(work: Work) -> dict[str, GeometryImage]:
+    return {"coarse": work.encoding.coarse, "scan": work.encoding.scan, "refined": work.refined}
+
+
+def image_arrays(images: dict[str, GeometryImage]) -> dict[str, np.ndarray]:
+    """The layout of geometry_images.npz: `<group>/<channel>` (h, w) float32, `<group>/valid_mask` (h, w) bool, `chart` JSON."""
+    arrays: dict[str, np.ndarray] = {"chart": np.array(charts.to_json(next(iter(images.values())).chart))}
+    for group, image in images.items():
+        arrays |= {f"{group}/{name}": np.asarray(values, np.float32) for name, values in image.channels.items()}
+        arrays[f"{group}/valid_mask"] = image.valid_mask.astype(bool)
+    return arrays
+
+
+def load_images(data: bytes) -> dict[str, GeometryImage]:
+    """The inverse of `image_arrays`, from the file's bytes."""
+    with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    chart = charts.from_json(str(arrays.pop("chart")))
+    groups: dict[str, dict[str, np.ndarray]] = {}
+    for name, values in arrays.items():
+        group, _, channel = name.partition("/")
+        groups.setdefault(group, {})[channel] = values
+    return {group: GeometryImage(channels, channels.pop("valid_mask"), chart) for group, channels in groups.items()}
+
+
+def preview_bytes(work: Work, model: MorphableModel) -> bytes:
+    from pipeline.pictures import preview
+
+    scan = _in_model_frame(work.location.scan, work.scan_to_model)
+    mesh = surface_of(scan)
+    shown = mesh if len(mesh.triangles) else None
+    title = preview.preview_title(work.source.name, work.metrics)
+    if work.fit is None:
+        return preview.png_bytes(preview.render_landmarks(shown, scan.points, work.landmarks, title))
+    coarse = TriangleMesh(work.fit.vertices, model.triangles)
+    return preview.png_bytes(preview.render_preview(shown, scan.points, coarse, work.surface.mesh, work.landmarks, title))
+
+
+def _in_model_frame(scan: Scan, scan_to_model: SimilarityTransform) -> Scan:
+    # pixel grids are triangulated by distances from the sensor: do that first, in the scan's frame
+    mesh = surface_of(scan)
+    return replace(scan, points=scan_to_model.apply(scan.points), triangles=mesh.triangles, pixels=None)

@@ -1,0 +1,144 @@
+"""The landmark side of a run: the network, kept for the life of a process, and the ways to use it.
+
+Frames: a location and what the network finds on it are in the scan's frame, mm; what leaves `from_*` is in the model frame.
+"""
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from geometry.charts.geometry_image import GeometryImage
+from geometry.landmarks.calibration import calibration, confidence_of, mesh_covariance
+from geometry.landmarks.estimate import LandmarkEstimate
+from geometry.landmarks.fusion import UNSEEN_CONFIDENCE, carried, fused
+from geometry.landmarks.multiview import Find
+from geometry.landmarks.shape_prior import completed, condition
+from geometry.landmarks.views import Viewer
+from geometry.locating.location import Location
+from geometry.model.landmark_embedding import landmarks_on
+from geometry.model.morphable_model import MorphableModel
+from geometry.recognition import by_landmarks
+from geometry.recognition.by_landmarks import LandmarkLocatingOptions, Look, closer_look, look
+from pipeline.errors import NoFaceFound
+
+IBUG68 = "ibug68"
+LEAST_SURE_SHARE = 0.2  # of the landmarks; a profile shows about half of them
+OFF_SURFACE_MM = 8.0  # a landmark of the mesh this far from the refined image's depth at its pixel is not what the image shows
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a landmarker may use of a fitted scan: the location (scan mm), the fit's scan_to_model, the registered mesh's vertices
+    (n, 3), the refined image, where the scan supports it (observed (h, w) bool), both in the model frame, and the scan's noise."""
+
+    location: Location
+    scan_to_model: object
+    model: MorphableModel
+    vertices: np.ndarray
+    refined: GeometryImage
+    observed: np.ndarray
+    noise_mm: float
+
+
+def landmark_network_is_used(config) -> bool:
+    """Whether a run with this configuration (pipeline.scans.config.Config) looks for landmarks by heatmaps anywhere."""
+    return "landmarks" in (config.locate.method, config.output.stages) or config.landmarks.method != "mesh"
+
+
+@functools.lru_cache(maxsize=1)
+def finder(weights: str) -> Find:
+    """The network's `find`, loaded once per process; imports TensorFlow."""
+    from gan.landmarks.inference import LandmarkFinder
+
+    return LandmarkFinder(weights).find
+
+
+def locate(scan, model: MorphableModel, config, check) -> Location:
+    """The locator "landmarks"."""
+    return by_landmarks.locate(scan, model, finder(config.landmarks.weights), check=check)
+
+
+def on_raw_scan(location: Location, model: MorphableModel, settings) -> LandmarkEstimate:
+    """All landmarks of the settings' scheme on a located scan, without a fit, in scan mm; the unseen ones inferred from the seen
+    by the model. Raises NoFaceFound where too few are seen for a face."""
+    estimate = location.estimate
+    if estimate is None:
+        found = _closer(location, model, finder(settings.weights))
+        estimate = completed(found.estimate, found.posterior)
+    sure = int((estimate.seen & (estimate.confidence > 0.5)).sum())
+    if sure < LEAST_SURE_SHARE * len(estimate):
+        raise NoFaceFound(f"no face found: only {sure} of {len(estimate)} landmarks are seen for sure, {LEAST_SURE_SHARE:.0%} are needed")
+    if settings.scheme == IBUG68:
+        return estimate
+    posterior = _posterior_of(estimate, location, model)
+    vertices = posterior.scan_to_model.inverse().apply(posterior.instance(model))
+    return carried(estimate, model, vertices, settings.scheme)
+
+
+def _posterior_of(estimate: LandmarkEstimate, location: Location, model: MorphableModel):
+    return condition(estimate.points, estimate.covariance, estimate.seen, model, location.scan.scale_is_metric)
+
+
+def _closer(location: Location, model: MorphableModel, find: Find) -> Look:
+    viewer = Viewer(location.scan)
+    first = look(viewer, location.scan_to_model, model, find)
+    if first is None or first.support < LandmarkLocatingOptions().least:
+        raise NoFaceFound("no face found: too few landmarks are seen on the scan")
+    return closer_look(viewer, first, model, find)
+
+
+def from_heatmaps(evidence: Evidence, settings) -> LandmarkEstimate:
+    """The landmarker "heatmaps": what the network finds on the raw scan; what it does not see is the registered mesh's."""
+    mesh = _mesh_68(evidence)
+    return carried(_heatmaps_or(mesh, evidence, settings), evidence.model, evidence.vertices, settings.scheme)
+
+
+def _heatmaps_or(mesh: LandmarkEstimate, evidence: Evidence, settings) -> LandmarkEstimate:
+    """ibug68, model frame: seen landmarks of the heatmaps, and the mesh's, as inferred, elsewhere."""
+    found = _heatmaps_68(evidence, settings)
+    keep = found.seen
+    return LandmarkEstimate(
+        np.where(keep[:, None], found.points, mesh.points), np.where(keep[:, None, None], found.covariance, mesh.covariance),
+        np.where(keep, found.confidence, np.where(mesh.seen, UNSEEN_CONFIDENCE, 1.0) * mesh.confidence), keep, IBUG68,
+    )
+
+
+def from_mesh(evidence: Evidence, settings) -> LandmarkEstimate:
+    """The landmarker "mesh": where the registered mesh carries them."""
+    return carried(_mesh_68(evidence), evidence.model, evidence.vertices, settings.scheme)
+
+
+def from_both(evidence: Evidence, settings) -> LandmarkEstimate:
+    """The landmarker "fused": heatmaps and registered mesh by their covariances."""
+    found = _heatmaps_68(evidence, settings)
+    known = replace(found, points=np.where(found.seen[:, None], found.points, np.nan))
+    measured = calibration()
+    both = fused(_mesh_68(evidence), known, np.array(measured["correlation"]), variance=measured["fused_variance"])
+    return carried(both, evidence.model, evidence.vertices, settings.scheme)
+
+
+def _heatmaps_68(evidence: Evidence, settings) -> LandmarkEstimate:
+    """In the model frame; unseen ones as they were inferred, or NaN. A scan on which the network sees too little has none."""
+    estimate = evidence.location.estimate
+    if estimate is None:
+        located = replace(evidence.location, scan_to_model=evidence.scan_to_model)
+        try:
+            estimate = on_raw_scan(located, evidence.model, replace(settings, scheme=IBUG68))
+        except NoFaceFound:
+            estimate = LandmarkEstimate(np.full((68, 3), np.nan), np.tile(np.eye(3), (68, 1, 1)), np.zeros(68), np.zeros(68, bool))
+    return estimate.transformed(evidence.scan_to_model)
+
+
+def _mesh_68(evidence: Evidence) -> LandmarkEstimate:
+    """Seen where the scan supports the refined surface at that place, and the landmark lies on it."""
+    points, refined = landmarks_on(evidence.model, evidence.vertices), evidence.refined
+    pixels, depth = refined.chart.project(points)
+    places, size = np.floor(pixels).astype(int), np.array([refined.shape[1], refined.shape[0]])
+    inside = ((places >= 0) & (places < size)).all(1)
+    columns, rows = np.clip(places, 0, size - 1).T
+    seen = inside & evidence.observed[rows, columns] & (np.abs(refined["depth"][rows, columns] - depth) < OFF_SURFACE_MM)
+    covariance = mesh_covariance(seen, evidence.noise_mm)
+    confidence = np.where(seen, 1.0, UNSEEN_CONFIDENCE) * confidence_of(covariance)
+    return LandmarkEstimate(points, covariance, confidence, seen)

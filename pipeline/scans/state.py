@@ -1,0 +1,85 @@
+"""One scan on its way through the stages, and the time that it has left."""
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from geometry.charts.chart import pixel_centres
+from geometry.charts.geometry_image import GeometryImage, channel_normals
+from geometry.landmarks.estimate import LandmarkEstimate
+from geometry.landmarks.given import GivenLandmarks
+from geometry.scan import Scan
+from geometry.transforms import SimilarityTransform
+from pipeline.errors import TimeLimitExceeded
+from pipeline.inputs.source import Source
+
+SUPPORT_MM = 3.0  # a scan farther from the refined surface shows something else
+
+
+class Deadline:
+    """Raises TimeLimitExceeded once a scan's own working time is used up. It is cooperative: `check` has to be called."""
+
+    def __init__(self, limit_seconds: float, spent: float):
+        self.limit_seconds = limit_seconds
+        self._end = time.perf_counter() + limit_seconds - spent
+
+    def check(self) -> None:
+        if time.perf_counter() > self._end:
+            limit = f"limits.seconds_per_scan = {self.limit_seconds:g} s"
+            raise TimeLimitExceeded(f"took longer than {limit}; raise it for such scans")
+
+
+@dataclass(frozen=True)
+class Work:
+    """A scan and what the stages have made of it so far; `data` and `sidecars` only until it is read."""
+
+    source: Source
+    sha256: str = ""
+    input_hash: str = ""
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    data: bytes = b""
+    sidecars: Mapping[str, bytes] = field(default_factory=dict)
+    scan: Scan | None = None
+    given_landmarks: GivenLandmarks | None = None  # in the file's unit until it is located, then in mm
+    location: Any = None
+    fit: Any = None
+    encoding: Any = None
+    refined: GeometryImage | None = None
+    surface: Any = None
+    registered: np.ndarray | None = None
+    landmarks: LandmarkEstimate | None = None  # model frame; those that came with the scan in the place of found ones
+    found_landmarks: LandmarkEstimate | None = None  # as found, whatever came with the scan
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    deadline: Deadline | None = None
+
+    @property
+    def scan_to_model(self) -> SimilarityTransform:
+        """Scan mm → model mm: of the fit, or of the located head where nothing has been fitted."""
+        return self.location.scan_to_model if self.fit is None else self.fit.scan_to_model
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What reading, cleaning and locating had to say about the scan."""
+        scan = self.scan if self.location is None else self.location.scan
+        return () if scan is None else tuple(scan.notes)
+
+    @functools.cached_property
+    def observed(self) -> np.ndarray:
+        """(h, w) bool: `observed_pixels` of this scan."""
+        return observed_pixels(self.encoding.scan, self.refined)
+
+
+def observed_pixels(scan: GeometryImage, refined: GeometryImage) -> np.ndarray:
+    """(h, w) bool: where the scan supports the refined surface, that is, lies on it within its noise. A hand or hair in
+    front of the face does not."""
+    normals = channel_normals(refined)
+    outward = refined.chart.outward_directions(pixel_centres(refined.chart)).reshape(normals.shape)
+    facing = np.maximum((normals * outward).sum(2), 0.2)  # a step along the ray → a distance from the surface
+    distance = np.abs(scan["depth"] - refined["depth"]) * facing
+    return scan.valid_mask & refined.valid_mask & (distance < SUPPORT_MM + 4 * scan["noise_sigma"])

@@ -1,0 +1,1 @@
+"""Files, TFRecords and saved images, on any filesystem that Beam knows."""

@@ -1,0 +1,1 @@
+"""Training sets: pairs, views and example scans, in shards."""
