@@ -28,7 +28,7 @@ def main() -> int:
     for model in arguments.model:
         for refiner in arguments.refine:
             for kind in arguments.sets:
-                out = arguments.work / f"{pathlib.Path(model).stem}-{refiner}-{kind}"
+                out = arguments.state / f"{pathlib.Path(model).stem}-{refiner}-{kind}"
                 if not arguments.score_only:
                     run_pipeline(arguments.shared, kind, out, model, refiner, arguments.pipeline)
                 table = score(arguments.shared, kind, out)

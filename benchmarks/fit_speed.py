@@ -80,7 +80,7 @@ def timed(path: pathlib.Path, model) -> tuple[dict[str, float], str]:
     """(stage → seconds, outcome); a scan that ends early has no later stages."""
     seconds: dict[str, float] = {}
     value = path
-    stages = (readers.read, cleaning.clean, lambda scan: candidates.locate(scan, model), lambda found: staged_fit.fit(found, model))
+    stages = (readers.read, cleaning.clean, lambda scan: candidates.candidate_locations(scan, model, lambda place: None)[0], lambda found: staged_fit.fit(found, model))
     for stage, function in zip(STAGES, stages, strict=True):
         start, processor = time.perf_counter(), time.process_time()
         try:

@@ -58,14 +58,14 @@ class Result:
     where it ended early (then `estimates` holds what there was)."""
 
     estimates: dict[str, LandmarkEstimate]
-    item: state.Work | None
+    item: state.ScanState | None
     seconds: dict[str, float]
     reason: str = ""
 
 
 def process(scan: Scan, job: Job) -> Result:
     """The stages of a run on one scan, and every estimate of its landmarks."""
-    item, estimates, seconds = state.Work(source.Source("benchmark", ""), scan=scan, deadline=state.Deadline(1e9, 0.0)), {}, {}
+    item, estimates, seconds = state.ScanState(source.Source("benchmark", ""), scan=scan, deadline=state.Deadline(1e9, 0.0)), {}, {}
     stages = (
         ("clean", steps.clean), ("locate", steps.locate), ("fit", steps.fit), ("rasterize", steps.rasterize),
         ("refine", lambda item, job: steps.refine([item], job)[0]), ("lift", steps.lift),
@@ -304,7 +304,7 @@ def start(job: Job, shared: pathlib.Path, match: str = "") -> list[str]:
             settings = replace(job.config, locate=config.LocateConfig(method))
             try:
                 scan = readers.read(path)
-                item = state.Work(source.Source(path.name, ""), scan=scan, deadline=state.Deadline(1e9, 0.0))
+                item = state.ScanState(source.Source(path.name, ""), scan=scan, deadline=state.Deadline(1e9, 0.0))
                 chosen = replace(job, config=settings)
                 item = steps.clean(item, chosen)
                 begun = time.perf_counter()

@@ -147,7 +147,7 @@ def refiner(name: str, settings: dict) -> Method:
     return Method(name, mesh, image)
 
 
-def in_scan(mesh: TriangleMesh, item: state.Work) -> TriangleMesh:
+def in_scan(mesh: TriangleMesh, item: state.ScanState) -> TriangleMesh:
     return mesh.with_vertices(item.fit.scan_to_model.inverse().apply(mesh.vertices))
 
 
@@ -179,7 +179,7 @@ def amberg_mesh(scan: BenchScan) -> TriangleMesh:
 def bench_results(rows: list[Method], arguments: argparse.Namespace, score) -> list[dict]:
     found = []
     job = Job(config.load(settings=arguments.settings), "")
-    for scan in bench_scans(arguments.shared / "bench", score, job, arguments.work, arguments.scans):
+    for scan in bench_scans(arguments.shared / "bench", score, job, arguments.state, arguments.scans):
         for method in rows:
             start = time.process_time()
             if scan.item is None and method.name != "raw":

@@ -44,7 +44,7 @@ class BenchScan:
     score_args: tuple
     depth: np.ndarray
     camera: dict
-    item: state.Work | None
+    item: state.ScanState | None
     truth: GeometryImage | None
     model: MorphableModel
 
@@ -99,7 +99,7 @@ def bench_scans(bench: pathlib.Path, score, job: Job, folder: pathlib.Path, part
         yield BenchScan(name, score_args, depth, camera, item, image, job.model)
 
 
-def encoded(source: Source, job: Job, folder: pathlib.Path) -> state.Work | None:
+def encoded(source: Source, job: Job, folder: pathlib.Path) -> state.ScanState | None:
     """The scan after the pipeline's stages up to `rasterize`, from --work where it lies there; None where it is rejected."""
     data, sidecars = reading.read(source, 2**30)
     digest = hashlib.sha256(fingerprint(job).encode() + data + repr(sorted(sidecars.items())).encode()).hexdigest()[:16]
@@ -107,7 +107,7 @@ def encoded(source: Source, job: Job, folder: pathlib.Path) -> state.Work | None
     if path.exists():
         return pickle.loads(path.read_bytes())
     say(f"encoding {source.name}")
-    item = state.Work(source, data=data, sidecars=sidecars)
+    item = state.ScanState(source, data=data, sidecars=sidecars)
     try:
         for stage in (steps.read, steps.clean, steps.locate, steps.fit, steps.rasterize):
             start = time.perf_counter()

@@ -25,7 +25,7 @@ from gan import layout
 from gan.refiner import samples
 from gan.refiner.inference import Refiner
 from geometry.charts.geometry_image import GeometryImage, channel_normals
-from geometry.refinement.contradiction_gate import do_no_harm
+from geometry.refinement.contradiction_gate import replace_contradicted
 
 
 def row(pair: Pair, refined: GeometryImage) -> np.ndarray:
@@ -48,7 +48,7 @@ def main() -> int:
     arguments = parser.parse_args()
     refiner, found = Refiner(arguments.weights, batch_size=1), []
     for pair in pairs_of(sorted(glob.glob(arguments.pairs)), arguments.limit):
-        refined = do_no_harm(pair.coarse, pair.scan, refiner.refine([(pair.coarse, pair.scan)])[0])
+        refined = replace_contradicted(pair.coarse, pair.scan, refiner.refine([(pair.coarse, pair.scan)])[0])
         errors = {name: float(np.abs(image["depth"] - pair.truth["depth"])[pair.observed].mean())
                   for name, image in (("coarse", pair.coarse), ("scan", pair.scan), ("refined", refined))}
         found.append((errors["refined"] / min(errors["coarse"], errors["scan"]), pair.name, pair.sensor, errors, row(pair, refined)))

@@ -143,7 +143,7 @@ def turned(scan: Scan, rotation: np.ndarray) -> tuple[Scan, SimilarityTransform]
 def run(scan: Scan, job: Job) -> Run:
     """Clean, locate, fit and the gate, as a run of the pipeline does them."""
     start = time.perf_counter()
-    item = state.Work(source.Source(scan.source, ""), scan=scan, deadline=state.Deadline(1e9, 0.0))
+    item = state.ScanState(source.Source(scan.source, ""), scan=scan, deadline=state.Deadline(1e9, 0.0))
     reason = ""
     try:
         for stage in (steps.clean, steps.locate, steps.fit, steps.rasterize):

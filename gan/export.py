@@ -26,11 +26,12 @@ def export(name_or_path: str, output: Path | str) -> Path:
     import tensorflow as tf
 
     from gan.refiner.inference import averaged_function
+    from gan.refiner.networks import build_generator
 
     output = Path(output)
     if output.exists() and any(output.iterdir()):
         raise FileExistsError(f"{output} is not empty; choose another --output")
-    generator, card = weights.load(name_or_path)
+    generator, card = weights.load(name_or_path, build_generator)
     spec = [tf.TensorSpec((None, None, None, len(names)), tf.float32, name) for name, names in
             (("coarse", layout.COARSE), ("scan", layout.SCAN))]
     module = tf.Module()

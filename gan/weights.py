@@ -9,9 +9,10 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gan.config import GeneratorConfig, LandmarkNetConfig, TrainingConfig, from_dict, nearest, to_dict
 from geometry.errors import FaceReliefError
@@ -70,27 +71,17 @@ def read_card(name_or_path: str | Path, network: str | None = None) -> dict:
     return card
 
 
-def load(name_or_path: str | Path = "default", network: str = "refiner") -> tuple[keras.Model, dict]:
-    """A `network` of `SECTIONS` with its weights, and the card. Raises WeightsError."""
+def load(name_or_path: str | Path, build: Callable[[Any], keras.Model], network: str = "refiner") -> tuple[keras.Model, dict]:
+    """A `network` of `SECTIONS`, made by `build` from its configuration, with its weights, and the card. Raises WeightsError."""
     path = locate(name_or_path)
     card = read_card(path, network)
     section, kind = SECTIONS[network]
-    built = _build(network, from_dict(kind, card[section]))
+    built = build(from_dict(kind, card[section]))
     try:
         built.load_weights(path)
     except (ValueError, KeyError, OSError) as error:
         raise WeightsError(f"{path}: does not fit the network on its card: {error}") from None
     return built, card
-
-
-def _build(network: str, config) -> keras.Model:
-    if network == "landmarks":
-        from gan.landmarks.network import build_landmark_net
-
-        return build_landmark_net(config)
-    from gan.refiner.networks import build_generator
-
-    return build_generator(config)
 
 
 def save(path: Path | str, network: keras.Model, config: TrainingConfig, data: dict, figures: dict, **calibration: float) -> dict:

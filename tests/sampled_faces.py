@@ -5,6 +5,7 @@ from functools import lru_cache
 import numpy as np
 
 from geometry.camera import PinholeCamera
+from geometry.locating.candidates import candidate_locations
 from geometry.locating.location import Location
 from geometry.mesh import TriangleMesh
 from geometry.model.morphable_model import MorphableModel
@@ -60,3 +61,13 @@ def nearly_located(scan: Scan, face: KnownFace, **fields) -> Location:
     """The location a good search gives: off by 6° and 5 mm."""
     off = SimilarityTransform(rotation_from_vector(np.array([0.08, -0.05, 0.06])), np.array([3.0, -2.0, 3.0]))
     return Location(with_normals(scan), off.compose(face.pose.inverse()), 0.8, **fields)
+
+
+def proposals(scan: Scan, model) -> list[Location]:
+    """Where the face may be, most confident first; that there are several heads is not asked."""
+    return candidate_locations(scan, model, lambda place: None)
+
+
+def most_confident(scan: Scan, model) -> Location:
+    """The first of `proposals`."""
+    return proposals(scan, model)[0]

@@ -10,7 +10,7 @@ from geometry.errors import NoFaceFound
 from geometry.locating.cleaning import CleaningOptions, clean
 from geometry.locating.units import candidate_units
 from geometry.scan import Scan
-from geometry.surfaces.normals import oriented_normals, plane_normals, thinned, with_normals
+from geometry.surfaces.normals import oriented_normals, plane_normals, voxel_downsampled, with_normals
 
 
 def cloud(points: np.ndarray, unit_mm: float | None = 1.0) -> Scan:
@@ -161,6 +161,6 @@ def test_given_normals_are_kept():
 def test_a_grid_cell_gives_the_mean_of_its_points_and_a_unit_normal():
     points = np.array([[0.1, 0.1, 0.1], [0.3, 0.5, 0.1], [5.1, 0.1, 0.1]])
     normals = np.array([[1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0]])
-    means, directions = thinned(points, normals, 2.0)
+    means, directions = voxel_downsampled(points, normals, 2.0)
     np.testing.assert_allclose(means, [[0.2, 0.3, 0.1], [5.1, 0.1, 0.1]])
     np.testing.assert_allclose(directions, [[np.sqrt(0.5), np.sqrt(0.5), 0], [0, 0, 1]])

@@ -7,6 +7,7 @@ from test_gan_networks import TINY, inputs, outputs, random_generator
 
 from gan import weights
 from gan.config import TrainingConfig
+from gan.refiner.networks import build_generator
 
 FIGURES = {
     "refined": {"mean": {"observed_depth_mm": 0.1, "observed_angle_degrees": 4.0}},
@@ -22,7 +23,7 @@ def saved(path, generator):
 def test_a_saved_generator_comes_back_within_its_rounding(tmp_path):
     generator = random_generator(scale=0.3)
     card = saved(tmp_path / "new" / "tiny.weights.h5", generator)
-    loaded, loaded_card = weights.load(tmp_path / "new" / "tiny.weights.h5")
+    loaded, loaded_card = weights.load(tmp_path / "new" / "tiny.weights.h5", build_generator)
     assert card == loaded_card and card["parameters"] == generator.count_params()
     for original, value in zip(generator.variables, loaded.variables):
         np.testing.assert_allclose(np.asarray(value), np.asarray(original), rtol=5e-4, atol=1e-7)
@@ -51,12 +52,12 @@ def test_damaged_missing_and_unknown_weights_are_refused(tmp_path):
         file.seek(2000)
         file.write(b"\xff" * 8)
     with pytest.raises(weights.WeightsError, match="SHA-256 .* expected; the file is damaged"):
-        weights.load(path)
+        weights.load(path, build_generator)
     weights.card_path(path).unlink()
     with pytest.raises(weights.WeightsError, match="card a.json cannot be read"):
         weights.read_card(path)
     with pytest.raises(weights.WeightsError, match="did you mean 'default'"):
-        weights.load("defualt")
+        weights.load("defualt", build_generator)
 
 
 def test_weights_of_another_network_are_refused(tmp_path):
@@ -65,4 +66,4 @@ def test_weights_of_another_network_are_refused(tmp_path):
     card = json.loads(weights.card_path(path).read_text())
     weights.write_card(path, card | {"generator": card["generator"] | {"filters": 8}})
     with pytest.raises(weights.WeightsError, match="does not fit the network on its card"):
-        weights.load(path)
+        weights.load(path, build_generator)

@@ -6,7 +6,7 @@ from surfaces import SMALL_CHART, bumpy_depth
 from geometry.charts.chart import pixel_centres
 from geometry.charts.geometry_image import channel_normals
 from geometry.charts.rasterize import image_from_depth
-from geometry.refinement.contradiction_gate import IMAGINED_MM, contradiction, do_no_harm
+from geometry.refinement.contradiction_gate import IMAGINED_MM, contradiction, replace_contradicted
 
 SHAPE = (SMALL_CHART.height, SMALL_CHART.width)
 ALL = np.ones(SHAPE, bool)
@@ -32,13 +32,13 @@ def scan_of(depth, valid=ALL, seed=0):
 
 def test_a_refinement_that_the_scan_bears_out_is_kept_bit_for_bit(surface):
     refined = image(surface + 0.2)
-    gated = do_no_harm(image(surface), scan_of(surface + 0.2), refined)
+    gated = replace_contradicted(image(surface), scan_of(surface + 0.2), refined)
     np.testing.assert_array_equal(gated["depth"], refined["depth"])
     assert not gated["fallback"].any()
 
 
 def test_an_invented_bump_is_taken_back(surface):
-    gated = do_no_harm(image(surface), scan_of(surface), image(surface + 2 * BUMP))
+    gated = replace_contradicted(image(surface), scan_of(surface), image(surface + 2 * BUMP))
     wrong, left = 2 * BUMP, np.abs(gated["depth"] - surface)
     assert left[BUMP > 0.8].mean() < 0.2 * wrong[BUMP > 0.8].mean()
     assert gated["fallback"][BUMP > 0.8].min() > 0.7 and gated["fallback"][BUMP < 0.05].max() == 0
@@ -52,13 +52,13 @@ def test_a_refinement_that_knows_its_uncertainty_is_given_it(surface):
 
 def test_where_the_surface_was_changed_sigma_says_so(surface):
     refined = image(surface + 2 * BUMP).with_channel("sigma_mm", np.full(SHAPE, 0.01))
-    gated = do_no_harm(image(surface), scan_of(surface), refined)
+    gated = replace_contradicted(image(surface), scan_of(surface), refined)
     assert gated["sigma_mm"][BUMP > 0.9].min() > 1.0 and gated["sigma_mm"][BUMP < 0.01].max() == pytest.approx(0.01)
 
 
 def test_a_hand_before_the_face_is_no_evidence(surface):
     hand = np.where(BUMP > 0.5, 12.0, 0.0)
-    gated = do_no_harm(image(surface), scan_of(surface + hand), image(surface))
+    gated = replace_contradicted(image(surface), scan_of(surface + hand), image(surface))
     np.testing.assert_allclose(gated["depth"], surface, atol=1e-4)
 
 
@@ -66,7 +66,7 @@ def test_what_nobody_saw_stays_near_the_coarse_surface(surface):
     left = ALL.copy()
     left[:, SHAPE[1] // 2 :] = False
     imagined = np.where(left, 0.0, 6.0)
-    gated = do_no_harm(image(surface), scan_of(surface, left), image(surface + imagined))
+    gated = replace_contradicted(image(surface), scan_of(surface, left), image(surface + imagined))
     assert np.abs(gated["depth"] - surface).max() < IMAGINED_MM + 1e-3
 
 
@@ -74,7 +74,7 @@ def test_what_nobody_saw_carries_no_fine_pattern():
     left = ALL.copy()
     left[:, SHAPE[1] // 2 :] = False
     flat, checks = np.zeros(SHAPE), 0.3 * (-1.0) ** (ROWS + COLUMNS)
-    gated = do_no_harm(image(flat), scan_of(flat, left), image(flat + np.where(left, 0.0, 0.8 + checks)))
+    gated = replace_contradicted(image(flat), scan_of(flat, left), image(flat + np.where(left, 0.0, 0.8 + checks)))
     unseen = ~left
     unseen[:, : SHAPE[1] // 2 + 20] = False
     unseen[:8], unseen[-8:], unseen[:, -8:] = False, False, False

@@ -5,13 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sampled_faces import CAMERA, NO_TRIANGLES, default_model, known_face, mesh_scan
+from sampled_faces import CAMERA, NO_TRIANGLES, default_model, known_face, mesh_scan, most_confident
 from surfaces import sphere
 
 from geometry import readers
 from geometry.errors import MirroredScan, NoFaceFound
 from geometry.locating import cleaning
-from geometry.locating.candidates import candidate_locations
 from geometry.locating.location import Location
 from geometry.locating.orientation import looks_inward, turned_inside_out
 from geometry.mesh import TriangleMesh
@@ -47,7 +46,7 @@ def face():
 @pytest.fixture
 def unquestioned(monkeypatch):
     """Spares the test the fit that decides whether a face that faces inward is one."""
-    monkeypatch.setattr(handedness, "believed", lambda *_, **__: True)
+    monkeypatch.setattr(handedness, "trial_fit_is_face", lambda *_, **__: True)
 
 
 def mirrored(scan: Scan, axis: str = "x") -> Scan:
@@ -157,7 +156,7 @@ def test_a_mirrored_mesh_with_mirrored_normals_is_an_error_that_names_them(face,
 def test_what_is_no_face_is_refused_and_not_called_mirrored():
     shape = sphere(95, subdivisions=4)
     scan = mesh_scan(shape.vertices * [0.8, 1.3, 1.1], shape.triangles[:, ::-1])
-    egg = candidate_locations(scan, default_model())[0]
+    egg = most_confident(scan, default_model())
     with pytest.raises(NoFaceFound, match="inner side of the surface"):
         require_unmirrored(scan, egg, default_model())
 

@@ -10,9 +10,9 @@ from geometry.camera import PinholeCamera
 from geometry.locating import cleaning
 from geometry.locating.head_groups import APART_MM, by_head, head_centre, rivals
 from geometry.locating.location import Location
+from geometry.locating.several_heads import Head, Heads, largest
 from geometry.mesh import TriangleMesh
 from geometry.recognition import trial_fit
-from geometry.recognition.several_heads import Head, Heads, largest
 from geometry.scan import Scan
 from geometry.synthesis import occluders
 from geometry.synthesis.sensors import head_rotation, render_depth

@@ -12,7 +12,7 @@ from geometry.scan import Scan
 from geometry.transforms import SimilarityTransform, rotation_from_vector
 from pipeline.inputs.source import Source
 from pipeline.scans import files, landmark_figures
-from pipeline.scans.state import Work
+from pipeline.scans.state import ScanState
 
 POSE = SimilarityTransform(rotation_from_vector(np.array([0.3, -1.0, 0.5])), np.array([10.0, -40.0, 700.0]))
 
@@ -27,7 +27,7 @@ def estimate(scheme="ibug68", sigma_mm=2.0, seed=0):
 def located(landmarks, unit_mm=1.0, given=None):
     """A Work as the landmarks stage leaves it; given in scan mm."""
     scan = Scan(np.zeros((4, 3)), np.zeros((0, 3)), "a.ply", "ply", unit_mm=unit_mm)
-    return Work(Source("a.ply", "/a.ply"), location=Location(scan, POSE, 1.0), landmarks=landmarks, found_landmarks=landmarks, given_landmarks=given)
+    return ScanState(Source("a.ply", "/a.ply"), location=Location(scan, POSE, 1.0), landmarks=landmarks, found_landmarks=landmarks, given_landmarks=given)
 
 
 def given_as(scheme, points):

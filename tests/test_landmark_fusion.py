@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from sampled_faces import default_model, known_face
 
 from geometry.landmarks.estimate import LandmarkEstimate
-from geometry.landmarks.fusion import carried, fused
+from geometry.landmarks.fusion import fused, to_scheme
 from geometry.model.landmark_embedding import landmarks_on
 from geometry.transforms import SimilarityTransform, rotation_from_vector
 
@@ -70,18 +70,18 @@ def on_face(face, offset=0.0) -> LandmarkEstimate:
 
 @pytest.mark.parametrize("scheme", ["bosphorus22", "now7", "ibug51"])
 def test_landmarks_that_agree_with_the_mesh_give_the_mesh_s_points_of_any_scheme(face, scheme):
-    found = carried(on_face(face), default_model(), face.vertices, scheme)
+    found = to_scheme(on_face(face), default_model(), face.vertices, scheme)
     assert found.scheme == scheme and np.allclose(found.points, landmarks_on(default_model(), face.vertices, scheme), atol=1e-6)
 
 
 def test_other_schemes_points_move_with_the_landmarks_about_them(face):
     shift = np.array([1.5, 0.0, 0.0])
-    moved = carried(on_face(face, shift), default_model(), face.vertices, "bosphorus22")
+    moved = to_scheme(on_face(face, shift), default_model(), face.vertices, "bosphorus22")
     still = landmarks_on(default_model(), face.vertices, "bosphorus22")
     assert np.abs(moved.points - still - shift).max() < 1.0 and np.median(np.abs(moved.points - still - shift)) < 0.1
 
 
 def test_a_subset_takes_over_its_points_exactly(face):
     given = on_face(face, 1.0)
-    found = carried(given, default_model(), face.vertices, "ibug51")
+    found = to_scheme(given, default_model(), face.vertices, "ibug51")
     assert np.array_equal(found.points, given.points[17:]) and np.allclose(found.covariance, given.covariance[17:])

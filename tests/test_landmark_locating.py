@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 from geometry.errors import NoFaceFound
 from geometry.locating.location import Location
 from geometry.recognition import by_landmarks
-from geometry.recognition.by_landmarks import closer_look, locate, look
+from geometry.recognition.by_landmarks import landmark_pose, locate, refine_pose
 from geometry.surfaces.normals import with_normals
 from geometry.transforms import SimilarityTransform
 
@@ -36,7 +36,7 @@ def degrees_off(location: Location, face) -> float:
 
 
 def proposing(monkeypatch, *locations: Location) -> None:
-    monkeypatch.setattr(by_landmarks, "candidate_locations", lambda scan, model, options, check: list(locations))
+    monkeypatch.setattr(by_landmarks, "candidate_locations", lambda scan, model, believes, options: list(locations))
 
 
 def test_a_rough_pose_is_corrected_and_every_landmark_found(face, monkeypatch):
@@ -113,18 +113,18 @@ def test_the_deadline_is_asked_before_each_look(face, monkeypatch):
 def test_landmarks_where_no_face_has_them_do_not_count(face, monkeypatch):
     oracle = oracle_of(face, monkeypatch)
     viewer = oracle.viewer_class(with_normals(mesh_scan(face.scan_points)))
-    whole = look(viewer, face.pose.inverse(), default_model(), oracle.find)
+    whole = landmark_pose(viewer, face.pose.inverse(), default_model(), oracle.find)
     oracle.truth = truth_of(face)[np.random.default_rng(0).permutation(68)]
-    muddled = look(viewer, face.pose.inverse(), default_model(), oracle.find)
+    muddled = landmark_pose(viewer, face.pose.inverse(), default_model(), oracle.find)
     assert whole.support > 0.6 and (muddled is None or muddled.support < 0.3 * whole.support)
 
 
 def test_a_closer_look_never_gives_up_what_the_first_found(face, monkeypatch):
     oracle = oracle_of(face, monkeypatch)
     viewer = oracle.viewer_class(with_normals(mesh_scan(face.scan_points)))
-    first = look(viewer, face.pose.inverse(), default_model(), oracle.find)
+    first = landmark_pose(viewer, face.pose.inverse(), default_model(), oracle.find)
     oracle.truth = oracle.truth + 500.0
-    found = closer_look(viewer, first, default_model(), oracle.find)
+    found = refine_pose(viewer, first, default_model(), oracle.find)
     assert found.posterior is first.posterior and np.array_equal(found.estimate.seen, first.estimate.seen)
     seen = found.estimate.seen
     assert np.allclose(viewer.nearest(found.estimate.points[seen]), found.estimate.points[seen], atol=1e-3), "on the scan nevertheless"

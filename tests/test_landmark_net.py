@@ -170,7 +170,7 @@ def test_packing_leaves_nothing_where_nothing_was_seen():
 
 def test_weights_of_another_network_are_refused(trained):
     with pytest.raises(WeightsError, match="weights of the network 'landmarks'; expected 'refiner'"):
-        weights.load(trained)
+        weights.load(trained, lambda config: None)
 
 
 def test_wrong_settings_are_named():

@@ -5,7 +5,7 @@ from sampled_faces import default_model, known_face
 
 from geometry.errors import NoFaceFound
 from geometry.landmarks.estimate import LandmarkEstimate
-from geometry.landmarks.shape_prior import RESIDUAL_MM, completed, condition, prior_of
+from geometry.landmarks.shape_prior import RESIDUAL_MM, completed, posterior, prior_of
 from geometry.transforms import SimilarityTransform
 
 
@@ -35,7 +35,7 @@ def test_half_a_face_tells_the_pose_and_nearly_the_other_half(model, seed):
     points, covariance = measured(face, 0.3)
     seen = np.zeros(68, bool)
     seen[[*range(0, 9), *range(17, 22), *range(27, 34), *range(36, 42), 48, 49, 50, 51, 57, 58, 59]] = True
-    found = condition(np.where(seen[:, None], points, np.nan), covariance, seen, model)
+    found = posterior(np.where(seen[:, None], points, np.nan), covariance, seen, model)
     rest = found.scan_to_model.compose(face.pose)
     assert np.degrees(np.arccos(np.clip((np.trace(rest.rotation) - 1) / 2, -1, 1))) < 4
     back = found.scan_to_model.inverse().apply(found.points)
@@ -48,7 +48,7 @@ def test_landmarks_far_off_lose_their_say(model):
     face = known_face(4)
     points, covariance = measured(face, 0.5)
     points[[36, 50]] += 25.0
-    found = condition(points, covariance, np.ones(68, bool), model)
+    found = posterior(points, covariance, np.ones(68, bool), model)
     rest = found.scan_to_model.compose(face.pose)
     assert np.linalg.norm(rest.apply(np.zeros((1, 3)))) < 3
     assert (found.distance[[36, 50]] > 5).all() and np.median(found.distance) < 2
@@ -58,14 +58,14 @@ def test_the_scale_of_a_scan_without_unit_is_found(model):
     face = known_face(5)
     points, covariance = measured(face, 0.2)
     scaled = SimilarityTransform(np.eye(3), np.zeros(3), 1.1)
-    found = condition(scaled.apply(points), covariance, np.ones(68, bool), model, metric=False)
+    found = posterior(scaled.apply(points), covariance, np.ones(68, bool), model, metric=False)
     assert np.isclose(found.scan_to_model.scale, 1 / 1.1, rtol=0.03)
-    assert condition(points, covariance, np.ones(68, bool), model, metric=True).scan_to_model.scale == 1.0
+    assert posterior(points, covariance, np.ones(68, bool), model, metric=True).scan_to_model.scale == 1.0
 
 
 def test_too_few_landmarks_are_no_face(model):
     with pytest.raises(NoFaceFound, match="only 3 landmarks"):
-        condition(np.zeros((68, 3)), np.tile(np.eye(3), (68, 1, 1)), np.arange(68) < 3, model)
+        posterior(np.zeros((68, 3)), np.tile(np.eye(3), (68, 1, 1)), np.arange(68) < 3, model)
 
 
 def test_inferred_landmarks_are_said_to_be_and_are_less_sure(model):
@@ -73,7 +73,7 @@ def test_inferred_landmarks_are_said_to_be_and_are_less_sure(model):
     points, covariance = measured(face, 0.3)
     seen = np.arange(68) >= 17
     estimate = LandmarkEstimate(np.where(seen[:, None], points, np.nan), covariance, np.where(seen, 0.99, 0.0), seen)
-    full = completed(estimate, condition(points, covariance, seen, model))
+    full = completed(estimate, posterior(points, covariance, seen, model))
     assert np.isfinite(full.points).all() and np.array_equal(full.seen, seen)
     assert np.array_equal(full.points[seen], points[seen]), "what is seen stays as it was measured"
     assert full.confidence[~seen].max() < 0.99 and (full.confidence[~seen] > 0).all()
@@ -88,7 +88,7 @@ def test_the_posterior_covariance_covers_what_is_unseen(model):
     for seed in range(12):
         face = known_face(seed + 20, spread=1.0)
         points, covariance = measured(face, 0.3, seed)
-        found = condition(points, covariance, seen, model)
+        found = posterior(points, covariance, seen, model)
         error = (found.points - found.scan_to_model.apply(face.pose.apply(face.vertices[model.landmarks["ibug68"]])))[~seen]
         squared.append(np.einsum("li,lij,lj->l", error, np.linalg.inv(found.covariance[~seen]), error).mean())
     assert 1.0 < np.mean(squared) < 6.0
@@ -97,5 +97,5 @@ def test_the_posterior_covariance_covers_what_is_unseen(model):
 def test_the_coefficients_give_the_shape_of_the_posterior(model):
     face = known_face(7)
     points, covariance = measured(face, 0.2)
-    found = condition(points, covariance, np.ones(68, bool), model)
+    found = posterior(points, covariance, np.ones(68, bool), model)
     assert np.allclose(found.instance(model)[model.landmarks["ibug68"]], found.points, atol=1e-3)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sampled_faces import CAMERA, NO_TRIANGLES, default_model, known_face, mesh_scan, nearly_located
+from sampled_faces import CAMERA, NO_TRIANGLES, default_model, known_face, mesh_scan, most_confident, nearly_located, proposals
 from scipy.spatial.transform import Rotation
 from surfaces import sphere
 
@@ -14,7 +14,7 @@ from geometry.errors import NoFaceFound
 from geometry.fitting import encoding, staged_fit
 from geometry.fitting.result import FitResult
 from geometry.locating import cleaning, pose_search, units
-from geometry.locating.candidates import candidate_locations, cropped, distinct, locate
+from geometry.locating.candidates import cropped, distinct
 from geometry.locating.hypotheses import frames_toward
 from geometry.locating.location import Location
 from geometry.mesh import TriangleMesh
@@ -61,18 +61,18 @@ def depth_scan(vertices: np.ndarray, triangles: np.ndarray, rotation: np.ndarray
     return Scan.from_depth(depth, CAMERA, "rendered", "test")
 
 
-def believed(scan: Scan) -> FitResult:
+def accepted(scan: Scan) -> FitResult:
     """The whole way to `ok`. Raises NoFaceFound."""
     location = trial_fit.locate(cleaning.clean(scan), default_model())
     result = staged_fit.fit(location, default_model())
-    acceptance.judge(result, encoding.encode(location.scan, result, default_model(), CHART))
+    acceptance.require_face(result, encoding.encode(location.scan, result, default_model(), CHART))
     return result
 
 
 def test_a_face_is_found_under_all_axis_orientations(face, model):
     for number, rotation in enumerate(Rotation.create_group("O").as_matrix()):
         scan, pose = turned(face, rotation, number)
-        location = locate(scan, model)
+        location = most_confident(scan, model)
         degrees, millimetres = errors(location, pose, face)
         assert degrees < 8 and millimetres < 8, f"orientation {rotation.tolist()}: off by {degrees:.0f}° and {millimetres:.0f} mm"
         assert location.confidence > 0.6
@@ -96,7 +96,7 @@ def test_a_face_is_found_in_a_depth_image(face, model, name, yaw, pitch, roll):
     rotation = head_rotation(yaw, pitch, roll)
     scan = depth_scan(face.vertices, model.triangles, rotation)
     pose = SimilarityTransform(rotation, np.array([0, 0, 450.0]))
-    degrees, millimetres = errors(locate(cleaning.clean(scan), model), pose, face)
+    degrees, millimetres = errors(most_confident(cleaning.clean(scan), model), pose, face)
     assert degrees < 12 and millimetres < 12, name
 
 
@@ -119,14 +119,14 @@ def test_normals_of_a_cloud_agree_with_those_of_its_mesh(face):
 
 def test_locating_twice_gives_the_same_pose(face, model):
     scan, _ = turned(face, face.pose.rotation)
-    assert locate(scan, model).scan_to_model.matrix.tobytes() == locate(scan, model).scan_to_model.matrix.tobytes()
+    assert most_confident(scan, model).scan_to_model.matrix.tobytes() == most_confident(scan, model).scan_to_model.matrix.tobytes()
 
 
 @pytest.mark.parametrize("name", list(units.METRIC_UNITS))
 def test_the_unit_is_inferred_from_the_size_of_the_head(name, face, model):
     unit_mm = units.METRIC_UNITS[name]
     millimetres, pose = turned(face, face.pose.rotation)
-    location = locate(mesh_scan(millimetres.points / unit_mm, unit_mm=None), model)
+    location = most_confident(mesh_scan(millimetres.points / unit_mm, unit_mm=None), model)
     assert location.scan.unit_mm == unit_mm and location.scan.scale_is_metric
     assert location.scan_to_model.scale == 1.0
     degrees, at_nose = errors(location, pose, face)
@@ -135,16 +135,16 @@ def test_the_unit_is_inferred_from_the_size_of_the_head(name, face, model):
 
 def test_a_known_unit_is_never_doubted(face, model):
     scan, _ = turned(face, face.pose.rotation)
-    found = locate(scan, model)
+    found = most_confident(scan, model)
     assert found.scan.unit_mm == 1.0 and found.scan.scale_is_metric
     with pytest.raises(NoFaceFound):  # in metres, were its file in millimetres: a face of 0.2 mm
-        locate(mesh_scan(scan.points / 1000), model)
+        most_confident(mesh_scan(scan.points / 1000), model)
 
 
 def test_an_unknown_scale_is_found(face, model):
     shrink = 0.0137
     scan, _ = turned(face, face.pose.rotation)
-    result_of = locate(mesh_scan(scan.points * shrink, unit_mm=None), model)
+    result_of = most_confident(mesh_scan(scan.points * shrink, unit_mm=None), model)
     assert not result_of.scan.scale_is_metric
     result = staged_fit.fit(result_of, model)
     assert result.scan_to_model.scale * result_of.scan.unit_mm * shrink == pytest.approx(1.0, rel=0.04)
@@ -170,17 +170,17 @@ def inside_out(face):
 
 def test_a_face_on_the_inner_side_of_a_surface_is_found_and_turned_with_a_note(face, model):
     scan = inside_out(face)
-    location = locate(scan, model)
+    location = most_confident(scan, model)
     assert errors(location, face.pose, face)[0] < 8
     assert facing(scan, location, model) < -0.9 and facing(location.scan, location, model) > 0.9
     assert any("turned inside out" in note for note in location.scan.notes)
-    assert not locate(replace(scan, triangles=scan.triangles[:, ::-1]), model).scan.notes
+    assert not most_confident(replace(scan, triangles=scan.triangles[:, ::-1]), model).scan.notes
 
 
 def test_normals_of_a_cloud_that_point_inward_do_not_hide_the_face(face, model):
     scan = with_normals(replace(inside_out(face), triangles=NO_TRIANGLES))
     inward = replace(scan, normals=-scan.normals)
-    assert errors(locate(inward, model), face.pose, face)[0] < 8
+    assert errors(most_confident(inward, model), face.pose, face)[0] < 8
 
 
 def centred_grid(face):
@@ -191,7 +191,7 @@ def centred_grid(face):
 
 @pytest.mark.parametrize("make", [inside_out, centred_grid])
 def test_the_orientation_of_a_surface_is_not_taken_on_trust(make, face):
-    result = believed(make(face))
+    result = accepted(make(face))
     assert result.residuals["mean"] < 0.15 and result.fit_quality > 0.6
 
 
@@ -227,7 +227,7 @@ def behind_the_ear():
 @pytest.mark.parametrize("make", [egg, ball, wall, hand, back_of_a_head, behind_the_ear])
 def test_what_is_no_face_is_refused(make):
     with pytest.raises(NoFaceFound, match="no face found"):
-        believed(make())
+        accepted(make())
 
 
 def test_the_cow_is_refused():
@@ -235,7 +235,7 @@ def test_the_cow_is_refused():
     if not path.exists():
         pytest.skip("../shared/scans is not here")
     with pytest.raises(NoFaceFound, match="no face found"):
-        believed(readers.read(path))
+        accepted(readers.read(path))
 
 
 def test_verification_prefers_the_pose_whose_trial_fit_explains_the_scan(face, model, monkeypatch):
@@ -257,7 +257,7 @@ def test_verification_takes_a_sure_candidate_untried(face, model, monkeypatch):
 
 def test_candidates_come_most_confident_first(face, model):
     scan, _ = turned(face, face.pose.rotation)
-    confidences = [location.confidence for location in candidate_locations(scan, model)]
+    confidences = [location.confidence for location in proposals(scan, model)]
     assert confidences == sorted(confidences, reverse=True) and min(confidences) >= 0.25
 
 

@@ -5,7 +5,7 @@ from landmark_oracle import Oracle
 from sampled_faces import default_model, known_face, mesh_scan
 
 from geometry.landmarks import multiview
-from geometry.landmarks.multiview import INLIER_MM, Sightings, combine, sight, snapped
+from geometry.landmarks.multiview import INLIER_MM, ViewObservations, combine, observe, snapped
 from geometry.landmarks.views import Viewer, turn_of, view_of_pose
 
 
@@ -18,17 +18,17 @@ def truth_of(face) -> np.ndarray:
     return face.pose.apply(face.vertices[default_model().landmarks["ibug68"]])
 
 
-def sightings(points: np.ndarray, visibility=0.9, sigma=1.0) -> Sightings:
+def sightings(points: np.ndarray, visibility=0.9, sigma=1.0) -> ViewObservations:
     """points (v, l, 3)."""
     shape = points.shape[:2]
-    return Sightings(points, np.tile(np.eye(3) * sigma**2, (*shape, 1, 1)), np.full(shape, visibility), np.ones(shape), np.ones(shape, bool))
+    return ViewObservations(points, np.tile(np.eye(3) * sigma**2, (*shape, 1, 1)), np.full(shape, visibility), np.ones(shape), np.ones(shape, bool))
 
 
 def test_landmarks_seen_from_three_sides_are_where_they_are(face):
     oracle = Oracle(truth_of(face), face.pose.inverse(), sigma_mm=0.5)
     viewer = oracle.viewer_class(mesh_scan(face.scan_points))
     poses = [view_of_pose(face.pose.inverse(), turn_of(yaw, 0, 0)) for yaw in (0, -25, 25)]
-    found = snapped(combine(sight(viewer, poses, oracle.find)), viewer)
+    found = snapped(combine(observe(viewer, poses, oracle.find)), viewer)
     error = np.linalg.norm(found.points - truth_of(face), axis=1)
     assert found.seen[17:48].all() and error[found.seen & (np.arange(68) < 48)].mean() < 1.0
     surface = Viewer(mesh_scan(face.scan_points))
@@ -78,7 +78,7 @@ def test_sightings_lift_with_a_covariance_along_the_slope(face):
     oracle = Oracle(truth_of(face), face.pose.inverse(), sigma_mm=0.0)
     viewer = oracle.viewer_class(mesh_scan(face.scan_points))
     pose = view_of_pose(face.pose.inverse())
-    found = sight(viewer, [pose], oracle.find)
+    found = observe(viewer, [pose], oracle.find)
     along = pose.rotation.T @ [0, 0, 1.0]
     depth_variance = np.einsum("i,lij,j->l", along, found.covariance[0], along)
     steep = found.cosine[0] < 0.7

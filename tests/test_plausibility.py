@@ -9,7 +9,7 @@ from surfaces import SMALL_CHART, bumpy_depth
 from geometry.charts.chart import pixel_centres
 from geometry.charts.rasterize import image_from_depth
 from geometry.errors import NoFaceFound
-from geometry.recognition.acceptance import GateOptions, judge, relief_explained
+from geometry.recognition.acceptance import AcceptanceOptions, relief_explained, require_face
 
 ALL = np.ones((SMALL_CHART.height, SMALL_CHART.width), bool)
 X, Y = SMALL_CHART.lift(pixel_centres(SMALL_CHART), np.zeros(ALL.size)).T[:2].reshape(2, *ALL.shape)
@@ -61,7 +61,7 @@ def test_a_featureless_egg_has_no_relief_however_closely_it_is_followed(shape):
     smooth, features = egg(*shape), FACE + (X**2 + Y**2) / 150
     near = np.hypot(X, Y) < 50
     followed = smooth + 0.5 * (features - features[near].mean()) / features[near].std()
-    assert relief_explained(image(followed), image(smooth)) < GateOptions().relief_explained
+    assert relief_explained(image(followed), image(smooth)) < AcceptanceOptions().relief_explained
 
 
 def test_too_little_in_common_is_no_evidence():
@@ -77,7 +77,7 @@ def test_something_far_before_the_face_is_no_evidence_either():
 
 
 def test_a_good_fit_passes():
-    assert judge(a_good_fit(), encoded(image(FACE), image(FACE))) is None
+    assert require_face(a_good_fit(), encoded(image(FACE), image(FACE))) is None
 
 
 @pytest.mark.parametrize(("changes", "message"), [
@@ -88,12 +88,12 @@ def test_a_good_fit_passes():
 ])
 def test_each_bound_rejects_and_names_what_was_found_and_needed(changes, message):
     with pytest.raises(NoFaceFound, match=message):
-        judge(a_good_fit(**changes), encoded(image(FACE), image(FACE)))
+        require_face(a_good_fit(**changes), encoded(image(FACE), image(FACE)))
 
 
 def test_a_wall_is_rejected_however_good_the_rest_looks():
     with pytest.raises(NoFaceFound, match="relief"):
-        judge(a_good_fit(), encoded(image(FACE), image(np.full_like(FACE, FACE.mean()))))
+        require_face(a_good_fit(), encoded(image(FACE), image(np.full_like(FACE, FACE.mean()))))
 
 
 @pytest.mark.parametrize("changes", [
@@ -102,10 +102,10 @@ def test_a_wall_is_rejected_however_good_the_rest_looks():
 ])
 def test_what_is_not_a_number_is_not_believed(changes):
     with pytest.raises(NoFaceFound):
-        judge(a_good_fit(**changes), encoded(image(FACE), image(FACE)))
+        require_face(a_good_fit(**changes), encoded(image(FACE), image(FACE)))
 
 
 def test_the_bounds_are_the_callers():
-    strict = replace(GateOptions(), visible_face=0.95)
+    strict = replace(AcceptanceOptions(), visible_face=0.95)
     with pytest.raises(NoFaceFound, match="at least 95 %"):
-        judge(a_good_fit(), encoded(image(FACE), image(FACE)), strict)
+        require_face(a_good_fit(), encoded(image(FACE), image(FACE)), strict)

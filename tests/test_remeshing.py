@@ -102,24 +102,24 @@ def test_a_dome_is_remeshed_evenly_through_its_anchors(edge):
     gatherer = AnchorGatherer(mesh.vertices, size)
     gatherer.add_chain(border, {int(border[0])}, closed=True)
     gatherer.add_chain(crease, {int(crease[0]), int(crease[-1])}, closed=False)
-    anchors = gatherer.anchors()
-    fixed = Cloud.of(mesh, size, anchors.weights)
-    on_border = anchors.weights @ mesh.boundary_vertices.astype(float) > 1 - 1e-9
+    constraints = gatherer.constraints()
+    fixed = Cloud.of(mesh, size, constraints.weights)
+    on_border = constraints.weights @ mesh.boundary_vertices.astype(float) > 1 - 1e-9
     samples, wanted = samples_on(mesh, size, np.ones(len(mesh.triangles), bool), on_border.sum(), rng)
     chosen = spread_vertices(samples, fixed, wanted - len(on_border), rng, 25)
-    plane, corners = embed_in_circle(mesh, border, anchors.weights[on_border])
+    plane, corners = embed_in_circle(mesh, border, constraints.weights[on_border])
 
     def result(chosen):
         vertices = fixed.joined(samples, chosen)
         flat = vertices.weights @ plane
         flat[: len(on_border)][on_border] = corners
-        return TriangleMesh(vertices.positions, triangulate(vertices.positions, flat, anchors.edges, vertices.normals))
+        return TriangleMesh(vertices.positions, triangulate(vertices.positions, flat, constraints.edges, vertices.normals))
 
     first = result(chosen)
     final = result(relaxed(samples, fixed, chosen, first.triangles, 30.0))
     assert final.is_edge_manifold and len(final.vertices) - len(final.edges) + len(final.triangles) == 1
     edges = {tuple(pair) for pair in final.edges.tolist()}
-    assert all(tuple(sorted(pair)) in edges for pair in anchors.edges.tolist())
+    assert all(tuple(sorted(pair)) in edges for pair in constraints.edges.tolist())
     angle = smallest_angles(final.vertices[final.triangles])
     assert angle.min() >= smallest_angles(first.vertices[first.triangles]).min() - 1e-9 and angle.min() > 18
     length = np.linalg.norm(final.vertices[final.edges[:, 0]] - final.vertices[final.edges[:, 1]], axis=1)

@@ -18,7 +18,7 @@ from pipeline.inputs.source import Source
 from pipeline.scans import config, files, manifest, methods, record_shards, state
 from pipeline.scans.job import Job, refiner_of
 from pipeline.scans.outcome import ended_by, refine_batch, timed
-from pipeline.scans.state import Work
+from pipeline.scans.state import ScanState
 from pipeline.store import storage, tfrecord
 
 CHART = OrthographicChart(height=6, width=8)
@@ -32,7 +32,7 @@ class FakeEncoding:
 
 
 def item(name="a.ply", value=1.0, broken=False):
-    return Work(Source(name, f"/in/{name}"), "sha", "inputs", {"read": 0.5}, encoding=FakeEncoding(value, broken))
+    return ScanState(Source(name, f"/in/{name}"), "sha", "inputs", {"read": 0.5}, encoding=FakeEncoding(value, broken))
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_a_stage_that_does_not_ask_fails_when_it_ends_but_what_is_written_is_kep
     slow = lambda item, job: time.sleep(0.05) or item
     tight = limited(job, 0.52)
     assert timed("lift", slow, item(), tight).line["stage"] == "lift"
-    assert isinstance(timed("write", slow, item(), tight, limit_after=False), Work)
+    assert isinstance(timed("write", slow, item(), tight, limit_after=False), ScanState)
 
 
 def test_in_a_batch_only_the_culprit_fails_and_its_mates_are_as_alone(job, fake_gan):

@@ -85,9 +85,9 @@ def test_a_person_keeps_shape_and_detail_while_the_expression_changes():
 def test_shape_beyond_the_span_has_the_stated_amplitude_and_is_not_symmetric():
     points = model().mean[model().regions["face"]]
     options = replace(BARE, beyond_rms_mm=(0.5, 0.5), broad_rms_mm=(0.0, 0.0))
-    fields = np.array([faces.beyond_span(points, np.random.default_rng(seed), options) for seed in range(40)])
+    fields = np.array([faces.discrepancy(points, np.random.default_rng(seed), options) for seed in range(40)])
     assert fields.std() == pytest.approx(0.5, rel=0.1)
-    mirrored = np.array([faces.beyond_span(points * [-1, 1, 1], np.random.default_rng(seed), options) for seed in range(40)])
+    mirrored = np.array([faces.discrepancy(points * [-1, 1, 1], np.random.default_rng(seed), options) for seed in range(40)])
     correlation = np.mean(fields * mirrored) / 0.5**2
     assert 0.3 < correlation < 0.75, "half of the variance is mirrored (more near the midline, where both halves are one)"
 
@@ -98,7 +98,7 @@ def test_the_model_cannot_represent_what_lies_beyond_its_span():
     normals = TriangleMesh(model().mean, model().triangles).vertex_normals[face_vertices]
     basis = np.concatenate([model().identity_basis, model().expression_basis])[:, face_vertices]
     along = np.einsum("knc,nc->nk", basis, normals)
-    field = faces.beyond_span(model().mean[face_vertices], np.random.default_rng(3), replace(BARE, broad_rms_mm=(0.0, 0.0)))
+    field = faces.discrepancy(model().mean[face_vertices], np.random.default_rng(3), replace(BARE, broad_rms_mm=(0.0, 0.0)))
     left = field - along @ np.linalg.lstsq(along, field, rcond=None)[0]
     assert left.std() > 0.5 * field.std()
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from sampled_faces import most_confident
 
 from geometry.charts import chart as charts
 from geometry.charts.geometry_image import CHANNELS
-from geometry.locating import candidates
 from geometry.mesh import TriangleMesh
 from geometry.model.registry import load_model
 from geometry.synthesis import sensors
@@ -114,7 +114,7 @@ def test_a_warm_start_ends_where_the_search_does():
     pose = SimilarityTransform(sensors.head_rotation(10, 5, 3), np.array([5.0, 5, 330]))
     scan = sensors.observe(face.skin, sensors.SENSORS["truedepth"], pose, rng, face.surroundings, strength=1.0)
     warm, _ = sampled_pairs.fit_and_encode(scan, sampled_pairs.perturbed_inverse(pose, OPTIONS, rng), model(), OPTIONS.chart)
-    cold = staged_fit.fit(candidates.locate(cleaning.clean(scan), model()), model())
+    cold = staged_fit.fit(most_confident(cleaning.clean(scan), model()), model())
     model_mesh = TriangleMesh(model().mean, model().triangles)
     one, other = (model_mesh.with_vertices(fit.scan_to_model.inverse().apply(fit.vertices)) for fit in (warm, cold))
     apart = np.einsum("ij,ij->i", one.vertices - other.vertices, one.vertex_normals)[model().regions["face"]]

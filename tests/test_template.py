@@ -131,11 +131,11 @@ def test_edges_are_short_where_faces_have_detail():
 
 def test_it_is_mirror_symmetric():
     vertices, scheme = mean().vertices, LANDMARK_SCHEMES["ibug68"]
-    gap, twin = cKDTree(vertices).query(vertices * (-1, 1, 1))
-    assert gap.max() < 0.06 and np.array_equal(twin[twin], np.arange(len(vertices)))
+    gap, mirror_vertex = cKDTree(vertices).query(vertices * (-1, 1, 1))
+    assert gap.max() < 0.06 and np.array_equal(mirror_vertex[mirror_vertex], np.arange(len(vertices)))
     marks = model().landmarks["ibug68"]
-    assert np.array_equal(twin[marks], marks[list(scheme.mirror)]) and len(set(marks.tolist())) == 68
-    assert all((mask[twin] == mask).mean() > 0.999 for mask in model().regions.values())
+    assert np.array_equal(mirror_vertex[marks], marks[list(scheme.mirror)]) and len(set(marks.tolist())) == 68
+    assert all((mask[mirror_vertex] == mask).mean() > 0.999 for mask in model().regions.values())
 
 
 def test_it_reaches_ear_to_ear_chin_and_hairline():
@@ -218,7 +218,7 @@ def test_building_a_coarse_template_gives_a_disc_that_carries_the_source_over():
     assert len(np.unique(mesh.component_labels)) == 4
     assert all(is_oriented_disc(mesh.submesh(part)[0]) for part in (~template.regions["cavities"], template.regions["mouth_cavity"]))
     assert np.allclose(mesh.vertices[template.landmarks], source.mean[source.landmarks["ibug68"]], atol=1e-2)
-    assert np.array_equal(template.twin[template.twin], np.arange(len(mesh.vertices)))
+    assert np.array_equal(template.mirror_vertex[template.mirror_vertex], np.arange(len(mesh.vertices)))
     assert np.allclose(template.weights.sum(axis=1), 1)
     shift = np.tile([3.0, -2.0, 5.0], (source.n_vertices, 1))
     assert np.allclose(template.transfer(shift), shift[0], atol=1e-9)

@@ -21,7 +21,9 @@ class LandmarkFinder:
         start_tensorflow(threads)
         import tensorflow as tf
 
-        network, self.card = weights.load(name_or_path, "landmarks")
+        from gan.landmarks.network import build_landmark_net
+
+        network, self.card = weights.load(name_or_path, build_landmark_net, "landmarks")
         self.config = from_dict(LandmarkNetConfig, self.card["landmarks"])
         self.scheme = self.config.scheme
         self._sigma_scale = float(self.card.get("sigma_scale", 1.0))

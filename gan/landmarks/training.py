@@ -118,7 +118,7 @@ class LandmarkTraining(TrainingRun):
     def export_best(self) -> Path:
         path = self.output / f"{self.config.network}{weights.SUFFIX}"
         weights.save(path, self.averaged, self.config, describe(self.config.data), figures={})
-        shipped, card = weights.load(path, "landmarks")  # the figures are those of the file as shipped, in float16
+        shipped, card = weights.load(path, build_landmark_net, "landmarks")  # the figures are those of the file as shipped, in float16
         errors = errors_of(shipped, self.views)
         figures = figures_of(errors)
         rounded = {name: {key: round(value, 4) for key, value in row.items()} for name, row in figures.items()}

@@ -34,7 +34,9 @@ class Refiner:
             raise ValueError(f"batch_size and threads must be at least 1, got {batch_size} and {threads}")
         start_tensorflow(threads)
         self.batch_size = batch_size
-        generator, self.card = load(weights)
+        from gan.refiner.networks import build_generator  # imports Keras
+
+        generator, self.card = load(weights, build_generator)
         self.config = from_dict(GeneratorConfig, self.card["generator"])
         self._function = _compile(generator, mirror, self.card.get("sigma_scale", 1.0))
 

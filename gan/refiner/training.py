@@ -76,7 +76,7 @@ class RefinerTraining(TrainingRun):
         scale = validation.sigma_scale(self.averaged, self.images)
         weights.save(path, self.averaged, self.config, describe(self.config.data), figures={}, sigma_scale=scale)
         # The figures are those of the file as shipped, after its rounding to float16.
-        shipped, card = weights.load(path)
+        shipped, card = weights.load(path, build_generator)
         figures = {"refined": validation.refiner_errors(shipped, self.images), **self.baselines}
         covered = validation.coverage(shipped, self.images, card["sigma_scale"])
         validated = {"figures": _rounded(figures), "coverage": covered, "step": self.progress.best_step, "images": len(self.images)}

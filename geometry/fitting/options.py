@@ -3,8 +3,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-CELL_MM2 = 9.0  # the area over which a residual counts as one independent measurement of the surface
-
 
 @dataclass(frozen=True)
 class Stage:
@@ -41,12 +39,13 @@ class FittingOptions:
     regularization_weight: float = 1.0
     expression_sigma: float = 0.05
     noise_floor_mm: float = 0.25
-    noise_correlation: float = 2.0
+    noise_inflation: float = 2.0
     landmark_sigma_mm: float = 2.0
     found_sigma_factor: float = 0.0
     found_confidence: float = 0.5
     surround_weight: float = 0.05
-    slide_mm: float = 3.0
+    trust_radius_mm: float = 3.0
+    independent_area_mm2: float = 9.0
     normal_cosine: float = 0.5
     normal_weight_mm: float = 6.0
     stages: tuple[Stage, ...] = STAGES

@@ -18,14 +18,13 @@ from scipy.spatial import cKDTree
 
 from geometry.errors import NoFaceFound
 from geometry.fitting.gauss_newton import gauss_newton_step
-from geometry.fitting.options import CELL_MM2, FittingOptions, Stage
+from geometry.fitting.options import FittingOptions, Stage
 from geometry.fitting.residuals import Correspondences, coefficient_prior, geman_mcclure_weights, point_to_plane, point_to_point
 from geometry.fitting.result import FitResult, FitState
-from geometry.fitting.target import Target, prepare_target
+from geometry.fitting.target import ScanSamples, prepare_target
 from geometry.locating.location import Location
 from geometry.mesh import TriangleMesh
 from geometry.model.morphable_model import MorphableModel
-from geometry.scan import Scan
 from geometry.transforms import SimilarityTransform, rotation_from_vector
 
 ABOUT_MM = 25.0  # scan points this near the fitted face speak for or against it
@@ -99,7 +98,7 @@ def fit_states(location: Location, model: MorphableModel, options: FittingOption
     yield from _iterate(_fitter_of(model, options), target, location)
 
 
-def _iterate(fitter: _Fitter, target: Target, location: Location) -> Iterator[FitState]:
+def _iterate(fitter: _Fitter, target: ScanSamples, location: Location) -> Iterator[FitState]:
     options, transform = fitter.options, location.scan_to_model
     with_scale = not location.scan.scale_is_metric
     n_pose = 7 if with_scale else 6
@@ -133,7 +132,7 @@ def _trust_region(fitter: _Fitter, active: np.ndarray, n_pose: int) -> np.ndarra
     """(p, p) damping of one step's motion in mm: point-to-plane leaves sliding along the surface free, and a long
     slide outruns the correspondences. It vanishes at convergence, so it changes the path and not the minimum."""
     damping = np.zeros((n_pose + len(active),) * 2)
-    damping[n_pose:, n_pose:] = fitter.motion[np.ix_(active, active)] / (CELL_MM2 * fitter.options.slide_mm**2)
+    damping[n_pose:, n_pose:] = fitter.motion[np.ix_(active, active)] / (fitter.options.independent_area_mm2 * fitter.options.trust_radius_mm**2)
     return damping
 
 
@@ -146,8 +145,8 @@ def _active_modes(fitter: _Fitter, stage: Stage) -> np.ndarray:
 def _terms(fitter, target, stage, matches, surface, transform, coefficients, active, with_scale):
     options, rows = fitter.options, matches.vertices
     scale = _robust_scale(target.noise_mm, matches.offsets, stage.gate_mm)
-    sigma2 = options.noise_floor_mm**2 + (options.noise_correlation * target.noise_mm) ** 2
-    weights = fitter.weights[rows] * fitter.areas[rows] / CELL_MM2 / sigma2
+    sigma2 = options.noise_floor_mm**2 + (options.noise_inflation * target.noise_mm) ** 2
+    weights = fitter.weights[rows] * fitter.areas[rows] / options.independent_area_mm2 / sigma2
     weights = weights * geman_mcclure_weights(matches.offsets, scale)
     basis = fitter.basis[rows] if len(active) == fitter.basis.shape[2] else fitter.basis[rows][:, :, active]
     terms = [point_to_plane(matches, surface.vertex_normals[rows], basis, weights, with_scale)]
@@ -194,7 +193,7 @@ def fit(
     return summarize(fitter, target, last)
 
 
-def summarize(fitter: _Fitter, target: Target, state: FitState) -> FitResult:
+def summarize(fitter: _Fitter, target: ScanSamples, state: FitState) -> FitResult:
     """Residuals over the face region, and a quality in [0, 1] from residual, visibility and plausibility."""
     surface = TriangleMesh(state.vertices, fitter.model.triangles)
     points = state.scan_to_model.apply(target.points)
@@ -237,8 +236,3 @@ def summarize(fitter: _Fitter, target: Target, state: FitState) -> FitResult:
 def _quality(mean_mm: float, noise_mm: float, visible: float, mahalanobis: float) -> float:
     excess = max(mean_mm - 0.8 * noise_mm, 0.0)
     return float(np.exp(-((excess / 1.5) ** 2)) * np.clip(visible / 0.7, 0, 1) * np.exp(-max(mahalanobis - 1.5, 0.0)))
-
-
-__all__ = [
-    "FitResult", "FitState", "FittingOptions", "STAGES", "Scan", "Stage", "Target", "fit", "fit_states", "prepare_target",
-]

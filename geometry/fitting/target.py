@@ -16,7 +16,7 @@ FIRST_INNER = 17  # of ibug68: the jaw line before it is no point of the skin
 
 
 @dataclass(frozen=True)
-class Target:
+class ScanSamples:
     """The scan as the fit sees it: points (n, 3) and outward unit normals (n, 3) in the scan's frame, mm, in random
     order, so that a prefix is a fair subsample; landmark points (l, 3), their model vertices (l,) and standard deviations (l,),
     of which the first `given` came with the scan."""
@@ -30,7 +30,7 @@ class Target:
     given: int
 
 
-def prepare_target(location: Location, model: MorphableModel, options: FittingOptions = FittingOptions(), limit: int = 16000) -> Target:
+def prepare_target(location: Location, model: MorphableModel, options: FittingOptions = FittingOptions(), limit: int = 16000) -> ScanSamples:
     """Area-uniform samples of the located scan's surface (or its points, for a bare cloud), and its landmarks."""
     rng = np.random.default_rng(options.seed)
     surface = surface_of(location.scan)
@@ -44,12 +44,12 @@ def prepare_target(location: Location, model: MorphableModel, options: FittingOp
         normals = (surface.vertex_normals[corners] * weights).sum(1)
         points = (surface.vertices[corners] * weights).sum(1)
         if location.scan.pixels is None:
-            points = _bulged(points, surface.vertices[corners], surface.vertex_normals[corners], weights)
+            points = phong_tessellated(points, surface.vertices[corners], surface.vertex_normals[corners], weights)
     else:
         chosen = rng.permutation(len(location.scan.points))[:limit]
         points, normals = location.scan.points[chosen], location.scan.normals[chosen]
     normals = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
-    return Target(points, normals, noise_of_surface(location.scan, surface), *_landmark_targets(location, model, options))
+    return ScanSamples(points, normals, noise_of_surface(location.scan, surface), *_landmark_targets(location, model, options))
 
 
 def _landmark_targets(location: Location, model: MorphableModel, options: FittingOptions) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
@@ -70,7 +70,7 @@ def _landmark_targets(location: Location, model: MorphableModel, options: Fittin
     return points[order], vertices[order], sigma[order], int(given.sum())
 
 
-def _bulged(points: np.ndarray, corners: np.ndarray, normals: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def phong_tessellated(points: np.ndarray, corners: np.ndarray, normals: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Points (n, 3) of flat triangles moved to the curved surface that the vertex normals tell of: Phong tessellation
     (Boubekeur & Alexa 2008, eq. 2, α = 3/4). The facets of a coarse mesh cut the corners of a face by tenths of a mm."""
     distance = ((points[:, None] - corners) * normals).sum(2, keepdims=True)

@@ -48,7 +48,7 @@ def fused(
     return LandmarkEstimate(points, covariance, np.where(np.isfinite(points).all(1), confidence, 0.0), seen, first.scheme)
 
 
-def carried(
+def to_scheme(
     estimate: LandmarkEstimate, model: MorphableModel, vertices: np.ndarray, scheme: str
 ) -> LandmarkEstimate:
     """An ibug68 estimate → any scheme's, in the same frame: the scheme's points of the mesh `vertices` (n, 3), in the model's

@@ -30,7 +30,7 @@ GRAZING = 2.5  # views are weighed by cos^GRAZING of the surface's angle: a plac
 
 
 @dataclass(frozen=True)
-class Sightings:
+class ViewObservations:
     """All landmarks in v views, scan frame: points (v, l, 3), covariance (v, l, 3, 3), visibility (v, l), cosine (v, l) of the
     surface against the view, lifted (v, l) bool: a surface was there."""
 
@@ -41,12 +41,12 @@ class Sightings:
     lifted: np.ndarray
 
 
-def sight(viewer: Viewer, poses: Sequence[SimilarityTransform], find: Find, mirrored: bool = True) -> Sightings:
+def observe(viewer: Viewer, poses: Sequence[SimilarityTransform], find: Find, mirrored: bool = True) -> ViewObservations:
     """The scan seen in each pose (scan_to_view), and the landmarks found there and lifted."""
     views = [viewer.view(pose) for pose in poses]
     answers = find([view.image for view in views], mirrored=mirrored)
     lifted = [_lifted(view, found) for view, found in zip(views, answers, strict=True)]
-    return Sightings(*(np.stack(parts) for parts in zip(*lifted)))
+    return ViewObservations(*(np.stack(parts) for parts in zip(*lifted)))
 
 
 def _lifted(view: View, found: ViewLandmarks) -> tuple[np.ndarray, ...]:
@@ -63,7 +63,7 @@ def _lifted(view: View, found: ViewLandmarks) -> tuple[np.ndarray, ...]:
     return back.apply(points), linear @ covariance @ linear.T, found.visibility, cosine, valid
 
 
-def combine(sightings: Sightings) -> LandmarkEstimate:
+def combine(sightings: ViewObservations) -> LandmarkEstimate:
     """The views' sightings as one estimate in the scan frame: for each landmark the largest group of views that agree, its
     mean weighted by information, visibility and how squarely the surface is met. A landmark is seen where the views that
     place it say so; others are NaN."""
@@ -85,14 +85,14 @@ def combine(sightings: Sightings) -> LandmarkEstimate:
         offset = places[group] - points[number]
         covariance[number] = np.einsum("v,vij->ij", w, sightings.covariance[group, number]) + np.einsum("v,vi,vj->ij", w, offset, offset)
         visibility[number] = w @ sightings.visibility[group, number]
-    covariance = rounder(covariance) * np.array(calibration()["heatmap_variance"])[:count, None, None]
+    covariance = shrunk_to_isotropic(covariance) * np.array(calibration()["heatmap_variance"])[:count, None, None]
     seen = visibility > LEAST_VISIBILITY
     confidence = np.where(seen, visibility * confidence_of(covariance), 0.0)
     points[~seen] = np.nan
     return LandmarkEstimate(points, covariance, confidence, seen)
 
 
-def rounder(covariance: np.ndarray) -> np.ndarray:
+def shrunk_to_isotropic(covariance: np.ndarray) -> np.ndarray:
     """(l, 3, 3) with `ROUNDNESS` of each replaced by the isotropic one of the same trace."""
     variance = np.trace(covariance, axis1=1, axis2=2) / 3
     return (1 - ROUNDNESS) * covariance + ROUNDNESS * variance[:, None, None] * np.eye(3)

@@ -83,7 +83,7 @@ def _prior_of(model: MorphableModel) -> LandmarkPrior:
     return LandmarkPrior(mean, (modes * sigma[:, None] ** 2).T @ modes, modes, sigma, centre)
 
 
-def condition(
+def posterior(
     points: np.ndarray, covariance: np.ndarray, seen: np.ndarray, model: MorphableModel, metric: bool = True
 ) -> Posterior:
     """Measurements (l, 3), (l, 3, 3) of those landmarks that are seen (l,), scan frame mm → pose and posterior.
@@ -97,7 +97,7 @@ def condition(
     weights, x = np.ones(len(used)), prior.mean
     for _ in range(ITERATIONS):
         linear = pose.scale * pose.rotation
-        found = _posterior(prior, x, used, pose.apply(points[used]), linear @ covariance[used] @ linear.T, weights, metric)
+        found = _conditioned(prior, x, used, pose.apply(points[used]), linear @ covariance[used] @ linear.T, weights, metric)
         before, x, weights = x, found.points, 1.0 / (1.0 + (found.distance / OUTLIER) ** 4)
         pose = _moved_back(found.motion, metric, before.mean(0)).compose(pose)
     distances = np.full(len(seen), np.nan)
@@ -120,7 +120,7 @@ class _Conditioned:
     motion: np.ndarray
 
 
-def _posterior(
+def _conditioned(
     prior: LandmarkPrior, x: np.ndarray, used: np.ndarray, measured: np.ndarray, noise: np.ndarray, weights: np.ndarray, metric: bool
 ) -> _Conditioned:
     """Gaussian conditioning of shape and pose, linearised at the shape x (l, 3)."""

@@ -1,7 +1,7 @@
 """The head in an arbitrarily turned scan: every unit and both sides of a surface are searched, and distinct poses are proposed."""
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -13,11 +13,11 @@ from geometry.locating.location import Location
 from geometry.locating.mean_face_field import field_of
 from geometry.locating.orientation import looks_inward, turned_inside_out
 from geometry.locating.pose_search import LocatingOptions, Pose, rank_poses
+from geometry.locating.several_heads import Believes, several_heads
 from geometry.locating.units import candidate_units
 from geometry.model.morphable_model import MorphableModel
-from geometry.recognition.several_heads import several_heads
 from geometry.scan import Scan
-from geometry.surfaces.normals import thinned, with_normals
+from geometry.surfaces.normals import voxel_downsampled, with_normals
 from geometry.surfaces.triangulation import surface_of
 from geometry.transforms import SimilarityTransform
 
@@ -48,7 +48,7 @@ def poses_by_unit(
             scaled = _in_unit(scan, unit_mm, is_metric, options.reach_mm)
             if not len(scaled.points):
                 continue
-            poses = rank_poses(*thinned(scaled.points, scaled.normals, CELL_MM), field, options, without_nose)
+            poses = rank_poses(*voxel_downsampled(scaled.points, scaled.normals, CELL_MM), field, options, without_nose)
             found[unit_mm] = sorted(found.get(unit_mm, []) + poses, key=lambda pose: -pose.confidence)
             if found[unit_mm]:
                 yield scaled, found[unit_mm]
@@ -72,10 +72,10 @@ def distinct(poses: list[Pose], count: int, near_mm: float = 15.0, near_deg: flo
 
 
 def candidate_locations(
-    scan: Scan, model: MorphableModel, options: LocatingOptions = LocatingOptions(), check: Callable[[], None] = lambda: None
+    scan: Scan, model: MorphableModel, believes: Believes, options: LocatingOptions = LocatingOptions()
 ) -> list[Location]:
-    """Where the head may be in a cleaned scan, most confident first; never empty. Where there are several heads, only places
-    of the largest, whose scan has a note of them. A surface that shows its face on the inner side is turned, with a note.
+    """Where the head may be in a cleaned scan, most confident first; never empty. Where `believes` finds several heads, only
+    places of the largest, whose scan has a note of them. A surface that shows its face on the inner side is turned, with a note.
 
     Raises NoFaceFound where no pose explains enough of the scan as a face.
     """
@@ -88,7 +88,7 @@ def candidate_locations(
     located = lambda pose: Location(cropped(whole, pose.scan_to_model, options.head_radius_mm), pose.scan_to_model, pose.confidence)
     groups = rivals(by_head(poses))
     if len(groups) > 1:
-        several = several_heads([located(group[0]) for group in groups], model, check)
+        several = several_heads([located(group[0]) for group in groups], believes)
         if several is not None:
             poses, whole = groups[several.place], several.without_others(whole).with_note(several.note)
     poses = distinct(poses, options.alternatives)
@@ -140,11 +140,6 @@ def _every_other_pixel(scan: Scan, enough: int = 60_000) -> Scan:
         scan = scan.keep((scan.pixels % 2 == 0).all(1))
         scan = replace(scan, pixels=scan.pixels // 2, raster_shape=tuple((side + 1) // 2 for side in scan.raster_shape))
     return scan
-
-
-def locate(scan: Scan, model: MorphableModel, options: LocatingOptions = LocatingOptions()) -> Location:
-    """The head in a cleaned scan: the most confident candidate. Raises NoFaceFound."""
-    return candidate_locations(scan, model, options)[0]
 
 
 def cropped(scan: Scan, scan_to_model: SimilarityTransform, radius_mm: float) -> Scan:

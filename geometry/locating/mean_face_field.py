@@ -14,7 +14,7 @@ LOW, HIGH = np.array([-114.0, -126.0, -132.0]), np.array([114.0, 126.0, 48.0])
 
 
 @dataclass(frozen=True)
-class FaceField:
+class SignedDistanceField:
     """The mean face as look-up tables over a voxel grid, model frame: signed distance in mm (positive outside),
     outward normal at the nearest surface point, and whether that point belongs to the face region."""
 
@@ -25,7 +25,7 @@ class FaceField:
     face_area: float
 
     @classmethod
-    def of(cls, model: MorphableModel) -> FaceField:
+    def of(cls, model: MorphableModel) -> SignedDistanceField:
         mesh = TriangleMesh(model.mean, model.triangles)
         outer = ~(model.regions["mouth_interior"] | model.regions.get("cavities", False))
         vertices, normals, face = mesh.vertices[outer], mesh.vertex_normals[outer], model.regions["face"][outer]
@@ -46,11 +46,11 @@ class FaceField:
         return (index[..., 0] * self.shape[1] + index[..., 1]) * self.shape[2] + index[..., 2], inside
 
 
-_FIELDS: dict[int, tuple[MorphableModel, FaceField]] = {}
+_FIELDS: dict[int, tuple[MorphableModel, SignedDistanceField]] = {}
 
 
-def field_of(model: MorphableModel) -> FaceField:
+def field_of(model: MorphableModel) -> SignedDistanceField:
     """The model's field, computed once a process."""
     if id(model) not in _FIELDS:
-        _FIELDS[id(model)] = (model, FaceField.of(model))
+        _FIELDS[id(model)] = (model, SignedDistanceField.of(model))
     return _FIELDS[id(model)][1]

@@ -22,7 +22,7 @@ from geometry.locating.hypotheses import (
     hypothesis_rotations,
     nose_candidates,
 )
-from geometry.locating.mean_face_field import GRID_MM, LOW, FaceField
+from geometry.locating.mean_face_field import GRID_MM, LOW, SignedDistanceField
 from geometry.transforms import SimilarityTransform
 
 
@@ -49,7 +49,7 @@ REACH_MM, INLIER_COSINE = 7.0, 0.6
 SAMPLES = 320  # scan points by which a hypothesis is judged
 
 
-def score_poses(field: FaceField, points: np.ndarray, normals: np.ndarray, cell_area: float) -> tuple[np.ndarray, np.ndarray]:
+def score_poses(field: SignedDistanceField, points: np.ndarray, normals: np.ndarray, cell_area: float) -> tuple[np.ndarray, np.ndarray]:
     """Scan points and normals in h hypothetical model frames (h, n, 3) → coverage (h,) and agreement (h,), in [0, 1].
 
     coverage: face area with scan support over the face's area. agreement: of the scan's points about the face,
@@ -64,7 +64,7 @@ def score_poses(field: FaceField, points: np.ndarray, normals: np.ndarray, cell_
     return np.minimum(support * cell_area / field.face_area, 1.0), support / np.maximum(about.sum(1), 1)
 
 
-def polish(field: FaceField, points: np.ndarray, normals: np.ndarray, rotations: np.ndarray, translations: np.ndarray, iterations: int = 12):
+def icp(field: SignedDistanceField, points: np.ndarray, normals: np.ndarray, rotations: np.ndarray, translations: np.ndarray, iterations: int = 12):
     """Rigid point-to-plane registration of h point sets (h, n, 3) with normals, all at once, in the field.
 
     rotations (h, 3, 3), translations (h, 3) → the same, improved.
@@ -114,7 +114,7 @@ def _sample_about(tree: cKDTree, centre: np.ndarray, radius: float, rng: np.rand
 
 
 def rank_poses(
-    points: np.ndarray, normals: np.ndarray, field: FaceField, options: LocatingOptions, without_nose: bool = False
+    points: np.ndarray, normals: np.ndarray, field: SignedDistanceField, options: LocatingOptions, without_nose: bool = False
 ) -> list[Pose]:
     """All that the search found in one scan (points (n, 3) mm on a `CELL_MM` grid), best first.
 
@@ -152,15 +152,15 @@ def _search(centres, turns, model_point, points, normals, tree, field, options, 
     if not values:
         return []
     chosen = np.argsort(-np.array(values), kind="stable")[: options.finalists]
-    return _polished(centres[np.array(owners)[chosen]], np.array(kept)[chosen], model_point, points, normals, tree, field, rng)
+    return _registered_finalists(centres[np.array(owners)[chosen]], np.array(kept)[chosen], model_point, points, normals, tree, field, rng)
 
 
-def _polished(centres, rotations, model_point, points, normals, tree, field, rng) -> list[Pose]:
+def _registered_finalists(centres, rotations, model_point, points, normals, tree, field, rng) -> list[Pose]:
     """Register every finalist (centre (h, 3), rotation (h, 3, 3)), all in one batch."""
     samples = [_sample_about(tree, centre, 135.0, rng) for centre in centres]
     index, areas = np.stack([s[0] for s in samples]), np.array([s[1] for s in samples])
     local, directions = points[index] - centres[:, None], normals[index]
-    rotations, translations = polish(field, local, directions, rotations, np.tile(model_point, (len(centres), 1)))
+    rotations, translations = icp(field, local, directions, rotations, np.tile(model_point, (len(centres), 1)))
     q, n = local @ rotations.transpose(0, 2, 1) + translations[:, None], directions @ rotations.transpose(0, 2, 1)
     coverage, agreement = score_poses(field, q, n, areas)
     poses = [

@@ -19,7 +19,7 @@ CLOSE_MM = 20.0
 
 
 @dataclass(frozen=True)
-class GateOptions:
+class AcceptanceOptions:
     """Bounds below (above, for identity_sigma) which a fit is no usable face."""
 
     visible_face: float = 0.25
@@ -51,7 +51,7 @@ def relief_explained(coarse: GeometryImage, scan: GeometryImage) -> float:
     return float(max(1.0 - ((b - a) ** 2).sum() / max((b**2).sum(), 1e-9), -1.0))
 
 
-def judge(fit, encoding, options: GateOptions = GateOptions()) -> None:
+def require_face(fit, encoding, options: AcceptanceOptions = AcceptanceOptions()) -> None:
     """Raises NoFaceFound with the first test that a FitResult and its Encoding fail."""
     relief = relief_explained(encoding.coarse, encoding.scan)
     sigma = fit.details["identity_rms_sigma"]

@@ -9,19 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from geometry.errors import NoFaceFound
 from geometry.landmarks.estimate import LandmarkEstimate
-from geometry.landmarks.multiview import Find, combine, sight, snapped
-from geometry.landmarks.shape_prior import OUTLIER, Posterior, completed, condition
+from geometry.landmarks.multiview import Find, combine, observe, snapped
+from geometry.landmarks.shape_prior import OUTLIER, Posterior, completed, posterior
 from geometry.landmarks.views import Viewer, turn_of, view_of_pose
 from geometry.locating.candidates import candidate_locations
 from geometry.locating.location import Location
 from geometry.locating.pose_search import LocatingOptions
 from geometry.model.morphable_model import MorphableModel
 from geometry.recognition import trial_fit
+from geometry.recognition.trial_acceptance import believed_head
 from geometry.scan import Scan
 from geometry.transforms import SimilarityTransform
 
@@ -46,7 +48,7 @@ class LandmarkLocatingOptions:
 
 
 @dataclass(frozen=True)
-class Look:
+class PoseEstimate:
     """landmarks found from one pose, in scan mm; what the prior makes of them; support: in [0, 1], how many of the inner
     landmarks are seen, each by its confidence, and lie where a face with the others would have them."""
 
@@ -59,34 +61,34 @@ class Look:
         return self.posterior.scan_to_model
 
 
-def look(
+def landmark_pose(
     viewer: Viewer, scan_to_model: SimilarityTransform, model: MorphableModel, find: Find, yaws: tuple[float, ...] = (0.0,),
     turn: np.ndarray | None = None, mirrored: bool = True,
-) -> Look | None:
+) -> PoseEstimate | None:
     """The scan from the pose's front, or from several sides of it; `turn` (3, 3) turns the views further; mirrored as of
     `Find`. None where too few landmarks are seen for a pose."""
     sides = [turn_of(yaw, 0, 0) if turn is None else turn_of(yaw, 0, 0) @ turn for yaw in yaws]
-    estimate = combine(sight(viewer, [view_of_pose(scan_to_model, side) for side in sides], find, mirrored))
+    estimate = combine(observe(viewer, [view_of_pose(scan_to_model, side) for side in sides], find, mirrored))
     try:
-        posterior = condition(estimate.points, estimate.covariance, estimate.seen, model, viewer.scan.scale_is_metric)
+        shape = posterior(estimate.points, estimate.covariance, estimate.seen, model, viewer.scan.scale_is_metric)
     except NoFaceFound:
         return None
-    return Look(estimate, posterior, support_of(estimate, posterior))
+    return PoseEstimate(estimate, shape, support_of(estimate, shape))
 
 
-def support_of(estimate: LandmarkEstimate, posterior: Posterior) -> float:
-    in_place = np.nan_to_num(posterior.distance, nan=np.inf) < OUTLIER
+def support_of(estimate: LandmarkEstimate, shape: Posterior) -> float:
+    in_place = np.nan_to_num(shape.distance, nan=np.inf) < OUTLIER
     return float((estimate.confidence * in_place)[INNER].mean())
 
 
-def closer_look(
-    viewer: Viewer, first: Look, model: MorphableModel, find: Find, options: LandmarkLocatingOptions = LandmarkLocatingOptions()
-) -> Look:
+def refine_pose(
+    viewer: Viewer, first: PoseEstimate, model: MorphableModel, find: Find, options: LandmarkLocatingOptions = LandmarkLocatingOptions()
+) -> PoseEstimate:
     """Look again from the corrected pose, until it stays."""
     found = first
     for _ in range(options.looks):
         before = found.scan_to_model
-        again = look(viewer, before, model, find, options.yaws)
+        again = landmark_pose(viewer, before, model, find, options.yaws)
         if again is None or again.support < 0.5 * found.support:
             break
         found = again
@@ -107,7 +109,7 @@ def proposals(candidates: list[Location]) -> Iterator[tuple[Location, np.ndarray
             yield candidate, turn_of(0, 0, roll)
 
 
-def _believable(candidates: list[Location], best: tuple[Look, Location] | None, options: LandmarkLocatingOptions) -> list[Location]:
+def _believable(candidates: list[Location], best: tuple[PoseEstimate, Location] | None, options: LandmarkLocatingOptions) -> list[Location]:
     """The candidates that geometry alone would have proposed. Raises NoFaceFound where there is none."""
     alone = LocatingOptions()
     worth = max(alone.min_confidence, alone.rival * candidates[0].confidence)
@@ -126,16 +128,16 @@ def locate(
 ) -> Location:
     """The head in a cleaned scan, with its landmarks; or, where no proposal shows the network a face, as in full profile, the
     proposal whose trial fit explains the scan best, without. Raises NoFaceFound where nothing is proposed."""
-    candidates = candidate_locations(scan, model, options.locating, check=check)
+    candidates = candidate_locations(scan, model, partial(believed_head, model=model, check=check), options.locating)
     viewers: dict[int, Viewer] = {}
-    best: tuple[Look, Location] | None = None
+    best: tuple[PoseEstimate, Location] | None = None
     for number, (candidate, turn) in enumerate(proposals(candidates)):
         if number >= len(candidates) and best is not None and best[0].support >= options.least:
             break  # turned about only where nothing was found as proposed
         check()
         if id(candidate) not in viewers:
             viewers[id(candidate)] = Viewer(candidate.scan)
-        found = look(viewers[id(candidate)], candidate.scan_to_model, model, find, turn=turn, mirrored=False)
+        found = landmark_pose(viewers[id(candidate)], candidate.scan_to_model, model, find, turn=turn, mirrored=False)
         if found is not None and (best is None or found.support > best[0].support):
             best = found, candidate
         if best is not None and best[0].support >= options.sure:
@@ -143,7 +145,7 @@ def locate(
     if best is None or best[0].support < options.least:
         return trial_fit.choose(_believable(candidates, best, options), model, check=check)
     first, candidate = best
-    found = closer_look(viewers[id(candidate)], first, model, find, options)
+    found = refine_pose(viewers[id(candidate)], first, model, find, options)
     return replace(
         candidate, scan_to_model=found.scan_to_model, confidence=min(1.0, found.support), estimate=completed(found.estimate, found.posterior),
     )

@@ -24,7 +24,7 @@ from geometry.errors import MirroredScan, NoFaceFound
 from geometry.locating.location import Location
 from geometry.locating.mean_face_field import field_of
 from geometry.model.morphable_model import MorphableModel
-from geometry.recognition.trial_acceptance import believed
+from geometry.recognition.trial_acceptance import trial_fit_is_face
 from geometry.scan import Scan
 from geometry.surfaces.normals import plane_normals
 from geometry.surfaces.triangulation import surface_of
@@ -115,7 +115,7 @@ def require_unmirrored(
         raise MirroredScan(scan.source, seen, "undo the mirror, or name the subject's left and right, not the viewer's")
     if scan.camera is not None or not facing(scan, location, model) < TURNED_AWAY:
         return
-    if believed(location, model, check, thorough=True) is None:
+    if trial_fit_is_face(location, model, check, thorough=True) is None:
         raise NoFaceFound("no face found: the only candidate is seen from the inner side of the surface, and is not convincing")
     raise MirroredScan(scan.source, _seen(scan), REMEDY)
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from geometry.errors import FitError, NoFaceFound
 from geometry.fitting.options import FittingOptions, Stage
@@ -12,6 +13,7 @@ from geometry.locating.candidates import candidate_locations
 from geometry.locating.location import Location
 from geometry.locating.pose_search import LocatingOptions
 from geometry.model.morphable_model import MorphableModel
+from geometry.recognition.trial_acceptance import believed_head
 from geometry.scan import Scan
 
 TRIAL_STAGES = (Stage(5, 0.0, 0.0, 1.0, 20.0, 2500), Stage(8, 0.15, 0.0, 10.0, 12.0, 3000), Stage(3, 0.3, 0.0, 4.0, 8.0, 3000))
@@ -31,7 +33,7 @@ def locate(
     scan: Scan, model: MorphableModel, options: VerificationOptions = VerificationOptions(), check: Callable[[], None] = lambda: None
 ) -> Location:
     """The head in a cleaned scan; the pose is the one whose trial fit explains the scan best. Raises NoFaceFound."""
-    return choose(candidate_locations(scan, model, options.locating, check=check), model, options, check)
+    return choose(candidate_locations(scan, model, partial(believed_head, model=model, check=check), options.locating), model, options, check)
 
 
 def choose(

@@ -66,7 +66,7 @@ def _with_shape(refined: GeometryImage, changed: GeometryImage, normals: np.ndar
     return GeometryImage(channels | {name: values.astype(np.float32) for name, values in shape.items()}, refined.valid_mask, refined.chart)
 
 
-def do_no_harm(coarse: GeometryImage, scan: GeometryImage, refined: GeometryImage) -> GeometryImage:
+def replace_contradicted(coarse: GeometryImage, scan: GeometryImage, refined: GeometryImage) -> GeometryImage:
     """`refined` where nothing speaks against it, with a channel "fallback" in [0, 1]: the share of the fallback in each pixel.
 
     coarse, scan (with "noise_sigma"), refined: geometry images over one chart. Where the fallback has a share, depth and

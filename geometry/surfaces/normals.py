@@ -80,7 +80,7 @@ def points_inward(points: np.ndarray, normals: np.ndarray) -> bool:
     return bool((normals * (points - points.mean(0))).sum() < 0)
 
 
-def thinned(points: np.ndarray, normals: np.ndarray, cell_mm: float) -> tuple[np.ndarray, np.ndarray]:
+def voxel_downsampled(points: np.ndarray, normals: np.ndarray, cell_mm: float) -> tuple[np.ndarray, np.ndarray]:
     """Mean point and unit mean normal in each voxel of `cell_mm`: (k, 3), (k, 3), in a fixed order."""
     keys = np.floor((points - points.min(0)) / cell_mm).astype(np.int64)
     sizes = keys.max(0) + 1

@@ -130,7 +130,7 @@ def sample_expression(model: MorphableModel, rng: np.random.Generator, options: 
     return np.clip(low + weights * (high - low), low, high)
 
 
-def beyond_span(points: np.ndarray, rng: np.random.Generator, options: SynthesisOptions) -> np.ndarray:
+def discrepancy(points: np.ndarray, rng: np.random.Generator, options: SynthesisOptions) -> np.ndarray:
     """The field that no mode holds, at points (n, 3) of the mean shape → (n,) mm."""
     mirrored = points * [-1, 1, 1]
     total = np.zeros(len(points))
@@ -200,7 +200,7 @@ def sample_face(
     surface = fine_surface(model, options.edge_mm)
     identity, expression = sample_identity(model, person, options), sample_expression(model, rng, options)
     core = TriangleMesh(model.instance(identity, expression), model.triangles)
-    shaped = core.vertices + beyond_span(model.mean, person, options)[:, None] * smoothed_normals(core, surface.averaging)
+    shaped = core.vertices + discrepancy(model.mean, person, options)[:, None] * smoothed_normals(core, surface.averaging)
     shaped = shaped + surface.features[:, None] * feature_shift(model.mean, person, options)
     shaped = soften(shaped, model, surface.averaging, person, options)
     fine = TriangleMesh(surface.subdivision.apply(shaped), surface.subdivision.triangles)

@@ -53,7 +53,7 @@ class BothHalves:
     aside: np.ndarray
 
     @property
-    def twin(self) -> np.ndarray:
+    def mirror_vertex(self) -> np.ndarray:
         """(n,) the mirror image of every vertex."""
         return np.append(self.image, self.aside)
 
@@ -158,5 +158,5 @@ def _remeshed(
     ends = border[on[border] & ~(np.roll(on[border], 1) & np.roll(on[border], -1))]  # where the rim meets the midline
     gatherer = AnchorGatherer(surface.vertices, size)
     gatherer.add_chain(border, set(ends.tolist()) or {int(border[0])}, closed=True)
-    vertices, triangles = remesh(surface, size, gatherer.anchors(), border, np.ones(len(surface.triangles), bool), rounds)
+    vertices, triangles = remesh(surface, size, gatherer.constraints(), border, np.ones(len(surface.triangles), bool), rounds)
     return (vertices.weights @ half.weights).tocsr(), triangles

@@ -8,7 +8,7 @@ from scipy import sparse
 
 
 @dataclass(frozen=True)
-class Anchors:
+class Constraints:
     """weights (a, k) csr of the anchors over the surface's vertices; edges (c, 2) between anchors."""
 
     weights: sparse.csr_matrix
@@ -52,10 +52,10 @@ class AnchorGatherer:
         places.append(self.place_of(int(leg[-1])))
         self.edges += list(zip(places, places[1:]))
 
-    def anchors(self) -> Anchors:
+    def constraints(self) -> Constraints:
         """All anchors gathered so far."""
         first, second, share = (np.array(column) for column in zip(*self.entries))
         rows = np.arange(len(first))
         entries = np.concatenate([1 - share, share]), (np.concatenate([rows, rows]), np.concatenate([first, second]))
         weights = sparse.coo_matrix(entries, shape=(len(rows), len(self.points)))
-        return Anchors(weights.tocsr(), np.array(self.edges))
+        return Constraints(weights.tocsr(), np.array(self.edges))

@@ -79,7 +79,7 @@ def _moves_lids(source: MorphableModel, index: int) -> bool:
 def identity_factors(source: MorphableModel, template: Template) -> np.ndarray:
     """(2K, n, 3) float64: the source's identity modes on the template, then their mirror images."""
     modes = np.stack([template.transfer(np.asarray(mode, np.float64)) for mode in source.identity_basis])
-    return np.concatenate([modes, modes[:, template.twin] * (-1.0, 1.0, 1.0)])
+    return np.concatenate([modes, modes[:, template.mirror_vertex] * (-1.0, 1.0, 1.0)])
 
 
 def local_factors(

@@ -15,7 +15,7 @@ from scipy.sparse.linalg import splu
 from scipy.spatial import Delaunay, cKDTree
 
 from geometry.mesh import TriangleMesh
-from geometry.template.constraints import Anchors
+from geometry.template.constraints import Constraints
 
 _NORMAL_LIFT = 1.5  # × the local edge length: opposite sheets are three edge lengths apart
 _SAMPLES_PER_VERTEX = 60
@@ -96,9 +96,9 @@ def samples_on(
     return Cloud.of(mesh, size, weights), wanted
 
 
-def spread_vertices(samples: Cloud, anchors: Cloud, free: int, rng: np.random.Generator, rounds: int) -> np.ndarray:
+def spread_vertices(samples: Cloud, constraints: Cloud, free: int, rng: np.random.Generator, rounds: int) -> np.ndarray:
     """Indices of about `free` samples, spread evenly among themselves and the anchors (Lloyd's iteration)."""
-    cloud, fixed, mass = samples.lifted, anchors.lifted, samples.size**-2.0
+    cloud, fixed, mass = samples.lifted, constraints.lifted, samples.size**-2.0
     seeds = cloud[rng.choice(len(cloud), free, replace=False)]
     for _ in range(rounds):
         owner = cKDTree(np.vstack([fixed, seeds])).query(cloud)[1] - len(fixed)
@@ -109,10 +109,10 @@ def spread_vertices(samples: Cloud, anchors: Cloud, free: int, rng: np.random.Ge
     return np.unique(cKDTree(cloud).query(seeds)[1])
 
 
-def relaxed(samples: Cloud, anchors: Cloud, chosen: np.ndarray, triangles: np.ndarray, below_deg: float) -> np.ndarray:
+def relaxed(samples: Cloud, constraints: Cloud, chosen: np.ndarray, triangles: np.ndarray, below_deg: float) -> np.ndarray:
     """`chosen`, with the free vertices of triangles whose smallest angle is below the bound moved to where the worst angle
     of their triangles is largest, one after another, among the nearby samples of the same sheet."""
-    positions, n_fixed = np.vstack([anchors.positions, samples.positions[chosen]]), len(anchors.positions)
+    positions, n_fixed = np.vstack([constraints.positions, samples.positions[chosen]]), len(constraints.positions)
     chosen, tree = chosen.copy(), cKDTree(samples.lifted)
     lifted = samples.lifted
     fans = _fans(triangles, len(positions))
@@ -293,23 +293,23 @@ class RemeshOptions:
 
 
 def remesh(
-    surface: TriangleMesh, size: np.ndarray, anchors: Anchors, loop: np.ndarray, open_triangles: np.ndarray, options: RemeshOptions
+    surface: TriangleMesh, size: np.ndarray, constraints: Constraints, loop: np.ndarray, open_triangles: np.ndarray, options: RemeshOptions
 ) -> tuple[Cloud, np.ndarray]:
     """The vertices (anchors first) and triangles (m, 3) of a new triangulation of a disc with border `loop`.
 
     size (k,) mm: wanted edge lengths; open_triangles (m,) bool: those that may get vertices of their own.
     """
     rng = np.random.default_rng(options.seed)
-    fixed = Cloud.of(surface, size, anchors.weights)
-    border = anchors.weights @ surface.boundary_vertices.astype(float) > 1 - 1e-9
+    fixed = Cloud.of(surface, size, constraints.weights)
+    border = constraints.weights @ surface.boundary_vertices.astype(float) > 1 - 1e-9
     samples, wanted = samples_on(surface, size, open_triangles, border.sum(), rng)
     chosen = spread_vertices(samples, fixed, wanted - len(border), rng, options.rounds)
-    plane, corners = embed_in_circle(surface, loop, anchors.weights[border])
+    plane, corners = embed_in_circle(surface, loop, constraints.weights[border])
     for below_deg in (options.angle_deg, options.angle_deg, options.angle_deg, None):
         vertices = fixed.joined(samples, chosen)
         flat = vertices.weights @ plane
         flat[: len(border)][border] = corners
-        triangles = triangulate(vertices.positions, flat, anchors.edges, vertices.normals)
+        triangles = triangulate(vertices.positions, flat, constraints.edges, vertices.normals)
         if below_deg is not None:
             chosen = relaxed(samples, fixed, chosen, triangles, below_deg)
     return vertices, triangles

@@ -50,7 +50,7 @@ class Skin:
         return mask
 
 
-def half_skin(mean: np.ndarray, triangles: np.ndarray, skin: np.ndarray, twin: np.ndarray, edge_mm: float) -> Skin:
+def half_skin(mean: np.ndarray, triangles: np.ndarray, skin: np.ndarray, mirror_vertex: np.ndarray, edge_mm: float) -> Skin:
     """The triangles wholly under `skin` (n,) bool in x ≥ 0, their edges beyond `edge_mm` split along a smooth surface.
 
     twin (n,): the vertex that is each one's mirror image. Raises ModelError where a triangle straddles the midline.
@@ -60,7 +60,7 @@ def half_skin(mean: np.ndarray, triangles: np.ndarray, skin: np.ndarray, twin: n
         raise ModelError("the source model has triangles across the plane x = 0; a template needs a midline of edges there")
     fine = refine_region(mean, own, skin, edge_mm)
     weights, n = fine.matrix, len(mean)
-    swap = sparse.csr_matrix((np.ones(n), (np.arange(n), twin)), shape=(n, n))
+    swap = sparse.csr_matrix((np.ones(n), (np.arange(n), mirror_vertex)), shape=(n, n))
     # the butterfly stencil of a midline edge is only as symmetric as the triangles round it: averaged with its mirror image
     on_midline = np.abs(weights @ mean[:, 0]) < _NEAR_MIDLINE_MM
     weights = sparse.diags(1 - on_midline / 2) @ weights + sparse.diags(on_midline / 2) @ (weights @ swap)

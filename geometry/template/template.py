@@ -19,7 +19,7 @@ from geometry.model.landmark_embedding import LANDMARK_SCHEMES
 from geometry.model.morphable_model import MorphableModel
 from geometry.template.cavities import BothHalves, CavityOptions, both_halves, cavities
 from geometry.template.closed_skin import EYE, MOUTH, NOSTRIL, ClosedSkin, closed_half, mirror_images
-from geometry.template.constraints import AnchorGatherer, Anchors
+from geometry.template.constraints import AnchorGatherer, Constraints
 from geometry.template.face_regions import ear_box, named_regions
 from geometry.template.remeshing import RemeshOptions, remesh
 from geometry.template.skin_patch import MIDLINE_MM
@@ -64,7 +64,7 @@ class Template:
     eye_openings: sparse.csr_matrix
     eye_lift: np.ndarray
     rest_opening: np.ndarray
-    twin: np.ndarray
+    mirror_vertex: np.ndarray
 
     def mean(self, source_mean: np.ndarray) -> np.ndarray:
         """(n, 3) the template on the source's mean."""
@@ -88,9 +88,9 @@ def build_template(source: MorphableModel, options: TemplateOptions = TemplateOp
     half = closed_half(source)
     surface = TriangleMesh(half.skin.points(source.mean), half.skin.triangles)
     size = _edge_lengths(source, surface.vertices, half, options)
-    anchors, landmark_places = _anchors(half, surface, size)
+    constraints, landmark_places = _constraints(half, surface, size)
     rounds = RemeshOptions(options.rounds, options.angle_deg, options.seed)
-    vertices, triangles = remesh(surface, size, anchors, half.chains["border"], half.skin.part != MOUTH, rounds)
+    vertices, triangles = remesh(surface, size, constraints, half.chains["border"], half.skin.part != MOUTH, rounds)
     outer = _mirrored(source, half, vertices.weights, triangles, landmark_places)
     return _with_cavities(outer, cavities(source, CavityOptions(options.cavity_edge), rounds))
 
@@ -111,7 +111,7 @@ def _edge_lengths(source: MorphableModel, points: np.ndarray, half: ClosedSkin, 
     return size
 
 
-def _anchors(half: ClosedSkin, surface: TriangleMesh, size: np.ndarray) -> tuple[Anchors, dict[int, int]]:
+def _constraints(half: ClosedSkin, surface: TriangleMesh, size: np.ndarray) -> tuple[Constraints, dict[int, int]]:
     """Vertices along the chains, and the landmarks of this half: ibug68 index → place among the anchors."""
     x, border, chains = surface.vertices[:, 0], half.chains["border"], half.chains
     on = np.abs(x[border]) < MIDLINE_MM
@@ -122,7 +122,7 @@ def _anchors(half: ClosedSkin, surface: TriangleMesh, size: np.ndarray) -> tuple
     for name, chain in chains.items():
         gatherer.add_chain(chain, must, closed=not name.endswith("lip"))
     places = {index: gatherer.place_of(vertex) for index, vertex in half.landmark.items()}
-    return gatherer.anchors(), places
+    return gatherer.constraints(), places
 
 
 def _mirrored(
@@ -147,19 +147,19 @@ def _mirrored(
     return Template(
         weights, lift, both.triangles, landmarks,
         named_regions(weights @ mean + lift, mean[marks], narrow, patches), openings, np.stack(eyes), openings @ mean[:, 1],
-        both.twin,
+        both.mirror_vertex,
     )
 
 
 def _with_cavities(outer: Template, linings: dict[str, BothHalves]) -> Template:
     """The outer template, and behind its patches the cavities, each a component of its own, in the order given."""
-    weights, triangles, twin, n = [outer.weights], [outer.triangles], [outer.twin], len(outer.lift)
+    weights, triangles, mirror_vertex, n = [outer.weights], [outer.triangles], [outer.mirror_vertex], len(outer.lift)
     members = {}
     for name, lining in linings.items():
         members[name] = np.arange(n, n + lining.weights.shape[0])
         weights.append(lining.weights)
         triangles.append(lining.triangles + n)
-        twin.append(lining.twin + n)
+        mirror_vertex.append(lining.mirror_vertex + n)
         n += lining.weights.shape[0]
     regions = {name: np.append(mask, np.zeros(n - len(mask), bool)) for name, mask in outer.regions.items()}
     regions |= {name: np.isin(np.arange(n), index) for name, index in members.items()}
@@ -169,7 +169,7 @@ def _with_cavities(outer: Template, linings: dict[str, BothHalves]) -> Template:
     return replace(
         outer, weights=sparse.vstack(weights).tocsr(), lift=np.vstack([outer.lift, np.zeros((more, 3))]),
         triangles=np.vstack(triangles).astype(np.int32), regions=regions,
-        eye_lift=np.concatenate([outer.eye_lift, np.zeros((2, more, 3))], axis=1), twin=np.concatenate(twin),
+        eye_lift=np.concatenate([outer.eye_lift, np.zeros((2, more, 3))], axis=1), mirror_vertex=np.concatenate(mirror_vertex),
     )
 
 

@@ -1,6 +1,6 @@
 """The Beam side: thin DoFns over the functions of `pipeline.scans.steps`, each with an output for the scans that end there.
 
-An element is a `Work`; what ends (ok, rejected, failed, kept) is an `Outcome`. Elements pass from stage to stage
+An element is a `ScanState`; what ends (ok, rejected, failed, kept) is an `Outcome`. Elements pass from stage to stage
 inside one fused bundle and are never serialized: only the small `Source` crosses the shuffle.
 """
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pipeline.inputs.source import Source
 from pipeline.scans import manifest, methods
 from pipeline.scans.job import Job, warm_up
 from pipeline.scans.outcome import Outcome, refine_batch, timed
-from pipeline.scans.state import Work
+from pipeline.scans.state import ScanState
 
 ENDED = "ended"  # the tag of the output for scans that go no further
 
@@ -27,23 +27,23 @@ ENDED = "ended"  # the tag of the output for scans that go no further
 class Stage(beam.DoFn):
     """Applies `function` to each scan as the stage `name`."""
 
-    def __init__(self, name: str, function: Callable[[Work, Job], Work], job: Job, is_last: bool = False):
+    def __init__(self, name: str, function: Callable[[ScanState, Job], ScanState], job: Job, is_last: bool = False):
         self.name, self.function, self.job, self.is_last = name, function, job, is_last
 
-    def process(self, item: Work) -> Iterator:
+    def process(self, item: ScanState) -> Iterator:
         result = timed(self.name, self.function, item, self.job, limit_after=not self.is_last)
         yield beam.pvalue.TaggedOutput(ENDED, result) if isinstance(result, Outcome) else result
 
 
 class Load(beam.DoFn):
-    """Source → its bytes as a `Work`; a scan that an earlier run finished, unchanged, ends here with its old line."""
+    """Source → its bytes as a `ScanState`; a scan that an earlier run finished, unchanged, ends here with its old line."""
 
     def __init__(self, job: Job):
         self.job = job
 
     def process(self, source: Source) -> Iterator:
         journal.note(self.job.journal, journal.BEGUN, source.scan_id)
-        result = timed("read", self._load, Work(source), self.job)
+        result = timed("read", self._load, ScanState(source), self.job)
         if isinstance(result, Outcome):
             yield beam.pvalue.TaggedOutput(ENDED, result)
             return
@@ -54,7 +54,7 @@ class Load(beam.DoFn):
         else:
             yield beam.pvalue.TaggedOutput(ENDED, Outcome(kept, result.input_hash, is_new=False))
 
-    def _load(self, item: Work, job: Job) -> Work:
+    def _load(self, item: ScanState, job: Job) -> ScanState:
         data, sidecars = reading.read(item.source, job.config.limits.file_mib * 2**20)
         return replace(
             item, data=data, sidecars=sidecars, sha256=hashlib.sha256(data).hexdigest(),
@@ -69,9 +69,9 @@ class Refine(beam.DoFn):
         self.job = job
 
     def start_bundle(self):
-        self._waiting: list[Work] = []
+        self._waiting: list[ScanState] = []
 
-    def process(self, item: Work) -> Iterator:
+    def process(self, item: ScanState) -> Iterator:
         self._waiting.append(item)
         settings = self.job.config.refine
         if len(self._waiting) >= (settings.batch_size if settings.method in methods.BATCHED else 1):
@@ -94,7 +94,7 @@ class Refine(beam.DoFn):
 class Finish(beam.DoFn):
     """Work whose files are written → its Outcome."""
 
-    def process(self, item: Work) -> Iterator[Outcome]:
+    def process(self, item: ScanState) -> Iterator[Outcome]:
         finished = manifest.line(
             item.source, item.sha256, "ok", item.seconds, metrics=item.metrics, files=item.files, notes=item.notes
         )

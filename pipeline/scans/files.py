@@ -24,7 +24,7 @@ from geometry.transforms import SimilarityTransform
 from pipeline.scans import manifest
 from pipeline.scans.job import Job
 from pipeline.scans.measures import given_distances
-from pipeline.scans.state import Work
+from pipeline.scans.state import ScanState
 from pipeline.store import storage
 
 FILE_NAMES = {
@@ -35,69 +35,69 @@ POINT_DECIMALS_MM = 4  # of a coordinate in mm
 COVARIANCE_DIGITS = 5  # significant
 
 
-def input_to_model(work: Work) -> SimilarityTransform:
+def input_to_model(state: ScanState) -> SimilarityTransform:
     """From the input's coordinates (in its own unit) to the model frame in mm."""
-    unit = SimilarityTransform(np.eye(3), np.zeros(3), work.location.scan.unit_mm or 1.0)
-    return work.scan_to_model.compose(unit)
+    unit = SimilarityTransform(np.eye(3), np.zeros(3), state.location.scan.unit_mm or 1.0)
+    return state.scan_to_model.compose(unit)
 
 
-def write(work: Work, job: Job) -> Work:
+def write(state: ScanState, job: Job) -> ScanState:
     """Writes every file, each atomically, and removes what an earlier run with other options left beside them."""
-    folder = manifest.scan_folder(job.out, work.source.scan_id)
-    makers = _makers(work, job)
+    folder = manifest.scan_folder(job.out, state.source.scan_id)
+    makers = _makers(state, job)
     for key, make in makers.items():
         storage.write_bytes(storage.join(folder, FILE_NAMES[key]), make())
-    manifest.keep_only(job.out, work.source.scan_id, {FILE_NAMES[key] for key in makers})
-    return replace(work, files={key: f"scans/{work.source.scan_id}/{FILE_NAMES[key]}" for key in makers})
+    manifest.keep_only(job.out, state.source.scan_id, {FILE_NAMES[key] for key in makers})
+    return replace(state, files={key: f"scans/{state.source.scan_id}/{FILE_NAMES[key]}" for key in makers})
 
 
-def _makers(work: Work, job: Job) -> dict[str, Callable[[], bytes]]:
+def _makers(state: ScanState, job: Job) -> dict[str, Callable[[], bytes]]:
     """Key of the manifest's `files` → what makes the file, for all that this run writes."""
-    makers = {"landmarks": lambda: landmarks_bytes(work)}
+    makers = {"landmarks": lambda: landmarks_bytes(state)}
     if not job.landmarks_only:
         makers |= {
-            "coarse": lambda: mesh_bytes(TriangleMesh(work.fit.vertices, job.model.triangles), work),
-            "refined": lambda: refined_bytes(work),
-            "registered": lambda: mesh_bytes(TriangleMesh(work.registered, job.model.triangles), work),
-            "fit": lambda: fit_bytes(work, job.model),
-            "geometry_images": lambda: storage.npz_bytes(image_arrays(images_of(work))),
+            "coarse": lambda: mesh_bytes(TriangleMesh(state.fit.vertices, job.model.triangles), state),
+            "refined": lambda: refined_bytes(state),
+            "registered": lambda: mesh_bytes(TriangleMesh(state.registered, job.model.triangles), state),
+            "fit": lambda: fit_bytes(state, job.model),
+            "geometry_images": lambda: storage.npz_bytes(image_arrays(images_of(state))),
         }
     if job.config.output.previews:
-        makers["preview"] = lambda: preview_bytes(work, job.model)
+        makers["preview"] = lambda: preview_bytes(state, job.model)
     return {key: makers[key] for key in FILE_NAMES if key in makers}
 
 
-def mesh_bytes(mesh: TriangleMesh, work: Work, attributes: dict[str, np.ndarray] | None = None) -> bytes:
+def mesh_bytes(mesh: TriangleMesh, state: ScanState, attributes: dict[str, np.ndarray] | None = None) -> bytes:
     """A mesh of the model frame as PLY in the input's coordinates."""
     buffer = io.BytesIO()
-    in_input = mesh.with_vertices(input_to_model(work).inverse().apply(mesh.vertices))
-    write_ply(buffer, in_input, attributes, unit_mm=work.location.scan.unit_mm or 1.0)
+    in_input = mesh.with_vertices(input_to_model(state).inverse().apply(mesh.vertices))
+    write_ply(buffer, in_input, attributes, unit_mm=state.location.scan.unit_mm or 1.0)
     return buffer.getvalue()
 
 
-def refined_bytes(work: Work) -> bytes:
-    mesh = work.surface.mesh
-    scan = work.location.scan
+def refined_bytes(state: ScanState) -> bytes:
+    mesh = state.surface.mesh
+    scan = state.location.scan
     if scan.colors is not None and len(scan.points):
-        _, nearest = cKDTree(work.scan_to_model.apply(scan.points)).query(mesh.vertices)
+        _, nearest = cKDTree(state.scan_to_model.apply(scan.points)).query(mesh.vertices)
         mesh = replace(mesh, colors=np.asarray(scan.colors)[nearest])
-    attributes = {"observed": work.surface.observed.astype(np.uint8), "confidence": work.surface.confidence.astype(np.float32)}
-    if "sigma_mm" in work.refined.channels:
-        attributes["sigma_mm"] = sigma_of_vertices(work)
-    return mesh_bytes(mesh, work, attributes)
+    attributes = {"observed": state.surface.observed.astype(np.uint8), "confidence": state.surface.confidence.astype(np.float32)}
+    if "sigma_mm" in state.refined.channels:
+        attributes["sigma_mm"] = sigma_of_vertices(state)
+    return mesh_bytes(mesh, state, attributes)
 
 
-def sigma_of_vertices(work: Work) -> np.ndarray:
+def sigma_of_vertices(state: ScanState) -> np.ndarray:
     """(n,) float32 mm; vertices that fill a hole of the refined image are as uncertain as its least certain pixel."""
-    sigma = np.where(work.refined.valid_mask, work.refined["sigma_mm"], work.refined["sigma_mm"].max())
-    return sigma.ravel()[work.surface.pixels].astype(np.float32)
+    sigma = np.where(state.refined.valid_mask, state.refined["sigma_mm"], state.refined["sigma_mm"].max())
+    return sigma.ravel()[state.surface.pixels].astype(np.float32)
 
 
-def landmarks_bytes(work: Work) -> bytes:
+def landmarks_bytes(state: ScanState) -> bytes:
     """The landmarks in the input's coordinates; null for a point of which nothing is known."""
-    unit_mm = work.location.scan.unit_mm or 1.0
-    scheme = landmark_embedding.scheme(work.landmarks.scheme)
-    estimate = work.landmarks.transformed(input_to_model(work).inverse())
+    unit_mm = state.location.scan.unit_mm or 1.0
+    scheme = landmark_embedding.scheme(state.landmarks.scheme)
+    estimate = state.landmarks.transformed(input_to_model(state).inverse())
     content = {
         "scheme": scheme.name, "frame": "scan", "unit_mm": unit_mm, "names": list(scheme.names),
         "points": _rounded_points(estimate.points, POINT_DECIMALS_MM + round(np.log10(unit_mm))),
@@ -105,7 +105,7 @@ def landmarks_bytes(work: Work) -> bytes:
         "seen": [bool(value) for value in estimate.seen],
         "covariance": _rounded_covariances(estimate.covariance),
     }
-    distances = given_distances(work)
+    distances = given_distances(state)
     if distances is not None:
         content["given_distance_mm"] = [round(float(value), 4) if np.isfinite(value) else None for value in distances]
     return _json_bytes(content)
@@ -123,18 +123,18 @@ def _rounded_covariances(covariances: np.ndarray) -> list:
     return [[[rounded(value) for value in row] for row in matrix] if np.isfinite(matrix).all() else None for matrix in symmetric]
 
 
-def fit_bytes(work: Work, model: MorphableModel) -> bytes:
-    fit, scan = work.fit, work.location.scan
+def fit_bytes(state: ScanState, model: MorphableModel) -> bytes:
+    fit, scan = state.fit, state.location.scan
     return _json_bytes({
         "model": {"name": model.name, "sha256": model.sha256},
         "identity_coefficients": np.asarray(fit.identity_coefficients, float).tolist(),
         "expression_coefficients": np.asarray(fit.expression_coefficients, float).tolist(),
-        "scan_to_model": input_to_model(work).matrix.tolist(),
+        "scan_to_model": input_to_model(state).matrix.tolist(),
         "unit_mm": scan.unit_mm or 1.0,
         "scale_is_metric": bool(scan.scale_is_metric),
         "residuals": {name: float(value) for name, value in fit.residuals.items()},
         "fit_quality": float(fit.fit_quality),
-        "landmarks": {name: value for name, value in work.metrics.items() if name.startswith("landmark")},
+        "landmarks": {name: value for name, value in state.metrics.items() if name.startswith("landmark")},
         "notes": list(scan.notes),
     })
 
@@ -143,8 +143,8 @@ def _json_bytes(value) -> bytes:
     return (json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
 
 
-def images_of(work: Work) -> dict[str, GeometryImage]:
-    return {"coarse": work.encoding.coarse, "scan": work.encoding.scan, "refined": work.refined}
+def images_of(state: ScanState) -> dict[str, GeometryImage]:
+    return {"coarse": state.encoding.coarse, "scan": state.encoding.scan, "refined": state.refined}
 
 
 def image_arrays(images: dict[str, GeometryImage]) -> dict[str, np.ndarray]:
@@ -168,17 +168,17 @@ def load_images(data: bytes) -> dict[str, GeometryImage]:
     return {group: GeometryImage(channels, channels.pop("valid_mask"), chart) for group, channels in groups.items()}
 
 
-def preview_bytes(work: Work, model: MorphableModel) -> bytes:
+def preview_bytes(state: ScanState, model: MorphableModel) -> bytes:
     from pipeline.pictures import preview
 
-    scan = _in_model_frame(work.location.scan, work.scan_to_model)
+    scan = _in_model_frame(state.location.scan, state.scan_to_model)
     mesh = surface_of(scan)
     shown = mesh if len(mesh.triangles) else None
-    title = preview.preview_title(work.source.name, work.metrics)
-    if work.fit is None:
-        return preview.png_bytes(preview.render_landmarks(shown, scan.points, work.landmarks, title))
-    coarse = TriangleMesh(work.fit.vertices, model.triangles)
-    return preview.png_bytes(preview.render_preview(shown, scan.points, coarse, work.surface.mesh, work.landmarks, title))
+    title = preview.preview_title(state.source.name, state.metrics)
+    if state.fit is None:
+        return preview.png_bytes(preview.render_landmarks(shown, scan.points, state.landmarks, title))
+    coarse = TriangleMesh(state.fit.vertices, model.triangles)
+    return preview.png_bytes(preview.render_preview(shown, scan.points, coarse, state.surface.mesh, state.landmarks, title))
 
 
 def _in_model_frame(scan: Scan, scan_to_model: SimilarityTransform) -> Scan:

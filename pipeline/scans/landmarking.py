@@ -12,15 +12,15 @@ import numpy as np
 from geometry.charts.geometry_image import GeometryImage
 from geometry.landmarks.calibration import calibration, confidence_of, mesh_covariance
 from geometry.landmarks.estimate import LandmarkEstimate
-from geometry.landmarks.fusion import UNSEEN_CONFIDENCE, carried, fused
+from geometry.landmarks.fusion import UNSEEN_CONFIDENCE, fused, to_scheme
 from geometry.landmarks.multiview import Find
-from geometry.landmarks.shape_prior import completed, condition
+from geometry.landmarks.shape_prior import completed, posterior
 from geometry.landmarks.views import Viewer
 from geometry.locating.location import Location
 from geometry.model.landmark_embedding import landmarks_on
 from geometry.model.morphable_model import MorphableModel
 from geometry.recognition import by_landmarks
-from geometry.recognition.by_landmarks import LandmarkLocatingOptions, Look, closer_look, look
+from geometry.recognition.by_landmarks import LandmarkLocatingOptions, PoseEstimate, landmark_pose, refine_pose
 from pipeline.errors import NoFaceFound
 
 IBUG68 = "ibug68"
@@ -72,27 +72,27 @@ def on_raw_scan(location: Location, model: MorphableModel, settings) -> Landmark
         raise NoFaceFound(f"no face found: only {sure} of {len(estimate)} landmarks are seen for sure, {LEAST_SURE_SHARE:.0%} are needed")
     if settings.scheme == IBUG68:
         return estimate
-    posterior = _posterior_of(estimate, location, model)
-    vertices = posterior.scan_to_model.inverse().apply(posterior.instance(model))
-    return carried(estimate, model, vertices, settings.scheme)
+    shape = _posterior_of(estimate, location, model)
+    vertices = shape.scan_to_model.inverse().apply(shape.instance(model))
+    return to_scheme(estimate, model, vertices, settings.scheme)
 
 
 def _posterior_of(estimate: LandmarkEstimate, location: Location, model: MorphableModel):
-    return condition(estimate.points, estimate.covariance, estimate.seen, model, location.scan.scale_is_metric)
+    return posterior(estimate.points, estimate.covariance, estimate.seen, model, location.scan.scale_is_metric)
 
 
-def _closer(location: Location, model: MorphableModel, find: Find) -> Look:
+def _closer(location: Location, model: MorphableModel, find: Find) -> PoseEstimate:
     viewer = Viewer(location.scan)
-    first = look(viewer, location.scan_to_model, model, find)
+    first = landmark_pose(viewer, location.scan_to_model, model, find)
     if first is None or first.support < LandmarkLocatingOptions().least:
         raise NoFaceFound("no face found: too few landmarks are seen on the scan")
-    return closer_look(viewer, first, model, find)
+    return refine_pose(viewer, first, model, find)
 
 
 def from_heatmaps(evidence: Evidence, settings) -> LandmarkEstimate:
     """The landmarker "heatmaps": what the network finds on the raw scan; what it does not see is the registered mesh's."""
     mesh = _mesh_68(evidence)
-    return carried(_heatmaps_or(mesh, evidence, settings), evidence.model, evidence.vertices, settings.scheme)
+    return to_scheme(_heatmaps_or(mesh, evidence, settings), evidence.model, evidence.vertices, settings.scheme)
 
 
 def _heatmaps_or(mesh: LandmarkEstimate, evidence: Evidence, settings) -> LandmarkEstimate:
@@ -107,7 +107,7 @@ def _heatmaps_or(mesh: LandmarkEstimate, evidence: Evidence, settings) -> Landma
 
 def from_mesh(evidence: Evidence, settings) -> LandmarkEstimate:
     """The landmarker "mesh": where the registered mesh carries them."""
-    return carried(_mesh_68(evidence), evidence.model, evidence.vertices, settings.scheme)
+    return to_scheme(_mesh_68(evidence), evidence.model, evidence.vertices, settings.scheme)
 
 
 def from_both(evidence: Evidence, settings) -> LandmarkEstimate:
@@ -116,7 +116,7 @@ def from_both(evidence: Evidence, settings) -> LandmarkEstimate:
     known = replace(found, points=np.where(found.seen[:, None], found.points, np.nan))
     measured = calibration()
     both = fused(_mesh_68(evidence), known, np.array(measured["correlation"]), variance=measured["fused_variance"])
-    return carried(both, evidence.model, evidence.vertices, settings.scheme)
+    return to_scheme(both, evidence.model, evidence.vertices, settings.scheme)
 
 
 def _heatmaps_68(evidence: Evidence, settings) -> LandmarkEstimate:

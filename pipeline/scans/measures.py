@@ -11,7 +11,7 @@ from geometry.mesh import TriangleMesh
 from geometry.surfaces import closest_point
 from pipeline.scans import landmark_figures
 from pipeline.scans.job import Job
-from pipeline.scans.state import Work
+from pipeline.scans.state import ScanState
 from pipeline.scans.steps import _given_in_model_frame
 
 FACE_RADIUS_MM = 100.0  # about the nose tip: where surfaces are compared
@@ -19,53 +19,53 @@ SHOWN_MM = 4.0  # between a point and the surface seen at its pixel: a steep pix
 MOST_POINTS = 12_000  # of the scan's, for a comparison; their mean is then good to 0.01 mm
 
 
-def measure_landmarks(work: Work, job: Job) -> Work:
+def measure_landmarks(state: ScanState, job: Job) -> ScanState:
     """The figures of a scan of which only the landmarks were asked."""
-    return _with_metrics(work, {"confidence": work.location.confidence} | _landmark_metrics(work))
+    return _with_metrics(state, {"confidence": state.location.confidence} | _landmark_metrics(state))
 
 
-def measure(work: Work, job: Job) -> Work:
+def measure(state: ScanState, job: Job) -> ScanState:
     """Figures without a ground truth: how far the scan's visible face lies from each surface, and how much was seen."""
-    fit, scan = work.fit, work.encoding.scan
+    fit, scan = state.fit, state.encoding.scan
     measured = {
-        "fit_quality": fit.fit_quality, "confidence": work.location.confidence, "noise_mm": fit.noise_mm,
+        "fit_quality": fit.fit_quality, "confidence": state.location.confidence, "noise_mm": fit.noise_mm,
         "visible_area_mm2": fit.visible_area_mm2,
-        "observed_fraction": work.observed.sum() / max(work.refined.valid_mask.sum(), 1),
+        "observed_fraction": state.observed.sum() / max(state.refined.valid_mask.sum(), 1),
     }
-    points = face_points(work)
+    points = face_points(state)
     surfaces = {
-        "coarse": TriangleMesh(fit.vertices, job.model.triangles), "refined": work.surface.mesh,
-        "registered": TriangleMesh(work.registered, job.model.triangles),
+        "coarse": TriangleMesh(fit.vertices, job.model.triangles), "refined": state.surface.mesh,
+        "registered": TriangleMesh(state.registered, job.model.triangles),
     }
     for name, mesh in surfaces.items() if len(points) else ():
         distance = closest_point.surface_distance(points, mesh)
         statistics = {"mean": distance.mean(), "median": np.median(distance), "p90": np.quantile(distance, 0.9)}
         measured |= {f"scan_to_{name}_{statistic}_mm": value for statistic, value in statistics.items()}
-    measured["fusion_disagreement_deg"] = work.surface.normal_disagreement
-    measured["normal_disagreement_deg"] = _normal_disagreement(scan, work.refined, work.observed)
-    return _with_metrics(work, measured | _landmark_metrics(work))
+    measured["fusion_disagreement_deg"] = state.surface.normal_disagreement
+    measured["normal_disagreement_deg"] = _normal_disagreement(scan, state.refined, state.observed)
+    return _with_metrics(state, measured | _landmark_metrics(state))
 
 
-def _with_metrics(work: Work, measured: Mapping[str, float]) -> Work:
-    return replace(work, metrics={name: round(float(value), 6) for name, value in measured.items() if np.isfinite(value)})
+def _with_metrics(state: ScanState, measured: Mapping[str, float]) -> ScanState:
+    return replace(state, metrics={name: round(float(value), 6) for name, value in measured.items() if np.isfinite(value)})
 
 
-def _landmark_metrics(work: Work) -> dict[str, float]:
-    return landmark_figures.measured(work.landmarks, given_distances(work))
+def _landmark_metrics(state: ScanState) -> dict[str, float]:
+    return landmark_figures.measured(state.landmarks, given_distances(state))
 
 
-def given_distances(work: Work) -> np.ndarray | None:
+def given_distances(state: ScanState) -> np.ndarray | None:
     """(l,) mm from each landmark as found to the one that came with the scan, NaN where none did; None where the scan came without."""
-    given = _given_in_model_frame(work)
-    return None if given is None else landmark_figures.distances_to_given(work.found_landmarks, given)
+    given = _given_in_model_frame(state)
+    return None if given is None else landmark_figures.distances_to_given(state.found_landmarks, given)
 
 
-def face_points(work: Work) -> np.ndarray:
+def face_points(state: ScanState) -> np.ndarray:
     """(n, 3) of the scan's own points, model frame: those that the encoded scan shows within 100 mm of the nose tip,
     evenly thinned to at most `MOST_POINTS`."""
-    points = work.fit.scan_to_model.apply(work.location.scan.points)
+    points = state.fit.scan_to_model.apply(state.location.scan.points)
     points = points[np.linalg.norm(points, axis=1) < FACE_RADIUS_MM]
-    scan = work.encoding.scan
+    scan = state.encoding.scan
     pixels, depth = scan.chart.project(points)
     columns, rows = np.floor(pixels).astype(int).T
     inside = (columns >= 0) & (columns < scan.shape[1]) & (rows >= 0) & (rows < scan.shape[0])

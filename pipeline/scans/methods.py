@@ -29,12 +29,12 @@ def _gauss_newton(location, model, settings, check):
 
 def _gan(settings):
     from gan.refiner.inference import Refiner  # imports TensorFlow when constructed
-    from geometry.refinement.contradiction_gate import do_no_harm
+    from geometry.refinement.contradiction_gate import replace_contradicted
 
     refiner = Refiner(settings.weights, batch_size=settings.batch_size)
     if refiner.config.condition == "coarse":  # the papers' setting: the scan has no say
         return refiner.refine
-    return lambda pairs: [do_no_harm(coarse, scan, image) for (coarse, scan), image in zip(pairs, refiner.refine(pairs), strict=True)]
+    return lambda pairs: [replace_contradicted(coarse, scan, image) for (coarse, scan), image in zip(pairs, refiner.refine(pairs), strict=True)]
 
 
 def _smooth(settings):

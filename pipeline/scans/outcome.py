@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pipeline.errors import FaceReliefError, NoFaceFound
 from pipeline.scans import manifest, steps
 from pipeline.scans.job import Job, refiner_of
-from pipeline.scans.state import Deadline, Work
+from pipeline.scans.state import Deadline, ScanState
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Outcome:
     is_new: bool = True
 
 
-def ended_by(error: Exception, item: Work, stage: str) -> Outcome:
+def ended_by(error: Exception, item: ScanState, stage: str) -> Outcome:
     """`NoFaceFound` rejects; every other error fails the scan, and only that scan."""
     status = "rejected" if isinstance(error, NoFaceFound) else "failed"
     message = " ".join(str(error).split())
@@ -35,12 +35,12 @@ def ended_by(error: Exception, item: Work, stage: str) -> Outcome:
     return Outcome(finished, item.input_hash, trace)
 
 
-def timed(stage: str, function: Callable[[Work, Job], Work], item: Work, job: Job, limit_after: bool = True) -> Work | Outcome:
+def timed(stage: str, function: Callable[[ScanState, Job], ScanState], item: ScanState, job: Job, limit_after: bool = True) -> ScanState | Outcome:
     """One stage on one scan, within the time that the scan has left."""
     start = time.perf_counter()
     deadline = Deadline(job.config.limits.seconds_per_scan, sum(item.seconds.values()))
 
-    def done(result: Work) -> Work:
+    def done(result: ScanState) -> ScanState:
         seconds = item.seconds.get(stage, 0.0) + time.perf_counter() - start
         return replace(result, seconds={**item.seconds, stage: seconds}, deadline=None)
 
@@ -53,7 +53,7 @@ def timed(stage: str, function: Callable[[Work, Job], Work], item: Work, job: Jo
         return ended_by(error, done(item), stage)
 
 
-def refine_batch(batch: list[Work], job: Job) -> list[Work | Outcome]:
+def refine_batch(batch: list[ScanState], job: Job) -> list[ScanState | Outcome]:
     """The batch in one step of the network; where that fails, one by one, so that only the culprits do."""
     try:
         refiner_of(job.config.refine)  # networks load outside of any scan's time
@@ -70,7 +70,7 @@ def refine_batch(batch: list[Work], job: Job) -> list[Work | Outcome]:
     return [_within_limit(replace(item, seconds={**item.seconds, "refine": share}), job) for item in refined]
 
 
-def _within_limit(item: Work, job: Job) -> Work | Outcome:
+def _within_limit(item: ScanState, job: Job) -> ScanState | Outcome:
     try:
         Deadline(job.config.limits.seconds_per_scan, sum(item.seconds.values())).check()
     except FaceReliefError as error:

@@ -35,7 +35,7 @@ class Deadline:
 
 
 @dataclass(frozen=True)
-class Work:
+class ScanState:
     """A scan and what the stages have made of it so far; `data` and `sidecars` only until it is read."""
 
     source: Source

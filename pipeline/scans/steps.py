@@ -19,48 +19,48 @@ from geometry.reconstruction import lifting
 from pipeline.scans import landmark_figures, methods
 from pipeline.scans.job import Job
 from pipeline.scans.landmarking import Evidence
-from pipeline.scans.state import Work
+from pipeline.scans.state import ScanState
 
 
-def read(work: Work, job: Job) -> Work:
+def read(state: ScanState, job: Job) -> ScanState:
     unit = None if job.config.input.unit == "auto" else job.config.input.unit
-    scan = readers.read(work.data, source=work.source.name, sidecars=work.sidecars, unit=unit)
-    given = given_landmarks(work.source.name, work.sidecars, (landmark_schemes.scheme(job.config.landmarks.scheme),))
-    return replace(work, scan=scan, given_landmarks=given, data=b"", sidecars={})
+    scan = readers.read(state.data, source=state.source.name, sidecars=state.sidecars, unit=unit)
+    given = given_landmarks(state.source.name, state.sidecars, (landmark_schemes.scheme(job.config.landmarks.scheme),))
+    return replace(state, scan=scan, given_landmarks=given, data=b"", sidecars={})
 
 
-def clean(work: Work, job: Job) -> Work:
-    return replace(work, scan=handedness.with_checked_normals(cleaning.clean(work.scan), job.config.input.handedness))
+def clean(state: ScanState, job: Job) -> ScanState:
+    return replace(state, scan=handedness.with_checked_normals(cleaning.clean(state.scan), job.config.input.handedness))
 
 
-def locate(work: Work, job: Job) -> Work:
-    location = methods.LOCATORS[job.config.locate.method](work.scan, job.model, job.config, work.deadline.check)
-    given = work.given_landmarks
+def locate(state: ScanState, job: Job) -> ScanState:
+    location = methods.LOCATORS[job.config.locate.method](state.scan, job.model, job.config, state.deadline.check)
+    given = state.given_landmarks
     if given is not None:
-        whole = work.scan if work.scan.unit_mm else work.scan.in_unit(location.scan.unit_mm, location.scan.scale_is_metric)
+        whole = state.scan if state.scan.unit_mm else state.scan.in_unit(location.scan.unit_mm, location.scan.scale_is_metric)
         given = check_on_surface(given.scaled(location.scan.unit_mm or 1.0), whole)
         noted = replace(location.scan, notes=(*location.scan.notes, *given.notes))
         location = replace(location, landmarks=given.points68, scan=noted)
-    handedness.require_unmirrored(work.scan, location, job.model, job.config.input.handedness, work.deadline.check)
-    return replace(work, location=location, given_landmarks=given, scan=None)
+    handedness.require_unmirrored(state.scan, location, job.model, job.config.input.handedness, state.deadline.check)
+    return replace(state, location=location, given_landmarks=given, scan=None)
 
 
-def fit(work: Work, job: Job) -> Work:
+def fit(state: ScanState, job: Job) -> ScanState:
     settings = job.config.fit
-    return replace(work, fit=methods.FITTERS[settings.method](work.location, job.model, settings, work.deadline.check))
+    return replace(state, fit=methods.FITTERS[settings.method](state.location, job.model, settings, state.deadline.check))
 
 
-def rasterize(work: Work, job: Job) -> Work:
+def rasterize(state: ScanState, job: Job) -> ScanState:
     """Both surfaces in one chart; here it is decided whether the fit is believed (NoFaceFound where not)."""
-    encoded = encoding.encode(work.location.scan, work.fit, job.model, job.chart)
-    acceptance.judge(work.fit, encoded)
-    return replace(work, encoding=encoded)
+    encoded = encoding.encode(state.location.scan, state.fit, job.model, job.chart)
+    acceptance.require_face(state.fit, encoded)
+    return replace(state, encoding=encoded)
 
 
-def refine(works: list[Work], job: Job) -> list[Work]:
+def refine(works: list[ScanState], job: Job) -> list[ScanState]:
     """A batch of scans; what comes out for one does not depend on the others."""
-    images = job.refine([(work.encoding.coarse, work.encoding.scan) for work in works])
-    return [replace(work, refined=_with_confidence(image, work.encoding.scan)) for work, image in zip(works, images, strict=True)]
+    images = job.refine([(state.encoding.coarse, state.encoding.scan) for state in works])
+    return [replace(state, refined=_with_confidence(image, state.encoding.scan)) for state, image in zip(works, images, strict=True)]
 
 
 def _with_confidence(refined: GeometryImage, scan: GeometryImage) -> GeometryImage:
@@ -69,31 +69,31 @@ def _with_confidence(refined: GeometryImage, scan: GeometryImage) -> GeometryIma
     return refined.with_channel("confidence", scan.valid_mask & refined.valid_mask)
 
 
-def lift(work: Work, job: Job) -> Work:
-    surface = lifting.lift(work.refined, work.observed, work.refined["confidence"])
-    return replace(work, surface=surface, registered=lifting.register(job.model, work.fit.vertices, work.refined, work.observed))
+def lift(state: ScanState, job: Job) -> ScanState:
+    surface = lifting.lift(state.refined, state.observed, state.refined["confidence"])
+    return replace(state, surface=surface, registered=lifting.register(job.model, state.fit.vertices, state.refined, state.observed))
 
 
-def landmarks(work: Work, job: Job) -> Work:
+def landmarks(state: ScanState, job: Job) -> ScanState:
     settings = job.config.landmarks
     evidence = Evidence(
-        work.location, work.fit.scan_to_model, job.model, work.registered, work.refined, work.observed, work.fit.noise_mm,
+        state.location, state.fit.scan_to_model, job.model, state.registered, state.refined, state.observed, state.fit.noise_mm,
     )
-    return _with_landmarks(work, methods.LANDMARKERS[settings.method](evidence, settings))
+    return _with_landmarks(state, methods.LANDMARKERS[settings.method](evidence, settings))
 
 
-def raw_landmarks(work: Work, job: Job) -> Work:
+def raw_landmarks(state: ScanState, job: Job) -> ScanState:
     """Landmarks from the located raw scan, without a fit. Raises NoFaceFound where hardly any is seen for sure: no fit
     judges here whether it is a face."""
-    found = methods.raw_landmarks(work.location, job.model, job.config.landmarks)
-    return _with_landmarks(work, found.transformed(work.scan_to_model))
+    found = methods.raw_landmarks(state.location, job.model, job.config.landmarks)
+    return _with_landmarks(state, found.transformed(state.scan_to_model))
 
 
-def _with_landmarks(work: Work, found: LandmarkEstimate) -> Work:
-    given = _given_in_model_frame(work)
-    return replace(work, found_landmarks=found, landmarks=found if given is None else landmark_figures.with_given(found, given))
+def _with_landmarks(state: ScanState, found: LandmarkEstimate) -> ScanState:
+    given = _given_in_model_frame(state)
+    return replace(state, found_landmarks=found, landmarks=found if given is None else landmark_figures.with_given(found, given))
 
 
-def _given_in_model_frame(work: Work) -> GivenLandmarks | None:
-    given = work.given_landmarks
-    return None if given is None else replace(given, points=work.scan_to_model.apply(given.points))
+def _given_in_model_frame(state: ScanState) -> GivenLandmarks | None:
+    given = state.given_landmarks
+    return None if given is None else replace(given, points=state.scan_to_model.apply(given.points))

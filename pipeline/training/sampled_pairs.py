@@ -166,7 +166,7 @@ def fit_and_encode(
         raise NoFaceFound(f"only {len(head.points)} points of the simulated scan lie on the head, fewer than {MIN_HEAD_POINTS}")
     fit = staged_fit.fit(Location(head, scan_to_model, 1.0), model, WARM_FIT)
     images = encoding.encode(head, fit, model, chart)
-    acceptance.judge(fit, images)
+    acceptance.require_face(fit, images)
     return fit, images
 
 

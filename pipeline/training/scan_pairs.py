@@ -231,7 +231,7 @@ def real_face(source: Source, digest: str, model: MorphableModel, chart: charts.
         location = replace(location, landmarks=given.points68)
     fit = staged_fit.fit(location, model)
     images = encoding.encode(location.scan, fit, model, chart)
-    acceptance.judge(fit, images)
+    acceptance.require_face(fit, images)
     surface = encoding.scan_surface(location.scan, fit, model)
     judge_truth(surface, fit, images.scan, model, options)
     return RealFace(deformation_transfer.attach(surface, model, fit.vertices), fit.identity_coefficients, fit.expression_coefficients)

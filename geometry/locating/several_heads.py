@@ -6,12 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from geometry.locating.head_groups import APART_MM, head_centre
 from geometry.locating.location import Location
-from geometry.model.morphable_model import MorphableModel
-from geometry.recognition.trial_acceptance import believed
 from geometry.scan import Scan
 
+Believes = Callable[[Location], "Head | None"]  # whether a place shows a head, and which: a fit decides, so the caller brings it
 AS_LARGE = 0.95  # a face that shows this share of another's area is as large; then the one with more points counts
 
 
@@ -47,28 +45,18 @@ class Heads:
         return scan.keep(distance.argmin(0) == self.taken)
 
 
-def believed_head(location: Location, model: MorphableModel, check: Callable[[], None] = lambda: None) -> Head | None:
-    """The head at a location, None where a short fit finds no face there."""
-    fit = believed(location, model, check)
-    if fit is None:
-        return None
-    centre = head_centre(fit.scan_to_model)
-    near = np.linalg.norm(location.scan.points - centre, axis=1) < APART_MM
-    return Head(centre, fit.visible_area_mm2, int(near.sum()))
-
-
 def largest(heads: Sequence[Head]) -> int:
     """Which head shows most of its face; among those that show as much, the one with most points."""
     area = max(head.area_mm2 for head in heads)
     return max((k for k, head in enumerate(heads) if head.area_mm2 >= AS_LARGE * area), key=lambda k: heads[k].points)
 
 
-def several_heads(places: Sequence[Location], model: MorphableModel, check: Callable[[], None] = lambda: None) -> Heads | None:
+def several_heads(places: Sequence[Location], believes: Believes) -> Heads | None:
     """The heads at places, the most confident first, of which each may be a head of its own; None where at most one is believed."""
-    others = [believed_head(place, model, check) for place in places[1:]]
+    others = [believes(place) for place in places[1:]]
     if not any(others):
         return None  # the usual case: the first need not be tried
-    found = [(place, head) for place, head in enumerate([believed_head(places[0], model, check), *others]) if head is not None]
+    found = [(place, head) for place, head in enumerate([believes(places[0]), *others]) if head is not None]
     if len(found) < 2:
         return None
     heads = tuple(head for _, head in found)
