@@ -1,4 +1,5 @@
 """Packaging. The ranges are a set that installs together on Python 3.11 and was run together (see docs)."""
+
 from glob import glob
 
 from setuptools import find_packages, setup

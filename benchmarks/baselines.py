@@ -7,6 +7,7 @@ prints the error of each setting, on synthetic validation pairs (filters and rec
 images of sampled faces (the filter on a sensor's own image, where noise is not yet resampled); the constants below are the best
 rows by the mean of both errors relative to raw. amberg's steps are trimesh's in kind and were not searched. Everything is in mm.
 """
+
 # ruff: noqa: E402  (a script beside the packages finds them by path)
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ Every combination of model, refiner and set is one run of the pipeline, kept in 
 run that was cut short resumes. `score.py` (in --shared/bench) defines distance and angle. One table sums them up;
 individuals and averages are given separately too, because averages of many faces are the easier half.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -97,7 +98,9 @@ def mean_of(rows: list[dict], surface: str) -> tuple[float, float] | None:
 
 def statuses(out: pathlib.Path) -> str:
     lines = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines() if line]
-    return f"{out.name}: " + ", ".join(f"{count} {status}" for status, count in sorted(Counter(line["status"] for line in lines).items()))
+    return f"{out.name}: " + ", ".join(
+        f"{count} {status}" for status, count in sorted(Counter(line["status"] for line in lines).items())
+    )
 
 
 def formatted(rows: list[tuple]) -> str:

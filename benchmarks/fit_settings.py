@@ -5,6 +5,7 @@
 The faces and sensors are `pipeline.synthesize`'s (seed of their own), never the real scans or the bench: settings are
 chosen here and reported there. Distance: vertices of the true skin that the scan could see, within 85 mm of the nose.
 """
+
 from __future__ import annotations
 
 import argparse

@@ -6,6 +6,7 @@ Reading and cleaning are timed beside them but do not count as the fit; model an
 has been through, before the clock runs. The smallest of the repetitions is reported, and the processor's seconds of
 locate + fit beside the clock's: on a shared machine the rest measures the neighbours.
 """
+
 # ruff: noqa: E402  (the thread limits must stand before NumPy loads)
 from __future__ import annotations
 
@@ -41,19 +42,30 @@ def main() -> int:
     if not paths:
         sys.exit("no scans found")
     timed(paths[0], model)
-    print(f"{'scan':44s}" + "".join(f"{stage:>9s}" for stage in STAGES) + f"{'locate+fit':>12s}{'processor':>11s}  outcome   (seconds)")
+    print(
+        f"{'scan':44s}"
+        + "".join(f"{stage:>9s}" for stage in STAGES)
+        + f"{'locate+fit':>12s}{'processor':>11s}  outcome   (seconds)"
+    )
     rows = []
     for path in paths:
         runs = [timed(path, model) for _ in range(arguments.repeat)]
         best = {stage: min((run[stage] for run, _ in runs if stage in run), default=float("nan")) for stage in STAGES}
         cells = "".join(f"{best[stage]:9.3f}" for stage in STAGES)
         processor = min(run.get("processor", float("nan")) for run, _ in runs)
-        print(f"{'/'.join(path.parts[-2:])[-43:]:44s}{cells}{best['locate'] + best['fit']:12.3f}{processor:11.3f}  {runs[0][1]}", flush=True)
+        print(
+            f"{'/'.join(path.parts[-2:])[-43:]:44s}{cells}{best['locate'] + best['fit']:12.3f}{processor:11.3f}  {runs[0][1]}",
+            flush=True,
+        )
         rows.append([best[stage] for stage in STAGES] + [best["locate"] + best["fit"], processor])
     fitted = np.array([row for row in rows if np.isfinite(row).all()])
     if len(fitted):
         for name, row in (("mean", fitted.mean(0)), ("longest", fitted.max(0))):
-            print(f"{name + f' of {len(fitted)} fitted':44s}" + "".join(f"{value:9.3f}" for value in row[:4]) + f"{row[4]:12.3f}{row[5]:11.3f}")
+            print(
+                f"{name + f' of {len(fitted)} fitted':44s}"
+                + "".join(f"{value:9.3f}" for value in row[:4])
+                + f"{row[4]:12.3f}{row[5]:11.3f}"
+            )
     return 0
 
 
@@ -80,7 +92,12 @@ def timed(path: pathlib.Path, model) -> tuple[dict[str, float], str]:
     """(stage → seconds, outcome); a scan that ends early has no later stages."""
     seconds: dict[str, float] = {}
     value = path
-    stages = (readers.read, cleaning.clean, lambda scan: candidates.candidate_locations(scan, model, lambda place: None)[0], lambda found: staged_fit.fit(found, model))
+    stages = (
+        readers.read,
+        cleaning.clean,
+        lambda scan: candidates.candidate_locations(scan, model, lambda place: None)[0],
+        lambda found: staged_fit.fit(found, model),
+    )
     for stage, function in zip(STAGES, stages, strict=True):
         start, processor = time.perf_counter(), time.process_time()
         try:

@@ -8,6 +8,7 @@ model's face region, the root mean square distance from the mean shape over the 
 the model frame, and the figure after a rigid alignment of each shape to their mean: the first also holds rotations
 that the identity modes take from the pose.
 """
+
 # ruff: noqa: E402  (a script beside the packages finds them by path)
 from __future__ import annotations
 
@@ -30,7 +31,11 @@ def main() -> int:
     arguments = parser().parse_args()
     lines = [json.loads(line) for line in (arguments.output / "manifest.jsonl").read_text().splitlines() if line]
     lines = [line for line in lines if fnmatch.fnmatch(line["source"], arguments.sources)]
-    fits = {line["source"]: json.loads((arguments.output / line["files"]["fit"]).read_text()) for line in lines if line["status"] == "ok"}
+    fits = {
+        line["source"]: json.loads((arguments.output / line["files"]["fit"]).read_text())
+        for line in lines
+        if line["status"] == "ok"
+    }
     missing = [f"{line['source']} ({line['status']})" for line in lines if line["status"] != "ok"]
     if len(fits) < 2:
         sys.exit(f"{len(fits)} ok scans under {arguments.output}; a spread needs at least 2")
@@ -44,7 +49,9 @@ def main() -> int:
         print(f"{source[-43:]:44s}{rms[0]:14.3f}{rms[1]:12.3f}{fit['fit_quality']:13.2f}")
     for name, part in (("spread", raw), ("spread, aligned", aligned)):
         per_vertex = np.sqrt((part**2).mean(0))
-        print(f"{name}: mean {per_vertex.mean():.3f} mm, 90 % {np.percentile(per_vertex, 90):.3f} mm, largest {per_vertex.max():.3f} mm")
+        print(
+            f"{name}: mean {per_vertex.mean():.3f} mm, 90 % {np.percentile(per_vertex, 90):.3f} mm, largest {per_vertex.max():.3f} mm"
+        )
     from_mean = np.linalg.norm(shapes.mean(0) - model.mean, axis=1)[face].mean()
     print(f"for comparison, their mean shape lies {from_mean:.3f} mm from the model's mean ({len(fits)} scans)")
     if missing:
@@ -56,7 +63,9 @@ def parser() -> argparse.ArgumentParser:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("output", type=pathlib.Path, help="a run's OUT")
     arguments.add_argument("--model", help="model name or file (default: the run's)")
-    arguments.add_argument("--sources", default="*frame-*.png", help="glob of the sources to compare (default: the mannequin's frames)")
+    arguments.add_argument(
+        "--sources", default="*frame-*.png", help="glob of the sources to compare (default: the mannequin's frames)"
+    )
     return arguments
 
 
@@ -73,9 +82,9 @@ def aligned_shapes(shapes: np.ndarray, face: np.ndarray, rounds: int = 3) -> np.
     """Each shape moved rigidly onto the mean, fitted over the face region (generalized Procrustes without scale)."""
     for _ in range(rounds):
         mean = shapes.mean(0)
-        shapes = np.stack([
-            SimilarityTransform.umeyama(shape[face], mean[face], with_scale=False).apply(shape) for shape in shapes
-        ])
+        shapes = np.stack(
+            [SimilarityTransform.umeyama(shape[face], mean[face], with_scale=False).apply(shape) for shape in shapes]
+        )
     return shapes
 
 

@@ -7,12 +7,19 @@ then, forced, on all. Seconds per scan are the second run's, from its manifest; 
 stages (Beam, records, manifest, report). Peak memory is the whole process's (resource.getrusage), so it also holds
 what the launching process needs.
 """
+
 # ruff: noqa: E402  (the thread limits must stand before NumPy loads)
 from __future__ import annotations
 
 import os
 
-for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+for variable in (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
+    "TF_NUM_INTEROP_THREADS",
+):
     os.environ.setdefault(variable, "1")  # before NumPy, Open3D and TensorFlow load: one core
 
 import argparse
@@ -50,8 +57,12 @@ def main() -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
-    arguments.add_argument("input", nargs="?", type=pathlib.Path, default=ROOT / "examples" / "scans", help="what pipeline.run takes as --input")
+    arguments = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    arguments.add_argument(
+        "input", nargs="?", type=pathlib.Path, default=ROOT / "examples" / "scans", help="what pipeline.run takes as --input"
+    )
     arguments.add_argument("--warm", type=pathlib.Path, help="scans for the first, warming run (default: the same)")
     arguments.add_argument("--output", type=pathlib.Path, help="keep the outputs here")
     return arguments

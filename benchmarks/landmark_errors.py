@@ -1,4 +1,5 @@
 """What `landmarks.py --calibrate` computes from the errors of fitted scans: geometry/data/landmark_calibration.json."""
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -35,7 +36,12 @@ def calibrate(rows: list[dict]) -> dict:
     mean = lambda values: _by_landmark(np.mean, values, inlying)
     shared = mean((error["heatmaps"] * error["registered"]).sum(2) / MEDIAN_CHI2)
     correlation = shared / np.sqrt(mean(squared["heatmaps"]) * mean(squared["registered"]))
-    found = {"seen_mm": mesh(True), "unseen_mm": mesh(False), "heatmap_variance": ratio, "correlation": np.clip(correlation, 0, 0.9)}
+    found = {
+        "seen_mm": mesh(True),
+        "unseen_mm": mesh(False),
+        "heatmap_variance": ratio,
+        "correlation": np.clip(correlation, 0, 0.9),
+    }
     found = {name: [round(float(value), 3) for value in values] for name, values in found.items()}
     excess, gross = _fused_excess(usable, found, before)
     return found | {"noise_weight": NOISE_WEIGHT, "fused_variance": round(excess, 3), "gross_share": round(gross, 3)}
@@ -57,7 +63,9 @@ def _fused_excess(rows: list[dict], found: dict, before: np.ndarray) -> tuple[fl
     for row in rows:
         heatmaps, mesh = (row["result"].estimates[name] for name in ("heatmaps", "registered"))
         sigma = np.where(mesh.seen, found["seen_mm"], found["unseen_mm"])
-        mesh = replace(mesh, covariance=(sigma**2 + NOISE_WEIGHT * row["result"].item.fit.noise_mm**2)[:, None, None] * np.eye(3))
+        mesh = replace(
+            mesh, covariance=(sigma**2 + NOISE_WEIGHT * row["result"].item.fit.noise_mm ** 2)[:, None, None] * np.eye(3)
+        )
         factor = (np.array(found["heatmap_variance"]) / before)[:, None, None]
         points = np.where(heatmaps.seen[:, None], heatmaps.points, np.nan)
         known = replace(heatmaps, points=points, covariance=heatmaps.covariance * factor)

@@ -12,6 +12,7 @@ estimates, all in the scan's frame: heatmaps (the raw scan alone, before any fit
 registered (of the refined mesh in the model's topology), fused (heatmaps and registered mesh by their covariances: the
 pipeline's). Figures are of the inner 51 of iBUG-68 unless said otherwise; "seen" are those that the truth says the sensor saw.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -65,10 +66,18 @@ class Result:
 
 def process(scan: Scan, job: Job) -> Result:
     """The stages of a run on one scan, and every estimate of its landmarks."""
-    item, estimates, seconds = state.ScanState(source.Source("benchmark", ""), scan=scan, deadline=state.Deadline(1e9, 0.0)), {}, {}
+    item, estimates, seconds = (
+        state.ScanState(source.Source("benchmark", ""), scan=scan, deadline=state.Deadline(1e9, 0.0)),
+        {},
+        {},
+    )
     stages = (
-        ("clean", steps.clean), ("locate", steps.locate), ("fit", steps.fit), ("rasterize", steps.rasterize),
-        ("refine", lambda item, job: steps.refine([item], job)[0]), ("lift", steps.lift),
+        ("clean", steps.clean),
+        ("locate", steps.locate),
+        ("fit", steps.fit),
+        ("rasterize", steps.rasterize),
+        ("refine", lambda item, job: steps.refine([item], job)[0]),
+        ("lift", steps.lift),
     )
     try:
         for name, stage in stages:
@@ -82,7 +91,13 @@ def process(scan: Scan, job: Job) -> Result:
     start = time.perf_counter()
     back = item.fit.scan_to_model.inverse()
     evidence = Evidence(
-        item.location, item.fit.scan_to_model, job.model, item.registered, item.refined, item.observed, item.fit.noise_mm,
+        item.location,
+        item.fit.scan_to_model,
+        job.model,
+        item.registered,
+        item.refined,
+        item.observed,
+        item.fit.noise_mm,
     )
     settings = job.config.landmarks
     for name, method in (("heatmaps", "heatmaps"), ("registered", "mesh"), ("fused", "fused")):
@@ -112,7 +127,14 @@ def synthetic(job: Job, count: int, split: str = "test") -> list[dict]:
     rows, options = [], landmark_views.ViewOptions()
     for made in simulated(count, split, options, job.model):
         result = process(made.scan, job)
-        row = {"sensor": made.sensor, "seen": seen_by_sensor(made), "reason": result.reason, "errors": {}, "made": made, "result": result}
+        row = {
+            "sensor": made.sensor,
+            "seen": seen_by_sensor(made),
+            "reason": result.reason,
+            "errors": {},
+            "made": made,
+            "result": result,
+        }
         for name, estimate in result.estimates.items():
             row["errors"][name] = np.linalg.norm(estimate.points - made.landmarks, axis=1)
         rows.append(row)
@@ -124,8 +146,10 @@ def synthetic(job: Job, count: int, split: str = "test") -> list[dict]:
 def synthetic_table(rows: list[dict]) -> list[str]:
     """Errors by kind of sensor, of seen and of all inner landmarks: means over the scans that have the estimate; in the share below
     4 mm the others count as misses."""
-    lines = [f"{'synthetic test split':24s}{'scans':>6s}{'no face':>8s}" + "".join(f"{name:>30s}" for name in METHODS),
-             f"{'':24s}{'':14s}" + "".join(f"{'seen mm':>12s}{'all mm':>9s}{'<4mm':>9s}" for _ in METHODS)]
+    lines = [
+        f"{'synthetic test split':24s}{'scans':>6s}{'no face':>8s}" + "".join(f"{name:>30s}" for name in METHODS),
+        f"{'':24s}{'':14s}" + "".join(f"{'seen mm':>12s}{'all mm':>9s}{'<4mm':>9s}" for _ in METHODS),
+    ]
     groups = {"near clean": CLEAN, "noisy depth": None, "all": ()}
     groups |= {sensor: (sensor,) for sensor in sorted({row["sensor"] for row in rows})}
     for label, sensors in groups.items():
@@ -148,7 +172,10 @@ def _synthetic_line(label: str, rows: list[dict]) -> str:
 
 def calibration_table(rows: list[dict]) -> list[str]:
     """Whether covariance and confidence mean what they say."""
-    lines = [f"{'calibration':14s}{'points':>8s}{'median d²/2.37':>16s}" + "".join(f"{f'conf {low:.1f}-{low + 0.2:.1f}':>22s}" for low in (0, 0.2, 0.4, 0.6, 0.8))]
+    lines = [
+        f"{'calibration':14s}{'points':>8s}{'median d²/2.37':>16s}"
+        + "".join(f"{f'conf {low:.1f}-{low + 0.2:.1f}':>22s}" for low in (0, 0.2, 0.4, 0.6, 0.8))
+    ]
     for name in ("heatmaps", "registered", "fused"):
         squared, confidence, close = [], [], []
         for row in rows:
@@ -156,7 +183,9 @@ def calibration_table(rows: list[dict]) -> list[str]:
             if estimate is None:
                 continue
             error = estimate.points - row["made"].landmarks
-            squared.append(np.einsum("li,lij,lj->l", error, np.linalg.inv(estimate.covariance), error)[INNER][estimate.seen[INNER]])
+            squared.append(
+                np.einsum("li,lij,lj->l", error, np.linalg.inv(estimate.covariance), error)[INNER][estimate.seen[INNER]]
+            )
             confidence.append(estimate.confidence[INNER])
             close.append(np.linalg.norm(error, axis=1)[INNER] < CLOSE_MM)
         squared, confidence, close = (np.concatenate(values) for values in (squared, confidence, close))
@@ -174,7 +203,9 @@ def humface(job: Job, shared: pathlib.Path) -> list[str]:
     lines = [f"{'humface, 7 hand-set':24s}" + "".join(f"{name:>12s}" for name in METHODS)]
     errors = {name: np.linalg.norm(result.estimates[name].points[list(HUMFACE_7)] - truth, axis=1) for name in METHODS}
     lines.append(f"{'mean mm':24s}" + "".join(f"{errors[name].mean():12.2f}" for name in METHODS))
-    lines += [f"{f'  ibug {mark}':24s}" + "".join(f"{errors[name][k]:12.2f}" for name in METHODS) for k, mark in enumerate(HUMFACE_7)]
+    lines += [
+        f"{f'  ibug {mark}':24s}" + "".join(f"{errors[name][k]:12.2f}" for name in METHODS) for k, mark in enumerate(HUMFACE_7)
+    ]
     return lines
 
 
@@ -204,7 +235,9 @@ def repeat(job: Job, shared: pathlib.Path) -> list[str]:
             errors = {}  # the pipeline writes no landmarks of such a scan
         rows.append((f"{person}_{sensor}", errors))
     lines = [f"{'repeatability, 18 images':28s}" + "".join(f"{name:>12s}" for name in METHODS)]
-    groups = {"all": rows} | {sensor: [row for row in rows if row[0].endswith(sensor)] for sensor in ("truedepth", "kinect_v1", "tof")}
+    groups = {"all": rows} | {
+        sensor: [row for row in rows if row[0].endswith(sensor)] for sensor in ("truedepth", "kinect_v1", "tof")
+    }
     for label, chosen in groups.items():
         lines.append(_mean_line(label, [errors for _, errors in chosen]))
     return lines + [_mean_line("  " + label, [errors]) for label, errors in rows]
@@ -244,7 +277,10 @@ def topology(job: Job, shared: pathlib.Path) -> list[str]:
             if name not in result.estimates:
                 continue
             unit = result.item.location.scan.unit_mm or 1.0
-            places = [barycentric_place(point, scan.points * _mm(scan, unit), scan.triangles) for point in result.estimates[name].points[INNER]]
+            places = [
+                barycentric_place(point, scan.points * _mm(scan, unit), scan.triangles)
+                for point in result.estimates[name].points[INNER]
+            ]
             for second, (other, found) in enumerate(meshes):
                 if second != first and name in found.estimates:
                     factor = _mm(other, found.item.location.scan.unit_mm or 1.0)
@@ -264,8 +300,15 @@ def cost(job: Job, shared: pathlib.Path) -> list[str]:
     find = finder(job.config.landmarks.weights)
     warm_up(job)
     lines = [f"{'seconds, one thread':28s}{'view':>8s}{'network':>9s}{'locate: landmarks':>20s}{'pose_search':>13s}"]
-    for name in ("bench/depth/f36_kinect_v1.png", "bench/depth/james_truedepth.png", "scans/single/humface.ply", "scans/single/james.obj",
-                 "scans/single/walt.obj", "scans/single/kinect_room_profile.pcd", "scans/kinect_v1/kinect_000.png"):
+    for name in (
+        "bench/depth/f36_kinect_v1.png",
+        "bench/depth/james_truedepth.png",
+        "scans/single/humface.ply",
+        "scans/single/james.obj",
+        "scans/single/walt.obj",
+        "scans/single/kinect_room_profile.pcd",
+        "scans/kinect_v1/kinect_000.png",
+    ):
         scan = cleaning.clean(readers.read(shared / name))
         times = {}
         for method in ("landmarks", "pose_search"):
@@ -284,8 +327,10 @@ def cost(job: Job, shared: pathlib.Path) -> list[str]:
         middle = time.perf_counter()
         find([view.image for view in views])
         end = time.perf_counter()
-        lines.append(f"{pathlib.Path(name).name:28s}{(middle - start) / 4:8.3f}{(end - middle) / 4:9.3f}"
-                     f"{times['landmarks']:20.2f}{times['pose_search']:13.2f}")
+        lines.append(
+            f"{pathlib.Path(name).name:28s}{(middle - start) / 4:8.3f}{(end - middle) / 4:9.3f}"
+            f"{times['landmarks']:20.2f}{times['pose_search']:13.2f}"
+        )
     return lines
 
 
@@ -330,7 +375,11 @@ def main() -> int:
     add("--locate", default="landmarks", help="locator; default %(default)s")
     add("--shared", type=pathlib.Path, default=ROOT.parent / "shared")
     add("--match", default="", help="row start: only scans whose path holds this")
-    add("--calibrate", action="store_true", help="measure the registered mesh's landmarks on the validation split and print the figures")
+    add(
+        "--calibrate",
+        action="store_true",
+        help="measure the registered mesh's landmarks on the validation split and print the figures",
+    )
     arguments = parsing.parse_args()
     job = Job(config.load(None, [f"landmarks.weights={arguments.weights}", f"locate.method={arguments.locate}"]), "")
     if arguments.calibrate:
@@ -343,7 +392,13 @@ def main() -> int:
             rows = synthetic(job, arguments.count)
             lines = synthetic_table(rows) + calibration_table(rows)
         else:
-            lines = {"humface": humface, "repeat": repeat, "topology": topology, "cost": cost, "start": functools.partial(start, match=arguments.match)}[name](job, arguments.shared)
+            lines = {
+                "humface": humface,
+                "repeat": repeat,
+                "topology": topology,
+                "cost": cost,
+                "start": functools.partial(start, match=arguments.match),
+            }[name](job, arguments.shared)
         print("\n".join(lines) + "\n", flush=True)
     return 0
 

@@ -14,6 +14,7 @@ Raw and refined are measured at the same points: those seen where the refined su
 in profile the chart's frontal view leaves some out). The reference has the sensor's own errors, averaged over 90 frames, and the
 frames have the lens' distortion: neither figure can reach zero.
 """
+
 # ruff: noqa: E402  (a script beside the packages finds them by path)
 from __future__ import annotations
 

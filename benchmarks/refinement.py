@@ -13,6 +13,7 @@ Detail: curvature within 6–20 mm (bench) and 2–8 mm (pairs) of wavelength ag
 of a refined pair, that of the fused depth, which is lifted. Where a method has no surface, the coarse one stands in. Seconds: of
 processor time, a method's own; reading, fitting and encoding come on top.
 """
+
 # ruff: noqa: E402  (a script beside the packages finds them by path)
 from __future__ import annotations
 
@@ -192,7 +193,7 @@ def bench_results(rows: list[Method], arguments: argparse.Namespace, score) -> l
             )
             detail = NO_DETAIL if scan.item is None else bench_detail(mesh, scan)
             found.append(record(scan.name, bench_groups(scan.name), method, (distance, angle), detail, seconds))
-        say(f"{scan.name}: " + ", ".join(f"{row['method']} {row['distance']:.3f}" for row in found[-len(rows):]))
+        say(f"{scan.name}: " + ", ".join(f"{row['method']} {row['distance']:.3f}" for row in found[-len(rows) :]))
     return found
 
 

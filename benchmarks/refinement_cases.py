@@ -1,4 +1,5 @@
 """What `refinement.py` measures on: the bench's scans, encoded once as the pipeline does it, and synthetic pairs."""
+
 from __future__ import annotations
 
 import hashlib
@@ -92,8 +93,10 @@ def bench_scans(bench: pathlib.Path, score, job: Job, folder: pathlib.Path, part
         camera = json.loads((bench / "depth" / f"{name}.json").read_text())
         depth = np.asarray(score.Image.open(bench / "depth" / f"{name}.png")) * camera["depth_unit_mm"]
         item = encoded(found[name], job, folder)
-        image = None if item is None else rasterize(
-            TriangleMesh(item.fit.scan_to_model.apply(truth[0]), truth[1]), item.encoding.scan.chart
+        image = (
+            None
+            if item is None
+            else rasterize(TriangleMesh(item.fit.scan_to_model.apply(truth[0]), truth[1]), item.encoding.scan.chart)
         )
         score_args = truth, truth[0][keep], score.vertex_normals(*truth)[keep], nose
         yield BenchScan(name, score_args, depth, camera, item, image, job.model)

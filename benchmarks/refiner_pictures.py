@@ -5,6 +5,7 @@
 Pairs are ordered by the refined surface's mean depth error over the observed pixels, relative to the better of scan and coarse: the
 first two, the two about the median and the last two are shown, with their figures on standard output.
 """
+
 # ruff: noqa: E402  (a script beside the packages finds them by path)
 from __future__ import annotations
 
@@ -49,14 +50,20 @@ def main() -> int:
     refiner, found = Refiner(arguments.weights, batch_size=1), []
     for pair in pairs_of(sorted(glob.glob(arguments.pairs)), arguments.limit):
         refined = replace_contradicted(pair.coarse, pair.scan, refiner.refine([(pair.coarse, pair.scan)])[0])
-        errors = {name: float(np.abs(image["depth"] - pair.truth["depth"])[pair.observed].mean())
-                  for name, image in (("coarse", pair.coarse), ("scan", pair.scan), ("refined", refined))}
-        found.append((errors["refined"] / min(errors["coarse"], errors["scan"]), pair.name, pair.sensor, errors, row(pair, refined)))
+        errors = {
+            name: float(np.abs(image["depth"] - pair.truth["depth"])[pair.observed].mean())
+            for name, image in (("coarse", pair.coarse), ("scan", pair.scan), ("refined", refined))
+        }
+        found.append(
+            (errors["refined"] / min(errors["coarse"], errors["scan"]), pair.name, pair.sensor, errors, row(pair, refined))
+        )
     found.sort(key=lambda item: item[0])
     middle = len(found) // 2
     chosen = [found[k] for k in (0, 1, middle - 1, middle, -2, -1)]
     for ratio, name, sensor, errors, _ in chosen:
-        print(f"{name} {sensor:16s} " + "  ".join(f"{key} {value:.3f} mm" for key, value in errors.items()) + f"  ratio {ratio:.2f}")
+        print(
+            f"{name} {sensor:16s} " + "  ".join(f"{key} {value:.3f} mm" for key, value in errors.items()) + f"  ratio {ratio:.2f}"
+        )
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.concatenate([picture for *_, picture in chosen])).save(arguments.output, optimize=True)
     return 0

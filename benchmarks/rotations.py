@@ -12,6 +12,7 @@ its mean residual is at most 5 % above the upright one's. **Silently wrong** is 
 ends as no face; **worse** what is in the right pose with a larger residual. Degrees and mm of the located pose (before the fit) are
 against the fitted upright pose as well; `surface` is the mean distance between the two fitted models, vertex by vertex.
 """
+
 # ruff: noqa: E402  (the thread limits must stand before NumPy loads)
 from __future__ import annotations
 
@@ -83,12 +84,17 @@ def main(given: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(given)
     paths = scan_files(arguments.scans)
     if not paths:
-        sys.exit(f"no scans at {', '.join(map(str, arguments.scans))}; give --scans the folder with average_faces and single, or mesh files")
+        sys.exit(
+            f"no scans at {', '.join(map(str, arguments.scans))}; give --scans the folder with average_faces and single, or mesh files"
+        )
     settings = config.load(settings=[f"locate.method={arguments.method}"] if arguments.method else [])
     job = Job(settings, out="")
     upright = {path: run(readers.read(path), job) for path in paths}
     for path, reference in upright.items():
-        print(f"{path.name:16s} upright: residual {reference.residual_mm:.3f} mm, confidence {reference.confidence:.2f} {reference.reason}", flush=True)
+        print(
+            f"{path.name:16s} upright: residual {reference.residual_mm:.3f} mm, confidence {reference.confidence:.2f} {reference.reason}",
+            flush=True,
+        )
     paths = [path for path in paths if not upright[path].reason]
     rows = []
     for path, label, rotation in orientations(paths, arguments.count, arguments.seed, arguments.every_axis):
@@ -98,7 +104,11 @@ def main(given: Sequence[str] | None = None) -> int:
     print("\n".join(table(rows)))
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps({"method": settings.locate.method, "seed": arguments.seed, "rows": [asdict(row) for row in rows]}, indent=1))
+        arguments.json.write_text(
+            json.dumps(
+                {"method": settings.locate.method, "seed": arguments.seed, "rows": [asdict(row) for row in rows]}, indent=1
+            )
+        )
     return 0
 
 
@@ -158,11 +168,19 @@ def run(scan: Scan, job: Job) -> Run:
     if fit is None:
         return Run(located, None, None, np.nan, location.confidence, seconds, reason)
     return Run(
-        located, fit.scan_to_model.compose(to_mm), fit.vertices, fit.residuals["mean"], location.confidence, seconds, reason,
+        located,
+        fit.scan_to_model.compose(to_mm),
+        fit.vertices,
+        fit.residuals["mean"],
+        location.confidence,
+        seconds,
+        reason,
     )
 
 
-def pose_error(found: SimilarityTransform | None, upright: SimilarityTransform, motion: SimilarityTransform) -> tuple[float, float]:
+def pose_error(
+    found: SimilarityTransform | None, upright: SimilarityTransform, motion: SimilarityTransform
+) -> tuple[float, float]:
     """(degrees, mm at the nose tip) between a pose of the turned scan and the upright scan's; NaN where there is none."""
     if found is None:
         return float("nan"), float("nan")
@@ -181,8 +199,17 @@ def row_of(path: pathlib.Path, label: str, rotation: np.ndarray, upright: Run, j
         surface = float(np.linalg.norm(rest.apply(upright.vertices) - found.vertices, axis=1).mean())
         ratio = found.residual_mm / upright.residual_mm
     return Row(
-        path.name, label, outcome(found, fitted, ratio), found.confidence, *located, *fitted, ratio, surface, found.seconds,
-        found.reason, rotation.tolist(),
+        path.name,
+        label,
+        outcome(found, fitted, ratio),
+        found.confidence,
+        *located,
+        *fitted,
+        ratio,
+        surface,
+        found.seconds,
+        found.reason,
+        rotation.tolist(),
     )
 
 
@@ -195,15 +222,20 @@ def outcome(found: Run, fitted: tuple[float, float], ratio: float) -> str:
 
 
 def formatted_row(row: Row) -> str:
-    return (f"{row.scan:16s}{row.orientation:12s}{row.outcome:16s} confidence {row.confidence:4.2f}  located {row.located_deg:5.1f}° {row.located_mm:5.1f} mm"
-            f"  fitted {row.fitted_deg:5.1f}° {row.fitted_mm:5.1f} mm  residual × {row.residual_ratio:.3f}  {row.reason}")
+    return (
+        f"{row.scan:16s}{row.orientation:12s}{row.outcome:16s} confidence {row.confidence:4.2f}  located {row.located_deg:5.1f}° {row.located_mm:5.1f} mm"
+        f"  fitted {row.fitted_deg:5.1f}° {row.fitted_mm:5.1f} mm  residual × {row.residual_ratio:.3f}  {row.reason}"
+    )
 
 
 def table(rows: Sequence[Row]) -> list[str]:
     """One line a scan and one for all: how many are right, and how far from the upright run the median and the worst are."""
     outcomes = (RIGHT, WORSE_FIT, REFUSED, SILENTLY_WRONG)
-    lines = [f"{'scan':16s}{'runs':>5s}" + "".join(f"{name:>16s}" for name in outcomes)
-             + f"{'located ° mm':>18s}{'worst ° mm':>16s}{'fitted mm':>11s}{'worst':>8s}{'surface mm':>12s}{'seconds':>9s}"]
+    lines = [
+        f"{'scan':16s}{'runs':>5s}"
+        + "".join(f"{name:>16s}" for name in outcomes)
+        + f"{'located ° mm':>18s}{'worst ° mm':>16s}{'fitted mm':>11s}{'worst':>8s}{'surface mm':>12s}{'seconds':>9s}"
+    ]
     for name in [*dict.fromkeys(row.scan for row in rows), "all"]:
         of_scan = [row for row in rows if name in ("all", row.scan)]
         counts = Counter(row.outcome for row in of_scan)
@@ -213,7 +245,8 @@ def table(rows: Sequence[Row]) -> list[str]:
         middle = np.nanmedian(values, 0) if np.isfinite(values).any() else np.full(5, np.nan)
         worst = np.nanmax(values, 0) if np.isfinite(values).any() else np.full(5, np.nan)
         lines.append(
-            f"{name:16s}{len(of_scan):5d}" + "".join(f"{counts[kind]:9d} ({100 * counts[kind] / len(of_scan):3.0f}%)" for kind in outcomes)
+            f"{name:16s}{len(of_scan):5d}"
+            + "".join(f"{counts[kind]:9d} ({100 * counts[kind] / len(of_scan):3.0f}%)" for kind in outcomes)
             + f"{middle[0]:11.1f}° {middle[1]:4.1f}{worst[0]:10.1f}° {worst[1]:4.1f}{middle[2]:11.2f}{worst[2]:8.2f}{middle[3]:12.3f}{middle[4]:9.2f}"
         )
     return lines

@@ -1,7 +1,8 @@
 """Where `refine: smooth`'s width comes from: error on synthetic validation pairs for each width per mm of noise.
 
-    python benchmarks/smooth_width.py runs/pairs/validation-*.tfrecord.gz
+python benchmarks/smooth_width.py runs/pairs/validation-*.tfrecord.gz
 """
+
 from __future__ import annotations
 
 import argparse
@@ -46,7 +47,9 @@ def main() -> None:
             table.setdefault("coarse", []).append(errors(coarse, truth, scan))
             for width in WIDTHS:
                 baselines.MM_PER_NOISE = width
-                table.setdefault(f"{width:g} mm a mm of noise", []).append(errors(baselines.smooth_refine(coarse, scan), truth, scan))
+                table.setdefault(f"{width:g} mm a mm of noise", []).append(
+                    errors(baselines.smooth_refine(coarse, scan), truth, scan)
+                )
     for name, rows in table.items():
         depth, angle = np.mean(rows, axis=0)
         print(f"{name:24s} {depth:8.3f} mm {angle:8.2f}°   of {len(rows)} pairs")

@@ -2,6 +2,7 @@
 
 Free of TensorFlow and Keras, so that a wrong key is reported at once.
 """
+
 from __future__ import annotations
 
 import dataclasses
@@ -170,9 +171,25 @@ CHOICES = {
     "landmarks.scheme": ("ibug68",),  # of the records
 }
 POSITIVE = (
-    "generator.filters", "generator.levels", "generator.head_filters", "generator.mix_layers", "generator.pixel_mm", "discriminator.filters",
-    "discriminator.levels", "optimizer.learning_rate", "data.crop", "data.batch_size", "data.crops_per_image",
-    "landmarks.stacks", "landmarks.landmarks", "landmarks.target_mm", "schedule.steps", "schedule.validate_every", "schedule.checkpoint_every", "schedule.log_every", "threads",
+    "generator.filters",
+    "generator.levels",
+    "generator.head_filters",
+    "generator.mix_layers",
+    "generator.pixel_mm",
+    "discriminator.filters",
+    "discriminator.levels",
+    "optimizer.learning_rate",
+    "data.crop",
+    "data.batch_size",
+    "data.crops_per_image",
+    "landmarks.stacks",
+    "landmarks.landmarks",
+    "landmarks.target_mm",
+    "schedule.steps",
+    "schedule.validate_every",
+    "schedule.checkpoint_every",
+    "schedule.log_every",
+    "threads",
 )
 
 
@@ -208,7 +225,9 @@ def config_from_dict(fields: Mapping) -> TrainingConfig:
     multiple = 2**config.generator.levels
     if config.data.crop % multiple:
         fitting = multiple * max(1, config.data.crop // multiple)
-        raise TrainingConfigError(f"data.crop: {config.data.crop} is no multiple of {multiple} = 2^generator.levels; take {fitting}")
+        raise TrainingConfigError(
+            f"data.crop: {config.data.crop} is no multiple of {multiple} = 2^generator.levels; take {fitting}"
+        )
     return config
 
 

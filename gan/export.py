@@ -7,6 +7,7 @@
 
 It computes what `gan.refiner.inference.Refiner` does, mirrored average and calibration included, and needs nothing of this project.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -32,11 +33,15 @@ def export(name_or_path: str, output: Path | str) -> Path:
     if output.exists() and any(output.iterdir()):
         raise FileExistsError(f"{output} is not empty; choose another --output")
     generator, card = weights.load(name_or_path, build_generator)
-    spec = [tf.TensorSpec((None, None, None, len(names)), tf.float32, name) for name, names in
-            (("coarse", layout.COARSE), ("scan", layout.SCAN))]
+    spec = [
+        tf.TensorSpec((None, None, None, len(names)), tf.float32, name)
+        for name, names in (("coarse", layout.COARSE), ("scan", layout.SCAN))
+    ]
     module = tf.Module()
     module.generator = generator
-    module.refine = tf.function(averaged_function(generator, mirror=True, sigma_scale=card.get("sigma_scale", 1.0)), input_signature=spec)
+    module.refine = tf.function(
+        averaged_function(generator, mirror=True, sigma_scale=card.get("sigma_scale", 1.0)), input_signature=spec
+    )
     tf.saved_model.save(module, str(output), signatures={SIGNATURE: module.refine})
     source = weights.locate(name_or_path)
     weights.write_json(output / "card.json", card)

@@ -1,4 +1,5 @@
 """What every network shares when it runs: how TensorFlow is started, and mirrored images."""
+
 from __future__ import annotations
 
 import logging

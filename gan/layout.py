@@ -5,6 +5,7 @@ them by fixed constants themselves. Scan and truth depth are *residuals* in mm t
 known only where the coarse surface is. A scan pixel counts only within `limit_mm` of the coarse
 surface: beyond it lie hair, hands and other things, which must not influence the face.
 """
+
 from __future__ import annotations
 
 import numpy as np

@@ -3,6 +3,7 @@
 Writes to the config's `output`: config.json, curves.csv, tensorboard/, samples/, checkpoints/ and, at the end or at
 the time limit, the best weights with their card. A killed run continues with --resume, bit for bit.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -61,7 +62,9 @@ def set_threads(threads: int) -> None:
 def parser() -> argparse.ArgumentParser:
     arguments = argparse.ArgumentParser(prog="python -m gan.train", description="Train a network from a YAML configuration.")
     arguments.add_argument("--config", required=True, help="YAML file, see configs/")
-    arguments.add_argument("--set", action="append", default=[], metavar="section.key=value", help="override one value (repeatable)")
+    arguments.add_argument(
+        "--set", action="append", default=[], metavar="section.key=value", help="override one value (repeatable)"
+    )
     arguments.add_argument("--resume", action="store_true", help="continue the newest checkpoint in the config's output")
     arguments.add_argument("--max-minutes", type=float, default=0.0, help="stop cleanly after so many minutes (0: no limit)")
     return arguments

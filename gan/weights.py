@@ -3,6 +3,7 @@
 The card names the network's configuration, the training configuration, the data, the figures and the
 file's SHA-256, which loading checks.
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -24,7 +25,10 @@ SUFFIX = ".weights.h5"
 FORMAT = 1
 # Name → file stem in the package's weights/
 SHIPPED = {"default": "refiner", "refiner": "refiner", "coarse": "refiner_coarse", "landmarks": "landmarks"}
-SECTIONS = {"refiner": ("generator", GeneratorConfig), "landmarks": ("landmarks", LandmarkNetConfig)}  # of a network's configuration
+SECTIONS = {
+    "refiner": ("generator", GeneratorConfig),
+    "landmarks": ("landmarks", LandmarkNetConfig),
+}  # of a network's configuration
 
 
 class WeightsError(FaceReliefError):
@@ -99,8 +103,15 @@ def save(path: Path | str, network: keras.Model, config: TrainingConfig, data: d
         os.replace(Path(folder) / "half.h5", path)
     training, section = to_dict(config), SECTIONS[config.network][0]
     card = {
-        "format": FORMAT, "network": config.network, section: training[section], "parameters": network.count_params(),
-        "training": training, "data": data, "figures": figures, "keras": keras.__version__, "sha256": sha256(path),
+        "format": FORMAT,
+        "network": config.network,
+        section: training[section],
+        "parameters": network.count_params(),
+        "training": training,
+        "data": data,
+        "figures": figures,
+        "keras": keras.__version__,
+        "sha256": sha256(path),
         **{name: round(value, 4) for name, value in calibration.items()},
     }
     write_card(path, card)
@@ -127,17 +138,26 @@ def card_markdown(card: dict) -> str:
     if card["network"] == "landmarks":
         return _landmark_markdown(card)
     splits = sorted(card["data"].get("pairs", {}).items())
-    pairs = "; ".join(f"{split}: " + ", ".join(f"{n} {sensor}" for sensor, n in sorted(counts.items())) for split, counts in splits)
+    pairs = "; ".join(
+        f"{split}: " + ", ".join(f"{n} {sensor}" for sensor, n in sorted(counts.items())) for split, counts in splits
+    )
     lines = [
-        f"# Weights: {card['network']}", "",
-        f"{card['parameters'] / 1e6:.2f} M parameters, stored as float16; Keras {card['keras']}; SHA-256 `{card['sha256']}`.", "",
-        f"Condition `{card['generator']['condition']}`, best of {card.get('step', 0)} steps by validation error.", "",
-        f"Training pairs: {pairs or 'not recorded'}.", "",
+        f"# Weights: {card['network']}",
+        "",
+        f"{card['parameters'] / 1e6:.2f} M parameters, stored as float16; Keras {card['keras']}; SHA-256 `{card['sha256']}`.",
+        "",
+        f"Condition `{card['generator']['condition']}`, best of {card.get('step', 0)} steps by validation error.",
+        "",
+        f"Training pairs: {pairs or 'not recorded'}.",
+        "",
     ]
     if card["figures"]:
         sensors = list(next(iter(card["figures"].values())))
         count = card.get("images", 0)
-        lines += [f"Validation ({count} images), on the pixels that the scan saw: mean depth error in mm / mean normal angle in degrees", ""]
+        lines += [
+            f"Validation ({count} images), on the pixels that the scan saw: mean depth error in mm / mean normal angle in degrees",
+            "",
+        ]
         lines += ["| surface | " + " | ".join(sensors) + " |", "| --- |" + " --- |" * len(sensors)]
         for method, errors in card["figures"].items():
             cells = [f"{errors[s]['observed_depth_mm']:.3f} / {errors[s]['observed_angle_degrees']:.2f}" for s in sensors]
@@ -145,7 +165,10 @@ def card_markdown(card: dict) -> str:
         if "coverage" in card:
             shares = ", ".join(f"{sensor} {100 * share:.0f} %" for sensor, share in card["coverage"].items())
             lines += ["", f"Observed pixels whose error lies within the predicted σ (68 % wanted): {shares}."]
-        lines += ["", "`smooth_N`: the coarse surface plus the scan's residual smoothed by N pixels; `smooth_oracle`: the best width for"]
+        lines += [
+            "",
+            "`smooth_N`: the coarse surface plus the scan's residual smoothed by N pixels; `smooth_oracle`: the best width for",
+        ]
         lines += ["each image, chosen with the truth."]
     return "\n".join(lines) + "\n"
 
@@ -153,16 +176,26 @@ def card_markdown(card: dict) -> str:
 def _landmark_markdown(card: dict) -> str:
     views = "; ".join(f"{split}: {sum(counts.values())}" for split, counts in sorted(card["data"].get("views", {}).items()))
     lines = [
-        f"# Weights: {card['network']}", "",
-        f"{card['parameters'] / 1e6:.2f} M parameters, stored as float16; Keras {card['keras']}; SHA-256 `{card['sha256']}`.", "",
-        f"{card['landmarks']['landmarks']} landmarks ({card['landmarks']['scheme']}), best of {card.get('step', 0)} steps by validation error.", "",
-        f"Views: {views or 'not recorded'}.", "",
+        f"# Weights: {card['network']}",
+        "",
+        f"{card['parameters'] / 1e6:.2f} M parameters, stored as float16; Keras {card['keras']}; SHA-256 `{card['sha256']}`.",
+        "",
+        f"{card['landmarks']['landmarks']} landmarks ({card['landmarks']['scheme']}), best of {card.get('step', 0)} steps by validation error.",
+        "",
+        f"Views: {views or 'not recorded'}.",
+        "",
     ]
     if card["figures"]:
-        lines += [f"Validation ({card.get('images', 0)} views), visible landmarks of the inner 51, error in the picture's plane:", "",
-                  "| views | mean mm | within 2 mm | within 4 mm |", "| --- | --- | --- | --- |"]
-        lines += [f"| {name} | {row['mean_mm']:.2f} | {100 * row['within_2']:.1f} % | {100 * row['within_4']:.1f} % |"
-                  for name, row in card["figures"].items()]
+        lines += [
+            f"Validation ({card.get('images', 0)} views), visible landmarks of the inner 51, error in the picture's plane:",
+            "",
+            "| views | mean mm | within 2 mm | within 4 mm |",
+            "| --- | --- | --- | --- |",
+        ]
+        lines += [
+            f"| {name} | {row['mean_mm']:.2f} | {100 * row['within_2']:.1f} % | {100 * row['within_4']:.1f} % |"
+            for name, row in card["figures"].items()
+        ]
     return "\n".join(lines) + "\n"
 
 

@@ -1,4 +1,5 @@
 """Triangle meshes as immutable arrays."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, replace

@@ -1,4 +1,5 @@
 """A raw scan, as read: points, perhaps triangles, perhaps the pixel grid they came from."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
@@ -47,9 +48,17 @@ class Scan:
         rows, columns = np.nonzero(np.isfinite(depth) & (depth > 0))
         points = camera.unproject(np.stack([columns, rows], 1).astype(float), depth[rows, columns].astype(float))
         return cls(
-            points, np.zeros((0, 3), np.int32), source, format, unit_mm=1.0, scale_is_metric=True,
-            colors=None if colors is None else colors[rows, columns], pixels=np.stack([rows, columns], 1).astype(np.int32),
-            raster_shape=depth.shape, camera=camera, notes=tuple(notes),
+            points,
+            np.zeros((0, 3), np.int32),
+            source,
+            format,
+            unit_mm=1.0,
+            scale_is_metric=True,
+            colors=None if colors is None else colors[rows, columns],
+            pixels=np.stack([rows, columns], 1).astype(np.int32),
+            raster_shape=depth.shape,
+            camera=camera,
+            notes=tuple(notes),
         )
 
     @property
@@ -71,6 +80,10 @@ class Scan:
         triangles = new_index[self.triangles]
         take = lambda array: None if array is None else array[kept]
         return replace(
-            self, points=self.points[kept], triangles=triangles[(triangles >= 0).all(1)],
-            colors=take(self.colors), normals=take(self.normals), pixels=take(self.pixels),
+            self,
+            points=self.points[kept],
+            triangles=triangles[(triangles >= 0).all(1)],
+            colors=take(self.colors),
+            normals=take(self.normals),
+            pixels=take(self.pixels),
         )

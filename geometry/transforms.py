@@ -1,4 +1,5 @@
 """Similarity transforms x ↦ s R x + t."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -51,7 +52,9 @@ class SimilarityTransform:
     def compose(self, first: SimilarityTransform) -> SimilarityTransform:
         """self ∘ first: apply `first`, then self."""
         return SimilarityTransform(
-            self.rotation @ first.rotation, self.scale * self.rotation @ first.translation + self.translation, self.scale * first.scale
+            self.rotation @ first.rotation,
+            self.scale * self.rotation @ first.translation + self.translation,
+            self.scale * first.scale,
         )
 
     def inverse(self) -> SimilarityTransform:

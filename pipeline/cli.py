@@ -1,4 +1,5 @@
 """`face-relief COMMAND …`: thin aliases of the `python -m` entry points."""
+
 from __future__ import annotations
 
 import importlib
@@ -12,9 +13,11 @@ COMMANDS = {
     "learn-model": ("geometry.template.model_learning", "learn the default morphable model"),
     "evaluate": ("pipeline.evaluate", "measure and report a run again"),
 }
-USAGE = "usage: face-relief COMMAND …\n\n" + "\n".join(
-    f"  {name:12} {text} (python -m {module})" for name, (module, text) in COMMANDS.items()
-) + "\n\nface-relief COMMAND --help tells the options of one."
+USAGE = (
+    "usage: face-relief COMMAND …\n\n"
+    + "\n".join(f"  {name:12} {text} (python -m {module})" for name, (module, text) in COMMANDS.items())
+    + "\n\nface-relief COMMAND --help tells the options of one."
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,4 +1,5 @@
 """The errors a user can meet, in one place."""
+
 from geometry.errors import FaceReliefError, FitError, MirroredScan, ModelError, NoFaceFound, ReadError
 
 
@@ -10,4 +11,13 @@ class TimeLimitExceeded(FaceReliefError):
     """One scan took longer than `limits.seconds_per_scan`; it fails alone."""
 
 
-__all__ = ["ConfigError", "FaceReliefError", "FitError", "MirroredScan", "ModelError", "NoFaceFound", "ReadError", "TimeLimitExceeded"]
+__all__ = [
+    "ConfigError",
+    "FaceReliefError",
+    "FitError",
+    "MirroredScan",
+    "ModelError",
+    "NoFaceFound",
+    "ReadError",
+    "TimeLimitExceeded",
+]

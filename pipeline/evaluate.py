@@ -7,6 +7,7 @@ sources (`a/b.png` ↔ `a/b.ply`, or `b.ply` where that name occurs once), in th
 measures each result against its truth, in both directions, prints the table and writes OUT/report/truth.csv.
 Nothing is aligned first (no degree of freedom): pose and scale errors count.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -65,10 +66,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parser() -> argparse.ArgumentParser:
     arguments = argparse.ArgumentParser(
-        prog="python -m pipeline.evaluate", allow_abbrev=False, description="Measures and reports a finished run again.",
+        prog="python -m pipeline.evaluate",
+        allow_abbrev=False,
+        description="Measures and reports a finished run again.",
     )
     arguments.add_argument("--output", required=True, metavar="OUT", help="the run's output folder or Beam filesystem URL")
-    arguments.add_argument("--truth", type=Path, metavar="FOLDER", help="meshes named like the sources, in the scans' own frame and unit")
+    arguments.add_argument(
+        "--truth", type=Path, metavar="FOLDER", help="meshes named like the sources, in the scans' own frame and unit"
+    )
     return arguments
 
 
@@ -95,7 +100,9 @@ def compare(out: str, lines: Sequence[Mapping], truth: Path) -> list[Comparison]
     found = [Comparison(line["source"], line["status"], scan_errors(out, line, path)) for line, path in pairs if path is not None]
     if not found:
         example = PurePosixPath(lines[0]["source"] if lines else "scan.png").with_suffix(".ply")
-        raise ConfigError(f"--truth {truth}: none of its {len(files)} meshes is named like a source; expected, for example, {example}")
+        raise ConfigError(
+            f"--truth {truth}: none of its {len(files)} meshes is named like a source; expected, for example, {example}"
+        )
     return found
 
 
@@ -165,7 +172,9 @@ def read_mesh(file: Path | bytes, unit_mm: float, source: str | None = None):
 
 def rows_of(table: Sequence[Comparison]) -> list[list[float]]:
     """One row per scan: for each of `SURFACES` the `FIGURES`; NaN for a direction that is not measured."""
-    return [[value for surface in SURFACES for value in figures_of(entry.errors[surface], surface == "refined")] for entry in table]
+    return [
+        [value for surface in SURFACES for value in figures_of(entry.errors[surface], surface == "refined")] for entry in table
+    ]
 
 
 def figures_of(errors: Any, both_ways: bool) -> tuple[float, ...]:
@@ -190,9 +199,13 @@ def formatted(table: Sequence[Comparison]) -> str:
     rows = np.vstack([rows, rows.mean(0)]).reshape(len(names), len(SURFACES), len(FIGURES))
     lines = [f"{'':40s}" + "".join(f"{surface:>22s}" for surface in SURFACES)]
     for name, row in zip(names, rows, strict=True):
-        cells = "".join(f"{there:8.3f}{'' if math.isnan(back) else f'{back:.3f}':>7s} {angle:5.1f}°" for there, back, angle, _ in row)
+        cells = "".join(
+            f"{there:8.3f}{'' if math.isnan(back) else f'{back:.3f}':>7s} {angle:5.1f}°" for there, back, angle, _ in row
+        )
         lines.append(f"{name:40s}{cells}")
-    lines.append("truth to surface mm, surface to truth mm, angle between normals; nothing aligned; a scan that is not ok costs 20 mm and 90°")
+    lines.append(
+        "truth to surface mm, surface to truth mm, angle between normals; nothing aligned; a scan that is not ok costs 20 mm and 90°"
+    )
     return "\n".join(lines)
 
 

@@ -11,6 +11,7 @@ archive of real scans instead of sampled faces, `--views` of each (`pipeline.tra
 scans with their landmarks, for the landmark network (`pipeline.training.landmark_views`). `--examples DIR` writes the example
 scans (`pipeline.training.example_scans`).
 """
+
 from __future__ import annotations
 
 import argparse
@@ -28,7 +29,8 @@ from pipeline.training.making import Job, _model
 
 def parser() -> argparse.ArgumentParser:
     arguments = argparse.ArgumentParser(
-        prog="python -m pipeline.synthesize", allow_abbrev=False,
+        prog="python -m pipeline.synthesize",
+        allow_abbrev=False,
         description="Makes training pairs for the refiner: sampled faces (or a user's own scans), simulated sensors, real fits. "
         "Or the example scans.",
         epilog="With --runner, every other option goes to Apache Beam. A call on the same folder goes on where the last ended.",
@@ -37,28 +39,55 @@ def parser() -> argparse.ArgumentParser:
     add("--output", metavar="DIR", help="folder of the training set (local, or any Beam filesystem)")
     add("--count", type=int, metavar="N", help="pairs to try; default 1000, or with --from-scans all: scans times views")
     add("--seed", type=int, default=0, help="the set's seed; default %(default)s")
-    add("--views", type=int, default=1, metavar="N", help="scans of each subject; with --from-scans pairs of each scan, all but "
-        "the first with expression and identity changed by the model; default %(default)s")
+    add(
+        "--views",
+        type=int,
+        default=1,
+        metavar="N",
+        help="scans of each subject; with --from-scans pairs of each scan, all but "
+        "the first with expression and identity changed by the model; default %(default)s",
+    )
     add("--sensors", nargs="+", metavar="NAME=WEIGHT", help="these sensors at these relative frequencies; default: all")
-    add("--strength", nargs=2, type=float, metavar=("LOW", "HIGH"), help="multiples of the published noise; default: each sensor's own")
+    add(
+        "--strength",
+        nargs=2,
+        type=float,
+        metavar=("LOW", "HIGH"),
+        help="multiples of the published noise; default: each sensor's own",
+    )
     add("--pixel-mm", type=float, default=0.75, help="chart sampling over 192 mm: 0.375 makes 512² images; default %(default)s")
     add("--pairs-per-shard", type=int, default=25, metavar="N", help="pairs in a file; default %(default)s")
     add("--model", default="default", metavar="NAME_OR_FILE", help="morphable model; default: the shipped one")
     add("--force", action="store_true", help="make the set anew even where it exists")
     add("--workers", type=int, metavar="N", help="processes on this machine; default: one to a core; 1 works in this process")
     add("--runner", metavar="NAME", help="Beam runner; default: the in-process Fn API runner on all cores")
-    add("--landmarks", action="store_true", help="make views with landmarks, for the landmark network, instead of pairs; "
-        "--count is then of scans, each seen from six sides")
+    add(
+        "--landmarks",
+        action="store_true",
+        help="make views with landmarks, for the landmark network, instead of pairs; "
+        "--count is then of scans, each seen from six sides",
+    )
     add("--examples", metavar="DIR", help="write the example scans to DIR instead of a training set")
     real = arguments.add_argument_group(
-        "real scans", "Pairs from an archive of good scans (pipeline.training.scan_pairs). A scan without a face, or too noisy, coarse or "
+        "real scans",
+        "Pairs from an archive of good scans (pipeline.training.scan_pairs). A scan without a face, or too noisy, coarse or "
         "holey to be a truth, is left out and named in the card. Licences and consent are the user's business.",
     ).add_argument
     real("--from-scans", metavar="FOLDER", help="the archive, as --input of pipeline.run: a folder, a glob, a .zip, a URL")
-    real("--scan-input", choices=("simulated", "real"), default="simulated", help="what the scan channels show: a simulated "
-         "sensor's view of the scan, or the scan itself (the papers' setting, for condition: coarse); default %(default)s")
-    real("--subject-from", choices=("file", "folder"), default="file", help="whom a scan shows, so that nobody is in two "
-         "splits: each file is a subject, or each folder of FOLDER's first level; default %(default)s")
+    real(
+        "--scan-input",
+        choices=("simulated", "real"),
+        default="simulated",
+        help="what the scan channels show: a simulated "
+        "sensor's view of the scan, or the scan itself (the papers' setting, for condition: coarse); default %(default)s",
+    )
+    real(
+        "--subject-from",
+        choices=("file", "folder"),
+        default="file",
+        help="whom a scan shows, so that nobody is in two "
+        "splits: each file is a subject, or each folder of FOLDER's first level; default %(default)s",
+    )
     return arguments
 
 
@@ -74,7 +103,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if getattr(arguments, name) is not None and getattr(arguments, name) < 1:
             parsing.error(f"--{name.replace('_', '-')} {getattr(arguments, name)}: expected at least 1")
     if arguments.landmarks and (arguments.from_scans is not None or arguments.pixel_mm != parsing.get_default("pixel_mm")):
-        parsing.error("--landmarks makes views of sampled faces at their own scale: it goes with neither --from-scans nor --pixel-mm")
+        parsing.error(
+            "--landmarks makes views of sampled faces at their own scale: it goes with neither --from-scans nor --pixel-mm"
+        )
     for name in ("scan_input", "subject_from"):
         if arguments.from_scans is None and getattr(arguments, name) != parsing.get_default(name):
             parsing.error(f"--{name.replace('_', '-')} needs --from-scans FOLDER")
@@ -111,8 +142,13 @@ def _make_set(arguments: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     if arguments.from_scans is not None:
         job, count = _with_archive(job, arguments)
     card = synthesize(
-        job, count, arguments.pairs_per_shard, arguments.force,
-        workers=arguments.workers or usable_cores(), runner=arguments.runner, beam_flags=tuple(beam_flags),
+        job,
+        count,
+        arguments.pairs_per_shard,
+        arguments.force,
+        workers=arguments.workers or usable_cores(),
+        runner=arguments.runner,
+        beam_flags=tuple(beam_flags),
     )
     shown = ("pairs", "pairs_by_split", "pairs_by_sensor", "dropped", "scans_left_out", "fit_residual_mm")
     print(json.dumps({key: card[key] for key in shown if key in card}, indent=1))

@@ -1,4 +1,5 @@
 """Shared by the tests of the pipeline: a Beam filesystem in memory."""
+
 import io
 
 import pytest

@@ -1,4 +1,5 @@
 """Small simulated training pairs for the gan tests: a bumpy ellipsoid, a coarse fit that misses its bumps, a noisy scan."""
+
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
@@ -20,7 +21,9 @@ def image_of(depth, valid, chart, noise=None) -> GeometryImage:
     channels = dict(zip(CHANNELS, (depth, elevation, curvature, normals[..., 0], normals[..., 1])))
     if noise is not None:
         channels["noise_sigma"] = noise
-    return GeometryImage({name: np.where(valid, values, 0.0).astype(np.float32) for name, values in channels.items()}, valid, chart)
+    return GeometryImage(
+        {name: np.where(valid, values, 0.0).astype(np.float32) for name, values in channels.items()}, valid, chart
+    )
 
 
 def band(rng, shape, wavelength_px, amplitude):

@@ -1,4 +1,5 @@
 """Small views with landmarks for the tests of the landmark network: a tilted ellipsoid whose landmarks lie on it."""
+
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -42,9 +43,20 @@ def write_views(path: Path, splits: list[str], seed: int = 0) -> None:
     rng, examples = np.random.default_rng(seed), []
     for number, split in enumerate(splits):
         image, landmarks = view(rng)
-        examples.append(tfrecord.encode_example({
-            **image_records.image_features("view", image), "shape": np.array(image.shape), "chart": json.dumps(asdict(CHART)),
-            "landmarks": landmarks.astype(np.float32).ravel(), "visible": (np.arange(68) % 5 > 0).astype(np.float32), "split": split,
-            "sensor": "test", "subject": f"s{number}", "scan_id": f"v{number}", "kind": "aligned",
-        }))
+        examples.append(
+            tfrecord.encode_example(
+                {
+                    **image_records.image_features("view", image),
+                    "shape": np.array(image.shape),
+                    "chart": json.dumps(asdict(CHART)),
+                    "landmarks": landmarks.astype(np.float32).ravel(),
+                    "visible": (np.arange(68) % 5 > 0).astype(np.float32),
+                    "split": split,
+                    "sensor": "test",
+                    "subject": f"s{number}",
+                    "scan_id": f"v{number}",
+                    "kind": "aligned",
+                }
+            )
+        )
     tfrecord.write_tfrecord(str(path), examples, gzip=True)

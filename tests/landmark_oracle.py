@@ -1,4 +1,5 @@
 """A stand-in for the landmark network that knows the truth: for tests of everything about it."""
+
 import numpy as np
 
 from geometry.landmarks.heatmaps import ViewLandmarks

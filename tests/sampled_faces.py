@@ -1,4 +1,5 @@
 """Faces of known shape and pose that several tests share, and the model they come from, loaded once a process."""
+
 from dataclasses import dataclass
 from functools import lru_cache
 

@@ -1,4 +1,5 @@
 """Analytic surfaces that several tests share."""
+
 import numpy as np
 import trimesh
 

@@ -1,4 +1,5 @@
 """What leaves a scan before a face is sought in it, what stays, and which units it may be in."""
+
 from dataclasses import replace
 
 import numpy as np

@@ -1,4 +1,5 @@
 """Configurations: what is written is what is resolved, and every fault is named before any work starts."""
+
 import pathlib
 import subprocess
 import sys
@@ -27,40 +28,52 @@ def test_settings_override_the_file_and_the_file_the_defaults(tmp_path):
     assert (resolved.refine.method, resolved.refine.batch_size, resolved.limits.seconds_per_scan) == ("smooth", 8, 5.0)
 
 
-@pytest.mark.parametrize("setting, section, key, value", [
-    ("refine=none", "refine", "method", "none"), ("model=my.npz", "model", "name", "my.npz"),
-    ("chart=cylindrical", "chart", "kind", "cylindrical"),
-])
+@pytest.mark.parametrize(
+    "setting, section, key, value",
+    [
+        ("refine=none", "refine", "method", "none"),
+        ("model=my.npz", "model", "name", "my.npz"),
+        ("chart=cylindrical", "chart", "kind", "cylindrical"),
+    ],
+)
 def test_a_section_may_be_given_as_its_method(setting, section, key, value):
     assert getattr(getattr(config.load(settings=[setting]), section), key) == value
 
 
-@pytest.mark.parametrize("setting, words", [
-    ("refine.metod=gan", ["unknown key", "'refine.metod'", "did you mean 'refine.method'?"]),
-    ("refin.method=gan", ["unknown section 'refin'", "did you mean 'refine'?"]),
-    ("refine.method=smoth", ["'smoth' is unknown", "did you mean 'smooth'?", "one of gan, smooth, none"]),
-    ("refine.batch_size=four", ["refine.batch_size", "'four'", "a whole number ≥ 1"]),
-    ("refine.batch_size=0", ["refine.batch_size", "0 is out of range"]),
-    ("refine.batch_size=1.5", ["1.5", "a whole number"]),
-    ("output.stages=landmark", ["'landmark' is unknown", "did you mean 'landmarks'?"]),
-    ("output.previews=1", ["output.previews", "true or false"]),
-    ("limits.seconds_per_scan=.nan", ["out of range"]),
-    ("limits.seconds_per_scan=", ["limits.seconds_per_scan", "None"]),
-    ("input.unit=feet", ["'feet' is unknown", "one of auto, m, cm, mm, inch"]),
-    ("input.unit=-1", ["-1.0 is out of range"]),
-    ("refine.method", ["expected section.key=value"]),
-    ("refine.method={", ["not valid YAML"]),
-])
+@pytest.mark.parametrize(
+    "setting, words",
+    [
+        ("refine.metod=gan", ["unknown key", "'refine.metod'", "did you mean 'refine.method'?"]),
+        ("refin.method=gan", ["unknown section 'refin'", "did you mean 'refine'?"]),
+        ("refine.method=smoth", ["'smoth' is unknown", "did you mean 'smooth'?", "one of gan, smooth, none"]),
+        ("refine.batch_size=four", ["refine.batch_size", "'four'", "a whole number ≥ 1"]),
+        ("refine.batch_size=0", ["refine.batch_size", "0 is out of range"]),
+        ("refine.batch_size=1.5", ["1.5", "a whole number"]),
+        ("output.stages=landmark", ["'landmark' is unknown", "did you mean 'landmarks'?"]),
+        ("output.previews=1", ["output.previews", "true or false"]),
+        ("limits.seconds_per_scan=.nan", ["out of range"]),
+        ("limits.seconds_per_scan=", ["limits.seconds_per_scan", "None"]),
+        ("input.unit=feet", ["'feet' is unknown", "one of auto, m, cm, mm, inch"]),
+        ("input.unit=-1", ["-1.0 is out of range"]),
+        ("refine.method", ["expected section.key=value"]),
+        ("refine.method={", ["not valid YAML"]),
+    ],
+)
 def test_a_wrong_setting_is_refused_with_what_was_expected(setting, words):
     with pytest.raises(ConfigError) as caught:
         config.load(settings=[setting])
     assert all(word in str(caught.value) for word in words), str(caught.value)
 
 
-@pytest.mark.parametrize("content, words", [
-    ("- 1", "expected sections"), ("refine: [1]", "refine"), ("output: 3", "expected keys of the section"),
-    ("a: b: c", "not valid YAML"),
-])
+@pytest.mark.parametrize(
+    "content, words",
+    [
+        ("- 1", "expected sections"),
+        ("refine: [1]", "refine"),
+        ("output: 3", "expected keys of the section"),
+        ("a: b: c", "not valid YAML"),
+    ],
+)
 def test_a_wrong_file_is_refused_with_its_name(tmp_path, content, words):
     file = tmp_path / "wrong.yaml"
     file.write_text(content)
@@ -83,7 +96,14 @@ def test_the_result_hash_follows_what_decides_results_and_nothing_else():
     base = config.Config().result_hash(model="a")
     same = config.load(settings=["limits.seconds_per_scan=1", "output.scans_per_shard=2", "output.records=false"])
     assert same.result_hash(model="a") == base
-    for setting in ("refine=none", "fit.identity_modes=5", "output.previews=false", "output.stages=landmarks", "input.unit=m", "chart.pixel_mm=1"):
+    for setting in (
+        "refine=none",
+        "fit.identity_modes=5",
+        "output.previews=false",
+        "output.stages=landmarks",
+        "input.unit=m",
+        "chart.pixel_mm=1",
+    ):
         assert config.load(settings=[setting]).result_hash(model="a") != base
     assert config.Config().result_hash(model="b") != base
 

@@ -12,7 +12,9 @@ ALL = np.ones((128, 128), bool)
 INNER = np.s_[6:-6, 6:-6]
 
 
-@pytest.mark.parametrize("chart", [OrthographicChart(128, 128, 0.75, 0, 0), CylindricalChart(128, 160, 0.75, axis_z=-60.0, centre_y=0.0)])
+@pytest.mark.parametrize(
+    "chart", [OrthographicChart(128, 128, 0.75, 0, 0), CylindricalChart(128, 160, 0.75, axis_z=-60.0, centre_y=0.0)]
+)
 def test_a_convex_sphere_of_radius_R_has_mean_curvature_plus_one_over_R(chart):
     image = rasterize(sphere(60), chart)
     depth = image["depth"].astype(float)
@@ -37,8 +39,12 @@ def test_a_hollow_is_negative():
 def test_a_paraboloids_principal_curvatures_at_its_apex(a, b):
     x, y = XY
     first, second = principal_curvatures(-(a * x**2 + b * y**2) / 2, ALL, FINE)
-    np.testing.assert_allclose((first[63:65, 63:65], second[63:65, 63:65]), (np.full((2, 2), max(a, b)), np.full((2, 2), min(a, b))), atol=2e-4)
-    np.testing.assert_allclose(absolute_curvature(-(a * x**2 + b * y**2) / 2, ALL, FINE)[63:65, 63:65], abs(a) + abs(b), atol=4e-4)
+    np.testing.assert_allclose(
+        (first[63:65, 63:65], second[63:65, 63:65]), (np.full((2, 2), max(a, b)), np.full((2, 2), min(a, b))), atol=2e-4
+    )
+    np.testing.assert_allclose(
+        absolute_curvature(-(a * x**2 + b * y**2) / 2, ALL, FINE)[63:65, 63:65], abs(a) + abs(b), atol=4e-4
+    )
 
 
 @pytest.mark.parametrize("slope", [(0, 0), (0.5, -1.0), (3.0, 2.0)])

@@ -1,4 +1,5 @@
 """Band-limited curvature on waves whose curvature is known."""
+
 import numpy as np
 import pytest
 

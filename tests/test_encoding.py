@@ -1,4 +1,5 @@
 """Scan and fit over one chart: distances survive, and so does what is known of the noise."""
+
 import numpy as np
 import pytest
 from sampled_faces import CAMERA, NO_TRIANGLES, default_model, mesh_scan

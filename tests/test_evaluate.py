@@ -1,4 +1,5 @@
 """Evaluation of a finished run: truth found by name, errors known in advance, failures charged, the report rewritten."""
+
 import csv
 import io
 import json
@@ -34,16 +35,37 @@ def write_run(out, offsets, unit_mm=1.0, failed=()):
     lines = []
     for source, offset in offsets.items():
         scan_id = source.replace("/", "-").replace("!", "-")
-        line = {"scan_id": scan_id, "source": source, "sha256": "", "status": "ok", "stage": None, "reason": None, "seconds": {}, "metrics": {}}
-        line["files"] = {} if source in failed else {
-            key: f"scans/{scan_id}/{name}" for key, name in
-            (("coarse", "coarse.ply"), ("refined", "refined.ply"), ("registered", "registered.ply"), ("fit", "fit.json"), ("landmarks", "landmarks.json"))
+        line = {
+            "scan_id": scan_id,
+            "source": source,
+            "sha256": "",
+            "status": "ok",
+            "stage": None,
+            "reason": None,
+            "seconds": {},
+            "metrics": {},
         }
+        line["files"] = (
+            {}
+            if source in failed
+            else {
+                key: f"scans/{scan_id}/{name}"
+                for key, name in (
+                    ("coarse", "coarse.ply"),
+                    ("refined", "refined.ply"),
+                    ("registered", "registered.ply"),
+                    ("fit", "fit.json"),
+                    ("landmarks", "landmarks.json"),
+                )
+            }
+        )
         if source in failed:
             line |= {"status": "failed", "stage": "read", "reason": "truncated"}
         else:
             for key, factor in (("coarse", 2), ("refined", 1), ("registered", 3)):
-                storage.write_bytes(storage.join(out, *line["files"][key].split("/")), ply_bytes(plate(offset * factor, scale=1 / unit_mm)))
+                storage.write_bytes(
+                    storage.join(out, *line["files"][key].split("/")), ply_bytes(plate(offset * factor, scale=1 / unit_mm))
+                )
             storage.write_json(storage.join(out, *line["files"]["fit"].split("/")), {"unit_mm": unit_mm})
             storage.write_json(storage.join(out, *line["files"]["landmarks"].split("/")), {"points": [[0.0, 0.0, 0.0]] * 68})
         lines.append(line)
@@ -64,7 +86,11 @@ def test_a_known_offset_is_measured_in_both_directions_and_in_mm_whatever_the_un
     write_truth(tmp_path / "truth", "a.ply", unit_mm=1000.0)
     assert evaluate.main(["--output", out, "--truth", str(tmp_path / "truth")]) == 0
     (row,) = csv.DictReader((tmp_path / "out" / "report" / "truth.csv").open())
-    for key, expected in (("coarse_truth_to_surface_mm", 1.0), ("refined_truth_to_surface_mm", 0.5), ("refined_surface_to_truth_mm", 0.5)):
+    for key, expected in (
+        ("coarse_truth_to_surface_mm", 1.0),
+        ("refined_truth_to_surface_mm", 0.5),
+        ("refined_surface_to_truth_mm", 0.5),
+    ):
         assert float(row[key]) == pytest.approx(expected, abs=1e-3)
     assert row["coarse_surface_to_truth_mm"] == "" and float(row["refined_normal_angle_deg"]) < 0.1
     assert "mean of 1" in capsys.readouterr().out

@@ -1,4 +1,5 @@
 """Recovery: known coefficients and pose come back from a scan sampled from the model, whole or in part."""
+
 from dataclasses import replace
 
 import numpy as np
@@ -169,9 +170,7 @@ def test_states_are_yielded_and_come_closer(face, model):
     assert [state.iteration for state in states] == list(range(1, 8))
     assert [state.stage for state in states] == [0] * 4 + [1] * 3
     truth = face.scan_points[model.regions["face"]]
-    errors = [
-        np.linalg.norm(s.scan_to_model.apply(truth) - s.vertices[model.regions["face"]], axis=1).mean() for s in states
-    ]
+    errors = [np.linalg.norm(s.scan_to_model.apply(truth) - s.vertices[model.regions["face"]], axis=1).mean() for s in states]
     assert errors[0] > errors[3] > errors[-1] and states[-1].rms_mm < 0.5 * states[0].rms_mm
 
 
@@ -203,7 +202,9 @@ def test_the_same_scan_gives_the_same_bytes_whatever_was_fitted_before(face, mod
 
 def test_a_pose_far_from_the_scan_is_no_face(face, model):
     location = nearly_located(mesh_scan(face.scan_points), face)
-    away = replace(location, scan_to_model=SimilarityTransform(np.eye(3), np.array([0.0, 0.0, 600.0])).compose(location.scan_to_model))
+    away = replace(
+        location, scan_to_model=SimilarityTransform(np.eye(3), np.array([0.0, 0.0, 600.0])).compose(location.scan_to_model)
+    )
     with pytest.raises(NoFaceFound, match="model vertices lie near the scan"):
         fit(away, model, BRIEF)
 

@@ -1,4 +1,5 @@
 """The same weights give the same surface under TensorFlow, JAX and PyTorch."""
+
 import importlib.util
 import os
 import subprocess
@@ -44,7 +45,10 @@ def test_another_backend_agrees_to_a_tenth_of_a_micrometre(backend, tmp_path):
         variable.assign(rng.normal(size=variable.shape))
     weights = {f"weight-{number}": np.asarray(variable) for number, variable in enumerate(generator.variables)}
     np.savez(tmp_path / "given.npz", **weights, **x)
-    environment = os.environ | {"KERAS_BACKEND": backend, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    environment = os.environ | {
+        "KERAS_BACKEND": backend,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+    }
     command = [sys.executable, "-c", SCRIPT, str(tmp_path / "given.npz"), str(tmp_path / "found.npz")]
     subprocess.run(command, env=environment, check=True, cwd=tmp_path)
     here = {name: np.asarray(value) for name, value in generator(x).items()}

@@ -1,4 +1,5 @@
 """Training configurations: defaults, overrides, and refusals that name the remedy."""
+
 from pathlib import Path
 
 import pytest
@@ -27,17 +28,20 @@ def test_overrides_win_over_the_file_and_are_typed(tmp_path):
     assert config.seed == 5 and config.data.train == ("x/*.gz",)
 
 
-@pytest.mark.parametrize("fields, message", [
-    ({"sed": 1}, "unknown key sed; did you mean 'seed'"),
-    ({"loss": {"dept": 1}}, "unknown key loss.dept; did you mean 'depth'"),
-    ({"seed": "one"}, "seed: expected int, got 'one'"),
-    ({"seed": True}, "seed: expected int"),
-    ({"generator": {"condition": "coarse_scan"}}, "generator.condition: 'coarse_scan'.*did you mean 'coarse\\+scan'"),
-    ({"data": {"crop": 100}}, "data.crop: 100 is no multiple of 32.*take 96"),
-    ({"schedule": {"steps": 0}}, "schedule.steps: expected a positive number"),
-    ({"data": {"train": [1]}}, "data.train: expected a list of texts"),
-    ({"loss": 3}, "loss: expected keys and values"),
-])
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"sed": 1}, "unknown key sed; did you mean 'seed'"),
+        ({"loss": {"dept": 1}}, "unknown key loss.dept; did you mean 'depth'"),
+        ({"seed": "one"}, "seed: expected int, got 'one'"),
+        ({"seed": True}, "seed: expected int"),
+        ({"generator": {"condition": "coarse_scan"}}, "generator.condition: 'coarse_scan'.*did you mean 'coarse\\+scan'"),
+        ({"data": {"crop": 100}}, "data.crop: 100 is no multiple of 32.*take 96"),
+        ({"schedule": {"steps": 0}}, "schedule.steps: expected a positive number"),
+        ({"data": {"train": [1]}}, "data.train: expected a list of texts"),
+        ({"loss": 3}, "loss: expected keys and values"),
+    ],
+)
 def test_a_wrong_config_is_refused_by_name(fields, message):
     with pytest.raises(TrainingConfigError, match=message):
         config_from_dict(fields)

@@ -1,4 +1,5 @@
 """Training pairs from TFRecords: what they decode to, in which order, and what is refused."""
+
 import numpy as np
 import pytest
 from gan_pairs import simulate, write_records
@@ -84,6 +85,8 @@ def test_missing_and_foreign_records_are_refused(folder, tmp_path):
     coarse, scan, _, _ = simulate(0, 16)
     from pipeline.store import image_records, tfrecord
 
-    tfrecord.write_tfrecord(tmp_path / "run.tfrecord", iter([image_records.images_example("a", {"coarse": coarse, "scan": scan})]))
+    tfrecord.write_tfrecord(
+        tmp_path / "run.tfrecord", iter([image_records.images_example("a", {"coarse": coarse, "scan": scan})])
+    )
     with pytest.raises(DatasetError, match="lacks truth/depth"):
         pairs(DataConfig(train=(f"{tmp_path}/*.tfrecord",)), "train")

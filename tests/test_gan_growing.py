@@ -1,4 +1,5 @@
 """Low resolution first: phases, and batches reduced by masked means."""
+
 import numpy as np
 import pytest
 from gan_pairs import simulate

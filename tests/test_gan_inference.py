@@ -1,4 +1,5 @@
 """The refiner as the pipeline uses it: images in, images out, the same bytes whatever the batch."""
+
 import subprocess
 import sys
 

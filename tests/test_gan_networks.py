@@ -1,4 +1,5 @@
 """The generator and the discriminator: shapes, sizes, and what must hold before and after any training."""
+
 import functools
 
 import keras
@@ -38,7 +39,10 @@ def test_outputs_have_the_documented_shapes_and_ranges(condition, head):
     config = GeneratorConfig(condition=condition, head=head, filters=4, levels=4, head_filters=4)
     found = outputs(random_generator(config), inputs())
     assert {name: value.shape for name, value in found.items()} == {
-        "depth": (1, 64, 64, 1), "normals": (1, 64, 64, 3), "depth_normals": (1, 64, 64, 3), "confidence": (1, 64, 64, 1),
+        "depth": (1, 64, 64, 1),
+        "normals": (1, 64, 64, 3),
+        "depth_normals": (1, 64, 64, 3),
+        "confidence": (1, 64, 64, 1),
         "sigma": (1, 64, 64, 1),
     }
     np.testing.assert_allclose(np.linalg.norm(found["normals"], axis=-1), 1, atol=1e-5)

@@ -1,4 +1,5 @@
 """The GAN step: one loss whose gradients are each player's own, terms that mean what they say."""
+
 import keras
 import numpy as np
 import pytest
@@ -13,8 +14,10 @@ from gan.training.optimizer import averaged_weights, learning_rate
 
 def tiny(**sections) -> dict:
     base = {
-        "generator": {"filters": 4, "levels": 2, "head_filters": 4}, "discriminator": {"filters": 4, "levels": 1},
-        "schedule": {"steps": 20}, "optimizer": {"warmup_steps": 2},
+        "generator": {"filters": 4, "levels": 2, "head_filters": 4},
+        "discriminator": {"filters": 4, "levels": 1},
+        "schedule": {"steps": 20},
+        "optimizer": {"warmup_steps": 2},
     }
     return {**base, **sections}
 

@@ -1,4 +1,5 @@
 """Normals of depth maps and the smoothing bank, against closed forms."""
+
 import numpy as np
 import pytest
 

@@ -1,4 +1,5 @@
 """A training run: it learns, and a killed and resumed run ends bit for bit where an uninterrupted one does."""
+
 import numpy as np
 import pytest
 from gan_pairs import write_records
@@ -17,16 +18,24 @@ def folder(tmp_path_factory):
 
 
 def config(folder, output):
-    return config_from_dict({
-        "output": str(output), "data": {"train": [f"{folder}/*.gz"], "crop": 32, "batch_size": 2},
-        # A prior that is wrong by a factor of four: there is something to learn.
-        "generator": {"filters": 4, "levels": 2, "head_filters": 4, "widths_per_mm": 2.0}, "discriminator": {"filters": 4, "levels": 1},
-        "optimizer": {"learning_rate": 3e-3, "ema_momentum": 0.8, "warmup_steps": 2},
-        "schedule": {
-            "steps": STEPS, "validate_every": 20, "checkpoint_every": STEPS // 3, "log_every": 10, "samples_every": STEPS,
-            "validation_images": 2,
-        },
-    })
+    return config_from_dict(
+        {
+            "output": str(output),
+            "data": {"train": [f"{folder}/*.gz"], "crop": 32, "batch_size": 2},
+            # A prior that is wrong by a factor of four: there is something to learn.
+            "generator": {"filters": 4, "levels": 2, "head_filters": 4, "widths_per_mm": 2.0},
+            "discriminator": {"filters": 4, "levels": 1},
+            "optimizer": {"learning_rate": 3e-3, "ema_momentum": 0.8, "warmup_steps": 2},
+            "schedule": {
+                "steps": STEPS,
+                "validate_every": 20,
+                "checkpoint_every": STEPS // 3,
+                "log_every": 10,
+                "samples_every": STEPS,
+                "validation_images": 2,
+            },
+        }
+    )
 
 
 def final_arrays(output) -> dict[str, np.ndarray]:
@@ -66,7 +75,9 @@ def test_a_killed_and_resumed_run_ends_where_an_uninterrupted_one_does(folder, t
     train.train(config(folder, tmp_path / "killed"), resume=True, max_minutes=1e-6)
     assert f"reached at step {STEPS}" in caplog.text
     whole, resumed = final_arrays(tmp_path / "whole"), final_arrays(tmp_path / "killed")
-    differing = {name: np.abs(whole[name] - resumed[name]).max() for name in whole if not np.array_equal(whole[name], resumed[name])}
+    differing = {
+        name: np.abs(whole[name] - resumed[name]).max() for name in whole if not np.array_equal(whole[name], resumed[name])
+    }
     assert whole.keys() == resumed.keys() and not differing
     assert curve(tmp_path / "whole") == curve(tmp_path / "killed")
     assert (tmp_path / "whole" / "refiner.weights.h5").read_bytes() == (tmp_path / "killed" / "refiner.weights.h5").read_bytes()
@@ -77,10 +88,21 @@ def test_a_killed_and_resumed_run_ends_where_an_uninterrupted_one_does(folder, t
 def check_what_a_run_leaves(output) -> None:
     names = {str(path.relative_to(output)) for path in output.rglob("*") if path.is_file()}
     events = {name for name in names if name.startswith("tensorboard/events")}
-    assert names - events == {
-        "config.json", "curves.csv", "best.npz", "refiner.weights.h5", "refiner.json", "refiner.md", f"samples/step-{STEPS:08d}.png",
-        f"checkpoints/step-{STEPS - 1:08d}.npz", f"checkpoints/step-{STEPS:08d}.npz",
-    } and events
+    assert (
+        names - events
+        == {
+            "config.json",
+            "curves.csv",
+            "best.npz",
+            "refiner.weights.h5",
+            "refiner.json",
+            "refiner.md",
+            f"samples/step-{STEPS:08d}.png",
+            f"checkpoints/step-{STEPS - 1:08d}.npz",
+            f"checkpoints/step-{STEPS:08d}.npz",
+        }
+        and events
+    )
     rows = {name for _, phase, name, _ in curve(output) if phase == "validation"}
     assert {f"{method}/mean/depth_mm" for method in (*baseline_names(), "smooth_oracle", "refined")} <= rows
     scores = [float(value) for _, _, name, value in curve(output) if name == "score"]

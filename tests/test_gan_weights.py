@@ -1,4 +1,5 @@
 """Weights on disk: float16, a card, a hash that is checked."""
+
 import json
 
 import numpy as np

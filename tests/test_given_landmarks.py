@@ -1,4 +1,5 @@
 """Landmarks beside a scan: which point is which, whether they belong to the scan, and that the listing hands them over."""
+
 import json
 import pickle
 
@@ -16,8 +17,14 @@ from pipeline.inputs import listing, reading
 from pipeline.scans import manifest
 
 BOSPHORUS_FILE = [  # (label, iBUG point): the labels' left is the viewer's
-    ("Outer left eyebrow", 17), ("Outer right eye corner", 45), ("Nose saddle left", None), ("Nose tip", 30), ("Right nose peak", None),
-    ("Left mouth corner", 48), ("Chin middle", None), ("Right ear lobe", None),
+    ("Outer left eyebrow", 17),
+    ("Outer right eye corner", 45),
+    ("Nose saddle left", None),
+    ("Nose tip", 30),
+    ("Right nose peak", None),
+    ("Left mouth corner", 48),
+    ("Chin middle", None),
+    ("Right ear lobe", None),
 ]
 
 
@@ -43,8 +50,9 @@ def test_a_scan_without_landmark_files_has_none():
     assert given_landmarks("scan.ply", {"scan.json": b"{}", "scan.bin": b""}) is None
 
 
-@pytest.mark.parametrize("name, write", [
-    ("scan.landmarks.json", as_json), ("scan.pp", as_pp), ("scan.pts", as_pts), ("scan.landmarkAscii", as_amira)])
+@pytest.mark.parametrize(
+    "name, write", [("scan.landmarks.json", as_json), ("scan.pp", as_pp), ("scan.pts", as_pts), ("scan.landmarkAscii", as_amira)]
+)
 def test_sixty_eight_points_are_ibug68_in_any_format(face68, name, write):
     given = given_of(name, write(face68))
     np.testing.assert_array_equal(given.points68, face68)
@@ -63,7 +71,9 @@ def test_unnamed_points_are_what_their_count_says(face68, count, name):
 @pytest.mark.parametrize("count", [1, 5, 22, 67, 69, 83])
 def test_another_count_says_what_was_found_and_what_is_accepted(count):
     points = np.arange(3.0 * count).reshape(-1, 3)
-    with pytest.raises(ReadError, match=rf"scan.ply: its landmarks scan.pts cannot be used: holds {count} points.*68 \(ibug68\), 51.*7 points"):
+    with pytest.raises(
+        ReadError, match=rf"scan.ply: its landmarks scan.pts cannot be used: holds {count} points.*68 \(ibug68\), 51.*7 points"
+    ):
         given_of("scan.pts", as_pts(points))
     with pytest.raises(ReadError, match=rf"holds {count} points, not the 68 of ibug68"):
         given_of("scan.landmarks.json", as_json(points))
@@ -93,9 +103,15 @@ def test_other_numbers_are_ibug_numbers_from_zero(face68):
     assert known_numbers(given) == sorted(numbers) and np.array_equal(given.points68[30], face68[30])
 
 
-@pytest.mark.parametrize("numbers, words", [
-    ([0, 1, 3, 4, 5], "numbered 0 to 5 with gaps"), ([30, 30, 36], "some twice or beyond 67"), ([30, 36, 68], "some twice or beyond 67"),
-    ([0, 1, 2, 3, 4], "holds 5 points without known names")])
+@pytest.mark.parametrize(
+    "numbers, words",
+    [
+        ([0, 1, 3, 4, 5], "numbered 0 to 5 with gaps"),
+        ([30, 30, 36], "some twice or beyond 67"),
+        ([30, 36, 68], "some twice or beyond 67"),
+        ([0, 1, 2, 3, 4], "holds 5 points without known names"),
+    ],
+)
 def test_numbers_that_could_mean_several_things_are_refused(face68, numbers, words):
     with pytest.raises(ReadError, match=words):
         given_of("scan.pp", as_pp(face68[: len(numbers)], map(str, numbers)))
@@ -109,8 +125,15 @@ def test_names_that_say_nothing_leave_the_count_to_decide(face68, numbered):
         given_of("scan.pp", as_pp(face68[:3], [numbered.format(k) for k in range(3)]))
 
 
-@pytest.mark.parametrize("names", ["abcdefg", [f"mole{k}" for k in range(1, 8)], ["P1", "P2", "P3", "P4", "P5", "P6", "P9"],
-                                   ["P1", "marker2", "P3", "P4", "P5", "P6", "P7"]])
+@pytest.mark.parametrize(
+    "names",
+    [
+        "abcdefg",
+        [f"mole{k}" for k in range(1, 8)],
+        ["P1", "P2", "P3", "P4", "P5", "P6", "P9"],
+        ["P1", "marker2", "P3", "P4", "P5", "P6", "P7"],
+    ],
+)
 def test_points_of_other_names_are_never_told_by_their_count(face68, names):
     given = given_of("scan.pp", as_pp(face68[:7], names))
     assert given.scheme_name == "named" and given.names == tuple(names) and known_numbers(given) == []
@@ -165,8 +188,16 @@ def bu3dfe(face68, first_eye="right"):
     sides = {"right": range(68), "left": mirror}
     order = sides[first_eye]
     eye = [39, 38, 37, 37, 36, 41, 40, 40]
-    numbers = [eye, [mirror[k] for k in eye], [*range(17, 22), *range(21, 16, -1)], [*range(22, 27), *range(26, 21, -1)],
-               [27, 28, 31, 31, 32, 33, 33, 34, 35, 35, 28, 27], range(48, 60), range(60, 68), [k for k in range(17) if k not in (3, 13)]]
+    numbers = [
+        eye,
+        [mirror[k] for k in eye],
+        [*range(17, 22), *range(21, 16, -1)],
+        [*range(22, 27), *range(26, 21, -1)],
+        [27, 28, 31, 31, 32, 33, 33, 34, 35, 35, 28, 27],
+        range(48, 60),
+        range(60, 68),
+        [k for k in range(17) if k not in (3, 13)],
+    ]
     flat = [order[k] for part in numbers for k in part]
     assert len(flat) == 83
     return face68[flat] + np.random.default_rng(0).normal(0, 0.01, (83, 3))
@@ -205,11 +236,17 @@ def test_a_subset_of_a_scheme_is_told_by_its_names(face68):
     assert known_numbers(given_of("scan.landmarks.json", json.dumps(content).encode())) == [8, 30]
 
 
-@pytest.mark.parametrize("data, words", [
-    (as_json(np.full((68, 3), np.nan)), "none of its points is known"),
-    (as_json(np.ones((68, 3))), r"68 points \(jaw_0, jaw_1, jaw_2…\) lie at the same place"),
-    (as_json(np.vstack([np.zeros((3, 3)), np.arange(195.0).reshape(65, 3) + 1])), r"3 points \(jaw_0.*\[0.0, 0.0, 0.0\].*leave unknown"),
-])
+@pytest.mark.parametrize(
+    "data, words",
+    [
+        (as_json(np.full((68, 3), np.nan)), "none of its points is known"),
+        (as_json(np.ones((68, 3))), r"68 points \(jaw_0, jaw_1, jaw_2…\) lie at the same place"),
+        (
+            as_json(np.vstack([np.zeros((3, 3)), np.arange(195.0).reshape(65, 3) + 1])),
+            r"3 points \(jaw_0.*\[0.0, 0.0, 0.0\].*leave unknown",
+        ),
+    ],
+)
 def test_placeholders_are_not_landmarks(data, words):
     with pytest.raises(ReadError, match=words):
         given_of("scan.landmarks.json", data)
@@ -233,6 +270,7 @@ def test_landmarks_travel_between_processes(face68):
 
 # --- on the surface ---------------------------------------------------------------------------------------------------
 
+
 def scan_of(mesh, **more):
     return Scan(mesh.vertices, mesh.triangles, "faces/scan.ply", "ply", unit_mm=1.0, scale_is_metric=True, **more)
 
@@ -247,9 +285,14 @@ def test_landmarks_of_the_scan_pass_as_they_are(model, face68):
     np.testing.assert_array_equal(check_on_surface(named(face68), scan).points, face68)
 
 
-@pytest.mark.parametrize("wrong, words", [
-    (lambda points: points / 1000, r"lie \d+ mm from the scan \(median\)"), (lambda points: points + [812, 0, 700], r"lie 7\d\d mm"),
-    (lambda points: points * [-1, -1, 1] + [0, 0, 750], r"lie .*in another unit or in another frame")])
+@pytest.mark.parametrize(
+    "wrong, words",
+    [
+        (lambda points: points / 1000, r"lie \d+ mm from the scan \(median\)"),
+        (lambda points: points + [812, 0, 700], r"lie 7\d\d mm"),
+        (lambda points: points * [-1, -1, 1] + [0, 0, 750], r"lie .*in another unit or in another frame"),
+    ],
+)
 def test_landmarks_of_another_scan_unit_or_frame_are_refused(model, face68, wrong, words):
     scan = scan_of(model.mesh().with_vertices(model.mean + [0.0, 0, 700]))
     with pytest.raises(ReadError, match="faces/scan.ply: its landmarks scan.pp " + words):
@@ -279,7 +322,14 @@ PLY = b"ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nproperty floa
 
 
 def test_landmark_files_are_sidecars_never_scans_and_count_into_the_input_hash(tmp_path, face68):
-    writers = {"a.landmarks.json": as_json, "b.pp": as_pp, "c.pts": as_pts, "d.lm3": as_lm3, "e.bnd": as_bnd, "f.landmarkAscii": as_amira}
+    writers = {
+        "a.landmarks.json": as_json,
+        "b.pp": as_pp,
+        "c.pts": as_pts,
+        "d.lm3": as_lm3,
+        "e.bnd": as_bnd,
+        "f.landmarkAscii": as_amira,
+    }
     for name, write in writers.items():
         (tmp_path / name).write_bytes(write(face68))
         (tmp_path / f"{name[0]}.ply").write_bytes(PLY)

@@ -1,4 +1,5 @@
 """A mirrored scan is an error wherever something gives it away; where nothing does, nothing is mended."""
+
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -70,7 +71,9 @@ def admitted(scan: Scan, declared: str = "checked") -> Location:
 
 
 def test_a_mesh_with_a_coordinate_negated_is_an_error(face):
-    with pytest.raises(MirroredScan, match="known face: its triangles face inward: the scan is mirrored.*input.handedness: inside_out"):
+    with pytest.raises(
+        MirroredScan, match="known face: its triangles face inward: the scan is mirrored.*input.handedness: inside_out"
+    ):
         admitted(mirrored(mesh_scan(face.scan_points), "x"))
 
 

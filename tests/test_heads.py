@@ -1,4 +1,5 @@
 """Of several heads in a scan the largest is taken, with a note; one head with other things about it is one head."""
+
 from types import SimpleNamespace
 
 import numpy as np
@@ -36,7 +37,9 @@ def scene(*meshes: TriangleMesh) -> TriangleMesh:
 def depth_frame(*people: tuple[int, float, tuple[float, float, float]]) -> Scan:
     """People (seed, yaw, place in the camera's frame) as a depth camera sees them."""
     pose = lambda yaw, place: SimilarityTransform(head_rotation(yaw, 0, 0), np.array(place, float))
-    meshes = [TriangleMesh(pose(yaw, place).apply(known_face(seed).vertices), default_model().triangles) for seed, yaw, place in people]
+    meshes = [
+        TriangleMesh(pose(yaw, place).apply(known_face(seed).vertices), default_model().triangles) for seed, yaw, place in people
+    ]
     return Scan.from_depth(render_depth(scene(*meshes), CAMERA)[0], CAMERA, "people", "test")
 
 
@@ -107,9 +110,12 @@ def test_the_largest_head_shows_most_of_its_face_and_of_equals_has_most_points()
     assert largest([head(0, 40_000), head(0, 39_500, 2000), head(0, 20_000, 9000)]) == 1
 
 
-@pytest.mark.parametrize(("places", "expected"), [
-    ((0, 320), "2 heads found; the largest (14,200 mm² of face) was taken, the other lies 320 mm away"),
-    ((0, 700, 320), "3 heads found; the largest (14,200 mm² of face) was taken, the others lie 320 and 700 mm away"),
-])
+@pytest.mark.parametrize(
+    ("places", "expected"),
+    [
+        ((0, 320), "2 heads found; the largest (14,200 mm² of face) was taken, the other lies 320 mm away"),
+        ((0, 700, 320), "3 heads found; the largest (14,200 mm² of face) was taken, the others lie 320 and 700 mm away"),
+    ],
+)
 def test_the_note_says_how_many_and_where(places, expected):
     assert Heads(tuple(head(x, 14_200) for x in places), 0, 0).note == expected

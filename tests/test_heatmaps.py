@@ -1,4 +1,5 @@
 """Heatmaps: encode and decode are inverses, and covariances mean what they say."""
+
 import numpy as np
 import pytest
 from hypothesis import given

@@ -1,4 +1,5 @@
 """Figures of landmarks: of one scan, and of all scans by region; and landmarks.json, from which they are made."""
+
 import json
 
 import numpy as np
@@ -21,13 +22,21 @@ def estimate(scheme="ibug68", sigma_mm=2.0, seed=0):
     """Random points, model frame; every third is inferred."""
     rng, count = np.random.default_rng(seed), len(LANDMARK_SCHEMES[scheme])
     covariance = np.tile(sigma_mm**2 * np.eye(3), (count, 1, 1))
-    return LandmarkEstimate(rng.normal(scale=50, size=(count, 3)), covariance, rng.uniform(size=count), np.arange(count) % 3 > 0, scheme)
+    return LandmarkEstimate(
+        rng.normal(scale=50, size=(count, 3)), covariance, rng.uniform(size=count), np.arange(count) % 3 > 0, scheme
+    )
 
 
 def located(landmarks, unit_mm=1.0, given=None):
     """A Work as the landmarks stage leaves it; given in scan mm."""
     scan = Scan(np.zeros((4, 3)), np.zeros((0, 3)), "a.ply", "ply", unit_mm=unit_mm)
-    return ScanState(Source("a.ply", "/a.ply"), location=Location(scan, POSE, 1.0), landmarks=landmarks, found_landmarks=landmarks, given_landmarks=given)
+    return ScanState(
+        Source("a.ply", "/a.ply"),
+        location=Location(scan, POSE, 1.0),
+        landmarks=landmarks,
+        found_landmarks=landmarks,
+        given_landmarks=given,
+    )
 
 
 def given_as(scheme, points):
@@ -109,14 +118,23 @@ def test_every_point_of_a_shipped_scheme_has_its_region(scheme):
 
 
 def test_the_regions_of_ibug68_are_its_groups():
-    counts = {row.region: row.points for row in landmark_figures.by_region([landmark_figures.points_of(content_of(located(estimate())))])}
+    counts = {
+        row.region: row.points
+        for row in landmark_figures.by_region([landmark_figures.points_of(content_of(located(estimate())))])
+    }
     assert counts == {"brows": 10, "eyes": 12, "nose": 9, "mouth": 20, "jaw": 17, "all": 68}
     assert landmark_figures.region_of("left_eyebrow_inner") == "brows" and landmark_figures.region_of("tragion") == "other"
 
 
 def test_regions_average_over_all_scans():
-    sure = {"names": ["nose_tip", "chin"], "points": [[0, 0, 0]] * 2, "unit_mm": 1000.0, "seen": [True, False],
-            "confidence": [1.0, 0.5], "covariance": [(np.eye(3) * 1e-6).tolist()] * 2}
+    sure = {
+        "names": ["nose_tip", "chin"],
+        "points": [[0, 0, 0]] * 2,
+        "unit_mm": 1000.0,
+        "seen": [True, False],
+        "confidence": [1.0, 0.5],
+        "covariance": [(np.eye(3) * 1e-6).tolist()] * 2,
+    }
     bare = {"names": ["nose_tip", "chin"], "points": [[0, 0, 0]] * 2}  # an older file
     nose, jaw, everything = landmark_figures.by_region([landmark_figures.points_of(content) for content in (sure, bare)])
     assert (nose.points, nose.share_seen, nose.confidence, nose.sigma_mm) == (2, 1.0, 1.0, pytest.approx(1.0))
@@ -130,7 +148,9 @@ def test_given_landmarks_take_the_place_of_found_ones_and_the_others_stay():
     points[[0, 30]] = [[1.0, 2, 3], [4, 5, 6]]
     both = landmark_figures.with_given(found, given_as("ibug68", points))
     assert np.array_equal(both.points[[0, 30]], points[[0, 30]]) and both.seen[[0, 30]].all()
-    assert (both.confidence[[0, 30]] > 0.9).all() and np.allclose(both.covariance[30], landmark_figures.GIVEN_SIGMA_MM**2 * np.eye(3))
+    assert (both.confidence[[0, 30]] > 0.9).all() and np.allclose(
+        both.covariance[30], landmark_figures.GIVEN_SIGMA_MM**2 * np.eye(3)
+    )
     rest = np.setdiff1d(np.arange(68), [0, 30])
     assert np.array_equal(both.points[rest], found.points[rest]) and np.array_equal(both.seen[rest], found.seen[rest])
     assert np.array_equal(both.confidence[rest], found.confidence[rest])

@@ -1,4 +1,5 @@
 """Two estimates are better than one, say how sure they are, and go over to any scheme."""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings

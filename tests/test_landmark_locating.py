@@ -1,4 +1,5 @@
 """The head is found by its landmarks, whatever geometry proposed first."""
+
 import numpy as np
 import pytest
 from landmark_oracle import Oracle
@@ -54,7 +55,11 @@ def test_of_several_proposals_the_one_that_shows_a_face_wins(face, monkeypatch):
     oracle = oracle_of(face, monkeypatch)
     scan = with_normals(mesh_scan(face.scan_points))
     behind = SimilarityTransform(Rotation.from_euler("y", 170, degrees=True).as_matrix(), np.zeros(3))
-    proposing(monkeypatch, Location(scan, behind.compose(face.pose.inverse()), 0.9), Location(scan, OFF.compose(face.pose.inverse()), 0.4))
+    proposing(
+        monkeypatch,
+        Location(scan, behind.compose(face.pose.inverse()), 0.9),
+        Location(scan, OFF.compose(face.pose.inverse()), 0.4),
+    )
     assert degrees_off(locate(scan, default_model(), oracle.find), face) < 3
 
 
@@ -127,4 +132,6 @@ def test_a_closer_look_never_gives_up_what_the_first_found(face, monkeypatch):
     found = refine_pose(viewer, first, default_model(), oracle.find)
     assert found.posterior is first.posterior and np.array_equal(found.estimate.seen, first.estimate.seen)
     seen = found.estimate.seen
-    assert np.allclose(viewer.nearest(found.estimate.points[seen]), found.estimate.points[seen], atol=1e-3), "on the scan nevertheless"
+    assert np.allclose(viewer.nearest(found.estimate.points[seen]), found.estimate.points[seen], atol=1e-3), (
+        "on the scan nevertheless"
+    )

@@ -1,4 +1,5 @@
 """The landmark network: its data, its training, its answers."""
+
 import numpy as np
 import pytest
 from gan_views import CHART, mirrored_places, view, write_views
@@ -22,11 +23,17 @@ def folder(tmp_path_factory):
 
 
 def config(folder, output, **schedule):
-    return config_from_dict({
-        "network": "landmarks", "output": str(output), "landmarks": SMALL, "data": {"train": [f"{folder}/*.gz"], "batch_size": 4},
-        "optimizer": {"learning_rate": 5e-3, "ema_momentum": 0.5, "warmup_steps": 2},
-        "schedule": {"steps": 30, "validate_every": 15, "checkpoint_every": 10, "log_every": 10, "validation_images": 3} | schedule,
-    })
+    return config_from_dict(
+        {
+            "network": "landmarks",
+            "output": str(output),
+            "landmarks": SMALL,
+            "data": {"train": [f"{folder}/*.gz"], "batch_size": 4},
+            "optimizer": {"learning_rate": 5e-3, "ema_momentum": 0.5, "warmup_steps": 2},
+            "schedule": {"steps": 30, "validate_every": 15, "checkpoint_every": 10, "log_every": 10, "validation_images": 3}
+            | schedule,
+        }
+    )
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +190,9 @@ def test_wrong_settings_are_named():
 def test_the_shipped_weights_say_how_they_were_made():
     card = weights.read_card("landmarks", "landmarks")
     assert card["step"] > 0 and card["figures"]["mean"]["mean_mm"] < 2.0 and card["data"]["views"]["train"]
-    assert not any("/work" in path or path.startswith("/") for path in (*card["training"]["data"]["train"], card["training"]["output"]))
+    assert not any(
+        "/work" in path or path.startswith("/") for path in (*card["training"]["data"]["train"], card["training"]["output"])
+    )
     assert "Licence" in weights.card_path(weights.locate("landmarks"), ".md").read_text()
 
 

@@ -1,4 +1,5 @@
 """Unseen landmarks are inferred from the seen ones: exactly where the model holds the face, and with honest covariances."""
+
 import numpy as np
 import pytest
 from sampled_faces import default_model, known_face

@@ -1,4 +1,5 @@
 """Views with landmarks: exact, repeatable, and of the sides that they say."""
+
 import json
 from dataclasses import replace
 
@@ -40,8 +41,13 @@ def test_a_visible_landmark_lies_on_the_surface_that_the_view_shows(made):
         pixels, depth = chart.project(points[seen])
         column, row = np.clip(np.floor(pixels).astype(int), 1, shape[0] - 2).T
         image, valid = (view[f"view/{name}"].reshape(shape) for name in ("depth", "valid_mask"))
-        nearest = np.stack([np.where(valid[row + i, column + j] > 0, np.abs(image[row + i, column + j] - depth), np.inf)
-                            for i in (-1, 0, 1) for j in (-1, 0, 1)]).min(0)
+        nearest = np.stack(
+            [
+                np.where(valid[row + i, column + j] > 0, np.abs(image[row + i, column + j] - depth), np.inf)
+                for i in (-1, 0, 1)
+                for j in (-1, 0, 1)
+            ]
+        ).min(0)
         assert nearest.max() <= 4.0
 
 
@@ -97,7 +103,9 @@ def test_the_command_makes_a_set_with_a_card(tmp_path):
     out = tmp_path / "views"
     assert synthesize.main(["--landmarks", "--output", str(out), "--count", "2", "--workers", "1", "--seed", str(SEED)]) == 0
     card = json.loads((out / "card.json").read_text())
-    assert card["what"].startswith("views of simulated raw scans") and card["pairs"] >= 10 and (out / "contact_sheet.png").exists()
+    assert (
+        card["what"].startswith("views of simulated raw scans") and card["pairs"] >= 10 and (out / "contact_sheet.png").exists()
+    )
     first = tfrecord.decode_example(next(tfrecord.read_tfrecord(str(out / "train-00000.tfrecord.gz"))))
     assert {"landmarks", "visible", "view/depth", "kind"} <= set(first)
 

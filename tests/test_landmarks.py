@@ -1,4 +1,5 @@
 """Landmark schemes: names, groups, reflection, the JSON files, and where the points lie on a model."""
+
 import json
 from dataclasses import replace
 
@@ -69,14 +70,21 @@ def test_reflection_swaps_left_and_right_groups():
         mirrored = {ibug68.mirror[i] for i in ibug68.groups[f"left_{side}"]}
         assert mirrored == set(ibug68.groups[f"right_{side}"])
     assert [ibug68.names[ibug68.mirror[i]] for i in (36, 39, 48, 30, 8)] == [
-        "left_eye_outer", "left_eye_inner", "mouth_left", "nose_tip", "chin"]
+        "left_eye_outer",
+        "left_eye_inner",
+        "mouth_left",
+        "nose_tip",
+        "chin",
+    ]
 
 
 def test_landmarks_follow_the_vertices_in_any_frame(model):
     moved = model.mean + (1.0, 2.0, 3.0)
     assert np.allclose(landmarks_on(model, moved)[NOSE_TIP], (1.0, 2.0, 3.0), atol=1e-5)
     assert np.array_equal(landmarks_on(model, moved, "ibug51"), landmarks_on(model, moved)[17:])
-    np.testing.assert_allclose(landmarks_on(model, 2 * moved, "bosphorus22"), 2 * landmarks_on(model, moved, "bosphorus22"), atol=1e-9)
+    np.testing.assert_allclose(
+        landmarks_on(model, 2 * moved, "bosphorus22"), 2 * landmarks_on(model, moved, "bosphorus22"), atol=1e-9
+    )
 
 
 def test_default_landmarks_are_where_their_names_say(model):
@@ -94,7 +102,13 @@ def test_now7_has_the_order_of_its_evaluation_code():
 def test_nose_peaks_are_the_most_lateral_points_of_the_wings(model):
     """A step up, down, forward or back along the wing leads no farther out."""
     place, normals = on_mean(model, "bosphorus22"), model.mesh().vertex_normals
-    wing = model.regions["nose"] & ~model.regions["cavities"] & (normals[:, 0] > 0.9) & (model.mean[:, 1] > -12) & (model.mean[:, 1] < 0)
+    wing = (
+        model.regions["nose"]
+        & ~model.regions["cavities"]
+        & (normals[:, 0] > 0.9)
+        & (model.mean[:, 1] > -12)
+        & (model.mean[:, 1] < 0)
+    )
     peak = place["left_nose_peak"]
     assert peak[0] > np.quantile(model.mean[wing, 0], 0.9) and -10 < peak[1] < -4 and -27 < peak[2] < -17
     corner = embedding(scheme("bosphorus22"), model)[0][scheme("bosphorus22").names.index("left_nose_peak")]
@@ -115,9 +129,19 @@ def test_the_nose_saddles_lie_beside_the_bridge_between_its_ridge_and_the_inner_
 
 
 def test_every_kind_of_place_is_found_on_the_model(model):
-    mine = parse_scheme(own([
-        {"name": "tip", "ibug68": 30}, {"name": "vertex", "vertex": 5}, {"name": "inside", "triangle": [1, 2, 3], "weights": [0.2, 0.3, 0.5]},
-        {"name": "bridge", "between": [[27, 0.5], [28, 0.5]]}, {"name": "before", "point": [0, 0, 30]}], model=model.name), "mine.json")
+    mine = parse_scheme(
+        own(
+            [
+                {"name": "tip", "ibug68": 30},
+                {"name": "vertex", "vertex": 5},
+                {"name": "inside", "triangle": [1, 2, 3], "weights": [0.2, 0.3, 0.5]},
+                {"name": "bridge", "between": [[27, 0.5], [28, 0.5]]},
+                {"name": "before", "point": [0, 0, 30]},
+            ],
+            model=model.name,
+        ),
+        "mine.json",
+    )
     found = points_of(mine, model, model.mean)
     assert np.allclose(found[0], 0, atol=1e-5) and np.array_equal(found[1], model.mean[5])
     np.testing.assert_allclose(found[2], np.array([0.2, 0.3, 0.5]) @ model.mean[[1, 2, 3]])
@@ -175,37 +199,56 @@ def test_a_shipped_name_means_the_shipped_scheme_on_a_model_that_has_its_own_of_
 TIP = {"name": "tip", "ibug68": 30}
 
 
-@pytest.mark.parametrize("data, words", [
-    (b"", "is no JSON text"), (b"[" * 100_000, "is no JSON text"), (b"[]", 'list "points"'), (b'{"points": []}', "at least one point"),
-    (own([TIP, {"name": "tip", "vertex": 1}]), "several points named 'tip'"),
-    (own([TIP, {"name": "x"}]), r'point 1 \("x"\): expected exactly one of ibug68, between.*found none of them'),
-    (own([{"name": "x", "ibug68": 3, "vertex": 4}]), r'point 0 \("x"\).*found ibug68 and vertex'),
-    (own([{"name": "x", "ibug68": 68}]), r'"x".*holds 68; expected a whole number from 0 to 67'),
-    (own([{"name": "x", "ibug68": True}]), "holds true; expected a whole number"),
-    (own([{"name": "x", "vertex": -1}]), "holds -1; expected a whole number ≥ 0"),
-    (own([{"name": "x", "between": [[1, 0.5], [2, 0.4]]}]), "weights sum to 0.9; expected 1"),
-    (own([{"name": "x", "between": [[1, "a"]]}]), "expected 1 finite number$"),
-    (own([{"name": "x", "between": []}]), r"expected \[\[iBUG point, weight\], …\]"),
-    (own([{"name": "x", "triangle": [0, 1]}]), "expected three vertex numbers"),
-    (own([{"name": "x", "triangle": [0, 1, 2]}]), '"weights" is null; expected 3 finite numbers'),
-    (own([{"name": "x", "point": [0, 1, float("nan")]}]), "expected 3 finite numbers"),
-    (own([{"name": "x", "vertex": 1, "weight": 1}]), "unknown key 'weight' beside \"vertex\""),
-    (own([{"nme": "x"}]), 'expected an object with a "name"'), (own([TIP], mirrors=[]), "unknown key 'mirrors'"),
-    (own([TIP], mirror=["nose"]), "names 'nose', which is no point"), (own([TIP], groups={"a": ["nose"]}), "group 'a' names 'nose'"),
-    (own([TIP, {"name": "b", "vertex": 1}], mirror=["b", "b"]), "reflection of 'tip' is another point"),
-    (b'{"points": [{"name": "tip", "ibug68": 30}]}', 'lacks "name"'),
-])
+@pytest.mark.parametrize(
+    "data, words",
+    [
+        (b"", "is no JSON text"),
+        (b"[" * 100_000, "is no JSON text"),
+        (b"[]", 'list "points"'),
+        (b'{"points": []}', "at least one point"),
+        (own([TIP, {"name": "tip", "vertex": 1}]), "several points named 'tip'"),
+        (own([TIP, {"name": "x"}]), r'point 1 \("x"\): expected exactly one of ibug68, between.*found none of them'),
+        (own([{"name": "x", "ibug68": 3, "vertex": 4}]), r'point 0 \("x"\).*found ibug68 and vertex'),
+        (own([{"name": "x", "ibug68": 68}]), r'"x".*holds 68; expected a whole number from 0 to 67'),
+        (own([{"name": "x", "ibug68": True}]), "holds true; expected a whole number"),
+        (own([{"name": "x", "vertex": -1}]), "holds -1; expected a whole number ≥ 0"),
+        (own([{"name": "x", "between": [[1, 0.5], [2, 0.4]]}]), "weights sum to 0.9; expected 1"),
+        (own([{"name": "x", "between": [[1, "a"]]}]), "expected 1 finite number$"),
+        (own([{"name": "x", "between": []}]), r"expected \[\[iBUG point, weight\], …\]"),
+        (own([{"name": "x", "triangle": [0, 1]}]), "expected three vertex numbers"),
+        (own([{"name": "x", "triangle": [0, 1, 2]}]), '"weights" is null; expected 3 finite numbers'),
+        (own([{"name": "x", "point": [0, 1, float("nan")]}]), "expected 3 finite numbers"),
+        (own([{"name": "x", "vertex": 1, "weight": 1}]), "unknown key 'weight' beside \"vertex\""),
+        (own([{"nme": "x"}]), 'expected an object with a "name"'),
+        (own([TIP], mirrors=[]), "unknown key 'mirrors'"),
+        (own([TIP], mirror=["nose"]), "names 'nose', which is no point"),
+        (own([TIP], groups={"a": ["nose"]}), "group 'a' names 'nose'"),
+        (own([TIP, {"name": "b", "vertex": 1}], mirror=["b", "b"]), "reflection of 'tip' is another point"),
+        (b'{"points": [{"name": "tip", "ibug68": 30}]}', 'lacks "name"'),
+    ],
+)
 def test_a_malformed_scheme_says_which_point_and_what_was_expected(data, words):
     with pytest.raises(ModelError, match=r"landmark scheme mine\.json.*" + words):
         parse_scheme(data, "mine.json")
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.recursive(
-    st.none() | st.booleans() | st.integers(-2, 99) | st.floats() | st.sampled_from(["tip", "left", "", "ibug68"]),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-        st.sampled_from(["name", "points", "ibug68", "between", "vertex", "weights", "mirror", "groups", "model", "label"]), inner, max_size=4),
-    max_leaves=12))
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-2, 99) | st.floats() | st.sampled_from(["tip", "left", "", "ibug68"]),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(
+                    ["name", "points", "ibug68", "between", "vertex", "weights", "mirror", "groups", "model", "label"]
+                ),
+                inner,
+                max_size=4,
+            )
+        ),
+        max_leaves=12,
+    )
+)
 def test_no_json_breaks_the_scheme_reader(content):
     try:
         parsed = parse_scheme(json.dumps(content).encode(), "mine.json")

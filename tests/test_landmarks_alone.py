@@ -1,4 +1,5 @@
 """`--stages landmarks`, end to end on example scans: landmarks and a picture, no fit, nothing of the refiner."""
+
 import json
 import pathlib
 import shutil
@@ -74,7 +75,13 @@ def test_only_landmarks_and_a_picture_are_written_and_no_stage_of_the_fit_has_ru
     for line in lines.values():
         assert line["status"] == "ok" and set(line["files"]) == {"landmarks", "preview"}
         assert set(line["seconds"]) == {"read", "clean", "locate", "landmarks", "measure", "write"}
-        assert set(line["metrics"]) == {"confidence", "landmarks_seen", "landmarks_inferred", "landmark_confidence", "landmark_sigma_mm"}
+        assert set(line["metrics"]) == {
+            "confidence",
+            "landmarks_seen",
+            "landmarks_inferred",
+            "landmark_confidence",
+            "landmark_sigma_mm",
+        }
         assert {path.name for path in (out / "scans" / line["scan_id"]).iterdir()} == {"landmarks.json", "preview.png"}
     assert not (out / "records").exists()
     run_info = json.loads((out / "run.json").read_text())
@@ -153,13 +160,19 @@ def test_fused_landmarks_lie_between_both_and_are_seen_where_either_is():
     location = located(0.9)
     shifted = replace(location, estimate=replace(location.estimate, points=location.estimate.points + [1.0, 0, 0]))
     evidence = landmarking.Evidence(shifted, location.scan_to_model, model, model.mean, image, image.valid_mask, 0.1)
-    heatmaps, mesh, both = (method(evidence, LandmarksConfig()) for method in (landmarking.from_heatmaps, landmarking.from_mesh, landmarking.from_both))
+    heatmaps, mesh, both = (
+        method(evidence, LandmarksConfig())
+        for method in (landmarking.from_heatmaps, landmarking.from_mesh, landmarking.from_both)
+    )
     x = both.points[:, 0] - mesh.points[:, 0]
     seen = mesh.seen & heatmaps.seen
     assert (x[seen] > 0).all() and (x[seen] < 1).all() and both.seen[seen].all()
 
 
 def test_unknown_stages_and_schemes_end_with_2(scans, tmp_path, capsys):
-    for options, words in ((["--stages", "landmark"], "did you mean 'landmarks'?"), (["--set", "landmarks.scheme=ibug86"], "did you mean 'ibug68'?")):
+    for options, words in (
+        (["--stages", "landmark"], "did you mean 'landmarks'?"),
+        (["--set", "landmarks.scheme=ibug86"], "did you mean 'ibug68'?"),
+    ):
         code = run.main(["--input", str(scans), "--output", str(tmp_path), *options])
         assert code == 2 and words in capsys.readouterr().err

@@ -1,4 +1,5 @@
 """The layout's rules: imports point one way (pipeline → gan → geometry), and files stay short."""
+
 import ast
 import pathlib
 import sys
@@ -59,7 +60,12 @@ def test_the_parser_sees_nested_and_relative_imports(tmp_path, monkeypatch):
     monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
     file = tmp_path / "geometry" / "readers" / "ply.py"
     file.parent.mkdir(parents=True)
-    file.write_text("def f():\n    import keras.ops as k\nfrom .. import mesh\nfrom . import obj\nfrom pipeline.run import main\n")
+    file.write_text(
+        "def f():\n    import keras.ops as k\nfrom .. import mesh\nfrom . import obj\nfrom pipeline.run import main\n"
+    )
     assert set(imported_modules(file)) == {
-        ("keras", "ops"), ("geometry", "mesh"), ("geometry", "readers", "obj"), ("pipeline", "run", "main"),
+        ("keras", "ops"),
+        ("geometry", "mesh"),
+        ("geometry", "readers", "obj"),
+        ("pipeline", "run", "main"),
     }

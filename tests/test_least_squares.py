@@ -1,4 +1,5 @@
 """Gauss–Newton steps: exact on linear problems, an error where there is no answer."""
+
 import numpy as np
 import pytest
 

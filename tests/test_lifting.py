@@ -35,9 +35,14 @@ def vertex_fans(mesh: TriangleMesh) -> np.ndarray:
     return np.array(fans)
 
 
-@pytest.mark.parametrize("mesh, chart", [
-    (sphere(), SMALL_CHART), (sphere(), CylindricalChart(128, 200, 1.0, axis_z=-60.0, centre_y=0.0)), (BUMPY, OrthographicChart()),
-])
+@pytest.mark.parametrize(
+    "mesh, chart",
+    [
+        (sphere(), SMALL_CHART),
+        (sphere(), CylindricalChart(128, 200, 1.0, axis_z=-60.0, centre_y=0.0)),
+        (BUMPY, OrthographicChart()),
+    ],
+)
 def test_encode_decode_lift_loses_less_than_two_hundredths_of_a_millimetre(mesh, chart):
     image = rasterize(mesh, chart)
     lifted = lift(image, image.valid_mask).mesh
@@ -173,8 +178,13 @@ def test_lifting_twice_gives_the_same_bytes():
 MODEL_MESH = bumpy_mesh(2.5, 70.0)
 FLAT = MODEL_MESH.vertices * [1, 1, 0] + [0, 0, 1] * (-18 - (MODEL_MESH.vertices[:, :2] ** 2).sum(1, keepdims=True) / 150)
 MODEL = MorphableModel(
-    "grid", FLAT, MODEL_MESH.triangles, np.zeros((0, len(FLAT), 3), np.float32), np.zeros((0, len(FLAT), 3), np.float32),
-    {"ibug68": np.zeros(68, int)}, {"face": np.ones(len(FLAT), bool)},
+    "grid",
+    FLAT,
+    MODEL_MESH.triangles,
+    np.zeros((0, len(FLAT), 3), np.float32),
+    np.zeros((0, len(FLAT), 3), np.float32),
+    {"ibug68": np.zeros(68, int)},
+    {"face": np.ones(len(FLAT), bool)},
 )
 GENTLE = image_from_depth(-18 - (XY[0] ** 2 + XY[1] ** 2) / 150 + 3 * np.exp(-(XY[0] ** 2 + XY[1] ** 2) / 300), ALL, CHART)
 

@@ -1,4 +1,5 @@
 """The head is found however the scan is turned and whatever its unit; what is no face is refused."""
+
 from dataclasses import replace
 from pathlib import Path
 
@@ -89,9 +90,15 @@ def test_a_face_under_a_random_rotation_is_located_well_enough_to_be_fitted(seed
     assert degrees < 3 and millimetres < 5
 
 
-@pytest.mark.parametrize(("name", "yaw", "pitch", "roll"), [
-    ("on its side", 0, 0, 90), ("upside down", 10, 0, 180), ("three quarters", 45, 0, 0), ("looking down", 0, 25, 10),
-])
+@pytest.mark.parametrize(
+    ("name", "yaw", "pitch", "roll"),
+    [
+        ("on its side", 0, 0, 90),
+        ("upside down", 10, 0, 180),
+        ("three quarters", 45, 0, 0),
+        ("looking down", 0, 25, 10),
+    ],
+)
 def test_a_face_is_found_in_a_depth_image(face, model, name, yaw, pitch, roll):
     rotation = head_rotation(yaw, pitch, roll)
     scan = depth_scan(face.vertices, model.triangles, rotation)
@@ -119,7 +126,9 @@ def test_normals_of_a_cloud_agree_with_those_of_its_mesh(face):
 
 def test_locating_twice_gives_the_same_pose(face, model):
     scan, _ = turned(face, face.pose.rotation)
-    assert most_confident(scan, model).scan_to_model.matrix.tobytes() == most_confident(scan, model).scan_to_model.matrix.tobytes()
+    assert (
+        most_confident(scan, model).scan_to_model.matrix.tobytes() == most_confident(scan, model).scan_to_model.matrix.tobytes()
+    )
 
 
 @pytest.mark.parametrize("name", list(units.METRIC_UNITS))

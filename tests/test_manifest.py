@@ -1,4 +1,5 @@
 """Resume: what is kept, what is done again, and what the manifest says of it."""
+
 import json
 
 import pytest
@@ -96,8 +97,11 @@ def test_a_scan_that_no_worker_finished_is_failed(out):
 
 def test_the_input_hash_covers_sidecars_by_name_and_content():
     hashes = {
-        manifest.input_hash(b"x", {}), manifest.input_hash(b"y", {}), manifest.input_hash(b"x", {"a.json": b"1"}),
-        manifest.input_hash(b"x", {"a.json": b"2"}), manifest.input_hash(b"x", {"b.json": b"1"}),
+        manifest.input_hash(b"x", {}),
+        manifest.input_hash(b"y", {}),
+        manifest.input_hash(b"x", {"a.json": b"1"}),
+        manifest.input_hash(b"x", {"a.json": b"2"}),
+        manifest.input_hash(b"x", {"b.json": b"1"}),
     }
     assert len(hashes) == 5
     assert manifest.input_hash(b"x", {"a": b"1", "b": b"2"}) == manifest.input_hash(b"x", {"b": b"2", "a": b"1"})

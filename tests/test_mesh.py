@@ -39,8 +39,11 @@ def test_adjacency_is_symmetric_and_matches_the_edges():
 
 
 def test_components_and_submesh():
-    two = TriangleMesh(np.concatenate([SQUARE.vertices, SQUARE.vertices + 5]), np.concatenate([SQUARE.triangles, SQUARE.triangles + 4]),
-                       np.arange(24, dtype=np.uint8).reshape(8, 3))
+    two = TriangleMesh(
+        np.concatenate([SQUARE.vertices, SQUARE.vertices + 5]),
+        np.concatenate([SQUARE.triangles, SQUARE.triangles + 4]),
+        np.arange(24, dtype=np.uint8).reshape(8, 3),
+    )
     assert len(np.unique(two.component_labels)) == 2
     part, kept = two.submesh(two.component_labels == two.component_labels[5])
     np.testing.assert_array_equal(kept, [4, 5, 6, 7])

@@ -71,9 +71,15 @@ def test_a_cloud_and_an_empty_mesh_are_files_too():
         assert len(mesh.vertices) == n and len(mesh.triangles) == 0
 
 
-@pytest.mark.parametrize("name, values, fault", [
-    ("x", np.zeros(N), "'x'"), ("two words", np.zeros(N), "two words"), ("short", np.zeros(3), r"\(3,\).*expected"), ("text", np.full(N, "a"), "no PLY type"),
-])
+@pytest.mark.parametrize(
+    "name, values, fault",
+    [
+        ("x", np.zeros(N), "'x'"),
+        ("two words", np.zeros(N), "two words"),
+        ("short", np.zeros(3), r"\(3,\).*expected"),
+        ("text", np.full(N, "a"), "no PLY type"),
+    ],
+)
 def test_an_impossible_attribute_is_refused_by_name(name, values, fault):
     with pytest.raises(ValueError, match=fault):
         ply_bytes(BALL, {name: values})

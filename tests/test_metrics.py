@@ -28,7 +28,9 @@ def test_distance_to_a_sphere_is_the_difference_of_radii():
     directions = np.random.default_rng(0).normal(size=(200, 3))
     directions /= np.linalg.norm(directions, axis=1, keepdims=True)
     radii = np.linspace(30, 80, 200)
-    np.testing.assert_allclose(surface_distance(directions * radii[:, None], sphere(50, (0, 0, 0))), np.abs(radii - 50), atol=0.02)
+    np.testing.assert_allclose(
+        surface_distance(directions * radii[:, None], sphere(50, (0, 0, 0))), np.abs(radii - 50), atol=0.02
+    )
 
 
 def test_a_mesh_without_triangles_has_no_distance():
@@ -56,7 +58,10 @@ def test_an_inside_out_surface_has_180_degrees():
 
 def test_an_extra_sheet_costs_in_the_second_direction_and_in_area():
     mesh = bumpy_mesh(2.0)
-    doubled = TriangleMesh(np.concatenate([mesh.vertices, mesh.vertices - [0, 0, 5]]), np.concatenate([mesh.triangles, mesh.triangles + len(mesh.vertices)]))
+    doubled = TriangleMesh(
+        np.concatenate([mesh.vertices, mesh.vertices - [0, 0, 5]]),
+        np.concatenate([mesh.triangles, mesh.triangles + len(mesh.vertices)]),
+    )
     errors = surface_errors(mesh, doubled, NOSE)
     assert errors.truth_to_surface < 1e-4 and errors.surface_to_truth > 1 and errors.area_ratio > 1.8
 
@@ -84,7 +89,13 @@ def test_the_figures_are_those_of_the_bench(both_ways):
     mesh = mesh.with_vertices(mesh.vertices + rng.normal(0, 0.3, mesh.vertices.shape))
     keep = np.linalg.norm(truth.vertices, axis=1) < 85
     expected = score.score_surface(
-        (truth.vertices, truth.triangles), truth.vertices[keep], truth.vertex_normals[keep], NOSE, mesh.vertices, mesh.triangles, both_ways
+        (truth.vertices, truth.triangles),
+        truth.vertices[keep],
+        truth.vertex_normals[keep],
+        NOSE,
+        mesh.vertices,
+        mesh.triangles,
+        both_ways,
     )
     found = surface_errors(truth, mesh, NOSE, both_ways=both_ways)
     np.testing.assert_allclose((found.distance, found.normal_angle, found.area_ratio), expected, rtol=1e-5)

@@ -1,4 +1,5 @@
 """Model files: the shipped one, round trips, quantisation, and every bad file refused with a reason."""
+
 import hashlib
 import io
 import pickle
@@ -24,10 +25,16 @@ ICT = Path(__file__).parents[2] / "shared" / "models" / "ict_facekit_light.npz"
 def small_model(n=80, seed=0):
     rng = np.random.default_rng(seed)
     return MorphableModel(
-        name="small", mean=rng.normal(size=(n, 3)).astype(np.float32).astype(float), triangles=rng.integers(0, n, (50, 3)).astype(np.int32),
-        identity_basis=rng.normal(size=(4, n, 3)).astype(np.float32), expression_basis=rng.normal(size=(2, n, 3)).astype(np.float32),
-        landmarks={"ibug68": np.arange(68)}, regions={name: rng.random(n) < 0.5 for name in ("face", "eyes", "mouth_interior")},
-        expression_names=("smile", "frown"), expression_range=(0.0, 1.0), notes={"licence": "none"},
+        name="small",
+        mean=rng.normal(size=(n, 3)).astype(np.float32).astype(float),
+        triangles=rng.integers(0, n, (50, 3)).astype(np.int32),
+        identity_basis=rng.normal(size=(4, n, 3)).astype(np.float32),
+        expression_basis=rng.normal(size=(2, n, 3)).astype(np.float32),
+        landmarks={"ibug68": np.arange(68)},
+        regions={name: rng.random(n) < 0.5 for name in ("face", "eyes", "mouth_interior")},
+        expression_names=("smile", "frown"),
+        expression_range=(0.0, 1.0),
+        notes={"licence": "none"},
     )
 
 
@@ -104,19 +111,22 @@ def edited(tmp_path, **changes):
     return tmp_path / "bad.npz"
 
 
-@pytest.mark.parametrize(("changes", "words"), [
-    ({"identity_basis": np.zeros((4, 79, 3), np.int16)}, "identity basis has shape"),
-    ({"identity_scale": np.full(4, np.nan, np.float32)}, "NaN or infinite"),
-    ({"mean": None}, "missing"),
-    ({"landmarks_ibug68": None}, "0 ibug68 landmarks"),
-    ({"landmarks_ibug68": np.full(68, 80, np.int32)}, "landmark is outside the 80 vertices"),
-    ({"triangles": np.full((3, 3), -1, np.int32)}, "triangle is outside"),
-    ({"triangles": np.zeros((3, 4), np.int32)}, "not .m, 3."),
-    ({"version": np.array(99)}, "version 99"),
-    ({"region_face": np.zeros(2, np.uint8)}, "region has 2 bytes"),
-    ({"expression_names": np.array(["one"])}, "differ in number"),
-    ({"notes": np.array("{not json")}, "missing or has the wrong shape"),
-])
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"identity_basis": np.zeros((4, 79, 3), np.int16)}, "identity basis has shape"),
+        ({"identity_scale": np.full(4, np.nan, np.float32)}, "NaN or infinite"),
+        ({"mean": None}, "missing"),
+        ({"landmarks_ibug68": None}, "0 ibug68 landmarks"),
+        ({"landmarks_ibug68": np.full(68, 80, np.int32)}, "landmark is outside the 80 vertices"),
+        ({"triangles": np.full((3, 3), -1, np.int32)}, "triangle is outside"),
+        ({"triangles": np.zeros((3, 4), np.int32)}, "not .m, 3."),
+        ({"version": np.array(99)}, "version 99"),
+        ({"region_face": np.zeros(2, np.uint8)}, "region has 2 bytes"),
+        ({"expression_names": np.array(["one"])}, "differ in number"),
+        ({"notes": np.array("{not json")}, "missing or has the wrong shape"),
+    ],
+)
 def test_an_inconsistent_file_is_refused_with_its_fault(tmp_path, changes, words):
     with pytest.raises(ModelError, match=words) as caught:
         load_model(edited(tmp_path, **changes))
@@ -129,10 +139,16 @@ def _object_npz():
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize(("data", "words"), [
-    (b"", "empty"), (pickle.dumps({"v_template": 1}), "known:.*ICT"), (b"ply\nformat ascii 1.0\n", "not a known"),
-    (b"PK\x03\x04 rubbish", "not a known"), (_object_npz(), "cannot be read"),
-])
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "empty"),
+        (pickle.dumps({"v_template": 1}), "known:.*ICT"),
+        (b"ply\nformat ascii 1.0\n", "not a known"),
+        (b"PK\x03\x04 rubbish", "not a known"),
+        (_object_npz(), "cannot be read"),
+    ],
+)
 def test_a_file_of_no_known_format_is_refused(tmp_path, data, words):
     (tmp_path / "model.bin").write_bytes(data)
     with pytest.raises(ModelError, match=words) as caught:

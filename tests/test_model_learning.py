@@ -1,4 +1,5 @@
 """Learning: exact where the population is linear, close on held-out shapes of the source, small enough to ship."""
+
 from pathlib import Path
 
 import numpy as np
@@ -78,12 +79,31 @@ def test_distances_to_a_triangle():
 def test_the_card_states_the_figures_of_its_model():
     model = load_model("default")
     keys = (
-        "vertices", "triangles", "identity_modes", "expression_modes", "face_vertices", "cavity_vertices", "bytes", "held_out_mean_mm",
-        "held_out_p95_mm", "held_out_worst_subject_mm", "chord_mean_mm", "edge_mm_median", "face_edge_mm_p5", "face_edge_mm_p95",
-        "smallest_angle_deg", "smallest_angle_deg_p1", "quantisation_mm_per_sigma",
+        "vertices",
+        "triangles",
+        "identity_modes",
+        "expression_modes",
+        "face_vertices",
+        "cavity_vertices",
+        "bytes",
+        "held_out_mean_mm",
+        "held_out_p95_mm",
+        "held_out_worst_subject_mm",
+        "chord_mean_mm",
+        "edge_mm_median",
+        "face_edge_mm_p5",
+        "face_edge_mm_p95",
+        "smallest_angle_deg",
+        "smallest_angle_deg_p1",
+        "quantisation_mm_per_sigma",
     )
     card = model_card(model, dict.fromkeys(keys, 7), "COMMAND")
-    assert "COMMAND" in card and "7.000 mm" in card and model.notes["source_sha256"] in card and "Permission is hereby granted" in card
+    assert (
+        "COMMAND" in card
+        and "7.000 mm" in card
+        and model.notes["source_sha256"] in card
+        and "Permission is hereby granted" in card
+    )
     shipped = (Path(model_card.__code__.co_filename).parent / "data" / "face_relief_model.md").read_text(encoding="utf-8")
     assert f"{model.n_vertices} vertices" in shipped and model.notes["source_sha256"] in shipped
 

@@ -1,4 +1,5 @@
 """Several views of one scan agree on its landmarks, whichever of them is wrong."""
+
 import numpy as np
 import pytest
 from landmark_oracle import Oracle
@@ -21,7 +22,9 @@ def truth_of(face) -> np.ndarray:
 def sightings(points: np.ndarray, visibility=0.9, sigma=1.0) -> ViewObservations:
     """points (v, l, 3)."""
     shape = points.shape[:2]
-    return ViewObservations(points, np.tile(np.eye(3) * sigma**2, (*shape, 1, 1)), np.full(shape, visibility), np.ones(shape), np.ones(shape, bool))
+    return ViewObservations(
+        points, np.tile(np.eye(3) * sigma**2, (*shape, 1, 1)), np.full(shape, visibility), np.ones(shape), np.ones(shape, bool)
+    )
 
 
 def test_landmarks_seen_from_three_sides_are_where_they_are(face):

@@ -1,4 +1,5 @@
 """The noise of a scan, from the scan alone: σ where there is noise, none where there is only shape."""
+
 import numpy as np
 import pytest
 from sampled_faces import CAMERA, NO_TRIANGLES, default_model, mesh_scan
@@ -43,9 +44,16 @@ def test_noise_of_half_a_pixel_is_not_taken_for_less_than_three_quarters_of_it()
     assert 0.75 < noise_of(depth_image(lambda x, y: 500 + 0 * x, 1.0)) < 1.15
 
 
-@pytest.mark.parametrize("make", [
-    lambda: sphere(90.0, subdivisions=3), lambda: sphere(90.0, subdivisions=6), bumpy_mesh, lambda: default_model().mesh(),
-], ids=["coarse sphere", "fine sphere", "relief", "mean face"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: sphere(90.0, subdivisions=3),
+        lambda: sphere(90.0, subdivisions=6),
+        bumpy_mesh,
+        lambda: default_model().mesh(),
+    ],
+    ids=["coarse sphere", "fine sphere", "relief", "mean face"],
+)
 def test_a_clean_mesh_has_no_noise(make):
     assert noise_of(noisy_mesh(make(), 0.0)) < 0.03
 

@@ -1,4 +1,5 @@
 """The gate between ok and rejected: relief where a face has relief, and bounds on the rest."""
+
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -27,7 +28,10 @@ def encoded(coarse, scan):
 def a_good_fit(**changes):
     """What a FitResult must have for the gate."""
     good = {
-        "visible_face": 0.9, "residuals": {"inlier_fraction": 0.95}, "fit_quality": 0.9, "details": {"identity_rms_sigma": 0.8},
+        "visible_face": 0.9,
+        "residuals": {"inlier_fraction": 0.95},
+        "fit_quality": 0.9,
+        "details": {"identity_rms_sigma": 0.8},
     }
     return SimpleNamespace(**{**good, **changes})
 
@@ -80,12 +84,15 @@ def test_a_good_fit_passes():
     assert require_face(a_good_fit(), encoded(image(FACE), image(FACE))) is None
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"visible_face": 0.1}, "only 10 % of the face is visible, at least 25 % is needed"),
-    ({"residuals": {"inlier_fraction": 0.3}}, "only 30 % of the points about the face lie on it"),
-    ({"fit_quality": 0.1}, "quality is 0.10"),
-    ({"details": {"identity_rms_sigma": 3.1}}, "implausible .3.1 σ a mode"),
-])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"visible_face": 0.1}, "only 10 % of the face is visible, at least 25 % is needed"),
+        ({"residuals": {"inlier_fraction": 0.3}}, "only 30 % of the points about the face lie on it"),
+        ({"fit_quality": 0.1}, "quality is 0.10"),
+        ({"details": {"identity_rms_sigma": 3.1}}, "implausible .3.1 σ a mode"),
+    ],
+)
 def test_each_bound_rejects_and_names_what_was_found_and_needed(changes, message):
     with pytest.raises(NoFaceFound, match=message):
         require_face(a_good_fit(**changes), encoded(image(FACE), image(FACE)))
@@ -96,10 +103,15 @@ def test_a_wall_is_rejected_however_good_the_rest_looks():
         require_face(a_good_fit(), encoded(image(FACE), image(np.full_like(FACE, FACE.mean()))))
 
 
-@pytest.mark.parametrize("changes", [
-    {"visible_face": np.nan}, {"residuals": {"inlier_fraction": np.nan}},
-    {"fit_quality": np.nan}, {"details": {"identity_rms_sigma": np.nan}},
-])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"visible_face": np.nan},
+        {"residuals": {"inlier_fraction": np.nan}},
+        {"fit_quality": np.nan},
+        {"details": {"identity_rms_sigma": np.nan}},
+    ],
+)
 def test_what_is_not_a_number_is_not_believed(changes):
     with pytest.raises(NoFaceFound):
         require_face(a_good_fit(**changes), encoded(image(FACE), image(FACE)))

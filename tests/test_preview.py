@@ -1,4 +1,5 @@
 """Previews: what is drawn is where it should be, for meshes, clouds and scans that show nothing."""
+
 import numpy as np
 import pytest
 
@@ -24,7 +25,10 @@ def dome(radius=80.0, centre=(0.0, 6.0, -60.0), steps=80, flip=False):
 def estimate(*points, seen=True, confidence=1.0):
     count = len(points)
     return LandmarkEstimate(
-        np.array(points, float).reshape(-1, 3), np.tile(np.eye(3), (count, 1, 1)), np.full(count, confidence), np.full(count, seen)
+        np.array(points, float).reshape(-1, 3),
+        np.tile(np.eye(3), (count, 1, 1)),
+        np.full(count, confidence),
+        np.full(count, seen),
     )
 
 
@@ -35,7 +39,9 @@ def panel(image, number):
 
 
 def centre_colour(image, number):
-    return panel(image, number)[FRONT_HEIGHT // 2 - 6: FRONT_HEIGHT // 2 + 6, PANEL_WIDTH // 2 - 6: PANEL_WIDTH // 2 + 6].mean((0, 1))
+    return panel(image, number)[FRONT_HEIGHT // 2 - 6 : FRONT_HEIGHT // 2 + 6, PANEL_WIDTH // 2 - 6 : PANEL_WIDTH // 2 + 6].mean(
+        (0, 1)
+    )
 
 
 def test_projection_and_lift_are_inverses():
@@ -70,7 +76,7 @@ def test_signed_distance_is_that_of_concentric_spheres():
     layer = preview.Surface(dome(80.0, steps=160)).seen_by(FRONT)
     for scan in (preview.Surface(dome(80.6, steps=160)), preview.Cloud(dome(80.6, steps=240).vertices)):
         distance = preview._distance_image(layer, scan, 2)
-        middle = distance[FRONT_HEIGHT // 2 - 40: FRONT_HEIGHT // 2 + 40, PANEL_WIDTH // 2 - 40: PANEL_WIDTH // 2 + 40]
+        middle = distance[FRONT_HEIGHT // 2 - 40 : FRONT_HEIGHT // 2 + 40, PANEL_WIDTH // 2 - 40 : PANEL_WIDTH // 2 + 40]
         assert np.isfinite(middle).all()
         np.testing.assert_allclose(middle, 0.6, atol=0.03)
 
@@ -96,7 +102,9 @@ def test_a_cloud_is_drawn_where_its_mesh_is():
     assert np.abs(from_mesh - from_cloud)[covered[0] & covered[1]].mean() < 12
 
 
-@pytest.mark.parametrize("points", [None, np.zeros((0, 3)), np.array([[0.0, 0, 0]]), np.full((5, 3), np.nan), np.full((9, 3), 1e6)])
+@pytest.mark.parametrize(
+    "points", [None, np.zeros((0, 3)), np.array([[0.0, 0, 0]]), np.full((5, 3), np.nan), np.full((9, 3), 1e6)]
+)
 def test_a_scan_that_shows_nothing_still_gives_a_picture(points):
     mesh = dome()
     image = preview.render_preview(None, points, mesh, mesh, estimate(), "empty")
@@ -129,7 +137,7 @@ def marked(**options):
     mesh, place = dome(), (0.0, 6.0, 20.0)
     plain = preview.render_preview(mesh, None, mesh, mesh, None, "")
     picture = preview.render_preview(mesh, None, mesh, mesh, estimate(place, **options), "")
-    around = np.s_[FRONT_HEIGHT // 2 - 4: FRONT_HEIGHT // 2 + 4, PANEL_WIDTH // 2 - 4: PANEL_WIDTH // 2 + 4]
+    around = np.s_[FRONT_HEIGHT // 2 - 4 : FRONT_HEIGHT // 2 + 4, PANEL_WIDTH // 2 - 4 : PANEL_WIDTH // 2 + 4]
     return panel(picture, 0)[around], panel(plain, 0)[around]
 
 
@@ -167,7 +175,10 @@ def test_landmarks_alone_are_shown_on_the_scan_from_three_sides_but_not_through_
 
 def test_the_same_input_gives_the_same_bytes():
     mesh, points = dome(steps=40), estimate((0, 0, 0), (10, 10, 10))
-    for draw in (lambda: preview.render_preview(mesh, None, mesh, mesh, points, "x"), lambda: preview.render_landmarks(mesh, None, points, "x")):
+    for draw in (
+        lambda: preview.render_preview(mesh, None, mesh, mesh, points, "x"),
+        lambda: preview.render_landmarks(mesh, None, points, "x"),
+    ):
         assert preview.png_bytes(draw()) == preview.png_bytes(draw())
 
 
@@ -182,7 +193,8 @@ def test_the_title_names_only_the_figures_that_are_known():
     assert preview.preview_title("a.ply", {"noise_mm": 0.123}) == "a.ply\nnoise 0.12 mm"
     assert preview.preview_title("a.ply", {}) == "a.ply\n"
     assert preview.preview_title("a.ply", {"landmarks_seen": 61.0, "landmark_sigma_mm": 1.234}) == (
-        "a.ply\n61 landmarks seen  \u00b7  sigma 1.2 mm")
+        "a.ply\n61 landmarks seen  \u00b7  sigma 1.2 mm"
+    )
 
 
 def test_the_front_row_is_the_four_frontal_panels():

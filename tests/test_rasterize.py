@@ -39,7 +39,9 @@ def test_elevation_is_90_degrees_where_the_surface_faces_the_viewer():
 
 def test_the_first_surface_from_outside_hides_the_others():
     front, back = sphere(20, (0, 0, 0), 4), sphere(40, (0, 0, -60), 4)
-    both = TriangleMesh(np.concatenate([back.vertices, front.vertices]), np.concatenate([back.triangles, front.triangles + len(back.vertices)]))
+    both = TriangleMesh(
+        np.concatenate([back.vertices, front.vertices]), np.concatenate([back.triangles, front.triangles + len(back.vertices)])
+    )
     assert rasterize(both, SMALL_CHART)["depth"][48, 48] == pytest.approx(20, abs=0.1)
 
 
@@ -73,7 +75,13 @@ def test_image_from_depth_agrees_with_the_rasterized_mesh():
     x, y = positions(np.zeros((128, 128)), chart)[..., :2].transpose(2, 0, 1)
     derived, cast = image_from_depth(bumpy_depth(x, y), np.ones(x.shape, bool), chart), rasterize(bumpy_mesh(), chart)
     inner = np.s_[4:-4, 4:-4]
-    for name, tolerance in {"depth": 0.05, "normal_x": 0.03, "normal_y": 0.03, "normal_elevation": 0.03, "mean_curvature": 0.005}.items():
+    for name, tolerance in {
+        "depth": 0.05,
+        "normal_x": 0.03,
+        "normal_y": 0.03,
+        "normal_elevation": 0.03,
+        "mean_curvature": 0.005,
+    }.items():
         np.testing.assert_allclose(derived[name][inner], cast[name][inner], atol=tolerance)
 
 

@@ -1,4 +1,5 @@
 """TFRecords written without TensorFlow are read back by TensorFlow, Beam and the tfrecord package."""
+
 import subprocess
 import sys
 
@@ -23,7 +24,9 @@ def image(seed: int = 0, extra: tuple[str, ...] = ()) -> GeometryImage:
 @settings(max_examples=30, deadline=None)
 @given(
     floats=hnp.arrays(np.float32, st.integers(0, 20), elements=st.floats(width=32, allow_nan=False)),
-    integers=hnp.arrays(np.int64, st.integers(0, 20)), text=st.text(max_size=20), raw=st.binary(max_size=20),
+    integers=hnp.arrays(np.int64, st.integers(0, 20)),
+    text=st.text(max_size=20),
+    raw=st.binary(max_size=20),
 )
 def test_decode_inverts_encode(floats, integers, text, raw):
     decoded = tfrecord.decode_example(tfrecord.encode_example({"f": floats, "i": integers, "t": text, "b": raw, "n": 7}))

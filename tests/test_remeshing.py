@@ -1,4 +1,5 @@
 """Clipping, patches, embedding and triangulation on surfaces whose answers are known."""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings

@@ -1,4 +1,5 @@
 """The report: complete, self-contained, escaped, ordered, and the same every time."""
+
 import csv
 import io
 import json
@@ -19,8 +20,11 @@ from pipeline.reporting.metrics import CSV_COLUMNS, metrics_csv, metrics_documen
 from pipeline.reporting.page import Thumbnails, figure, write_report
 
 RUN = {
-    "input": "/data/scans", "wall_seconds": 12.5, "model": {"name": "default", "sha256": "ab" * 32},
-    "versions": {"numpy": "2.4.6"}, "config": {"refine": {"method": "gan"}},
+    "input": "/data/scans",
+    "wall_seconds": 12.5,
+    "model": {"name": "default", "sha256": "ab" * 32},
+    "versions": {"numpy": "2.4.6"},
+    "config": {"refine": {"method": "gan"}},
 }
 
 
@@ -28,17 +32,38 @@ def ok_line(source="a.ply", error=0.1, **metrics):
     scan_id = re.sub(r"\W+", "-", source)
     figures = {"scan_to_refined_mean_mm": error, "scan_to_coarse_mean_mm": 3 * error, "fit_quality": 0.9} | metrics
     return {
-        "scan_id": scan_id, "source": source, "sha256": "0" * 64, "status": "ok", "stage": None, "reason": None,
-        "seconds": {"read": 0.1, "fit": 0.5}, "metrics": figures, "files": {"preview": f"scans/{scan_id}/preview.png"},
+        "scan_id": scan_id,
+        "source": source,
+        "sha256": "0" * 64,
+        "status": "ok",
+        "stage": None,
+        "reason": None,
+        "seconds": {"read": 0.1, "fit": 0.5},
+        "metrics": figures,
+        "files": {"preview": f"scans/{scan_id}/preview.png"},
     }
 
 
 def bad_line(source, status, reason="no face found", stage="locate"):
-    return {"scan_id": source, "source": source, "sha256": "0" * 64, "status": status, "stage": stage, "reason": reason,
-            "seconds": {"read": 0.2}, "metrics": {}, "files": {}}
+    return {
+        "scan_id": source,
+        "source": source,
+        "sha256": "0" * 64,
+        "status": status,
+        "stage": stage,
+        "reason": reason,
+        "seconds": {"read": 0.2},
+        "metrics": {},
+        "files": {},
+    }
 
 
-MANIFEST = [ok_line("good.ply", 0.05), bad_line("cow.obj", "rejected"), ok_line("poor.ply", 0.4), bad_line("torn.ply", "failed", "truncated", "read")]
+MANIFEST = [
+    ok_line("good.ply", 0.05),
+    bad_line("cow.obj", "rejected"),
+    ok_line("poor.ply", 0.4),
+    bad_line("torn.ply", "failed", "truncated", "read"),
+]
 
 
 class Page(HTMLParser):
@@ -75,7 +100,9 @@ def test_the_table_is_worst_first():
     assert page.depth == []
 
 
-@pytest.mark.parametrize("manifest", [[], MANIFEST[1:2], [{"source": "x", "status": "ok"}], [{"source": "x", "status": "strange"}]])
+@pytest.mark.parametrize(
+    "manifest", [[], MANIFEST[1:2], [{"source": "x", "status": "ok"}], [{"source": "x", "status": "strange"}]]
+)
 def test_a_run_without_ok_scans_or_with_bare_lines_has_a_page(manifest):
     page = Page(page_module.page(manifest, {}))
     assert page.depth == [] and len(page.names) == len(manifest)
@@ -168,7 +195,7 @@ def test_an_ok_scan_without_a_figure_ranks_before_those_with_one():
     assert [line["source"] for line in worst_first(lines)] == ["unknown.ply", "known.ply"]
 
 
-@given(st.one_of(st.none(), st.booleans(), st.text(), st.floats(), st.integers(-10**9, 10**9)))
+@given(st.one_of(st.none(), st.booleans(), st.text(), st.floats(), st.integers(-(10**9), 10**9)))
 def test_a_number_is_finite_or_unknown(value):
     found = metrics_module.number(value)
     assert found is None or (np.isfinite(found) and found == value and not isinstance(value, bool))
@@ -194,7 +221,12 @@ LANDMARK_RUN = {"config": {"output": {"stages": "landmarks"}}}
 
 
 def landmark_line(source, confidence, **metrics):
-    figures = {"landmarks_seen": 60.0, "landmarks_inferred": 8.0, "landmark_confidence": confidence, "landmark_sigma_mm": 1.234} | metrics
+    figures = {
+        "landmarks_seen": 60.0,
+        "landmarks_inferred": 8.0,
+        "landmark_confidence": confidence,
+        "landmark_sigma_mm": 1.234,
+    } | metrics
     return ok_line(source) | {"metrics": figures}
 
 
@@ -210,7 +242,10 @@ def test_a_run_for_landmarks_alone_has_a_page_of_landmarks_worst_first():
 def test_each_scan_tells_its_landmarks_and_its_notes():
     line = landmark_line("a.ply", 0.8, landmark_to_given_mm=2.06) | {"notes": ["several heads: <the largest> was taken"]}
     text = page_module.page([line, ok_line("b.ply")], RUN)
-    assert "60 landmarks seen \u00b7 8 inferred \u00b7 confidence 0.80 \u00b7 \u03c3 1.2 mm \u00b7 2.1 mm from the given ones" in text
+    assert (
+        "60 landmarks seen \u00b7 8 inferred \u00b7 confidence 0.80 \u00b7 \u03c3 1.2 mm \u00b7 2.1 mm from the given ones"
+        in text
+    )
     assert "several heads: &lt;the largest&gt; was taken" in text
     assert text.count("landmarks seen \u00b7") == 1
     assert metrics_document([line])["scans"][0]["notes"] == line["notes"]
@@ -232,10 +267,10 @@ def test_landmarks_are_tabled_by_region_and_a_damaged_file_costs_only_itself(tmp
     lines += [write_landmarks(tmp_path, f"damaged{number}.ply", text) for number, text in enumerate(damaged)]
     write_report(str(tmp_path), lines, RUN)
     text = (tmp_path / "report" / "index.html").read_text()
-    table = text[text.index("Landmarks by region"):]
+    table = text[text.index("Landmarks by region") :]
     table = re.sub(r"<[^>]*>", " ", table[: table.index("</table>")]).split()
     nose, jaw = table.index("nose"), table.index("jaw")
-    assert table[nose: nose + 4] == ["nose", "1", "100.0", "0.75"] and table[jaw: jaw + 4] == ["jaw", "1", "0.0", "0.25"]
+    assert table[nose : nose + 4] == ["nose", "1", "100.0", "0.75"] and table[jaw : jaw + 4] == ["jaw", "1", "0.0", "0.25"]
     assert "To the given ones" not in text
     assert "Landmarks by region" not in page_module.page(lines, RUN)
 

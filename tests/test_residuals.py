@@ -1,4 +1,5 @@
 """The linearised energy terms against finite differences of what they linearise."""
+
 import numpy as np
 import pytest
 

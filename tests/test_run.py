@@ -1,5 +1,6 @@
 """End to end through `python -m pipeline.run`: the output contract, every failure in its manifest line, resume after
 kill −9, the same outputs for one worker and for two, and the exit codes."""
+
 import io
 import json
 import os
@@ -175,7 +176,10 @@ def test_scan_to_model_takes_the_input_to_the_model_frame(out, model, name):
     landmarks = json.loads((out / files["landmarks"]).read_text())
     assert landmarks["scheme"] == "ibug68" and landmarks["frame"] == "scan" and landmarks["unit_mm"] == fit["unit_mm"]
     assert {len(landmarks[key]) for key in ("names", "points", "confidence", "seen", "covariance")} == {68}
-    assert np.array(landmarks["covariance"]).shape == (68, 3, 3) and 40 < sum(landmarks["seen"]) == fit["landmarks"]["landmarks_seen"]
+    assert (
+        np.array(landmarks["covariance"]).shape == (68, 3, 3)
+        and 40 < sum(landmarks["seen"]) == fit["landmarks"]["landmarks_seen"]
+    )
     to_model = SimilarityTransform.from_matrix(np.array(fit["scan_to_model"]))
     fitted = landmarks_on(model, model.instance(np.array(fit["identity_coefficients"]), np.array(fit["expression_coefficients"])))
     assert np.linalg.norm(to_model.apply(np.array(landmarks["points"])) - fitted, axis=1).mean() < 3.0
@@ -204,8 +208,10 @@ def test_a_run_resumes_what_is_unchanged_and_forgets_what_is_gone(scans, out, tm
     assert "2 ok, 1 rejected, 0 failed" in done.stdout
     assert list(manifest_of(tmp_path / "out")) == ["sphere.ply", *FACES]
     assert {path: path.stat().st_mtime_ns for path in marks} == marks
-    assert results_of(tmp_path / "out")["records/geometry_images-00000-of-00001.tfrecord"] == results_of(out)[
-        "records/geometry_images-00000-of-00001.tfrecord"]
+    assert (
+        results_of(tmp_path / "out")["records/geometry_images-00000-of-00001.tfrecord"]
+        == results_of(out)["records/geometry_images-00000-of-00001.tfrecord"]
+    )
 
 
 def test_killed_in_the_middle_and_run_again_two_workers_write_the_same_bytes_as_one_undisturbed(scans, out, tmp_path):
@@ -230,10 +236,18 @@ def test_a_time_limit_and_an_exception_in_a_stage_end_that_scan_alone(scans, tmp
         while True:
             check()
 
-    monkeypatch.setitem(methods.LOCATORS, "at_once", lambda scan, model, settings, check: Location(scan, SimilarityTransform.identity(), 1.0))
+    monkeypatch.setitem(
+        methods.LOCATORS, "at_once", lambda scan, model, settings, check: Location(scan, SimilarityTransform.identity(), 1.0)
+    )
     monkeypatch.setitem(methods.FITTERS, "test", fit)
-    settings = ["locate=at_once", "fit=test", "refine=none", "limits.seconds_per_scan=2", "model=default",
-                "input.handedness=inside_out"]  # the pose of that locator says nothing of the sides
+    settings = [
+        "locate=at_once",
+        "fit=test",
+        "refine=none",
+        "limits.seconds_per_scan=2",
+        "model=default",
+        "input.handedness=inside_out",
+    ]  # the pose of that locator says nothing of the sides
     options = [word for setting in settings for word in ("--set", setting)]
     code = run.main(["--input", f"{scans}/**/*t*.ply", "--output", str(tmp_path), "--workers", "1", *options])
     lines = manifest_of(tmp_path)
@@ -291,7 +305,16 @@ def test_a_worker_that_dies_fails_its_scan_alone(tmp_path):
     reason="no trained networks in this checkout",
 )
 def test_the_network_refines_by_default_and_a_run_without_pictures_has_none(scans, tmp_path):
-    words = [sys.executable, "-m", "pipeline.run", "--input", str(scans / "upright.ply"), "--output", str(tmp_path), "--no-previews"]
+    words = [
+        sys.executable,
+        "-m",
+        "pipeline.run",
+        "--input",
+        str(scans / "upright.ply"),
+        "--output",
+        str(tmp_path),
+        "--no-previews",
+    ]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     line, run_info = manifest_of(tmp_path)["upright.ply"], json.loads((tmp_path / "run.json").read_text())
@@ -300,19 +323,22 @@ def test_the_network_refines_by_default_and_a_run_without_pictures_has_none(scan
     assert line["metrics"]["scan_to_refined_mean_mm"] < 0.5
 
 
-@pytest.mark.parametrize("options, words", [
-    (["--no-preview"], ["unknown option '--no-preview'", "did you mean '--no-previews'?"]),
-    (["--set", "refine.method=gam"], ["'gam' is unknown", "did you mean 'gan'?"]),
-    (["--set", "refien=gan"], ["unknown section 'refien'", "did you mean 'refine'?"]),
-    (["--model", "no/such.npz"], ["no such morphable model", "default"]),
-    (["--config", "no/such.yaml"], ["cannot be read"]),
-    (["--runner", "NoRunner"], ["Unexpected pipeline runner: NoRunner", "FlinkRunner"]),
-    (["--runner", "apache_beam.runners.dask.dask_runner.DaskRunner"], ["loses tagged outputs"]),
-    (["--workers", "0"], ["--workers 0", "1 or more"]),
-    (["--unit", "parsec"], ["'parsec' is unknown", "inch"]),
-    (["--input", "no/such/folder"], ["no such file or folder"]),
-    (["--output", "/dev/null/out"], ["cannot be written"]),
-])
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (["--no-preview"], ["unknown option '--no-preview'", "did you mean '--no-previews'?"]),
+        (["--set", "refine.method=gam"], ["'gam' is unknown", "did you mean 'gan'?"]),
+        (["--set", "refien=gan"], ["unknown section 'refien'", "did you mean 'refine'?"]),
+        (["--model", "no/such.npz"], ["no such morphable model", "default"]),
+        (["--config", "no/such.yaml"], ["cannot be read"]),
+        (["--runner", "NoRunner"], ["Unexpected pipeline runner: NoRunner", "FlinkRunner"]),
+        (["--runner", "apache_beam.runners.dask.dask_runner.DaskRunner"], ["loses tagged outputs"]),
+        (["--workers", "0"], ["--workers 0", "1 or more"]),
+        (["--unit", "parsec"], ["'parsec' is unknown", "inch"]),
+        (["--input", "no/such/folder"], ["no such file or folder"]),
+        (["--output", "/dev/null/out"], ["cannot be written"]),
+    ],
+)
 def test_a_wrong_command_ends_with_2_and_says_what_is_right(scans, tmp_path, capsys, options, words):
     code = run.main(["--input", str(scans), "--output", str(tmp_path), "--set", "refine=none", *options])
     message = capsys.readouterr().err

@@ -1,4 +1,5 @@
 """Training pairs from an archive of real scans, played here by a sampled face in a folder among files that are no truth."""
+
 import json
 from dataclasses import replace
 from functools import cache
@@ -252,7 +253,9 @@ def test_noisy_coarse_and_half_seen_scans_are_no_truth(archive):
 def test_what_hides_the_face_is_no_truth():
     core = TriangleMesh(default_model().mean, default_model().triangles)
     corners = np.array([[-20.0, 0, 20], [20, 0, 20], [0, 30, 20]])
-    mesh = TriangleMesh(np.vstack([core.vertices, corners]), np.vstack([core.triangles, [[0, 1, 2] + np.array(len(core.vertices))]]))
+    mesh = TriangleMesh(
+        np.vstack([core.vertices, corners]), np.vstack([core.triangles, [[0, 1, 2] + np.array(len(core.vertices))]])
+    )
     far = np.zeros(len(mesh.triangles), bool)
     plain = scan_pairs.truth_image(scan_pairs.View(mesh, far, sampled()), SimilarityTransform.identity(), OPTIONS.chart)
     far[-1] = True

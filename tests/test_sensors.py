@@ -1,4 +1,5 @@
 """Simulated sensors: geometry against analytic surfaces, noise against the formulas that the docstrings cite."""
+
 import numpy as np
 import pytest
 

@@ -1,4 +1,5 @@
 """The refiners without learning: the scan where it is clean, the coarse surface where there is none."""
+
 import numpy as np
 import pytest
 from surfaces import SMALL_CHART, bumpy_depth

@@ -1,4 +1,5 @@
 """What counts as a scan and how it is named: folders, globs, archives, URLs; damaged archives and size limits."""
+
 import io
 import os
 import tarfile
@@ -55,10 +56,22 @@ def as_tar(files, mode="w:gz"):
 
 
 def test_a_folder_is_walked_and_sorted_and_other_files_get_no_line(tmp_path):
-    write(tmp_path, {
-        "z.ply": PLY, "a/b.ply": PLY, "README.md": b"# hi", "a/list.txt": b"1 2 3", "empty.stl": b"", ".hidden.ply": PLY,
-        "__MACOSX/x.ply": PLY, "half.ply.0123.partial": PLY, "d.png": DEPTH_PNG, "d.json": b"{}", "z.landmarks.json": b"{}",
-    })
+    write(
+        tmp_path,
+        {
+            "z.ply": PLY,
+            "a/b.ply": PLY,
+            "README.md": b"# hi",
+            "a/list.txt": b"1 2 3",
+            "empty.stl": b"",
+            ".hidden.ply": PLY,
+            "__MACOSX/x.ply": PLY,
+            "half.ply.0123.partial": PLY,
+            "d.png": DEPTH_PNG,
+            "d.json": b"{}",
+            "z.landmarks.json": b"{}",
+        },
+    )
     listed = listing.list_sources(str(tmp_path))
     assert names(listed) == ["a/b.ply", "d.png", "empty.stl", "z.ply"]
     sidecars = {source.name: [name for name, _ in source.sidecars] for source in listed}
@@ -138,7 +151,9 @@ def test_the_output_inside_the_input_is_not_taken_in_again(tmp_path):
         listing.list_sources(str(tmp_path / "out"), str(tmp_path / "out"))
 
 
-@pytest.mark.parametrize("path, words", [("missing", "no such file"), ("empty", "no scan among 0 files"), ("texts", "no scan among 2 files")])
+@pytest.mark.parametrize(
+    "path, words", [("missing", "no such file"), ("empty", "no scan among 0 files"), ("texts", "no scan among 2 files")]
+)
 def test_nothing_to_do_is_a_wrong_command(tmp_path, path, words):
     (tmp_path / "empty").mkdir()
     write(tmp_path, {"texts/a.txt": b"a", "texts/b.json": b"{}"})
@@ -154,7 +169,13 @@ def test_linked_folders_are_entered_once(tmp_path):
 
 def test_a_url_is_listed_and_read_like_a_folder(memory_filesystem):
     base = f"{memory_filesystem}://bucket/in"
-    for name, data in {"s/a.png": DEPTH_PNG, "s/a.json": b"{}", "b.ply": PLY, "x.zip": as_zip({"c.ply": PLY}), "t.txt": b"t"}.items():
+    for name, data in {
+        "s/a.png": DEPTH_PNG,
+        "s/a.json": b"{}",
+        "b.ply": PLY,
+        "x.zip": as_zip({"c.ply": PLY}),
+        "t.txt": b"t",
+    }.items():
         storage.write_bytes(f"{base}/{name}", data)
     listed = listing.list_sources(base, f"{memory_filesystem}://bucket/out")
     assert names(listed) == ["b.ply", "s/a.png", "x.zip!c.ply"]

@@ -1,4 +1,5 @@
 """Each stage ends a scan with the right status, stage and reason, alone, and within its own time."""
+
 import itertools
 import time
 from dataclasses import replace
@@ -60,6 +61,7 @@ def fake_gan(monkeypatch):
 def raising(error):
     def function(item, job):
         raise error
+
     return function
 
 
@@ -68,14 +70,17 @@ def test_a_stage_that_works_adds_its_seconds(job):
     assert result.metrics == {"m": 1.0} and result.seconds["read"] == 0.5 and 0 <= result.seconds["clean"] < 0.5
 
 
-@pytest.mark.parametrize("error, status, reason", [
-    (NoFaceFound("no face found: 3 points"), "rejected", "no face found: 3 points"),
-    (FitError("only 5 vertices\nlie near"), "failed", "only 5 vertices lie near"),
-    (ReadError("a.ply", "is empty", "copy it again"), "failed", "a.ply: is empty; copy it again"),
-    (ValueError("bad"), "failed", "ValueError: bad"),
-    (MemoryError(), "failed", "MemoryError"),
-    (RecursionError("deep"), "failed", "RecursionError: deep"),
-])
+@pytest.mark.parametrize(
+    "error, status, reason",
+    [
+        (NoFaceFound("no face found: 3 points"), "rejected", "no face found: 3 points"),
+        (FitError("only 5 vertices\nlie near"), "failed", "only 5 vertices lie near"),
+        (ReadError("a.ply", "is empty", "copy it again"), "failed", "a.ply: is empty; copy it again"),
+        (ValueError("bad"), "failed", "ValueError: bad"),
+        (MemoryError(), "failed", "MemoryError"),
+        (RecursionError("deep"), "failed", "RecursionError: deep"),
+    ],
+)
 def test_an_error_ends_the_scan_with_status_stage_and_a_reason_of_one_line(job, error, status, reason):
     outcome = timed("locate", raising(error), item(), job)
     line = outcome.line
@@ -86,7 +91,9 @@ def test_an_error_ends_the_scan_with_status_stage_and_a_reason_of_one_line(job, 
 
 
 def test_the_scans_notes_reach_its_line_however_it_ends(job):
-    noted = replace(item(), scan=Scan(np.zeros((3, 3)), np.zeros((0, 3)), "a.ply", "ply").with_note("several heads: the largest was taken"))
+    noted = replace(
+        item(), scan=Scan(np.zeros((3, 3)), np.zeros((0, 3)), "a.ply", "ply").with_note("several heads: the largest was taken")
+    )
     rejected = ended_by(NoFaceFound("no face found"), noted, "locate").line
     (finished,) = stages.Finish().process(noted)
     assert rejected["notes"] == finished.line["notes"] == ["several heads: the largest was taken"]
@@ -138,8 +145,12 @@ def test_refining_in_the_graph_batches_and_leaves_no_scan_behind(job, fake_gan):
     # one bundle of seven: a batch of four in the middle, three at the bundle's end, one of them broken
     items = [item(f"{k}.ply", float(k), broken=k == 5) for k in range(7)]
     with beam.Pipeline(runner=FnApiRunner()) as pipeline:
-        found = pipeline | beam.Create([0]) | beam.FlatMap(lambda _: items) | beam.ParDo(stages.Refine(job)).with_outputs(
-            stages.ENDED, main="on")
+        found = (
+            pipeline
+            | beam.Create([0])
+            | beam.FlatMap(lambda _: items)
+            | beam.ParDo(stages.Refine(job)).with_outputs(stages.ENDED, main="on")
+        )
         refined = found.on | beam.Map(lambda item: (item.source.name, float(item.refined["depth"][0, 0])))
         assert_that(refined, equal_to([(f"{k}.ply", k + 1.0) for k in range(7) if k != 5]), "refined")
         assert_that(found[stages.ENDED] | beam.Map(lambda end: end.line["source"]), equal_to(["5.ply"]), "ended")

@@ -1,4 +1,5 @@
 """Files appear whole or not at all, on local paths and on Beam filesystems by URL; the same content gives the same bytes."""
+
 import io
 import time
 

@@ -1,4 +1,5 @@
 """Sampled faces: amplitudes, bands, where detail lies, determinism, and the subdivision that carries it."""
+
 from dataclasses import replace
 from functools import cache
 
@@ -107,8 +108,10 @@ def test_fine_detail_grows_with_its_strength_and_stays_in_the_range_of_skin():
     points = fine_surface.fine_surface(model(), BARE.edge_mm)
     points = points.mean[points.detailed]
     landmarks = model().mean[model().landmarks["ibug68"]]
-    rms = [np.mean([wrinkles.detail(points, landmarks, strength, np.random.default_rng(seed)).std() for seed in range(3)])
-           for strength in (0.0, 0.4, 1.0)]
+    rms = [
+        np.mean([wrinkles.detail(points, landmarks, strength, np.random.default_rng(seed)).std() for seed in range(3)])
+        for strength in (0.0, 0.4, 1.0)
+    ]
     assert rms[0] < 0.04 < rms[2] < 0.3 and rms[0] < rms[1] < rms[2]
     aged = wrinkles.detail(points, landmarks, 1.0, np.random.default_rng(4))
     assert -2.5 < aged.min() < -0.25 and aged.max() < 1.5

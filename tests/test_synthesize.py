@@ -1,4 +1,5 @@
 """Training sets and example scans: splits, determinism, resuming, what TensorFlow reads, what the pairs hold."""
+
 import json
 import subprocess
 import sys
@@ -52,8 +53,13 @@ def fake_pair(index, seed, model, options):
     split = split_of(index, options.split_shares)
     names = [f"{group}/{name}" for group in ("coarse", "scan", "truth") for name in (*CHANNELS, "valid_mask")]
     return dict.fromkeys(names, np.full(16, index, np.float32)) | {
-        "scan_id": f"{seed}-{index}", "shape": np.array([4, 4]), "chart": "{}", "subject": str(index), "split": split,
-        "sensor": "truedepth", "fit_residual_mm": np.array([0.1]),
+        "scan_id": f"{seed}-{index}",
+        "shape": np.array([4, 4]),
+        "chart": "{}",
+        "subject": str(index),
+        "split": split,
+        "sensor": "truedepth",
+        "fit_residual_mm": np.array([0.1]),
     }
 
 
@@ -230,10 +236,18 @@ def test_a_command_chooses_sensors_strength_and_resolution():
     assert sampled_pairs.options_of() == sampled_pairs.PairOptions()
 
 
-@pytest.mark.parametrize("wrong", [
-    {"sensor_weights": ["webcam"]}, {"sensor_weights": ["stereo=-1"]}, {"sensor_weights": ["stereo=much"]},
-    {"strength": (2.0, 1.0)}, {"strength": (0.0, 1.0)}, {"pixel_mm": 0.7}, {"pixel_mm": 0.0},
-])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"sensor_weights": ["webcam"]},
+        {"sensor_weights": ["stereo=-1"]},
+        {"sensor_weights": ["stereo=much"]},
+        {"strength": (2.0, 1.0)},
+        {"strength": (0.0, 1.0)},
+        {"pixel_mm": 0.7},
+        {"pixel_mm": 0.0},
+    ],
+)
 def test_a_wrong_choice_is_refused_by_name(wrong):
     with pytest.raises(ConfigError, match="--"):
         sampled_pairs.options_of(**wrong)

@@ -1,4 +1,5 @@
 """The shipped template is a clean disc, and building one keeps the promises of its docstring."""
+
 from functools import cache
 from pathlib import Path
 
@@ -43,7 +44,9 @@ def skin():
 def is_oriented_disc(mesh):
     half_edges = mesh.triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
     return (
-        mesh.is_edge_manifold and len(np.unique(mesh.component_labels)) == 1 and len(boundary_loops(mesh.triangles)) == 1
+        mesh.is_edge_manifold
+        and len(np.unique(mesh.component_labels)) == 1
+        and len(boundary_loops(mesh.triangles)) == 1
         and len(np.unique(mesh.triangles)) == len(mesh.vertices)
         and len(mesh.vertices) - len(mesh.edges) + len(mesh.triangles) == 1
         and len(np.unique(half_edges, axis=0)) == len(half_edges)  # orientable: each direction of an edge once
@@ -53,14 +56,17 @@ def is_oriented_disc(mesh):
 def test_it_is_a_disc_of_skin_and_behind_it_a_disc_in_the_mouth_and_in_each_nostril():
     mesh, regions = mean(), model().regions
     assert len(np.unique(mesh.component_labels)) == 4 and is_oriented_disc(skin())
-    assert regions["cavities"][len(skin().vertices):].all() and not regions["cavities"][: len(skin().vertices)].any()
+    assert regions["cavities"][len(skin().vertices) :].all() and not regions["cavities"][: len(skin().vertices)].any()
     assert np.array_equal(regions["cavities"], regions["mouth_cavity"] | regions["nostril_cavities"])
     left = regions["nostril_cavities"] & (mesh.vertices[:, 0] > 0)
     for piece in (regions["mouth_cavity"], left, regions["nostril_cavities"] & ~left):
         assert is_oriented_disc(mesh.submesh(piece)[0])
     assert (regions["mouth_interior"] >= regions["mouth_cavity"]).all() and 250 < regions["mouth_cavity"].sum() < 450
-    assert not any((mask & regions["cavities"]).any() for name, mask in regions.items()
-                   if name not in ("cavities", "mouth_cavity", "nostril_cavities", "mouth_interior"))
+    assert not any(
+        (mask & regions["cavities"]).any()
+        for name, mask in regions.items()
+        if name not in ("cavities", "mouth_cavity", "nostril_cavities", "mouth_interior")
+    )
 
 
 def test_the_mouth_cavity_is_a_bag_behind_the_lips_seen_from_inside():
@@ -86,13 +92,25 @@ def identical_from_the_front(vertices):
     with_cavity = rasterize(TriangleMesh(vertices, model().triangles), chart)
     without = rasterize(TriangleMesh(vertices[:n], skin().triangles), chart)
     return np.array_equal(with_cavity.valid_mask, without.valid_mask) and all(
-        np.array_equal(with_cavity[channel], without[channel]) for channel in with_cavity.channels)
+        np.array_equal(with_cavity[channel], without[channel]) for channel in with_cavity.channels
+    )
 
 
-@pytest.mark.parametrize("expression", [
-    (), ("eyeBlink_L", "eyeBlink_R"), ("jawOpen",), ("mouthSmile_L", "mouthSmile_R"), ("mouthPucker",), ("mouthClose", "jawOpen"),
-    ("mouthFunnel",), ("jawForward",), ("jawLeft", "mouthRight"), ("mouthUpperUp_L", "mouthUpperUp_R", "mouthLowerDown_L"),
-])
+@pytest.mark.parametrize(
+    "expression",
+    [
+        (),
+        ("eyeBlink_L", "eyeBlink_R"),
+        ("jawOpen",),
+        ("mouthSmile_L", "mouthSmile_R"),
+        ("mouthPucker",),
+        ("mouthClose", "jawOpen"),
+        ("mouthFunnel",),
+        ("jawForward",),
+        ("jawLeft", "mouthRight"),
+        ("mouthUpperUp_L", "mouthUpperUp_R", "mouthLowerDown_L"),
+    ],
+)
 def test_no_cavity_shows_through_the_face(expression):
     assert set(expression) <= set(model().expression_names)
     assert identical_from_the_front(posed(**dict.fromkeys(expression, 1.0)).vertices)
@@ -212,11 +230,15 @@ def test_building_a_coarse_template_gives_a_disc_that_carries_the_source_over():
     from geometry.template.template import TemplateOptions, build_template
 
     source = load_model(ICT)
-    options = TemplateOptions(cheek_edge=9, lip_edge=3.5, eye_edge=3.5, nose_edge=4, bridge_edge=5, outer_edge=12, ear_edge=7, rounds=3)
+    options = TemplateOptions(
+        cheek_edge=9, lip_edge=3.5, eye_edge=3.5, nose_edge=4, bridge_edge=5, outer_edge=12, ear_edge=7, rounds=3
+    )
     template = build_template(source, options)
     mesh = TriangleMesh(template.mean(source.mean), template.triangles)
     assert len(np.unique(mesh.component_labels)) == 4
-    assert all(is_oriented_disc(mesh.submesh(part)[0]) for part in (~template.regions["cavities"], template.regions["mouth_cavity"]))
+    assert all(
+        is_oriented_disc(mesh.submesh(part)[0]) for part in (~template.regions["cavities"], template.regions["mouth_cavity"])
+    )
     assert np.allclose(mesh.vertices[template.landmarks], source.mean[source.landmarks["ibug68"]], atol=1e-2)
     assert np.array_equal(template.mirror_vertex[template.mirror_vertex], np.arange(len(mesh.vertices)))
     assert np.allclose(template.weights.sum(axis=1), 1)

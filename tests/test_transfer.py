@@ -1,4 +1,5 @@
 """Carrying a model's change over to a scan: exact where it must be, detail kept, lips parted, far things at rest."""
+
 from functools import cache
 
 import numpy as np

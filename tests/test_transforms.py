@@ -9,7 +9,9 @@ seeds = st.integers(0, 10_000)
 
 
 def random_transform(rng) -> SimilarityTransform:
-    return SimilarityTransform(rotation_from_vector(rng.normal(0, 1.5, 3)), rng.normal(0, 50, 3), float(np.exp(rng.normal(0, 0.5))))
+    return SimilarityTransform(
+        rotation_from_vector(rng.normal(0, 1.5, 3)), rng.normal(0, 50, 3), float(np.exp(rng.normal(0, 0.5)))
+    )
 
 
 @given(seeds)

@@ -1,4 +1,5 @@
 """Pixel grids and bare clouds as surfaces: toward the camera, and never across a jump."""
+
 import numpy as np
 import pytest
 from sampled_faces import CAMERA, NO_TRIANGLES, mesh_scan

@@ -1,4 +1,5 @@
 """Views of a raw scan: what is seen from a side lifts back to where it is, and hidden things are known to be hidden."""
+
 from dataclasses import replace
 
 import numpy as np

@@ -3,6 +3,7 @@
 As in `gan.refiner.dataset`, element number i of the endless stream is a function of the seed only. A record's landmarks come in mm of
 the view's frame; the network's are mm in the picture's plane from its upper left corner, x to the right, y down.
 """
+
 from __future__ import annotations
 
 import json
@@ -30,7 +31,9 @@ def split_records(config: DataConfig, split: str) -> tf.data.Dataset:
     present = tf.train.Example.FromString(first.numpy()).features.feature if first is not None else {}
     missing = [name for name in (*FLOATS, *TEXTS, "shape") if name not in present]
     if missing:
-        raise DatasetError(f"{files[0]}: lacks {', '.join(missing)}; the landmark network needs `python -m pipeline.synthesize --landmarks`")
+        raise DatasetError(
+            f"{files[0]}: lacks {', '.join(missing)}; the landmark network needs `python -m pipeline.synthesize --landmarks`"
+        )
     records = tf.data.TFRecordDataset(files, compression_type=compression(files[0]))
     records = records.filter(lambda record: tf.equal(text_feature(record, "split"), split))
     return records.take(config.max_pairs) if config.max_pairs else records
@@ -66,7 +69,9 @@ def training_batches(config: DataConfig, network: LandmarkNetConfig, seed: int, 
         images = images.cache()
     images = images.shuffle(config.shuffle_buffer, seed=seed, reshuffle_each_iteration=True).repeat()
     numbered = images.enumerate().skip(first_batch * config.batch_size)
-    changed = numbered.map(lambda number, item: _changed(config, network, seed, number, item), num_parallel_calls=1, deterministic=True)
+    changed = numbered.map(
+        lambda number, item: _changed(config, network, seed, number, item), num_parallel_calls=1, deterministic=True
+    )
     options = tf.data.Options()
     options.deterministic = True
     options.threading.private_threadpool_size = 1
@@ -93,7 +98,9 @@ def _with_hole(network: LandmarkNetConfig, view, marks, random):
     low, high = (float(side) for side in network.hole_px)
     sides = low + random[1:3] * (high - low)
     corner = random[3:5] * (size - sides)
-    inside = lambda row, column: (row >= corner[0]) & (row < corner[0] + sides[0]) & (column >= corner[1]) & (column < corner[1] + sides[1])
+    inside = lambda row, column: (
+        (row >= corner[0]) & (row < corner[0] + sides[0]) & (column >= corner[1]) & (column < corner[1] + sides[1])
+    )
     rows, columns = tf.meshgrid(tf.range(size[0]) + 0.5, tf.range(size[1]) + 0.5, indexing="ij")
     chosen = random[0] < network.hole_share
     pixels = marks[:, :2] / _pixel_mm()
@@ -136,7 +143,9 @@ def _pixel_mm() -> float:
     return VIEW_PIXEL_MM
 
 
-def whole_views(config: DataConfig, network: LandmarkNetConfig, split: str, count: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray, str, str]]:
+def whole_views(
+    config: DataConfig, network: LandmarkNetConfig, split: str, count: int = 0
+) -> Iterator[tuple[np.ndarray, np.ndarray, str, str]]:
     """Up to `count` (0: all) unchanged views, evenly spread over the split: view (h, w, 5), target (l, 4), kind, sensor."""
     for item in evenly_spread(split_records(config, split), count).map(_decode, num_parallel_calls=1, deterministic=True):
         view = tf.cast(item["view"], tf.float32)

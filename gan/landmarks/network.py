@@ -9,6 +9,7 @@ inverse (Kumar et al. 2020, LUVLi), and the logit of visibility.
 
 All coordinates are in mm of the view's plane: x to the right of the picture, y down, from its upper left corner.
 """
+
 from __future__ import annotations
 
 import keras
@@ -25,7 +26,9 @@ OUTPUTS = ("position", "factor", "visibility")
 
 
 def _convolution(filters: int, size: int, dtype: str, strides: int = 1, **options) -> keras.layers.Layer:
-    return keras.layers.Conv2D(filters, size, strides=strides, padding="same", kernel_initializer="he_normal", dtype=dtype, **options)
+    return keras.layers.Conv2D(
+        filters, size, strides=strides, padding="same", kernel_initializer="he_normal", dtype=dtype, **options
+    )
 
 
 class ResidualBlock(keras.layers.Layer):
@@ -93,7 +96,11 @@ class LandmarkNet(keras.Model):
         flat = [ops.reshape(maps, (-1, height * width, self.config.landmarks)) for maps in heatmaps]
         share = ops.softmax(flat[-1], axis=1)
         position = ops.einsum("bnl,nk->blk", share, ops.convert_to_tensor(cell_centres(height, width)))
-        read = ops.einsum("bnl,bnf->blf", ops.stop_gradient(share), ops.reshape(ops.cast(grown, "float32"), (-1, height * width, grown.shape[-1])))
+        read = ops.einsum(
+            "bnl,bnf->blf",
+            ops.stop_gradient(share),
+            ops.reshape(ops.cast(grown, "float32"), (-1, height * width, grown.shape[-1])),
+        )
         read = ops.einsum("blf,lfk->blk", read, self.reading) + self.reading_bias
         diagonal = ops.exp(ops.clip(read[..., :2], *LOG_RANGE))
         factor = ops.stack([diagonal[..., 0], read[..., 2], diagonal[..., 1]], axis=-1)

@@ -1,4 +1,5 @@
 """The landmark network's training run: its losses, validation and card."""
+
 from __future__ import annotations
 
 import logging
@@ -59,8 +60,10 @@ def loss_terms(prediction: Mapping, target, size: tuple[int, int], target_mm: fl
     inside = ops.cast(weight > 0, "float32")
     agreement = ops.maximum(logit, 0) - logit * visible + ops.log(1 + ops.exp(-ops.abs(logit)))
     return {
-        "coordinate": mean(distance), "heatmap": mean(_heatmap_loss(prediction["heatmaps"], truth, size, target_mm)),
-        "spread": mean(spread), "visibility": mean(agreement, inside),
+        "coordinate": mean(distance),
+        "heatmap": mean(_heatmap_loss(prediction["heatmaps"], truth, size, target_mm)),
+        "spread": mean(spread),
+        "visibility": mean(agreement, inside),
     }
 
 
@@ -78,8 +81,12 @@ def compiled(config: TrainingConfig) -> LandmarkModel:
     keras.utils.set_random_seed(config.seed)
     model = LandmarkModel(config)
     optimizer = keras.optimizers.Adam(
-        learning_rate(config), beta_1=options.beta_1, beta_2=options.beta_2, global_clipnorm=options.clip_norm or None,
-        use_ema=True, ema_momentum=options.ema_momentum,
+        learning_rate(config),
+        beta_1=options.beta_1,
+        beta_2=options.beta_2,
+        global_clipnorm=options.clip_norm or None,
+        use_ema=True,
+        ema_momentum=options.ema_momentum,
     )
     model.compile(optimizer=optimizer, jit_compile=False)
     optimizer.build(model.trainable_variables)
@@ -96,7 +103,9 @@ class LandmarkTraining(TrainingRun):
         config = self.config
         self.views = list(whole_views(config.data, config.landmarks, "validation", config.schedule.validation_images))
         if not self.views:
-            raise TrainingConfigError(f"data: no view of {', '.join(config.data.validation or config.data.train)} has split 'validation'")
+            raise TrainingConfigError(
+                f"data: no view of {', '.join(config.data.validation or config.data.train)} has split 'validation'"
+            )
 
     def batches(self, first_batch: int) -> Iterator:
         return iter(training_batches(self.config.data, self.config.landmarks, self.config.seed, first_batch))
@@ -110,7 +119,11 @@ class LandmarkTraining(TrainingRun):
         figures, visibility = figures_of(errors), visibility_figures(errors)
         values = {f"{name}/{key}": value for name, row in figures.items() for key, value in row.items()}
         told = "  ".join(f"{name} {100 * value:.1f}%" for name, value in visibility.items())
-        return figures[MEAN]["mean_mm"], values | {f"visibility/{k}": v for k, v in visibility.items()}, f"{table(figures)}\nvisibility: {told}"
+        return (
+            figures[MEAN]["mean_mm"],
+            values | {f"visibility/{k}": v for k, v in visibility.items()},
+            f"{table(figures)}\nvisibility: {told}",
+        )
 
     def sample(self, path: Path) -> None:
         """Nothing: `pipeline.run` draws landmarks on scans."""
@@ -118,11 +131,18 @@ class LandmarkTraining(TrainingRun):
     def export_best(self) -> Path:
         path = self.output / f"{self.config.network}{weights.SUFFIX}"
         weights.save(path, self.averaged, self.config, describe(self.config.data), figures={})
-        shipped, card = weights.load(path, build_landmark_net, "landmarks")  # the figures are those of the file as shipped, in float16
+        shipped, card = weights.load(
+            path, build_landmark_net, "landmarks"
+        )  # the figures are those of the file as shipped, in float16
         errors = errors_of(shipped, self.views)
         figures = figures_of(errors)
         rounded = {name: {key: round(value, 4) for key, value in row.items()} for name, row in figures.items()}
-        found = {"figures": rounded, "sigma_scale": round(sigma_scale(errors), 4), "step": self.progress.best_step, "images": len(self.views)}
+        found = {
+            "figures": rounded,
+            "sigma_scale": round(sigma_scale(errors), 4),
+            "step": self.progress.best_step,
+            "images": len(self.views),
+        }
         weights.write_card(path, card | found)
         log.info("wrote %s:\n%s", path, table(figures))
         return path
@@ -133,7 +153,7 @@ def errors_of(network: LandmarkNet, views: list, batch: int = 16) -> list[dict]:
     inner landmarks; visible and the logit of it, (l,), that count where `counted` (l,)."""
     found = []
     for start in range(0, len(views), batch):
-        part = views[start:start + batch]
+        part = views[start : start + batch]
         prediction = network.predict_on_batch(np.stack([view for view, *_ in part]))
         answers = (prediction[name] for name in ("position", "factor", "visibility"))
         for position, factor, logit, (_, target, kind, sensor) in zip(*answers, part):
@@ -141,8 +161,18 @@ def errors_of(network: LandmarkNet, views: list, batch: int = 16) -> list[dict]:
             squared = (factor[:, 0] * dx + factor[:, 1] * dy) ** 2 + (factor[:, 2] * dy) ** 2
             used = (target[:, 2] > 0.5) & (target[:, 3] > 0)
             used[: INNER.start] = False
-            found.append({"kind": kind, "sensor": sensor, "error_mm": np.hypot(dx, dy), "squared": squared, "used": used,
-                          "visible": target[:, 2] > 0.5, "counted": target[:, 3] > 0, "logit": logit})
+            found.append(
+                {
+                    "kind": kind,
+                    "sensor": sensor,
+                    "error_mm": np.hypot(dx, dy),
+                    "squared": squared,
+                    "used": used,
+                    "visible": target[:, 2] > 0.5,
+                    "counted": target[:, 3] > 0,
+                    "logit": logit,
+                }
+            )
     return found
 
 
@@ -154,14 +184,20 @@ def figures_of(errors: list[dict]) -> dict[str, dict[str, float]]:
         for name in sorted({item[group] for item in errors}):
             values = np.concatenate([item["error_mm"][item["used"]] for item in errors if item[group] == name])
             if len(values):
-                found[name] = {"mean_mm": float(values.mean()), "within_2": float((values < 2).mean()), "within_4": float((values < 4).mean())}
+                found[name] = {
+                    "mean_mm": float(values.mean()),
+                    "within_2": float((values < 2).mean()),
+                    "within_4": float((values < 4).mean()),
+                }
     kinds = [found[name] for name in sorted({item["kind"] for item in errors}) if name in found]
     return {MEAN: {key: float(np.mean([row[key] for row in kinds])) for key in kinds[0]}, **found}
 
 
 def visibility_figures(errors: list[dict]) -> dict[str, float]:
     """How well visibility is told: share of landmarks right at a probability of one half, and the same by views astray."""
-    right = lambda items: float(np.mean(np.concatenate([((i["logit"] > 0) == i["visible"])[i["counted"]] for i in items] or [[np.nan]])))
+    right = lambda items: float(
+        np.mean(np.concatenate([((i["logit"] > 0) == i["visible"])[i["counted"]] for i in items] or [[np.nan]]))
+    )
     astray = [item for item in errors if not item["visible"].any()]
     return {"right": right([item for item in errors if item["visible"].any()]), "right_astray": right(astray)}
 
@@ -175,6 +211,10 @@ def sigma_scale(errors: list[dict]) -> float:
 def table(figures: Mapping[str, Mapping[str, float]]) -> str:
     """A row for each kind of views and each sensor."""
     lines = [f"{'views':<16}{'mean mm':>9}{'< 2 mm':>9}{'< 4 mm':>9}"]
-    return "\n".join(lines + [
-        f"{name:<16}{row['mean_mm']:>9.3f}{100 * row['within_2']:>8.1f}%{100 * row['within_4']:>8.1f}%" for name, row in figures.items()
-    ])
+    return "\n".join(
+        lines
+        + [
+            f"{name:<16}{row['mean_mm']:>9.3f}{100 * row['within_2']:>8.1f}%{100 * row['within_4']:>8.1f}%"
+            for name, row in figures.items()
+        ]
+    )

@@ -3,6 +3,7 @@
 Normalised convolution (Knutsson & Westin 1993): smooth(m·r) / smooth(m), so that holes do not pull the
 residual to 0 at their rims; far from any measurement the quotient fades to 0, the coarse surface.
 """
+
 from __future__ import annotations
 
 import numpy as np

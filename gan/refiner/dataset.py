@@ -3,6 +3,7 @@
 The order is a function of the seed only: element number i of the endless stream is always the same crop,
 so that a resumed run continues at element `step · batch_size` as if it had never stopped.
 """
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,5 @@
 """The trained refiner on geometry images: NumPy in, NumPy out; TensorFlow is imported when it is constructed."""
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -50,7 +51,7 @@ class Refiner:
         for shape in sorted({coarse.shape for coarse, _ in pairs}):  # a batch holds one shape: padding would reach into images
             chosen = [number for number, (coarse, _) in enumerate(pairs) if coarse.shape == shape]
             for first in range(0, len(chosen), self.batch_size):
-                batch = chosen[first:first + self.batch_size]
+                batch = chosen[first : first + self.batch_size]
                 for number, image in zip(batch, self._refine_batch([pairs[number] for number in batch])):
                     refined[number] = image
         return refined
@@ -82,12 +83,16 @@ class Refiner:
 def _refined_image(coarse: GeometryImage, found: dict[str, np.ndarray]) -> GeometryImage:
     """Network outputs (h', w', ·) ≥ the image's size → the refined image, valid where the coarse one is."""
     valid = coarse.valid_mask
-    outputs = {name: values[:valid.shape[0], :valid.shape[1]].astype(np.float64) for name, values in found.items()}
+    outputs = {name: values[: valid.shape[0], : valid.shape[1]].astype(np.float64) for name, values in found.items()}
     depth = np.where(valid, coarse["depth"] + outputs["depth"][..., 0], 0.0)
     x, y, z = np.moveaxis(outputs["normals"], -1, 0)
     channels = {
-        "depth": depth, "normal_elevation": np.arctan2(z, np.hypot(x, y)), "normal_x": x, "normal_y": y,
-        "mean_curvature": mean_curvature(depth, valid, coarse.chart), "confidence": outputs["confidence"][..., 0],
+        "depth": depth,
+        "normal_elevation": np.arctan2(z, np.hypot(x, y)),
+        "normal_x": x,
+        "normal_y": y,
+        "mean_curvature": mean_curvature(depth, valid, coarse.chart),
+        "confidence": outputs["confidence"][..., 0],
         "sigma_mm": outputs["sigma"][..., 0],
     }
     masked = {name: np.where(valid, values, 0.0).astype(np.float32) for name, values in channels.items()}

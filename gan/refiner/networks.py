@@ -14,6 +14,7 @@ so that a noise-free scan passes through exactly (g = 0) and an unseen pixel is 
 
 Tensors are (b, h, w, c) in the layout of `gan.layout`; h and w are multiples of 2^levels.
 """
+
 from __future__ import annotations
 
 import keras
@@ -121,7 +122,9 @@ class Generator(keras.Model):
         scaled = scale_coarse(coarse)
         head = self.head(ops.cast(self.unet(scaled, scaled[..., 1:]), "float32"))
         residual = self.config.correction_limit_mm * ops.tanh(head[..., :1])
-        return self._surface(coarse, residual, NORMAL_CORRECTION * ops.tanh(head[..., 1:4]), head[..., 4:5], ops.zeros_like(residual))
+        return self._surface(
+            coarse, residual, NORMAL_CORRECTION * ops.tanh(head[..., 1:4]), head[..., 4:5], ops.zeros_like(residual)
+        )
 
     def _refine_with_scan(self, coarse, scan):
         residual, noise, mask = scan[..., :1], scan[..., -2:-1], scan[..., -1:]
@@ -144,14 +147,19 @@ class Generator(keras.Model):
             chosen = ops.sum(weights[..., :-1] * bank, axis=-1, keepdims=True) + correction
         predicted = (1.0 - freedom) * residual * mask + freedom * chosen
         confidence = _confidence(weights, coverages, noise, mask, freedom, correction)
-        return self._surface(coarse, predicted, freedom * NORMAL_CORRECTION * ops.tanh(head[..., 1:4]), head[..., 4:5], confidence)
+        return self._surface(
+            coarse, predicted, freedom * NORMAL_CORRECTION * ops.tanh(head[..., 1:4]), head[..., 4:5], confidence
+        )
 
     def _surface(self, coarse, residual, correction, log_sigma, confidence):
         known = coarse[..., -1:]
         from_depth = depth_normals(coarse[..., :1] + residual, known, self.pixel_mm)
         return {
-            "depth": residual * known, "normals": unit(from_depth + correction), "depth_normals": from_depth,
-            "sigma": TYPICAL_NOISE_MM * ops.exp(ops.clip(log_sigma, *LOG_SIGMA_RANGE)) * known, "confidence": confidence * known,
+            "depth": residual * known,
+            "normals": unit(from_depth + correction),
+            "depth_normals": from_depth,
+            "sigma": TYPICAL_NOISE_MM * ops.exp(ops.clip(log_sigma, *LOG_SIGMA_RANGE)) * known,
+            "confidence": confidence * known,
         }
 
     def _smoothstep(self, noise):

@@ -4,6 +4,7 @@
 stop_gradient(fake), the generator's through the discriminator's `stateless_call` on stopped weights,
 so that each player's variables receive exactly the gradient of their own loss.
 """
+
 from __future__ import annotations
 
 import keras
@@ -25,7 +26,9 @@ class Pix2Pix(keras.Model):
         self.generator = build_generator(config.generator)
         self.adversarial = config.loss.adversarial > 0
         self.discriminator = build_discriminator(config.discriminator) if self.adversarial else None
-        names = ["depth", "normal", "depth_normal", "uncertainty"] + (["adversarial", "discriminator"] if self.adversarial else [])
+        names = ["depth", "normal", "depth_normal", "uncertainty"] + (
+            ["adversarial", "discriminator"] if self.adversarial else []
+        )
         self.trackers = {name: keras.metrics.Mean(name=name) for name in names}
         self.built = True
 
@@ -58,7 +61,9 @@ class Pix2Pix(keras.Model):
         }
         weights = emphasised(weights, truth_normals, truth_mask, self.generator.pixel_mm, options.feature)
         terms |= {
-            "depth": depth_loss(weights, prediction["depth"], truth_residual, options.depth_epsilon_mm, options.depth_saturation_mm),
+            "depth": depth_loss(
+                weights, prediction["depth"], truth_residual, options.depth_epsilon_mm, options.depth_saturation_mm
+            ),
             "normal": normal_loss(weights, prediction["normals"], truth_normals, options.normal_kind),
             "depth_normal": normal_loss(weights, prediction["depth_normals"], truth_normals, options.normal_kind),
         }
@@ -85,8 +90,12 @@ def compiled(config: TrainingConfig) -> Pix2Pix:
     keras.utils.set_random_seed(config.seed)
     model = Pix2Pix(config)
     optimizer = keras.optimizers.Adam(
-        learning_rate(config), beta_1=options.beta_1, beta_2=options.beta_2,
-        global_clipnorm=options.clip_norm or None, use_ema=True, ema_momentum=options.ema_momentum,
+        learning_rate(config),
+        beta_1=options.beta_1,
+        beta_2=options.beta_2,
+        global_clipnorm=options.clip_norm or None,
+        use_ema=True,
+        ema_momentum=options.ema_momentum,
     )
     model.compile(optimizer=optimizer, jit_compile=False)
     optimizer.build(model.trainable_variables)

@@ -3,6 +3,7 @@
 Row 0 is the top (y up), columns run to +x (the subject's left), depth z grows outward, so the
 outward normal of z(x, y) is (−∂z/∂x, −∂z/∂y, 1) / |·|.
 """
+
 from __future__ import annotations
 
 from keras import ops

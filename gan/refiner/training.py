@@ -1,4 +1,5 @@
 """The refiner's training run: crops of pairs, validation against the simple refinements it must beat, and its card."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -79,7 +80,12 @@ class RefinerTraining(TrainingRun):
         shipped, card = weights.load(path, build_generator)
         figures = {"refined": validation.refiner_errors(shipped, self.images), **self.baselines}
         covered = validation.coverage(shipped, self.images, card["sigma_scale"])
-        validated = {"figures": _rounded(figures), "coverage": covered, "step": self.progress.best_step, "images": len(self.images)}
+        validated = {
+            "figures": _rounded(figures),
+            "coverage": covered,
+            "step": self.progress.best_step,
+            "images": len(self.images),
+        }
         weights.write_card(path, card | validated)
         log.info("wrote %s:\n%s", path, validation.table(figures))
         return path
@@ -87,7 +93,9 @@ class RefinerTraining(TrainingRun):
 
 def _named(method: str, errors: dict[str, validation.SurfaceError]) -> dict[str, float]:
     return {
-        f"{method}/{sensor}/{name}": value for sensor, error in errors.items() for name, value in dataclasses.asdict(error).items()
+        f"{method}/{sensor}/{name}": value
+        for sensor, error in errors.items()
+        for name, value in dataclasses.asdict(error).items()
     }
 
 

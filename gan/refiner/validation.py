@@ -3,6 +3,7 @@
 Per image: the mean |depth error| and the mean angle between normals over the pixels whose truth is known;
 then the mean over a sensor's images, then over sensors, so that no sensor outvotes another.
 """
+
 from __future__ import annotations
 
 import math
@@ -54,7 +55,7 @@ def baselines(x: Mapping, pixel_mm: float) -> dict[str, tuple[np.ndarray, np.nda
     coarse, scan = x["coarse"], x["scan"]
     bank, _, _ = smoothing_bank(*(ops.convert_to_tensor(part) for part in (scan[..., :1], scan[..., -2:-1], scan[..., -1:])))
     bank = ops.convert_to_numpy(bank)
-    residuals = [np.zeros_like(bank[..., :1])] + [bank[..., k:k + 1] for k in range(len(WIDTHS))]
+    residuals = [np.zeros_like(bank[..., :1])] + [bank[..., k : k + 1] for k in range(len(WIDTHS))]
     return {
         name: (residual, ops.convert_to_numpy(depth_normals(coarse[..., :1] + residual, coarse[..., -1:], pixel_mm)))
         for name, residual in zip(baseline_names(), residuals)

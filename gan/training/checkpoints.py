@@ -1,4 +1,5 @@
 """Checkpoints of a training run: every variable bit for bit, and where the run stood, in one atomic file each."""
+
 from __future__ import annotations
 
 import json
@@ -29,7 +30,7 @@ class Checkpoints:
         path = self.folder / f"step-{step:08d}.npz"
         arrays = {f"{number:04d}": np.asarray(variable) for number, variable in enumerate(variables)}
         save_arrays(path, arrays | {"state": np.frombuffer(json.dumps(state, sort_keys=True).encode(), np.uint8)})
-        for old in self.paths()[:-self.keep]:
+        for old in self.paths()[: -self.keep]:
             old.unlink()
         return path
 
@@ -41,7 +42,9 @@ class Checkpoints:
         with np.load(paths[-1]) as arrays:
             if len(arrays.files) != len(variables) + 1:
                 held = len(arrays.files) - 1
-                raise CheckpointError(f"{paths[-1]}: holds {held} variables, the model has {len(variables)}; start in another output")
+                raise CheckpointError(
+                    f"{paths[-1]}: holds {held} variables, the model has {len(variables)}; start in another output"
+                )
             for number, variable in enumerate(variables):
                 values = arrays[f"{number:04d}"]
                 if values.shape != tuple(variable.shape):

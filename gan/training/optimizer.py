@@ -1,4 +1,5 @@
 """Learning rate and averaged weights of every training."""
+
 from __future__ import annotations
 
 import keras
@@ -11,8 +12,11 @@ def learning_rate(config: TrainingConfig) -> keras.optimizers.schedules.Learning
     options = config.optimizer
     warmup = min(options.warmup_steps, max(1, config.schedule.steps // 4))
     return keras.optimizers.schedules.CosineDecay(
-        options.learning_rate / warmup, max(1, config.schedule.steps - warmup), alpha=options.final_fraction,
-        warmup_target=options.learning_rate, warmup_steps=warmup,
+        options.learning_rate / warmup,
+        max(1, config.schedule.steps - warmup),
+        alpha=options.final_fraction,
+        warmup_target=options.learning_rate,
+        warmup_steps=warmup,
     )
 
 

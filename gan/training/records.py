@@ -1,4 +1,5 @@
 """TFRecord files of training sets: which there are, how they are packed, in which order they are spread."""
+
 from __future__ import annotations
 
 import functools

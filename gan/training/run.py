@@ -2,6 +2,7 @@
 
 A network's own part is a subclass: what its batches are, what a better network is, and what it exports.
 """
+
 from __future__ import annotations
 
 import dataclasses
@@ -122,7 +123,9 @@ class TrainingRun:
     def _after_step(self, logs: dict) -> None:
         schedule, step = self.config.schedule, self.progress.step
         if not math.isfinite(logs["loss"]):
-            raise DivergedError(f"step {step}: the loss is {logs['loss']}; lower optimizer.learning_rate or set optimizer.clip_norm")
+            raise DivergedError(
+                f"step {step}: the loss is {logs['loss']}; lower optimizer.learning_rate or set optimizer.clip_norm"
+            )
         if step % schedule.log_every == 0:
             self.curves.write(step, "train", logs)
             losses = "  ".join(f"{name} {value:.4f}" for name, value in logs.items())

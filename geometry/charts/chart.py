@@ -4,6 +4,7 @@ Pixel centres lie at integer + 0.5; row 0 is the top (the subject's forehead), c
 left, which is the subject's right (−x). A chart's depth is a signed coordinate in mm that grows
 outward from the face along the ray, so that rasterize → lift is an exact round trip.
 """
+
 from __future__ import annotations
 
 import json

@@ -8,6 +8,7 @@ A_c = m₀ E₁, A_r = p E₂, D_c = κ E₁, D_r = 0 with constant m₀, p, κ 
     outward normal ∝ −p d_c E₁ − m d_r E₂ + m p D.
 Derivatives of d come from differences or local fits that read valid pixels only.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -52,8 +53,13 @@ def ray_frame(chart: Chart) -> RayFrame:
     widths = [float(np.linalg.norm(difference(step, d)[0, 0])) / 2e-3 for d in (0.0, 1.0)]
     unit = lambda vectors: vectors / np.linalg.norm(vectors, axis=2, keepdims=True)
     return RayFrame(
-        chart.lift(centres, np.zeros(len(centres))).reshape(shape), unit(columns), unit(rows),
-        chart.outward_directions(centres).reshape(shape), widths[0], float(np.linalg.norm(rows[0, 0])) / 2e-3, widths[1] - widths[0],
+        chart.lift(centres, np.zeros(len(centres))).reshape(shape),
+        unit(columns),
+        unit(rows),
+        chart.outward_directions(centres).reshape(shape),
+        widths[0],
+        float(np.linalg.norm(rows[0, 0])) / 2e-3,
+        widths[1] - widths[0],
     )
 
 

@@ -2,6 +2,7 @@
 
 It is a view-projected raster of a surface, not Gu, Gortler & Hoppe's (2002) parameterization.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass

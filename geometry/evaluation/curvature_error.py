@@ -7,6 +7,7 @@ away the mean under a Gaussian of width c·λ₁, normalised by the mask, so tha
 the answer reaches 0.76 (6–20 mm) and 0.82 (2–8 mm); it is the same for both surfaces. Wavelengths are measured in
 the chart, along its pixels.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -3,6 +3,7 @@
 Nothing here aligns anything: every figure has zero degrees of freedom, so that pose and scale errors count. Who wants a figure
 after alignment applies `SimilarityTransform.umeyama` first (6 degrees of freedom rigidly, 7 with scale) and says so.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -67,8 +68,15 @@ def _area_near(mesh: TriangleMesh, nose: np.ndarray, radius: float) -> np.ndarra
 
 
 def surface_errors(
-    truth: TriangleMesh, mesh: TriangleMesh, nose: np.ndarray, visible: np.ndarray | None = None, both_ways: bool = True,
-    outer_mm: float = 85.0, inner_mm: float = 75.0, samples: int = 20000, rng: np.random.Generator | None = None,
+    truth: TriangleMesh,
+    mesh: TriangleMesh,
+    nose: np.ndarray,
+    visible: np.ndarray | None = None,
+    both_ways: bool = True,
+    outer_mm: float = 85.0,
+    inner_mm: float = 75.0,
+    samples: int = 20000,
+    rng: np.random.Generator | None = None,
 ) -> SurfaceErrors:
     """How far a surface is from the truth; both in mm and in one frame, compared as they lie: 0 degrees of freedom.
 

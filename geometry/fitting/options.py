@@ -1,4 +1,5 @@
 """What a user can set of the fit: the stages and the options."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass

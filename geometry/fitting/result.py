@@ -1,4 +1,5 @@
 """What a fit yields: a state for each iteration, and the result."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field

@@ -9,6 +9,7 @@ and boundary, averages what shares a vertex, and takes one damped Gauss–Newton
 coarse to fine (pose, then few modes under a strong prior, then all), after Amberg et al. 2007 and
 Ferrari et al. 2019. What the scan does not show is left to the prior.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
@@ -115,7 +116,9 @@ def _iterate(fitter: _Fitter, target: ScanSamples, location: Location) -> Iterat
             normals = transform.apply_to_directions(target.normals[: stage.points])
             matches = fitter.match(surface, points, normals, stage.gate_mm)
             if len(matches.vertices) < 60:
-                raise NoFaceFound(f"no face found: only {len(matches.vertices)} model vertices lie near the scan, at least 60 are needed")
+                raise NoFaceFound(
+                    f"no face found: only {len(matches.vertices)} model vertices lie near the scan, at least 60 are needed"
+                )
             terms = _terms(fitter, target, stage, matches, surface, transform, coefficients, active, with_scale)
             step = gauss_newton_step(terms, _trust_region(fitter, active, n_pose))
             transform = _stepped(transform, step[:n_pose])
@@ -132,7 +135,9 @@ def _trust_region(fitter: _Fitter, active: np.ndarray, n_pose: int) -> np.ndarra
     """(p, p) damping of one step's motion in mm: point-to-plane leaves sliding along the surface free, and a long
     slide outruns the correspondences. It vanishes at convergence, so it changes the path and not the minimum."""
     damping = np.zeros((n_pose + len(active),) * 2)
-    damping[n_pose:, n_pose:] = fitter.motion[np.ix_(active, active)] / (fitter.options.independent_area_mm2 * fitter.options.trust_radius_mm**2)
+    damping[n_pose:, n_pose:] = fitter.motion[np.ix_(active, active)] / (
+        fitter.options.independent_area_mm2 * fitter.options.trust_radius_mm**2
+    )
     return damping
 
 
@@ -182,7 +187,10 @@ def _bounded(coefficients: np.ndarray, fitter: _Fitter) -> np.ndarray:
 
 
 def fit(
-    location: Location, model: MorphableModel, options: FittingOptions = FittingOptions(), check: Callable[[], None] = lambda: None
+    location: Location,
+    model: MorphableModel,
+    options: FittingOptions = FittingOptions(),
+    check: Callable[[], None] = lambda: None,
 ) -> FitResult:
     """Run all stages. `check` is called between iterations and may raise, which ends the fit. Raises NoFaceFound, FitError."""
     fitter, target = _fitter_of(model, options), prepare_target(location, model, options)
@@ -208,7 +216,11 @@ def summarize(fitter: _Fitter, target: ScanSamples, state: FitState) -> FitResul
     facing = (model_normals * normals[near]).sum(1) > 0.3
     offsets = np.abs(((points[near] - state.vertices[nearest[near]]) * model_normals).sum(1))[facing]
     covered = np.zeros(len(face), bool)
-    reach = cKDTree(points[near]).query(state.vertices[face], distance_upper_bound=5.0)[0] if near.any() else np.full(face.sum(), np.inf)
+    reach = (
+        cKDTree(points[near]).query(state.vertices[face], distance_upper_bound=5.0)[0]
+        if near.any()
+        else np.full(face.sum(), np.inf)
+    )
     covered[np.flatnonzero(face)[np.isfinite(reach)]] = True
     areas = surface.vertex_areas
     visible = float(areas[covered].sum() / areas[face].sum())
@@ -217,7 +229,9 @@ def summarize(fitter: _Fitter, target: ScanSamples, state: FitState) -> FitResul
     if not len(offsets):
         raise NoFaceFound("no face found: no scan point lies on the fitted face")
     residuals = {
-        "mean": float(offsets.mean()), "median": float(np.median(offsets)), "p90": float(np.quantile(offsets, 0.9)),
+        "mean": float(offsets.mean()),
+        "median": float(np.median(offsets)),
+        "p90": float(np.quantile(offsets, 0.9)),
         "rms": float(np.sqrt((offsets**2).mean())),
         "inlier_fraction": float((offsets < 1.5 + 2 * target.noise_mm).sum() / about.sum()),
     }
@@ -228,8 +242,18 @@ def summarize(fitter: _Fitter, target: ScanSamples, state: FitState) -> FitResul
     mahalanobis = float(np.sqrt((identity**2).mean()))
     quality = _quality(residuals["mean"], target.noise_mm, visible, mahalanobis)
     return FitResult(
-        identity, expression, state.scan_to_model, state.vertices, residuals, quality, target.noise_mm, visible,
-        float(areas[covered].sum()), state.iteration, landmark_error, {"identity_rms_sigma": mahalanobis},
+        identity,
+        expression,
+        state.scan_to_model,
+        state.vertices,
+        residuals,
+        quality,
+        target.noise_mm,
+        visible,
+        float(areas[covered].sum()),
+        state.iteration,
+        landmark_error,
+        {"identity_rms_sigma": mahalanobis},
     )
 
 

@@ -1,4 +1,5 @@
 """The scan as the fit sees it: area-uniform samples with normals, and landmarks."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -30,7 +31,9 @@ class ScanSamples:
     given: int
 
 
-def prepare_target(location: Location, model: MorphableModel, options: FittingOptions = FittingOptions(), limit: int = 16000) -> ScanSamples:
+def prepare_target(
+    location: Location, model: MorphableModel, options: FittingOptions = FittingOptions(), limit: int = 16000
+) -> ScanSamples:
     """Area-uniform samples of the located scan's surface (or its points, for a bare cloud), and its landmarks."""
     rng = np.random.default_rng(options.seed)
     surface = surface_of(location.scan)
@@ -52,7 +55,9 @@ def prepare_target(location: Location, model: MorphableModel, options: FittingOp
     return ScanSamples(points, normals, noise_of_surface(location.scan, surface), *_landmark_targets(location, model, options))
 
 
-def _landmark_targets(location: Location, model: MorphableModel, options: FittingOptions) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+def _landmark_targets(
+    location: Location, model: MorphableModel, options: FittingOptions
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
     """Points, vertices, standard deviations, and how many came with the scan: those first, then those found on it."""
     vertices, given = np.asarray(model.landmarks["ibug68"]), np.zeros(68, bool)
     points, sigma = np.full((68, 3), np.nan), np.full(68, options.landmark_sigma_mm)

@@ -4,6 +4,7 @@ validation split.
 `benchmarks/landmarks.py --calibrate --count 90` measures and prints it. What stands in data/landmark_calibration.json was measured
 on the same 90 scans before the fits used it themselves; a run since gives the same to 1-3 % (the median over landmarks).
 """
+
 from __future__ import annotations
 
 import json

@@ -1,4 +1,5 @@
 """What is known of a set of landmarks: places, how sure they are, and whether the scan shows them."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, replace

@@ -1,4 +1,5 @@
 """Two estimates of the same landmarks as one, and estimates of one scheme carried to another's points."""
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -15,7 +16,11 @@ UNSEEN_CONFIDENCE = 0.9  # of an inferred landmark, relative to a seen one of th
 
 
 def fused(
-    first: LandmarkEstimate, other: LandmarkEstimate, correlation: np.ndarray | float = 0.0, gate: float = 4.0, variance: float = 1.0
+    first: LandmarkEstimate,
+    other: LandmarkEstimate,
+    correlation: np.ndarray | float = 0.0,
+    gate: float = 4.0,
+    variance: float = 1.0,
 ) -> LandmarkEstimate:
     """Both in one frame → the mean weighted by the inverse covariances, landmark by landmark: a + G (b − a), G = A (A + B)⁻¹.
 
@@ -48,9 +53,7 @@ def fused(
     return LandmarkEstimate(points, covariance, np.where(np.isfinite(points).all(1), confidence, 0.0), seen, first.scheme)
 
 
-def to_scheme(
-    estimate: LandmarkEstimate, model: MorphableModel, vertices: np.ndarray, scheme: str
-) -> LandmarkEstimate:
+def to_scheme(estimate: LandmarkEstimate, model: MorphableModel, vertices: np.ndarray, scheme: str) -> LandmarkEstimate:
     """An ibug68 estimate → any scheme's, in the same frame: the scheme's points of the mesh `vertices` (n, 3), in the model's
     topology, moved as the landmarks about them differ from that mesh's own.
 
@@ -75,7 +78,10 @@ def to_scheme(
     confidence = np.where(seen, 1.0, UNSEEN_CONFIDENCE) * confidence_of(covariance)
     same = distance.min(1) < 1e-6
     return replace(
-        estimate, points=np.where(same[:, None], estimate.points[nearest], places + moved),
+        estimate,
+        points=np.where(same[:, None], estimate.points[nearest], places + moved),
         covariance=np.where(same[:, None, None], estimate.covariance[nearest], covariance),
-        confidence=np.where(same, estimate.confidence[nearest], confidence), seen=seen, scheme=scheme,
+        confidence=np.where(same, estimate.confidence[nearest], confidence),
+        seen=seen,
+        scheme=scheme,
     )

@@ -4,6 +4,7 @@ Accepted: NAME.landmarks.json (the program's own), .pp (MeshLab), .pts (iBUG, th
 .bnd (BU-3DFE), .landmarkAscii (Amira, Avizo). They are in the scan's own frame and unit; beside a depth format, in the
 camera frame in mm. Two such files beside one scan are an error: which to believe is not ours to guess.
 """
+
 from __future__ import annotations
 
 import re
@@ -60,9 +61,7 @@ class GivenLandmarks:
         return replace(self, points=self.points * unit_mm)
 
 
-def given_landmarks(
-    source: str, sidecars: Mapping[str, bytes], schemes: Iterable[LandmarkScheme] = ()
-) -> GivenLandmarks | None:
+def given_landmarks(source: str, sidecars: Mapping[str, bytes], schemes: Iterable[LandmarkScheme] = ()) -> GivenLandmarks | None:
     """The landmarks beside a scan; None where there are none. Raises ReadError.
 
     schemes: the user's own, beside the shipped ones, that a sidecar may name or take its point names from.
@@ -99,9 +98,12 @@ def _identified(file: LandmarkFile, schemes: Mapping[str, LandmarkScheme]) -> Gi
         return _bu3dfe(file)
     if file.format == ".lm3":
         scheme = schemes["bosphorus22"]
-        return _by_names(file, _plain(file.names), {
-            _plain_name(label): (name, number) for label, name, number in zip(scheme.labels, scheme.names, scheme.in_ibug68)
-        }, scheme.name)
+        return _by_names(
+            file,
+            _plain(file.names),
+            {_plain_name(label): (name, number) for label, name, number in zip(scheme.labels, scheme.names, scheme.in_ibug68)},
+            scheme.name,
+        )
     scheme = schemes.get(file.scheme)
     names = file.names if file.names and any(file.names) else None
     if scheme is not None and names in (None, scheme.names):
@@ -214,8 +216,11 @@ def _bu3dfe(file: LandmarkFile) -> GivenLandmarks:
     first_is_right = left @ (points[8:16].mean(0) - points[0:8].mean(0)) > 0
     numbers = {place: number if first_is_right else mirror[number] for place, number in _BU3DFE.items()}
     return GivenLandmarks(
-        points, tuple(f"bu3dfe_{place}" for place in range(_BU3DFE_COUNT)),
-        tuple(numbers.get(place, NO_POINT) for place in range(_BU3DFE_COUNT)), "bu3dfe83", "",
+        points,
+        tuple(f"bu3dfe_{place}" for place in range(_BU3DFE_COUNT)),
+        tuple(numbers.get(place, NO_POINT) for place in range(_BU3DFE_COUNT)),
+        "bu3dfe83",
+        "",
     )
 
 
@@ -229,7 +234,8 @@ def check_on_surface(given: GivenLandmarks, scan: Scan, limit_mm: float = 10.0) 
     median = float(np.median(distance[given.known])) if given.known.any() else 0.0
     if median > limit_mm:
         raise ReadError(
-            scan.source, f"its landmarks {given.source_name} lie {median:.0f} mm from the scan (median)",
+            scan.source,
+            f"its landmarks {given.source_name} lie {median:.0f} mm from the scan (median)",
             "they are of another scan, in another unit or in another frame; give them in the scan file's own coordinates",
         )
     far = distance > limit_mm

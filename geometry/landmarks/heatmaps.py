@@ -3,6 +3,7 @@
 A heatmap is a distribution over the cells of a picture. Coordinates are mm in the picture's plane, x to the right, y down, from
 its upper left corner; cell (row, column) is centred at ((column + 0.5), (row + 0.5)) · cell_mm.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass

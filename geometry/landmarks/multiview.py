@@ -5,6 +5,7 @@ that of the place in the picture, carried along the surface's slope. Views of on
 their errors are not independent: the combination is as sure as its views are on average, plus their disagreement, and not
 surer by their number.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -83,7 +84,9 @@ def combine(sightings: ViewObservations) -> LandmarkEstimate:
         w = weight[group] / weight[group].sum()
         points[number] = w @ places[group]
         offset = places[group] - points[number]
-        covariance[number] = np.einsum("v,vij->ij", w, sightings.covariance[group, number]) + np.einsum("v,vi,vj->ij", w, offset, offset)
+        covariance[number] = np.einsum("v,vij->ij", w, sightings.covariance[group, number]) + np.einsum(
+            "v,vi,vj->ij", w, offset, offset
+        )
         visibility[number] = w @ sightings.visibility[group, number]
     covariance = shrunk_to_isotropic(covariance) * np.array(calibration()["heatmap_variance"])[:count, None, None]
     seen = visibility > LEAST_VISIBILITY

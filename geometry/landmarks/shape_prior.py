@@ -9,6 +9,7 @@ unknown pose, with a covariance each. From a first pose (Umeyama) the pose's err
 shift, so that both follow by conditioning, a few times over, while measurements that disagree with the others lose weight.
 The posterior covariance says how far each landmark is thereby known (cf. Lüthi et al. 2017).
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -121,7 +122,13 @@ class _Conditioned:
 
 
 def _conditioned(
-    prior: LandmarkPrior, x: np.ndarray, used: np.ndarray, measured: np.ndarray, noise: np.ndarray, weights: np.ndarray, metric: bool
+    prior: LandmarkPrior,
+    x: np.ndarray,
+    used: np.ndarray,
+    measured: np.ndarray,
+    noise: np.ndarray,
+    weights: np.ndarray,
+    metric: bool,
 ) -> _Conditioned:
     """Gaussian conditioning of shape and pose, linearised at the shape x (l, 3)."""
     count = len(prior.mean)
@@ -167,7 +174,10 @@ def completed(estimate: LandmarkEstimate, posterior: Posterior) -> LandmarkEstim
     """The estimate (scan frame) with its unseen landmarks inferred: the posterior's, with their covariance and less
     confidence."""
     inferred = LandmarkEstimate(
-        posterior.points, posterior.covariance, INFERRED_TRUST * confidence_of(posterior.covariance), np.zeros(len(estimate), bool),
+        posterior.points,
+        posterior.covariance,
+        INFERRED_TRUST * confidence_of(posterior.covariance),
+        np.zeros(len(estimate), bool),
     ).transformed(posterior.scan_to_model.inverse())
     return merged_estimates(estimate, inferred)
 
@@ -176,6 +186,9 @@ def merged_estimates(first: LandmarkEstimate, other: LandmarkEstimate) -> Landma
     """The landmarks that `first` has seen, and `other`'s where it has not."""
     keep = first.seen
     return LandmarkEstimate(
-        np.where(keep[:, None], first.points, other.points), np.where(keep[:, None, None], first.covariance, other.covariance),
-        np.where(keep, first.confidence, other.confidence), np.where(keep, first.seen, other.seen), first.scheme,
+        np.where(keep[:, None], first.points, other.points),
+        np.where(keep[:, None, None], first.covariance, other.covariance),
+        np.where(keep, first.confidence, other.confidence),
+        np.where(keep, first.seen, other.seen),
+        first.scheme,
     )

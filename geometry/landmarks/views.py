@@ -4,6 +4,7 @@ A view is an orthographic picture of a scan about a supposed face, 192 mm across
 the model frame for somebody who looks straight at the face (x to the subject's left, y up, z toward the viewer) and its
 origin inside the head, so that a face turned by 60° stays in the picture.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
@@ -144,8 +145,8 @@ def view_of_pose(scan_to_model: SimilarityTransform, turn: np.ndarray | None = N
 def turn_of(yaw: float, pitch: float, roll: float) -> np.ndarray:
     """Degrees → (3, 3) of the view frame: the face's yaw to the subject's left, pitch downward, then roll in the picture."""
     yaw_turn, pitch_turn, roll_turn = (
-        rotation_from_vector(np.deg2rad(angle) * np.array(axis)) for angle, axis in
-        ((yaw, (0.0, 1.0, 0.0)), (pitch, (1.0, 0.0, 0.0)), (roll, (0.0, 0.0, 1.0)))
+        rotation_from_vector(np.deg2rad(angle) * np.array(axis))
+        for angle, axis in ((yaw, (0.0, 1.0, 0.0)), (pitch, (1.0, 0.0, 0.0)), (roll, (0.0, 0.0, 1.0)))
     )
     return roll_turn @ yaw_turn @ pitch_turn
 

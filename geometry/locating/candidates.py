@@ -1,4 +1,5 @@
 """The head in an arbitrarily turned scan: every unit and both sides of a surface are searched, and distinct poses are proposed."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -82,10 +83,14 @@ def candidate_locations(
     whole, found = _better_side(scan, model, options)
     if found is None or found[1][0].confidence < options.min_confidence:
         best = 0.0 if found is None else found[1][0].confidence
-        raise NoFaceFound(f"no face found: the best pose has confidence {best:.2f}, at least {options.min_confidence:.2f} is needed")
+        raise NoFaceFound(
+            f"no face found: the best pose has confidence {best:.2f}, at least {options.min_confidence:.2f} is needed"
+        )
     scaled, poses = found
     whole = whole.in_unit(scaled.unit_mm, scaled.scale_is_metric) if whole.unit_mm is None else whole
-    located = lambda pose: Location(cropped(whole, pose.scan_to_model, options.head_radius_mm), pose.scan_to_model, pose.confidence)
+    located = lambda pose: Location(
+        cropped(whole, pose.scan_to_model, options.head_radius_mm), pose.scan_to_model, pose.confidence
+    )
     groups = rivals(by_head(poses))
     if len(groups) > 1:
         several = several_heads([located(group[0]) for group in groups], believes)
@@ -116,7 +121,11 @@ def _better_side(scan: Scan, model: MorphableModel, options: LocatingOptions) ->
 
 
 def _best_unit(
-    scan: Scan, model: MorphableModel, options: LocatingOptions, units: list[tuple[float, bool]], searches: tuple[bool, ...] = (False, True)
+    scan: Scan,
+    model: MorphableModel,
+    options: LocatingOptions,
+    units: list[tuple[float, bool]],
+    searches: tuple[bool, ...] = (False, True),
 ) -> tuple[Scan, list[Pose]] | None:
     """The scan in the unit in which it holds the most convincing face, and all poses there, best first."""
     best: tuple[Scan, list[Pose]] | None = None

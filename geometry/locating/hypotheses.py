@@ -1,4 +1,5 @@
 """Where a face might be: orientations to try, points that protrude like a nose, spheres that are the size of a head."""
+
 from __future__ import annotations
 
 from functools import lru_cache
@@ -29,7 +30,9 @@ def hypothesis_rotations() -> np.ndarray:
 def all_rotations() -> np.ndarray:
     """(180, 3, 3) rotations that cover all orientations: the icosahedral group, and it again turned by 24° about two axes."""
     group = Rotation.create_group("I")
-    offsets = [Rotation.identity()] + [Rotation.from_rotvec(np.deg2rad(24) * np.array(axis)) for axis in ([0, 1.0, 0], [0.8, 0, 0.6])]
+    offsets = [Rotation.identity()] + [
+        Rotation.from_rotvec(np.deg2rad(24) * np.array(axis)) for axis in ([0, 1.0, 0], [0.8, 0, 0.6])
+    ]
     return np.concatenate([(group * offset).as_matrix() for offset in offsets])
 
 

@@ -6,6 +6,7 @@ distance field of the mean face (how much of the face's area the scan supports, 
 scan there contradicts it), the best are polished by rigid registration in the same field, and the
 best of these is the answer, with its score as confidence.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -49,7 +50,9 @@ REACH_MM, INLIER_COSINE = 7.0, 0.6
 SAMPLES = 320  # scan points by which a hypothesis is judged
 
 
-def score_poses(field: SignedDistanceField, points: np.ndarray, normals: np.ndarray, cell_area: float) -> tuple[np.ndarray, np.ndarray]:
+def score_poses(
+    field: SignedDistanceField, points: np.ndarray, normals: np.ndarray, cell_area: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Scan points and normals in h hypothetical model frames (h, n, 3) → coverage (h,) and agreement (h,), in [0, 1].
 
     coverage: face area with scan support over the face's area. agreement: of the scan's points about the face,
@@ -64,7 +67,14 @@ def score_poses(field: SignedDistanceField, points: np.ndarray, normals: np.ndar
     return np.minimum(support * cell_area / field.face_area, 1.0), support / np.maximum(about.sum(1), 1)
 
 
-def icp(field: SignedDistanceField, points: np.ndarray, normals: np.ndarray, rotations: np.ndarray, translations: np.ndarray, iterations: int = 12):
+def icp(
+    field: SignedDistanceField,
+    points: np.ndarray,
+    normals: np.ndarray,
+    rotations: np.ndarray,
+    translations: np.ndarray,
+    iterations: int = 12,
+):
     """Rigid point-to-plane registration of h point sets (h, n, 3) with normals, all at once, in the field.
 
     rotations (h, 3, 3), translations (h, 3) → the same, improved.
@@ -78,7 +88,12 @@ def icp(field: SignedDistanceField, points: np.ndarray, normals: np.ndarray, rot
         centre = np.round((q - LOW) / GRID_MM) * GRID_MM + LOW
         distance = distance + np.einsum("hnk,hnk->hn", q - centre, normal)
         gate = 20.0 - 12.0 * step / iterations
-        weight = inside * field.is_face[index] * (np.einsum("hnk,hnk->hn", normal, turned) > 0.4) / (1 + (distance / (gate / 2)) ** 2) ** 2
+        weight = (
+            inside
+            * field.is_face[index]
+            * (np.einsum("hnk,hnk->hn", normal, turned) > 0.4)
+            / (1 + (distance / (gate / 2)) ** 2) ** 2
+        )
         weight = weight * (np.abs(distance) < gate)
         jacobian = np.concatenate([np.cross(q, normal), normal], axis=2)
         weighted = jacobian * weight[..., None]
@@ -152,7 +167,9 @@ def _search(centres, turns, model_point, points, normals, tree, field, options, 
     if not values:
         return []
     chosen = np.argsort(-np.array(values), kind="stable")[: options.finalists]
-    return _registered_finalists(centres[np.array(owners)[chosen]], np.array(kept)[chosen], model_point, points, normals, tree, field, rng)
+    return _registered_finalists(
+        centres[np.array(owners)[chosen]], np.array(kept)[chosen], model_point, points, normals, tree, field, rng
+    )
 
 
 def _registered_finalists(centres, rotations, model_point, points, normals, tree, field, rng) -> list[Pose]:

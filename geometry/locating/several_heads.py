@@ -1,4 +1,5 @@
 """Which of several heads in a scan is taken, and what is said of the others."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -35,7 +36,9 @@ class Heads:
         """What to tell the user: "2 heads found; the largest (14,200 mm² of face) was taken, the other lies 320 mm away"."""
         largest, *others = self.heads[self.taken], *(head for k, head in enumerate(self.heads) if k != self.taken)
         away = sorted(np.linalg.norm(head.centre - largest.centre) for head in others)
-        where = ", ".join(f"{distance:.0f}" for distance in away[:-1]) + (" and " if away[:-1] else "") + f"{away[-1]:.0f} mm away"
+        where = (
+            ", ".join(f"{distance:.0f}" for distance in away[:-1]) + (" and " if away[:-1] else "") + f"{away[-1]:.0f} mm away"
+        )
         lie = "the other lies" if len(away) == 1 else "the others lie"
         return f"{len(self.heads)} heads found; the largest ({largest.area_mm2:,.0f} mm² of face) was taken, {lie} {where}"
 

@@ -1,4 +1,5 @@
 """The units in which a scan could hold a head."""
+
 from __future__ import annotations
 
 import numpy as np

@@ -1,4 +1,5 @@
 """The project's own model file (docs/reference/model_format.md): quantised arrays in an npz."""
+
 from __future__ import annotations
 
 import json
@@ -17,8 +18,11 @@ _QUANTA = 32767  # int16, symmetric about zero
 def save_model(path: str | Path, model: MorphableModel) -> None:
     """Write the project's own format; the same model gives the same bytes (numpy stamps its archives 1980)."""
     arrays: dict[str, np.ndarray] = {
-        "format": np.array(FORMAT_TAG), "version": np.array(FORMAT_VERSION, np.int32), "name": np.array(model.name),
-        "mean": np.asarray(model.mean, np.float32), "triangles": np.asarray(model.triangles, np.int32),
+        "format": np.array(FORMAT_TAG),
+        "version": np.array(FORMAT_VERSION, np.int32),
+        "name": np.array(model.name),
+        "mean": np.asarray(model.mean, np.float32),
+        "triangles": np.asarray(model.triangles, np.int32),
         "expression_names": np.array(list(model.expression_names), dtype=np.str_),
         "expression_range": np.array([] if model.expression_range is None else model.expression_range, np.float32),
         "notes": np.array(json.dumps(model.notes, sort_keys=True)),
@@ -50,17 +54,24 @@ def _load_face_relief(file: ModelFile) -> MorphableModel:
     arrays = file.arrays()
     tag, version = str(arrays["format"]), int(arrays["version"])
     if tag != FORMAT_TAG or version != FORMAT_VERSION:
-        raise file.fault(f"format {tag!r} version {version}, this program reads {FORMAT_TAG!r} version {FORMAT_VERSION}",
-                         "update the program or learn the model again (python -m geometry.template.model_learning)")
+        raise file.fault(
+            f"format {tag!r} version {version}, this program reads {FORMAT_TAG!r} version {FORMAT_VERSION}",
+            "update the program or learn the model again (python -m geometry.template.model_learning)",
+        )
     try:
         n = len(arrays["mean"])
         low_high = arrays["expression_range"]
         return MorphableModel(
-            name=str(arrays["name"]), mean=arrays["mean"].astype(np.float64), triangles=arrays["triangles"].astype(np.int32),
+            name=str(arrays["name"]),
+            mean=arrays["mean"].astype(np.float64),
+            triangles=arrays["triangles"].astype(np.int32),
             identity_basis=dequantise(arrays["identity_basis"], arrays["identity_scale"]),
             expression_basis=dequantise(arrays["expression_basis"], arrays["expression_scale"]),
-            landmarks={key.removeprefix("landmarks_"): array.astype(np.int64)
-                       for key, array in arrays.items() if key.startswith("landmarks_")},
+            landmarks={
+                key.removeprefix("landmarks_"): array.astype(np.int64)
+                for key, array in arrays.items()
+                if key.startswith("landmarks_")
+            },
             regions={key.removeprefix("region_"): _unpacked(arrays[key], n) for key in arrays if key.startswith("region_")},
             expression_names=tuple(str(name) for name in arrays["expression_names"]),
             expression_range=(float(low_high[0]), float(low_high[1])) if len(low_high) == 2 else None,

@@ -1,4 +1,5 @@
 """The ICT Face Model Light's npz as a morphable model."""
+
 from __future__ import annotations
 
 import json
@@ -27,11 +28,15 @@ def _load_ict(file: ModelFile) -> MorphableModel:
             "eyeballs": ranges["eyeball_left"] | ranges["eyeball_right"],
         }
         return MorphableModel(
-            name="ict_facekit_light", mean=arrays["vertices"].astype(np.float64), triangles=arrays["triangles"].astype(np.int32),
+            name="ict_facekit_light",
+            mean=arrays["vertices"].astype(np.float64),
+            triangles=arrays["triangles"].astype(np.int32),
             identity_basis=arrays["identity_basis"].astype(np.float32),
             expression_basis=arrays["expression_basis"].astype(np.float32),
-            landmarks={"ibug68": arrays["landmarks_68"].astype(np.int64)}, regions=regions,
-            expression_names=tuple(str(name) for name in arrays["expression_names"]), expression_range=(0.0, 1.0),
+            landmarks={"ibug68": arrays["landmarks_68"].astype(np.int64)},
+            regions=regions,
+            expression_names=tuple(str(name) for name in arrays["expression_names"]),
+            expression_range=(0.0, 1.0),
             notes={"licence": "MIT, © 2020 USC Institute for Creative Technologies"},
         )
     except (KeyError, ValueError, IndexError, TypeError) as error:

@@ -3,6 +3,7 @@
 "ibug68" is the Multi-PIE / iBUG 300-W mark-up (Sagonas et al. 2016), counted from 0; left and right are the subject's.
 What a scheme is, and its file format: `geometry.model.landmark_scheme`.
 """
+
 from __future__ import annotations
 
 import difflib
@@ -15,7 +16,16 @@ from geometry.errors import ModelError
 from geometry.model.landmark_scheme import LandmarkScheme, Place, parse_scheme
 from geometry.model.morphable_model import MorphableModel
 
-__all__ = ["LANDMARK_SCHEMES", "NOSE_TIP", "LandmarkScheme", "embedding", "landmark_indices", "landmarks_on", "points_of", "scheme"]
+__all__ = [
+    "LANDMARK_SCHEMES",
+    "NOSE_TIP",
+    "LandmarkScheme",
+    "embedding",
+    "landmark_indices",
+    "landmarks_on",
+    "points_of",
+    "scheme",
+]
 NOSE_TIP = 30  # in ibug68; the origin of the model frame
 
 
@@ -41,15 +51,19 @@ def scheme(name_or_file: str | Path) -> LandmarkScheme:
     except OSError as error:
         raise ModelError(f"landmark scheme {name}: cannot be opened ({error.strerror or error}); check the path") from error
     if own.name in LANDMARK_SCHEMES:
-        raise ModelError(f"landmark scheme {path.name}: its name {own.name!r} is that of a shipped scheme; "
-                         f'give it a "name" of its own, or say {own.name} instead of the file for the shipped one')
+        raise ModelError(
+            f"landmark scheme {path.name}: its name {own.name!r} is that of a shipped scheme; "
+            f'give it a "name" of its own, or say {own.name} instead of the file for the shipped one'
+        )
     return own
 
 
 def _unknown(name: str, known) -> str:
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"unknown landmark scheme {name!r}; known schemes: {', '.join(sorted(known))}, or the path of a scheme's JSON file{hint}"
+    return (
+        f"unknown landmark scheme {name!r}; known schemes: {', '.join(sorted(known))}, or the path of a scheme's JSON file{hint}"
+    )
 
 
 def landmark_indices(model: MorphableModel, scheme: str = "ibug68") -> np.ndarray:
@@ -97,8 +111,10 @@ def points_of(scheme: LandmarkScheme, model: MorphableModel, vertices: np.ndarra
 
 def _check_topology(model: MorphableModel, vertices: np.ndarray) -> None:
     if vertices.shape != model.mean.shape:
-        raise ModelError(f"model {model.name!r}: vertices have shape {vertices.shape}, expected {model.mean.shape}; "
-                         "pass vertices in the model's own topology")
+        raise ModelError(
+            f"model {model.name!r}: vertices have shape {vertices.shape}, expected {model.mean.shape}; "
+            "pass vertices in the model's own topology"
+        )
 
 
 def embedding(scheme: LandmarkScheme, model: MorphableModel) -> tuple[np.ndarray, np.ndarray]:
@@ -116,8 +132,10 @@ def _embed(scheme: LandmarkScheme, model: MorphableModel) -> tuple[np.ndarray, n
     if scheme.model and scheme.model != model.name:
         raise ModelError(f"landmark scheme {scheme.name!r} counts the vertices of model {scheme.model!r}, not of {model.name!r}")
     skin = _skin_triangles(model)
-    placed = [_placed(place, f"landmark scheme {scheme.name!r}, {name!r}", model, skin)
-              for name, place in zip(scheme.names, scheme.places)]
+    placed = [
+        _placed(place, f"landmark scheme {scheme.name!r}, {name!r}", model, skin)
+        for name, place in zip(scheme.names, scheme.places)
+    ]
     corners, weights = (np.array(column) for column in zip(*placed))
     for array in (corners, weights):
         array.setflags(write=False)  # shared by every caller

@@ -11,6 +11,7 @@ Optional: "description"; "model", the name of the model whose vertices the file 
 the data set's own files; "mirror", the name of each point's reflection (without it: the names with left and right
 exchanged); "groups", name → point names. Left and right are the subject's; iBUG points are counted from 0.
 """
+
 from __future__ import annotations
 
 import json
@@ -85,8 +86,13 @@ def parse_scheme(data: bytes, source: str) -> LandmarkScheme:
     if not content.get("name"):
         raise _fault(source, 'lacks "name"; expected a text such as "mine"')
     return LandmarkScheme(
-        content["name"], names, _groups(content, names, source), tuple(_number_in_ibug68(place) for _, place, _ in points),
-        _mirror(content, names, source), tuple(place for _, place, _ in points), tuple(label for _, _, label in points),
+        content["name"],
+        names,
+        _groups(content, names, source),
+        tuple(_number_in_ibug68(place) for _, place, _ in points),
+        _mirror(content, names, source),
+        tuple(place for _, place, _ in points),
+        tuple(label for _, _, label in points),
         content.get("model", ""),
     )
 
@@ -141,7 +147,11 @@ def _position(entry: Mapping, where: str) -> Place:
 
 
 _PLACES: dict[str, Callable[[Mapping, str], Place]] = {
-    "ibug68": _ibug68, "between": _between, "triangle": _triangle, "vertex": _vertex, "point": _position,
+    "ibug68": _ibug68,
+    "between": _between,
+    "triangle": _triangle,
+    "vertex": _vertex,
+    "point": _position,
 }
 
 
@@ -193,7 +203,7 @@ def _groups(content: Mapping, names: tuple[str, ...], source: str) -> dict[str, 
         raise _fault(source, f'"groups" is {_short(groups)}; expected group name → list of point names')
     for group, members in groups.items():
         if unknown := next((name for name in members if not isinstance(name, str) or name not in position), None):
-            raise _fault(source, f'group {group!r} names {unknown!r}, which is no point of the scheme')
+            raise _fault(source, f"group {group!r} names {unknown!r}, which is no point of the scheme")
     return {group: tuple(position[name] for name in members) for group, members in groups.items()}
 
 

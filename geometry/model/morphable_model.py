@@ -1,4 +1,5 @@
 """The linear 3D morphable model S = S̄ + U_d α_d + U_e α_e (Blanz & Vetter 1999; Ferrari et al. 2017)."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
@@ -59,6 +60,8 @@ class MorphableModel:
 
     def truncated(self, n_identity: int, n_expression: int) -> MorphableModel:
         return replace(
-            self, identity_basis=self.identity_basis[:n_identity], expression_basis=self.expression_basis[:n_expression],
+            self,
+            identity_basis=self.identity_basis[:n_identity],
+            expression_basis=self.expression_basis[:n_expression],
             expression_names=self.expression_names[:n_expression],
         )

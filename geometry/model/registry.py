@@ -3,6 +3,7 @@
 A format is a `ModelFormat(name, sniff, load)`; another one (BFM, FLAME, LSFM, eos …) is one more entry in `FORMATS`.
 The project's own format (docs/model_format.md) keeps its bases as 16-bit integers with one scale per mode.
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -49,13 +50,15 @@ def _open(name_or_file: str | Path) -> ModelFile:
         try:
             return ModelFile(name, resource.read_bytes())
         except OSError as error:
-            raise ModelError(f"model '{name}': the installation lacks geometry/data/{SHIPPED[name]} ({error}); "
-                             "install the package again") from error
+            raise ModelError(
+                f"model '{name}': the installation lacks geometry/data/{SHIPPED[name]} ({error}); install the package again"
+            ) from error
     try:
         return ModelFile(name, Path(name_or_file).read_bytes())
     except (OSError, ValueError) as error:
-        raise ModelError(f"{name!r}: no such morphable model ({error}); known names: {', '.join(SHIPPED)}, "
-                         "or the path of a model file") from error
+        raise ModelError(
+            f"{name!r}: no such morphable model ({error}); known names: {', '.join(SHIPPED)}, or the path of a model file"
+        ) from error
 
 
 def _check(model: MorphableModel, file: ModelFile) -> None:

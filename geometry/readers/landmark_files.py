@@ -3,6 +3,7 @@
 Coordinates stay in the file's own unit and frame. A row that the file leaves open (null, nan, an inactive point) is NaN.
 A further format is one function and one line in `FORMATS`.
 """
+
 from __future__ import annotations
 
 import json
@@ -153,7 +154,7 @@ def _lm3(data: bytes) -> LandmarkFile:
     start = next((number for number, line in enumerate(lines) if re.fullmatch(r"\d+ +landmarks?:?", line, re.I)), None)
     if start is None:
         raise _Fault("has no line `N landmarks:`", remedy)
-    count, labels, places = int(lines[start].split()[0][:9]), lines[start + 1::2], lines[start + 2::2]
+    count, labels, places = int(lines[start].split()[0][:9]), lines[start + 1 :: 2], lines[start + 2 :: 2]
     if not len(labels) == len(places) == count:
         raise _Fault(f"announces {count} landmarks and has {len(labels)} labels and {len(places)} places", remedy)
     return LandmarkFile(".lm3", _array(_rows(places, remedy)), tuple(labels), "bosphorus22")
@@ -182,7 +183,7 @@ def _amira(data: bytes) -> LandmarkFile:
     counts = [match[1] for line in lines if (match := re.match(r"define\s+Markers\s+(\d{1,6})\b", line))]
     if not counts or "@1" not in lines:
         raise _Fault("lacks `define Markers N` or the block `@1`", remedy)
-    block = lines[lines.index("@1") + 1:]
+    block = lines[lines.index("@1") + 1 :]
     end = next((number for number, line in enumerate(block) if line.startswith("@")), len(block))
     rows = _rows(block[:end], remedy)
     if len(rows) != int(counts[0]):
@@ -222,6 +223,11 @@ def _array(rows: Sequence[Sequence[float]]) -> np.ndarray:
 
 
 FORMATS: dict[str, Callable[[bytes], LandmarkFile]] = {
-    ".landmarks.json": _json, ".pp": _picked_points, ".pts": _pts, ".lm3": _lm3, ".bnd": _bnd, ".landmarkAscii": _amira,
+    ".landmarks.json": _json,
+    ".pp": _picked_points,
+    ".pts": _pts,
+    ".lm3": _lm3,
+    ".bnd": _bnd,
+    ".landmarkAscii": _amira,
 }
 SUFFIXES = tuple(FORMATS)

@@ -2,6 +2,7 @@
 
 Written with NumPy alone: one mesh, one sequence of bytes, whatever the versions of the mesh libraries.
 """
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -63,7 +64,9 @@ def ply_bytes(mesh: TriangleMesh, vertex_attributes: Mapping[str, np.ndarray] | 
 
 
 def write_ply(
-    path_or_file: str | Path | BinaryIO, mesh: TriangleMesh, vertex_attributes: Mapping[str, np.ndarray] | None = None,
+    path_or_file: str | Path | BinaryIO,
+    mesh: TriangleMesh,
+    vertex_attributes: Mapping[str, np.ndarray] | None = None,
     unit_mm: float = 1.0,
 ) -> None:
     """Write a mesh as binary little-endian PLY; the same input gives the same bytes.

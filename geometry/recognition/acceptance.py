@@ -3,6 +3,7 @@
 A flexible model follows any smooth blob to a millimetre or two, so small residuals prove nothing. A face
 is believed where the scan shows the *relief* that the fitted face predicts there: nose, eyes, mouth.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -56,10 +57,21 @@ def require_face(fit, encoding, options: AcceptanceOptions = AcceptanceOptions()
     relief = relief_explained(encoding.coarse, encoding.scan)
     sigma = fit.details["identity_rms_sigma"]
     tests = (
-        (fit.visible_face >= options.visible_face, f"{100 * fit.visible_face:.0f} % of the face is visible", f"{100 * options.visible_face:.0f} %"),
-        (fit.residuals["inlier_fraction"] >= options.inlier_fraction,
-         f"{100 * fit.residuals['inlier_fraction']:.0f} % of the points about the face lie on it", f"{100 * options.inlier_fraction:.0f} %"),
-        (relief >= options.relief_explained, f"{100 * max(relief, 0):.0f} % of the scan's relief is a face's", f"{100 * options.relief_explained:.0f} %"),
+        (
+            fit.visible_face >= options.visible_face,
+            f"{100 * fit.visible_face:.0f} % of the face is visible",
+            f"{100 * options.visible_face:.0f} %",
+        ),
+        (
+            fit.residuals["inlier_fraction"] >= options.inlier_fraction,
+            f"{100 * fit.residuals['inlier_fraction']:.0f} % of the points about the face lie on it",
+            f"{100 * options.inlier_fraction:.0f} %",
+        ),
+        (
+            relief >= options.relief_explained,
+            f"{100 * max(relief, 0):.0f} % of the scan's relief is a face's",
+            f"{100 * options.relief_explained:.0f} %",
+        ),
         (fit.fit_quality >= options.fit_quality, f"the fit's quality is {fit.fit_quality:.2f}", f"{options.fit_quality:.2f}"),
     )
     for passed, found, needed in tests:

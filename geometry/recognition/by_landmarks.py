@@ -5,6 +5,7 @@ the landmarks that the network finds there, lifted to the scan's surface, are he
 (`geometry.landmarks.shape_prior`), which gives a pose, and says how many landmarks are seen, sure and where a face has them. The best
 proposal is looked at again, straight on in its corrected pose and from both sides.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
@@ -62,8 +63,13 @@ class PoseEstimate:
 
 
 def landmark_pose(
-    viewer: Viewer, scan_to_model: SimilarityTransform, model: MorphableModel, find: Find, yaws: tuple[float, ...] = (0.0,),
-    turn: np.ndarray | None = None, mirrored: bool = True,
+    viewer: Viewer,
+    scan_to_model: SimilarityTransform,
+    model: MorphableModel,
+    find: Find,
+    yaws: tuple[float, ...] = (0.0,),
+    turn: np.ndarray | None = None,
+    mirrored: bool = True,
 ) -> PoseEstimate | None:
     """The scan from the pose's front, or from several sides of it; `turn` (3, 3) turns the views further; mirrored as of
     `Find`. None where too few landmarks are seen for a pose."""
@@ -82,7 +88,11 @@ def support_of(estimate: LandmarkEstimate, shape: Posterior) -> float:
 
 
 def refine_pose(
-    viewer: Viewer, first: PoseEstimate, model: MorphableModel, find: Find, options: LandmarkLocatingOptions = LandmarkLocatingOptions()
+    viewer: Viewer,
+    first: PoseEstimate,
+    model: MorphableModel,
+    find: Find,
+    options: LandmarkLocatingOptions = LandmarkLocatingOptions(),
 ) -> PoseEstimate:
     """Look again from the corrected pose, until it stays."""
     found = first
@@ -109,7 +119,9 @@ def proposals(candidates: list[Location]) -> Iterator[tuple[Location, np.ndarray
             yield candidate, turn_of(0, 0, roll)
 
 
-def _believable(candidates: list[Location], best: tuple[PoseEstimate, Location] | None, options: LandmarkLocatingOptions) -> list[Location]:
+def _believable(
+    candidates: list[Location], best: tuple[PoseEstimate, Location] | None, options: LandmarkLocatingOptions
+) -> list[Location]:
     """The candidates that geometry alone would have proposed. Raises NoFaceFound where there is none."""
     alone = LocatingOptions()
     worth = max(alone.min_confidence, alone.rival * candidates[0].confidence)
@@ -123,7 +135,10 @@ def _believable(candidates: list[Location], best: tuple[PoseEstimate, Location] 
 
 
 def locate(
-    scan: Scan, model: MorphableModel, find: Find, options: LandmarkLocatingOptions = LandmarkLocatingOptions(),
+    scan: Scan,
+    model: MorphableModel,
+    find: Find,
+    options: LandmarkLocatingOptions = LandmarkLocatingOptions(),
     check: Callable[[], None] = lambda: None,
 ) -> Location:
     """The head in a cleaned scan, with its landmarks; or, where no proposal shows the network a face, as in full profile, the
@@ -147,5 +162,8 @@ def locate(
     first, candidate = best
     found = refine_pose(viewers[id(candidate)], first, model, find, options)
     return replace(
-        candidate, scan_to_model=found.scan_to_model, confidence=min(1.0, found.support), estimate=completed(found.estimate, found.posterior),
+        candidate,
+        scan_to_model=found.scan_to_model,
+        confidence=min(1.0, found.support),
+        estimate=completed(found.estimate, found.posterior),
     )

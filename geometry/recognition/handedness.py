@@ -13,6 +13,7 @@ whose normals went through the mirror too. They are told apart by the user alone
 A mesh that was mirrored *and* wound anew, a mirrored depth image and a mirrored bare cloud show nothing: they pass as what they
 look like, somebody's mirror image, and nothing is mended.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -75,7 +76,7 @@ def with_checked_normals(scan: Scan, declared: str = CHECKED) -> Scan:
 
 
 def mirrored_axis(scan: Scan) -> str | None:
-    """"x", "y" or "z", whose negation makes the file's normals fit the shape; None where they fit, and where there are none."""
+    """ "x", "y" or "z", whose negation makes the file's normals fit the shape; None where they fit, and where there are none."""
     if scan.normals is None or len(scan.points) < 100:
         return None
     at = np.arange(0, len(scan.points), max(1, len(scan.points) // SAMPLED))
@@ -122,8 +123,10 @@ def require_unmirrored(
 
 def _seen(scan: Scan) -> str:
     if scan.is_cloud:
-        return ("its pixel grid faces inward on the face: the scan is mirrored (a coordinate negated, or a left-handed frame), "
-                "or its rows or columns are stored in reverse")
+        return (
+            "its pixel grid faces inward on the face: the scan is mirrored (a coordinate negated, or a left-handed frame), "
+            "or its rows or columns are stored in reverse"
+        )
     though = ""
     if scan.normals is not None and (scan.normals * surface_of(scan).vertex_normals).sum(1).mean() < -0.5:
         though = " though its normals face outward"

@@ -1,4 +1,5 @@
 """Choose among candidate poses by fitting: where the mean face alone is not sure, a few modes of the model are."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -30,14 +31,24 @@ class VerificationOptions:
 
 
 def locate(
-    scan: Scan, model: MorphableModel, options: VerificationOptions = VerificationOptions(), check: Callable[[], None] = lambda: None
+    scan: Scan,
+    model: MorphableModel,
+    options: VerificationOptions = VerificationOptions(),
+    check: Callable[[], None] = lambda: None,
 ) -> Location:
     """The head in a cleaned scan; the pose is the one whose trial fit explains the scan best. Raises NoFaceFound."""
-    return choose(candidate_locations(scan, model, partial(believed_head, model=model, check=check), options.locating), model, options, check)
+    return choose(
+        candidate_locations(scan, model, partial(believed_head, model=model, check=check), options.locating),
+        model,
+        options,
+        check,
+    )
 
 
 def choose(
-    candidates: list[Location], model: MorphableModel, options: VerificationOptions = VerificationOptions(),
+    candidates: list[Location],
+    model: MorphableModel,
+    options: VerificationOptions = VerificationOptions(),
     check: Callable[[], None] = lambda: None,
 ) -> Location:
     """Of candidates, most confident first, the one whose trial fit explains the scan best."""

@@ -6,6 +6,7 @@ over the edges (p, q) between valid 4-neighbours, n̄ being the mean of both giv
 it is perpendicular to the mean normal (exact for quadratics). Both terms are linear in δ. Nehab et al. fix λ; here it is the
 ratio of variances, so that what agrees stays as it is: λ = σ_depth²/σ_normal², σ_depth from the local median of the residuals.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -84,7 +85,9 @@ def _tile_medians(edge: _Edges, shape: tuple[int, int], tile: int) -> np.ndarray
     np.divide(np.abs(edge.residual), edge.length, out=ratio[:h, :w], where=edge.far != 0)
     tiles = ratio.reshape(rows, tile, columns, tile).transpose(0, 2, 1, 3).reshape(rows, columns, -1)
     count = np.isfinite(tiles).sum(2)
-    middle = np.take_along_axis(np.sort(tiles, axis=2), np.maximum(count - 1, 0)[..., None] // 2, axis=2)[..., 0]  # nan sorts last
+    middle = np.take_along_axis(np.sort(tiles, axis=2), np.maximum(count - 1, 0)[..., None] // 2, axis=2)[
+        ..., 0
+    ]  # nan sorts last
     medians = median_filter(np.where(count > 0, middle, 0.0), 3)
     row_at, column_at = np.meshgrid(*((np.arange(n) - (tile - 1) / 2) / tile for n in shape), indexing="ij")
     return map_coordinates(medians, [row_at, column_at], order=1, mode="nearest")
@@ -107,7 +110,10 @@ def _weights(edges: list[_Edges], shape: tuple[int, int], options: FusionOptions
 
 def _solve(edges: list[_Edges], weights: list[np.ndarray], shape: tuple[int, int], options: FusionOptions) -> np.ndarray:
     """Conjugate gradients on (I + JᵀΛJ) δ = −JᵀΛ r with the diagonal as preconditioner; nothing is assembled."""
-    terms = [(axis, np.sqrt(w) * e.near, np.sqrt(w) * e.far, np.sqrt(w) * e.residual) for axis, (e, w) in enumerate(zip(edges, weights))]
+    terms = [
+        (axis, np.sqrt(w) * e.near, np.sqrt(w) * e.far, np.sqrt(w) * e.residual)
+        for axis, (e, w) in enumerate(zip(edges, weights))
+    ]
     diagonal, right = np.ones(shape), np.zeros(shape)
     for axis, near, far, residual in terms:
         for coefficient, into_diagonal, into_right in zip((near, far), _pair(diagonal, axis), _pair(right, axis)):
@@ -139,7 +145,9 @@ def _solve(edges: list[_Edges], weights: list[np.ndarray], shape: tuple[int, int
     return solution
 
 
-def fuse(depth: np.ndarray, normals: np.ndarray, valid: np.ndarray, chart: Chart, options: FusionOptions = FusionOptions()) -> np.ndarray:
+def fuse(
+    depth: np.ndarray, normals: np.ndarray, valid: np.ndarray, chart: Chart, options: FusionOptions = FusionOptions()
+) -> np.ndarray:
     """The depth (h, w) in mm that suits both the given depth and the given normals.
 
     depth, valid (h, w); normals (h, w, 3) outward unit vectors, model frame. Depth that agrees with its normals up to facets and

@@ -3,6 +3,7 @@
 Depth and normals are fused (`fusion`), small holes inside the face are filled, depth jumps at the outer silhouette are cut, and
 every cell between four pixel centres becomes two triangles. The vertices lie exactly on the chart's rays.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass, field
@@ -183,7 +184,11 @@ def _split_bow_ties(triangles: np.ndarray, shape: tuple[int, int]) -> tuple[np.n
     edges = np.flatnonzero(np.bincount(ends[:, 0] * 4 + kind, minlength=h * w * 4))
     first = edges // 4
     second = first + np.array([1, w - 1, w, w + 1])[edges % 4]
-    excess = np.bincount(first, minlength=h * w) + np.bincount(second, minlength=h * w) - np.bincount(triangles.ravel(), minlength=h * w)
+    excess = (
+        np.bincount(first, minlength=h * w)
+        + np.bincount(second, minlength=h * w)
+        - np.bincount(triangles.ravel(), minlength=h * w)
+    )
     bow_ties = np.flatnonzero(excess >= 2)
     triangles, copies = triangles.copy(), []
     touching = np.flatnonzero(np.isin(triangles, bow_ties).any(1))
@@ -237,7 +242,10 @@ def _completed(image: GeometryImage, observed: np.ndarray, options: LiftingOptio
 
 
 def lift(
-    image: GeometryImage, observed: np.ndarray, confidence: np.ndarray | None = None, colors: np.ndarray | None = None,
+    image: GeometryImage,
+    observed: np.ndarray,
+    confidence: np.ndarray | None = None,
+    colors: np.ndarray | None = None,
     options: LiftingOptions = LiftingOptions(),
 ) -> LiftedSurface:
     """The surface of a geometry image as a mesh in the model frame.
@@ -259,14 +267,21 @@ def lift(
     pixels = pixels[used]
     confidence = observed if confidence is None else np.where(valid, confidence, 0.0)
     mesh = TriangleMesh(
-        points.reshape(-1, 3)[pixels], renumbered[triangles], None if colors is None else np.asarray(colors, np.uint8).reshape(-1, 3)[pixels]
+        points.reshape(-1, 3)[pixels],
+        renumbered[triangles],
+        None if colors is None else np.asarray(colors, np.uint8).reshape(-1, 3)[pixels],
     )
-    return LiftedSurface(mesh, observed.ravel()[pixels].astype(np.uint8), confidence.ravel()[pixels].astype(np.float32), disagreement,
-                         pixels)
+    return LiftedSurface(
+        mesh, observed.ravel()[pixels].astype(np.uint8), confidence.ravel()[pixels].astype(np.float32), disagreement, pixels
+    )
 
 
 def register(
-    model: MorphableModel, coarse: np.ndarray, image: GeometryImage, observed: np.ndarray, surface: LiftedSurface | None = None,
+    model: MorphableModel,
+    coarse: np.ndarray,
+    image: GeometryImage,
+    observed: np.ndarray,
+    surface: LiftedSurface | None = None,
     options: RegistrationOptions | None = None,
 ) -> np.ndarray:
     """The refined surface in the model's topology: (n, 3) vertices in the model frame.

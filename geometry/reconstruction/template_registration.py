@@ -5,6 +5,7 @@ Every visible vertex is projected onto the surface; the displacements are extend
 factor is computed once per model; data enter by normalised convolution, S(w t) / S(w), from long to short lengths ℓ
 (a multilevel approximation: each level explains what the longer ones leave). Far from data the displacement fades.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -66,7 +67,12 @@ def _project(mesh: TriangleMesh, surface: TriangleMesh, scene, support: np.ndarr
 
 
 def _fit_between_vertices(
-    mesh: TriangleMesh, movable: np.ndarray, k: sparse.csr_matrix, surface: TriangleMesh, support: np.ndarray, chart: Chart,
+    mesh: TriangleMesh,
+    movable: np.ndarray,
+    k: sparse.csr_matrix,
+    surface: TriangleMesh,
+    support: np.ndarray,
+    chart: Chart,
     options: RegistrationOptions,
 ) -> np.ndarray:
     """Vertices (n, 3) moved along their normals so that the triangles, not only their corners, lie on the surface.
@@ -122,7 +128,11 @@ def _unflipped(vertices: np.ndarray, coarse: TriangleMesh, rounds: int = 20) -> 
 
 
 def register_to_surface(
-    model: MorphableModel, coarse: np.ndarray, surface: TriangleMesh, observed: np.ndarray, chart: Chart,
+    model: MorphableModel,
+    coarse: np.ndarray,
+    surface: TriangleMesh,
+    observed: np.ndarray,
+    chart: Chart,
     options: RegistrationOptions = RegistrationOptions(),
 ) -> np.ndarray:
     """Model vertices (n, 3) moved onto a surface.

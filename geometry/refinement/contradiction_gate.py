@@ -9,6 +9,7 @@ and there the surface moves over to `smoothing.smooth_refine`. Differences beyon
 and glasses are not the face. What is imagined where the scan shows nothing is held within IMAGINED_MM of the coarse surface,
 and its difference from it is smoothed: no detail can be known there, and a network's own pattern would pass for some.
 """
+
 from __future__ import annotations
 
 import numpy as np
@@ -55,7 +56,9 @@ def _without_imagined_detail(coarse: GeometryImage, scan: GeometryImage, refined
     smooth = gaussian_filter(difference, width) / np.maximum(gaussian_filter(valid.astype(float), width), 1e-3)
     depth = np.where(valid, refined["depth"] + unseen * (smooth - difference), refined["depth"])
     changed = image_from_depth(depth, refined.valid_mask, refined.chart)
-    return _with_shape(refined, changed, (1 - unseen[..., None]) * channel_normals(refined) + unseen[..., None] * channel_normals(changed))
+    return _with_shape(
+        refined, changed, (1 - unseen[..., None]) * channel_normals(refined) + unseen[..., None] * channel_normals(changed)
+    )
 
 
 def _with_shape(refined: GeometryImage, changed: GeometryImage, normals: np.ndarray) -> GeometryImage:
@@ -63,7 +66,9 @@ def _with_shape(refined: GeometryImage, changed: GeometryImage, normals: np.ndar
     normals = normals / np.maximum(np.linalg.norm(normals, axis=2, keepdims=True), 1e-9)
     channels = {**refined.channels, "depth": changed["depth"], "mean_curvature": changed["mean_curvature"]}
     shape = {name: np.where(refined.valid_mask, values, 0) for name, values in normal_channels(normals).items()}
-    return GeometryImage(channels | {name: values.astype(np.float32) for name, values in shape.items()}, refined.valid_mask, refined.chart)
+    return GeometryImage(
+        channels | {name: values.astype(np.float32) for name, values in shape.items()}, refined.valid_mask, refined.chart
+    )
 
 
 def replace_contradicted(coarse: GeometryImage, scan: GeometryImage, refined: GeometryImage) -> GeometryImage:
@@ -80,7 +85,9 @@ def replace_contradicted(coarse: GeometryImage, scan: GeometryImage, refined: Ge
     if not share.any() and not unseen.any():
         return refined.with_channel("fallback", np.zeros(refined.shape))
     fallback = smooth_refine(coarse, scan)
-    depth = np.where(refined.valid_mask & fallback.valid_mask, (1 - share) * refined["depth"] + share * fallback["depth"], refined["depth"])
+    depth = np.where(
+        refined.valid_mask & fallback.valid_mask, (1 - share) * refined["depth"] + share * fallback["depth"], refined["depth"]
+    )
     depth = np.where(unseen, coarse["depth"] + np.clip(imagined, -IMAGINED_MM, IMAGINED_MM), depth)
     changed = image_from_depth(depth, refined.valid_mask, refined.chart)
     normals = (1 - share[..., None]) * channel_normals(refined) + share[..., None] * channel_normals(fallback)

@@ -1,4 +1,5 @@
 """Exact nearest points on a triangle mesh, in float64."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -1,4 +1,5 @@
 """Outward normals of scans: of surfaces, of pixel grids, of bare clouds."""
+
 from __future__ import annotations
 
 from dataclasses import replace

@@ -1,4 +1,5 @@
 """Rays and nearest points on triangle meshes, by Open3D's `RaycastingScene`."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -16,7 +17,9 @@ def raycasting_scene(mesh: TriangleMesh):
     try:
         import open3d as o3d  # 1.3 s to import: not before it is needed
     except OSError as error:
-        raise ImportError(f"Open3D cannot load a system library ({error}); on Debian: apt install libgl1 libgomp1 libx11-6") from error
+        raise ImportError(
+            f"Open3D cannot load a system library ({error}); on Debian: apt install libgl1 libgomp1 libx11-6"
+        ) from error
     scene = o3d.t.geometry.RaycastingScene(nthreads=1)
     scene.add_triangles(
         o3d.core.Tensor(mesh.vertices.astype(np.float32)), o3d.core.Tensor(np.ascontiguousarray(mesh.triangles, dtype=np.uint32))
@@ -43,7 +46,9 @@ def closest_points(scene, points: np.ndarray) -> np.ndarray:
 
     if not len(points):
         return np.zeros((0, 3))
-    return scene.compute_closest_points(o3d.core.Tensor(np.asarray(points, np.float32)), nthreads=1)["points"].numpy().astype(float)
+    return (
+        scene.compute_closest_points(o3d.core.Tensor(np.asarray(points, np.float32)), nthreads=1)["points"].numpy().astype(float)
+    )
 
 
 def interpolate(values: np.ndarray, triangles: np.ndarray, uv: np.ndarray) -> np.ndarray:

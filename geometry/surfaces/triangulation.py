@@ -1,4 +1,5 @@
 """From what a sensor delivers to a surface: pixel grids, bare clouds and meshes → `TriangleMesh`, scan frame, mm."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -27,10 +28,14 @@ def grid_triangles(pixels: np.ndarray, raster_shape: tuple[int, int], points: np
     a, b, c, d = a[some], b[some], c[some], d[some]
     length = lambda i, j: np.where((i >= 0) & (j >= 0), np.linalg.norm(points[i] - points[j], axis=1), np.inf)
     along_bc = length(b, c) <= length(a, d)
-    triangles = np.concatenate([
-        np.stack([a, c, b], 1)[along_bc], np.stack([b, c, d], 1)[along_bc],
-        np.stack([a, c, d], 1)[~along_bc], np.stack([a, d, b], 1)[~along_bc],
-    ])
+    triangles = np.concatenate(
+        [
+            np.stack([a, c, b], 1)[along_bc],
+            np.stack([b, c, d], 1)[along_bc],
+            np.stack([a, c, d], 1)[~along_bc],
+            np.stack([a, d, b], 1)[~along_bc],
+        ]
+    )
     triangles = triangles[(triangles >= 0).all(1)]
     if not len(triangles):
         return np.zeros((0, 3), np.int32)

@@ -8,6 +8,7 @@ it or where the normals disagree (the other lip, the far side of a nostril). Wha
 over r mm, comes to rest. As d varies slowly, the scan's detail rides along. (Sumner & Popović 2004 transfer gradients
 instead; the quadratic is that of the kernels in `geometry.reconstruction.template_registration`.)
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass

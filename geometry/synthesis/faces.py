@@ -10,6 +10,7 @@ person's, w its share of each vertex; `soften` blurs eyes, mouth or nostrils of 
 do; δ_detail is `geometry.synthesis.wrinkles`. The fields are drawn over the mean shape, half of their variance mirrored and half
 not: faces are nearly symmetric, not quite.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -188,7 +189,9 @@ def sample_strength(rng: np.random.Generator, options: SynthesisOptions) -> floa
 
 
 def sample_face(
-    model: MorphableModel, rng: np.random.Generator, options: SynthesisOptions = SynthesisOptions(),
+    model: MorphableModel,
+    rng: np.random.Generator,
+    options: SynthesisOptions = SynthesisOptions(),
     person: np.random.Generator | None = None,
 ) -> SampledFace:
     """One face, drawn from `rng` alone: the same generator state gives the same face.

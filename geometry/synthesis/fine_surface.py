@@ -1,4 +1,5 @@
 """The model's surface subdivided where faces have features, and how a field on the model is carried to it."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -63,8 +64,15 @@ def _fine_surface(model: MorphableModel, edge_mm: float) -> FineSurface:
     fine_weight = np.clip(subdivision.apply(weight), 0, 1)
     detailed = np.flatnonzero(fine_weight > 0.01)
     inside = model.regions["mouth_interior"][outer].any(1)[subdivision.parents]
-    return FineSurface(subdivision, subdivision.apply(model.mean), detailed, fine_weight[detailed], inside, averaging,
-                       feature_share(model, averaging))
+    return FineSurface(
+        subdivision,
+        subdivision.apply(model.mean),
+        detailed,
+        fine_weight[detailed],
+        inside,
+        averaging,
+        feature_share(model, averaging),
+    )
 
 
 def feature_share(model: MorphableModel, averaging: sparse.csr_matrix) -> np.ndarray:

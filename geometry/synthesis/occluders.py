@@ -1,4 +1,5 @@
 """What stands before, beside and behind a face in a real scan: hair, a hand, shoulders, a wall. Model frame, mm."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -61,8 +62,16 @@ def glasses(landmarks: np.ndarray, rng: np.random.Generator) -> TriangleMesh:
     thick, squareness = rng.uniform(0.8, 2.5), rng.uniform(2.0, 4.5)
     front = max(landmarks[27, 2], eyes[0][2] + 8, eyes[1][2] + 8) + rng.uniform(0, 5)
     angle = np.linspace(0, 2 * np.pi, 48, endpoint=False)
-    super_ellipse = np.stack([np.sign(np.cos(angle)) * np.abs(np.cos(angle)) ** (2 / squareness),
-                              np.sign(np.sin(angle)) * np.abs(np.sin(angle)) ** (2 / squareness)], 1) * half
+    super_ellipse = (
+        np.stack(
+            [
+                np.sign(np.cos(angle)) * np.abs(np.cos(angle)) ** (2 / squareness),
+                np.sign(np.sin(angle)) * np.abs(np.sin(angle)) ** (2 / squareness),
+            ],
+            1,
+        )
+        * half
+    )
     drop = rng.uniform(-3, 4)
     parts, rims = [], []
     for eye in eyes:

@@ -3,6 +3,7 @@
 Each takes depth (h, w) mm along z, 0 where nothing was hit, cosine (h, w) of the angle θ between ray and normal, the
 camera, a strength (1 = as published) and a generator, and returns depth (h, w) with 0 where the sensor has no answer.
 """
+
 from __future__ import annotations
 
 import numpy as np
@@ -27,7 +28,7 @@ def correlated_noise(shape: tuple[int, int], sigma_px: float, rng: np.random.Gen
 
 def _gain(sigma_px: float) -> float:
     radius = int(4 * sigma_px + 0.5)
-    weights = np.exp(-np.arange(-radius, radius + 1) ** 2 / (2 * sigma_px**2))
+    weights = np.exp(-(np.arange(-radius, radius + 1) ** 2) / (2 * sigma_px**2))
     return float(1 / (weights**2).sum() * weights.sum() ** 2)
 
 
@@ -222,7 +223,9 @@ def any_depth(depth, cosine, camera: PinholeCamera, strength: float, rng: np.ran
     sigma = sigma * (1 + rng.uniform(0, 0.5) * incidence_term(cosine))
     shares = rng.dirichlet((1.0, 1.0, 0.4))
     widths = (rng.uniform(0, 0.6), rng.uniform(1, 4), rng.uniform(5, 25))
-    measured = ideal + sigma * sum(np.sqrt(share) * correlated_noise(depth.shape, width, rng) for share, width in zip(shares, widths))
+    measured = ideal + sigma * sum(
+        np.sqrt(share) * correlated_noise(depth.shape, width, rng) for share, width in zip(shares, widths)
+    )
     if rng.random() < 0.4:
         measured = measured + strength * rng.uniform(0, 1.5) * correlated_noise(depth.shape, rng.uniform(12, 45), rng)
     if rng.random() < 0.3:

@@ -3,6 +3,7 @@
 An ideal depth image is cast by Open3D's RaycastingScene through the centres of the camera's pixels (integer (u, v)), a noise
 model of `geometry.synthesis.sensor_noise` degrades it, and `Scan.from_depth` carries it on, exactly as a reader would.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
@@ -125,8 +126,12 @@ def render_depth(mesh: TriangleMesh, camera: PinholeCamera) -> tuple[np.ndarray,
 
 
 def observe(
-    mesh: TriangleMesh, sensor: Sensor, scan_pose: SimilarityTransform, rng: np.random.Generator,
-    surroundings: Sequence[TriangleMesh] = (), strength: float | None = None,
+    mesh: TriangleMesh,
+    sensor: Sensor,
+    scan_pose: SimilarityTransform,
+    rng: np.random.Generator,
+    surroundings: Sequence[TriangleMesh] = (),
+    strength: float | None = None,
 ) -> Scan:
     """What `sensor` delivers of a face: mesh and surroundings in the model frame, scan_pose model → camera, mm.
 

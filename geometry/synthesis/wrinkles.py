@@ -17,6 +17,7 @@ beard     (`beard`, of some faces) 0.3 mm of stubble to 6 mm of beard over chin,
 
 All are drawn separately for left and right, so that faces are not symmetric.
 """
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -93,8 +94,13 @@ def _forehead(landmarks: np.ndarray, strength: float, rng: np.random.Generator) 
             half = rng.uniform(18, 38)
             centre = np.array([rng.normal(0, 5) + (part * rng.choice([-18, 18])), brow_y + 9 + line * spacing + rng.normal(0, 1)])
             yield Stroke(
-                centre - [half, 0], rng.normal(0, 0.04), 2 * half, strength * rng.uniform(0.15, 0.8), rng.uniform(0.8, 1.6),
-                bow=rng.normal(-2, 3), wobble=(rng.uniform(0, 0.8), rng.uniform(0, 6.3)),
+                centre - [half, 0],
+                rng.normal(0, 0.04),
+                2 * half,
+                strength * rng.uniform(0.15, 0.8),
+                rng.uniform(0.8, 1.6),
+                bow=rng.normal(-2, 3),
+                wobble=(rng.uniform(0, 0.8), rng.uniform(0, 6.3)),
             )
 
 
@@ -103,8 +109,13 @@ def _frown(landmarks: np.ndarray, strength: float, rng: np.random.Generator) -> 
     for side in (-1, 1):
         for _ in range(rng.integers(0, 3)):
             start = middle + [side * rng.uniform(3, 9), rng.uniform(-12, -6)]
-            yield Stroke(start, np.pi / 2 - side * rng.uniform(-0.1, 0.35), rng.uniform(10, 20), strength * rng.uniform(0.2, 0.9),
-                         rng.uniform(0.8, 1.4))
+            yield Stroke(
+                start,
+                np.pi / 2 - side * rng.uniform(-0.1, 0.35),
+                rng.uniform(10, 20),
+                strength * rng.uniform(0.2, 0.9),
+                rng.uniform(0.8, 1.4),
+            )
 
 
 def _eye_lines(landmarks: np.ndarray, strength: float, rng: np.random.Generator) -> Iterator[Stroke]:
@@ -115,13 +126,26 @@ def _eye_lines(landmarks: np.ndarray, strength: float, rng: np.random.Generator)
             direction = angle + rng.normal(0, 0.1)
             direction = direction if side > 0 else np.pi - direction
             start = corner + [side * rng.uniform(4, 7), 0] + 2 * np.array([np.cos(direction), np.sin(direction)])
-            yield Stroke(start, direction, rng.uniform(8, 20), strength * rng.uniform(0.1, 0.5), rng.uniform(0.7, 1.1),
-                         bow=rng.normal(0, 1))
+            yield Stroke(
+                start,
+                direction,
+                rng.uniform(8, 20),
+                strength * rng.uniform(0.1, 0.5),
+                rng.uniform(0.7, 1.1),
+                bow=rng.normal(0, 1),
+            )
         below = landmarks[[outer, inner]].mean(0)[:2] - [0, rng.uniform(9, 12)]
         for line in range(rng.integers(1, 4)):
             length = width * rng.uniform(0.7, 1.2)
-            yield Stroke(below - [length / 2, 3.5 * line], rng.normal(0, 0.06), length, strength * rng.uniform(0.1, 0.45),
-                         rng.uniform(0.8, 1.5), bow=-rng.uniform(2, 5), bulge=strength * rng.uniform(0, 0.25))
+            yield Stroke(
+                below - [length / 2, 3.5 * line],
+                rng.normal(0, 0.06),
+                length,
+                strength * rng.uniform(0.1, 0.45),
+                rng.uniform(0.8, 1.5),
+                bow=-rng.uniform(2, 5),
+                bulge=strength * rng.uniform(0, 0.25),
+            )
 
 
 def _mouth_lines(landmarks: np.ndarray, strength: float, rng: np.random.Generator) -> Iterator[Stroke]:
@@ -133,12 +157,23 @@ def _mouth_lines(landmarks: np.ndarray, strength: float, rng: np.random.Generato
             start, end = end, start
         span = end - start
         yield Stroke(
-            start, np.arctan2(span[1], span[0]), np.hypot(*span) * rng.uniform(0.9, 1.4), strength * rng.uniform(0.2, 1.6),
-            rng.uniform(1.2, 2.5), bow=rng.uniform(0, 4), flank=0.15, bulge=strength * rng.uniform(0.0, 0.7),
+            start,
+            np.arctan2(span[1], span[0]),
+            np.hypot(*span) * rng.uniform(0.9, 1.4),
+            strength * rng.uniform(0.2, 1.6),
+            rng.uniform(1.2, 2.5),
+            bow=rng.uniform(0, 4),
+            flank=0.15,
+            bulge=strength * rng.uniform(0.0, 0.7),
         )
         start = landmarks[corner][:2] + [side * rng.uniform(2, 6), -3]
-        yield Stroke(start, -np.pi / 2 + side * rng.uniform(0, 0.3), rng.uniform(12, 25), strength * rng.uniform(0, 0.8),
-                     rng.uniform(1.0, 1.8))
+        yield Stroke(
+            start,
+            -np.pi / 2 + side * rng.uniform(0, 0.3),
+            rng.uniform(12, 25),
+            strength * rng.uniform(0, 0.8),
+            rng.uniform(1.0, 1.8),
+        )
     for _ in range(rng.integers(0, 8)):
         start = landmarks[51][:2] + [rng.uniform(-16, 16), rng.uniform(2, 4)]
         angle = np.pi / 2 + rng.normal(0, 0.15) - start[0] * 0.01

@@ -3,6 +3,7 @@
 Each begins a little behind its patch, so that from outside the patches hide it, and is linear in the source's vertices, so
 that it follows every identity and expression. Normals point into the cavity, as on the source.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -70,13 +71,15 @@ def both_halves(left: sparse.csr_matrix, triangles: np.ndarray, mean: np.ndarray
 
 
 def cavities(source: MorphableModel, options: CavityOptions, rounds: RemeshOptions) -> dict[str, BothHalves]:
-    """"mouth_cavity" (one piece) and "nostril_cavities" (two). Raises ModelError where the source has none of that kind."""
+    """ "mouth_cavity" (one piece) and "nostril_cavities" (two). Raises ModelError where the source has none of that kind."""
     mean = np.asarray(source.mean, np.float64)
     part = source.regions["skin"] | source.regions["mouth_interior"]
     source_twin = mirror_images(source, part)
     builders: dict[str, Callable[..., Skin]] = {"mouth_cavity": _mouth, "nostril_cavities": _nostril}
-    return {name: both_halves(*_remeshed(build(source, mean, source_twin), mean, options, rounds), mean, source_twin)
-            for name, build in builders.items()}
+    return {
+        name: both_halves(*_remeshed(build(source, mean, source_twin), mean, options, rounds), mean, source_twin)
+        for name, build in builders.items()
+    }
 
 
 def _mouth(source: MorphableModel, mean: np.ndarray, source_twin: np.ndarray) -> Skin:

@@ -1,4 +1,5 @@
 """Half a source's face skin, as the template triangulates it: cut at neck, nostril and inner lips, then closed by patches."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -66,8 +67,14 @@ def closed_half(source: MorphableModel) -> ClosedSkin:
     own = np.flatnonzero(marks[:, 0] > -MIDLINE_MM)
     landmark = dict(zip(own.tolist(), nearest_vertices(points, marks[own]).tolist()))
     lid = edge_path(half, points, [landmark[index] for index in (42, 43, 44, 45, 46, 47, 42)])[:-1]
-    chains = {"border": boundary_loops(half.triangles)[0], "lid": np.array(lid), "eye": eye, "nostril": nostril,
-              "upper_lip": np.array(upper), "lower_lip": np.array(lower)}
+    chains = {
+        "border": boundary_loops(half.triangles)[0],
+        "lid": np.array(lid),
+        "eye": eye,
+        "nostril": nostril,
+        "upper_lip": np.array(upper),
+        "lower_lip": np.array(lower),
+    }
     return ClosedSkin(half, chains, landmark, np.where(half.touched_by(EYE)[:, None], half.lift, 0.0))
 
 

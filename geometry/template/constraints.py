@@ -1,4 +1,5 @@
 """Vertices and edges that a new triangulation of a surface must have: points along its curves, and single points."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ class AnchorGatherer:
             chain = np.append(np.roll(chain, -stops[0]), chain[stops[0]])
             stops = [stop - stops[0] for stop in stops] + [len(chain) - 1]
         for start, end in zip(stops, stops[1:]):
-            self._add_leg(chain[start: end + 1])
+            self._add_leg(chain[start : end + 1])
 
     def _add_leg(self, leg: np.ndarray) -> None:
         step = np.linalg.norm(np.diff(self.points[leg], axis=0), axis=1)

@@ -1,4 +1,5 @@
 """Named regions of a face by plain rules on its mean shape and its ibug68 landmarks (model frame, mm)."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -36,7 +37,10 @@ def named_regions(
         "eyes": narrow_face & (to_patch < LID_MARGIN_MM),
         "mouth_interior": patches["mouth_interior"],
         "nostrils": patches["nostrils"],
-        "nose": nose, "mouth": mouth, "forehead": forehead, "chin": chin,
+        "nose": nose,
+        "mouth": mouth,
+        "forehead": forehead,
+        "chin": chin,
         "cheeks": face & ~nose & ~mouth & ~forehead & ~chin & (y < marks[[40, 41, 46, 47], 1].min()) & (x > 14),
         "ears": ears,
         "neck": ~narrow_face & ~ears & (y < -40),

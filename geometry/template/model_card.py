@@ -1,4 +1,5 @@
 """The model card that `geometry.template.model_learning` writes beside the model."""
+
 from __future__ import annotations
 
 from geometry.model.morphable_model import MorphableModel
@@ -87,5 +88,10 @@ The model is derived from the ICT Face Model Light under its licence:
 
 def model_card(model: MorphableModel, figures: dict[str, float], command: str) -> str:
     """Markdown text."""
-    return _CARD.format(command=command, licence=_ICT_LICENCE, source_sha256=model.notes["source_sha256"], **figures,
-                        **{key: value for key, value in model.notes["learning"].items() if key not in figures})
+    return _CARD.format(
+        command=command,
+        licence=_ICT_LICENCE,
+        source_sha256=model.notes["source_sha256"],
+        **figures,
+        **{key: value for key, value in model.notes["learning"].items() if key not in figures},
+    )

@@ -7,6 +7,7 @@ on the project's template (geometry/template/template.py). Principal components 
 face most become the identity basis (Blanz & Vetter 1999); the source's blendshapes carry over as the expression basis.
 All subjects are linear in a few hundred factors, so the components are computed exactly, from the factors' second moments.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -64,9 +65,15 @@ def learn(source: MorphableModel, template: Template, options: LearningOptions =
     kept = [i for i, name in enumerate(source.expression_names) if not name.startswith("eyeLook") or _moves_lids(source, i)]
     expressions = np.stack([template.transfer(np.asarray(source.expression_basis[i], np.float64)) for i in kept])
     return MorphableModel(
-        name="face-relief", mean=mean, triangles=template.triangles, identity_basis=basis.astype(np.float32),
-        expression_basis=expressions.astype(np.float32), landmarks={"ibug68": template.landmarks}, regions=template.regions,
-        expression_names=tuple(source.expression_names[i] for i in kept), expression_range=source.expression_range,
+        name="face-relief",
+        mean=mean,
+        triangles=template.triangles,
+        identity_basis=basis.astype(np.float32),
+        expression_basis=expressions.astype(np.float32),
+        landmarks={"ibug68": template.landmarks},
+        regions=template.regions,
+        expression_names=tuple(source.expression_names[i] for i in kept),
+        expression_range=source.expression_range,
         notes={"licence": LICENCE, "source": source.name, "source_sha256": source.sha256, "learning": asdict(options)},
     )
 
@@ -82,9 +89,7 @@ def identity_factors(source: MorphableModel, template: Template) -> np.ndarray:
     return np.concatenate([modes, modes[:, template.mirror_vertex] * (-1.0, 1.0, 1.0)])
 
 
-def local_factors(
-    mesh: TriangleMesh, face: np.ndarray, options: LearningOptions, outer: np.ndarray | None = None
-) -> np.ndarray:
+def local_factors(mesh: TriangleMesh, face: np.ndarray, options: LearningOptions, outer: np.ndarray | None = None) -> np.ndarray:
     """(F, n, 3) leading Karhunen–Loève modes of a Gaussian process of displacements with a squared-exponential kernel.
 
     The displacements are along the normals, smoothed so that both sides of a fold (a lid, a lip) move together. Nyström
@@ -220,13 +225,20 @@ def figures(source: MorphableModel, template: Template, model: MorphableModel, s
     # half a quantum, as stored: one int16 step of the mode with the largest displacement
     quantised = max(quantise(basis)[1].max() / 2 for basis in (model.identity_basis, model.expression_basis))
     return {
-        "vertices": model.n_vertices, "triangles": len(model.triangles), "identity_modes": model.n_identity,
-        "expression_modes": model.n_expression, "face_vertices": int(model.regions["face"].sum()),
+        "vertices": model.n_vertices,
+        "triangles": len(model.triangles),
+        "identity_modes": model.n_identity,
+        "expression_modes": model.n_expression,
+        "face_vertices": int(model.regions["face"].sum()),
         "cavity_vertices": int(model.regions["cavities"].sum()),
-        "edge_mm_median": float(np.median(edge)), "face_edge_mm_p5": float(np.percentile(edge[in_face], 5)),
-        "face_edge_mm_p95": float(np.percentile(edge[in_face], 95)), "smallest_angle_deg": float(angle.min()),
-        "smallest_angle_deg_p1": float(np.percentile(angle, 1)), "held_out_mean_mm": float(errors.mean()),
-        "held_out_p95_mm": float(np.percentile(errors, 95)), "held_out_worst_subject_mm": float(errors.mean(axis=1).max()),
+        "edge_mm_median": float(np.median(edge)),
+        "face_edge_mm_p5": float(np.percentile(edge[in_face], 5)),
+        "face_edge_mm_p95": float(np.percentile(edge[in_face], 95)),
+        "smallest_angle_deg": float(angle.min()),
+        "smallest_angle_deg_p1": float(np.percentile(angle, 1)),
+        "held_out_mean_mm": float(errors.mean()),
+        "held_out_p95_mm": float(np.percentile(errors, 95)),
+        "held_out_worst_subject_mm": float(errors.mean(axis=1).max()),
         "chord_mean_mm": float(chord.mean()),
         "quantisation_mm_per_sigma": float(quantised),
     }

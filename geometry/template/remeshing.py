@@ -4,6 +4,7 @@ Vertices come from a restricted centroidal Voronoi tessellation under a density 
 2012, whose lift by the normal keeps sheets that touch, such as closed lips, apart). Their connectivity comes from a Delaunay
 triangulation in an injective plane embedding (Tutte 1963), turned by edge flips into one that is Delaunay in space.
 """
+
 from __future__ import annotations
 
 import math
@@ -72,8 +73,10 @@ class Cloud:
     def joined(self, other: Cloud, index: np.ndarray) -> Cloud:
         """This cloud, then the points `index` of the other."""
         return Cloud(
-            sparse.vstack([self.weights, other.weights[index]]).tocsr(), np.vstack([self.positions, other.positions[index]]),
-            np.vstack([self.normals, other.normals[index]]), np.append(self.size, other.size[index]),
+            sparse.vstack([self.weights, other.weights[index]]).tocsr(),
+            np.vstack([self.positions, other.positions[index]]),
+            np.vstack([self.normals, other.normals[index]]),
+            np.append(self.size, other.size[index]),
         )
 
 
@@ -225,8 +228,11 @@ def _force_edge(mesh: _Flips, a: int, b: int) -> None:
 
 def _edges_round(mesh: _Flips, a: int, b: int) -> list[tuple[int, int]]:
     """Directed edges that the segment from a to b crosses, in order."""
-    (x, y), = [(x, y) for (x, y) in _link(mesh, a) if mesh.side(a, b, x) < 0 <= mesh.side(a, b, y)
-               and mesh.side(x, y, a) * mesh.side(x, y, b) < 0][:1] or [(None, None)]
+    ((x, y),) = [
+        (x, y)
+        for (x, y) in _link(mesh, a)
+        if mesh.side(a, b, x) < 0 <= mesh.side(a, b, y) and mesh.side(x, y, a) * mesh.side(x, y, b) < 0
+    ][:1] or [(None, None)]
     found = []
     while x is not None and len(found) < 500:
         found.append((x, y))
@@ -257,8 +263,10 @@ def _flip_to_delaunay(mesh: _Flips, points: np.ndarray, kept: set[tuple[int, int
         # Delaunay in the plane; the second condition, so that a bent quadrilateral does not flip back and forth
         if old <= math.pi + 1e-9 or old <= _angle(position, a, c, d) + _angle(position, b, c, d):
             continue
-        faced, facing = (min(_facing(position, normal, triangle) for triangle in pair)
-                         for pair in (((a, b, c), (b, a, d)), ((c, d, b), (d, c, a))))
+        faced, facing = (
+            min(_facing(position, normal, triangle) for triangle in pair)
+            for pair in (((a, b, c), (b, a, d)), ((c, d, b), (d, c, a)))
+        )
         if facing < _FACING_COSINE <= faced:
             continue
         mesh.flip(a, b)
@@ -293,7 +301,12 @@ class RemeshOptions:
 
 
 def remesh(
-    surface: TriangleMesh, size: np.ndarray, constraints: Constraints, loop: np.ndarray, open_triangles: np.ndarray, options: RemeshOptions
+    surface: TriangleMesh,
+    size: np.ndarray,
+    constraints: Constraints,
+    loop: np.ndarray,
+    open_triangles: np.ndarray,
+    options: RemeshOptions,
 ) -> tuple[Cloud, np.ndarray]:
     """The vertices (anchors first) and triangles (m, 3) of a new triangulation of a disc with border `loop`.
 

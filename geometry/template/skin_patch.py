@@ -3,6 +3,7 @@
 Every vertex of a `Skin` is a fixed linear combination of source vertices (a row of `weights`), plus a small `lift`, so that a
 shape of the source carries over exactly. Only the half x ≥ 0 is built; the template mirrors it.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
@@ -40,8 +41,12 @@ class Skin:
 
     def with_patch(self, rows: sparse.spmatrix, lift: np.ndarray, triangles: np.ndarray, part: int) -> Skin:
         """New vertices `rows`, `lift`; triangles index old and new vertices together."""
-        return Skin(sparse.vstack([self.weights, rows]).tocsr(), np.vstack([self.lift, lift]),
-                    np.vstack([self.triangles, triangles]).astype(np.int32), np.append(self.part, np.full(len(triangles), part)))
+        return Skin(
+            sparse.vstack([self.weights, rows]).tocsr(),
+            np.vstack([self.lift, lift]),
+            np.vstack([self.triangles, triangles]).astype(np.int32),
+            np.append(self.part, np.full(len(triangles), part)),
+        )
 
     def touched_by(self, part: int) -> np.ndarray:
         """(k,) bool: the vertices of the part's triangles, its rim included."""
@@ -91,8 +96,12 @@ def clip(skin: Skin, level: np.ndarray) -> Skin:
         else:
             pieces.append([[a, cut(a, b), cut(a, c)]])
     triangles = np.vstack(pieces).astype(np.int32)
-    return Skin(sparse.vstack([skin.weights, mix]).tocsr(), np.vstack([skin.lift, np.zeros((len(edges), 3))]),
-                triangles, np.zeros(len(triangles), int)).compacted()
+    return Skin(
+        sparse.vstack([skin.weights, mix]).tocsr(),
+        np.vstack([skin.lift, np.zeros((len(edges), 3))]),
+        triangles,
+        np.zeros(len(triangles), int),
+    ).compacted()
 
 
 def _crossing_edges(triangles: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

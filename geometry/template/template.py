@@ -5,6 +5,7 @@ triangulates it anew (geometry/template/remeshing.py) and mirrors it. Behind the
 (geometry/template/cavities.py), components of their own that no view from outside reaches. `Template.transfer` carries shapes and modes
 of the source over.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
@@ -103,7 +104,9 @@ def _edge_lengths(source: MorphableModel, points: np.ndarray, half: ClosedSkin, 
     size = np.where(face, options.cheek_edge, np.minimum(options.cheek_edge + options.growth * beyond, options.outer_edge))
     size = np.where(ear_box(points) & ~face, options.ear_edge, size)
     for members, shortest, reach in (
-        (range(42, 48), options.eye_edge, 3.0), (range(48, 68), options.lip_edge, 3.0), (range(31, 36), options.nose_edge, 5.0),
+        (range(42, 48), options.eye_edge, 3.0),
+        (range(48, 68), options.lip_edge, 3.0),
+        (range(31, 36), options.nose_edge, 5.0),
         (range(27, 31), options.bridge_edge, 6.0),
     ):
         away = cKDTree(marks[list(members)]).query(points)[0]
@@ -139,14 +142,23 @@ def _mirrored(
     mirror = LANDMARK_SCHEMES["ibug68"].mirror
     landmarks = np.array([places[i] if i in places else image[places[mirror[i]]] for i in range(68)])
     marks = source.landmarks["ibug68"]
-    openings = sparse.csr_matrix(np.stack([_opening_row(n_source, marks[[43, 44]], marks[[46, 47]]),
-                                           _opening_row(n_source, marks[[37, 38]], marks[[40, 41]])]))
+    openings = sparse.csr_matrix(
+        np.stack(
+            [_opening_row(n_source, marks[[43, 44]], marks[[46, 47]]), _opening_row(n_source, marks[[37, 38]], marks[[40, 41]])]
+        )
+    )
     parts = mix @ np.stack([half.skin.touched_by(part) for part in (EYE, NOSTRIL, MOUTH)], axis=1).astype(float) > 1 - 1e-9
     patches = dict(zip(("eye_patch", "nostrils", "mouth_interior"), np.vstack([parts, parts[aside]]).T))
     narrow = weights @ source.regions["face"].astype(float) > 0.5
     return Template(
-        weights, lift, both.triangles, landmarks,
-        named_regions(weights @ mean + lift, mean[marks], narrow, patches), openings, np.stack(eyes), openings @ mean[:, 1],
+        weights,
+        lift,
+        both.triangles,
+        landmarks,
+        named_regions(weights @ mean + lift, mean[marks], narrow, patches),
+        openings,
+        np.stack(eyes),
+        openings @ mean[:, 1],
         both.mirror_vertex,
     )
 
@@ -167,9 +179,13 @@ def _with_cavities(outer: Template, linings: dict[str, BothHalves]) -> Template:
     regions["mouth_interior"] = regions["mouth_interior"] | regions["mouth_cavity"]
     more = n - len(outer.lift)
     return replace(
-        outer, weights=sparse.vstack(weights).tocsr(), lift=np.vstack([outer.lift, np.zeros((more, 3))]),
-        triangles=np.vstack(triangles).astype(np.int32), regions=regions,
-        eye_lift=np.concatenate([outer.eye_lift, np.zeros((2, more, 3))], axis=1), mirror_vertex=np.concatenate(mirror_vertex),
+        outer,
+        weights=sparse.vstack(weights).tocsr(),
+        lift=np.vstack([outer.lift, np.zeros((more, 3))]),
+        triangles=np.vstack(triangles).astype(np.int32),
+        regions=regions,
+        eye_lift=np.concatenate([outer.eye_lift, np.zeros((2, more, 3))], axis=1),
+        mirror_vertex=np.concatenate(mirror_vertex),
     )
 
 

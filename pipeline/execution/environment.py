@@ -1,4 +1,5 @@
 """The process a run lives in: one thread to a worker, quiet libraries, and the system libraries that Open3D needs."""
+
 from __future__ import annotations
 
 import ctypes
@@ -13,8 +14,13 @@ from pipeline.errors import ConfigError
 # Workers are processes, one to a core. Threads inside them would fight for the cores, and sums taken by another
 # number of threads end in other bits: results must not depend on the number of workers.
 _THREAD_VARIABLES = (
-    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
-    "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS",
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
+    "TF_NUM_INTEROP_THREADS",
 )
 _QUIET_VARIABLES = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "GRPC_VERBOSITY": "ERROR", "GLOG_minloglevel": "3"}
 # library → Debian package, for the Open3D wheels on Linux

@@ -1,4 +1,5 @@
 """The Beam graphs of a run: all stages over all scans, and the records."""
+
 from __future__ import annotations
 
 

@@ -1,4 +1,5 @@
 """What a run shows on the terminal: a bar while it works, a table when it is done."""
+
 from __future__ import annotations
 
 import sys

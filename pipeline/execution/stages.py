@@ -3,6 +3,7 @@
 An element is a `ScanState`; what ends (ok, rejected, failed, kept) is an `Outcome`. Elements pass from stage to stage
 inside one fused bundle and are never serialized: only the small `Source` crosses the shuffle.
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -57,7 +58,10 @@ class Load(beam.DoFn):
     def _load(self, item: ScanState, job: Job) -> ScanState:
         data, sidecars = reading.read(item.source, job.config.limits.file_mib * 2**20)
         return replace(
-            item, data=data, sidecars=sidecars, sha256=hashlib.sha256(data).hexdigest(),
+            item,
+            data=data,
+            sidecars=sidecars,
+            sha256=hashlib.sha256(data).hexdigest(),
             input_hash=manifest.input_hash(data, sidecars),
         )
 

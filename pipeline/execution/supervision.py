@@ -3,6 +3,7 @@
 A worker dies when the system runs out of memory or a library crashes on a damaged scan. Then the other workers are
 ended too, and the caller decides which scans to try again (`WorkerLost` tells which were under way).
 """
+
 from __future__ import annotations
 
 import logging

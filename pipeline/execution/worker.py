@@ -1,7 +1,8 @@
 """The worker process of a run on this machine: Beam's own, started quietly, on one thread, and never left an orphan.
 
-    python -m pipeline.execution.worker        (started by pipeline.launch.launch; Beam's addresses are in the environment)
+python -m pipeline.execution.worker        (started by pipeline.launch.launch; Beam's addresses are in the environment)
 """
+
 from __future__ import annotations
 
 import faulthandler

@@ -3,6 +3,7 @@
 Nothing is unpacked to disk: a member of an archive is read into memory when its turn comes, never past the size limit.
 Files whose name starts with a dot (and `__MACOSX/`) are not data and are left out, as is everything below OUT.
 """
+
 from __future__ import annotations
 
 import glob
@@ -92,7 +93,7 @@ def _expanded_url(path: str) -> Iterator[tuple[str, str]]:
         raise ConfigError(f"--input {path}: cannot be listed ({_one_line(error)})") from error
     if not matches:
         raise ConfigError(f"--input {path}: nothing there; check the URL and your access to it")
-    yield from ((file, file[len(root):].lstrip("/")) for file in sorted(matches))
+    yield from ((file, file[len(root) :].lstrip("/")) for file in sorted(matches))
 
 
 def _walk(folder: str) -> Iterator[str]:

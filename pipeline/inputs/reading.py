@@ -1,4 +1,5 @@
 """The bytes of a scan: from its file, from a member of an archive, never past the size limit, and never unpacked to disk."""
+
 from __future__ import annotations
 
 import functools
@@ -16,7 +17,15 @@ from pipeline.store import storage
 
 # what the archive libraries raise on damaged, encrypted (RuntimeError) or unknown (NotImplementedError) content
 _ARCHIVE_ERRORS = (
-    OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, zlib.error, RuntimeError, NotImplementedError, ValueError, KeyError
+    OSError,
+    EOFError,
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    zlib.error,
+    RuntimeError,
+    NotImplementedError,
+    ValueError,
+    KeyError,
 )
 
 
@@ -24,8 +33,11 @@ def read(source: Source, limit_bytes: int) -> tuple[bytes, dict[str, bytes]]:
     """The scan's bytes and its sidecars' by file name. Raises ReadError."""
     if source.fault:
         raise ReadError(source.name, source.fault, "repair the file or copy it again")
-    read_one = (lambda place: _read_member(source.path, place, limit_bytes)) if source.member else (
-        lambda place: _read_file(place, limit_bytes))
+    read_one = (
+        (lambda place: _read_member(source.path, place, limit_bytes))
+        if source.member
+        else (lambda place: _read_file(place, limit_bytes))
+    )
     try:
         data = read_one(source.member or source.path)
         return data, {name: read_one(place) for name, place in source.sidecars}

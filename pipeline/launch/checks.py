@@ -1,4 +1,5 @@
 """What of a command can be wrong before any work starts."""
+
 from __future__ import annotations
 
 import argparse

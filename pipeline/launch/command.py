@@ -1,4 +1,5 @@
 """The command line of a run."""
+
 from __future__ import annotations
 
 import argparse
@@ -6,10 +7,11 @@ import argparse
 
 def parser() -> argparse.ArgumentParser:
     arguments = argparse.ArgumentParser(
-        prog="python -m pipeline.run", allow_abbrev=False,
+        prog="python -m pipeline.run",
+        allow_abbrev=False,
         description="Turns raw 3D face scans into registered, refined geometry: meshes, landmarks, images, a report.",
         epilog="Every other option goes to Apache Beam, such as --runner and its own. A run on the same OUTPUT resumes. "
-               "Exit code 0: every scan ended ok or rejected; 3: some failed; 2: wrong command or configuration.",
+        "Exit code 0: every scan ended ok or rejected; 3: some failed; 2: wrong command or configuration.",
     )
     add = arguments.add_argument
     add("--input", required=True, metavar="PATH", help="a scan, folder, glob in quotes, .zip, .tar(.gz) or Beam filesystem URL")

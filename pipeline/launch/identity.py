@@ -1,4 +1,5 @@
 """What decides the results of a run: versions, and the hashes of model, weights, scheme and calibration."""
+
 from __future__ import annotations
 
 import hashlib
@@ -12,7 +13,14 @@ from pipeline.scans.job import model_of
 from pipeline.scans.landmarking import landmark_network_is_used
 
 VERSIONED = (
-    "face-relief", "apache-beam", "tensorflow", "keras", "numpy", "scipy", "open3d", "open3d-cpu",
+    "face-relief",
+    "apache-beam",
+    "tensorflow",
+    "keras",
+    "numpy",
+    "scipy",
+    "open3d",
+    "open3d-cpu",
 )
 
 

@@ -1,4 +1,5 @@
 """Everything around the graph of one run: checked arguments before it, runner options, and what is written after it."""
+
 from __future__ import annotations
 
 import argparse
@@ -148,7 +149,8 @@ class Launch:
             "weights": self.identities.get("weights"),
             "landmark_weights": self.identities.get("landmark_weights"),
             "result_hash": self.job.result_hash,
-            "versions": {"python": platform.python_version()} | {name: version for name in VERSIONED if (version := _version(name))},
+            "versions": {"python": platform.python_version()}
+            | {name: version for name in VERSIONED if (version := _version(name))},
             "counts": manifest.counts(lines),
             "wall_seconds": round(wall_seconds, 3),
         }

@@ -1,4 +1,5 @@
 """Makes or completes a training set: a Beam job over its shards."""
+
 from __future__ import annotations
 
 import tempfile
@@ -81,8 +82,13 @@ def synthesize(job: Job, count: int, pairs_per_shard: int = 25, force: bool = Fa
     from pipeline.training.sampled_pairs import STEPS
 
     model = _model(job.model)
-    plan = {"seed": job.seed, "pairs_per_shard": pairs_per_shard, "options": job.options.to_dict(), "steps": STEPS,
-            "model": {"name": model.name, "sha256": model.sha256}}
+    plan = {
+        "seed": job.seed,
+        "pairs_per_shard": pairs_per_shard,
+        "options": job.options.to_dict(),
+        "steps": STEPS,
+        "model": {"name": model.name, "sha256": model.sha256},
+    }
     if job.archive is not None:
         plan["archive"] = job.archive.plan()
     _check_plan(job.folder, plan, force)

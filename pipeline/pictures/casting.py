@@ -2,6 +2,7 @@
 
 Everything is in the model frame, mm. The same input gives the same pixels.
 """
+
 from __future__ import annotations
 
 from dataclasses import dataclass

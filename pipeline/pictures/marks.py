@@ -1,6 +1,7 @@
 """Landmarks drawn over a picture: a filled disc where the scan shows the point, a ring where it is inferred; the colour tells
 the confidence. Two signs for two facts, so that a grey print still tells seen from inferred.
 """
+
 from __future__ import annotations
 
 import numpy as np

@@ -10,6 +10,7 @@ Colours of the last panel: the signed distance, in mm, from the refined surface 
 surface's normal; red where the scan lies outside (the refinement has removed material), blue where it lies inside,
 grey where the scan shows nothing.
 """
+
 from __future__ import annotations
 
 import io
@@ -81,7 +82,10 @@ def render_preview(
 
 
 def render_landmarks(
-    scan_mesh: TriangleMesh | None, scan_points: np.ndarray | None, landmarks: LandmarkEstimate, title: str,
+    scan_mesh: TriangleMesh | None,
+    scan_points: np.ndarray | None,
+    landmarks: LandmarkEstimate,
+    title: str,
 ) -> Image.Image:
     """The picture of a scan of which only the landmarks were asked: plain, then marked from the front and from both sides."""
     scan = _scan_surface(scan_mesh, scan_points)
@@ -106,9 +110,12 @@ def _scan_surface(mesh: TriangleMesh | None, points: np.ndarray | None) -> Surfa
 def preview_title(source: str, metrics: Mapping[str, float]) -> str:
     """The two lines of `render_preview`'s strip: the scan's name, and its key figures as far as they are known."""
     parts = (
-        ("fit_quality", "fit quality {:.2f}"), ("scan_to_coarse_mean_mm", "scan to coarse {:.2f} mm"),
-        ("scan_to_refined_mean_mm", "scan to refined {:.2f} mm"), ("noise_mm", "noise {:.2f} mm"),
-        ("visible_area_mm2", "visible face {:.0f} mm2"), ("landmarks_seen", "{:.0f} landmarks seen"),
+        ("fit_quality", "fit quality {:.2f}"),
+        ("scan_to_coarse_mean_mm", "scan to coarse {:.2f} mm"),
+        ("scan_to_refined_mean_mm", "scan to refined {:.2f} mm"),
+        ("noise_mm", "noise {:.2f} mm"),
+        ("visible_area_mm2", "visible face {:.0f} mm2"),
+        ("landmarks_seen", "{:.0f} landmarks seen"),
     )
     of_landmarks = (("landmark_confidence", "confidence {:.2f}"), ("landmark_sigma_mm", "sigma {:.1f} mm"))
     parts += () if "fit_quality" in metrics else of_landmarks  # there is no room for everything
@@ -217,9 +224,9 @@ def _shortened(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFon
     if draw.textlength(text, font) <= width:
         return text
     kept = len(text)
-    while kept > 4 and draw.textlength(text[: kept // 2] + "\u2026" + text[-(kept // 2):], font) > width:
+    while kept > 4 and draw.textlength(text[: kept // 2] + "\u2026" + text[-(kept // 2) :], font) > width:
         kept -= 2
-    return text[: kept // 2] + "\u2026" + text[-(kept // 2):]
+    return text[: kept // 2] + "\u2026" + text[-(kept // 2) :]
 
 
 def _draw_frame(sheet: Image.Image, title: str, panel_names: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 A manifest line may lack any metric (rejected and failed scans have none): a missing value stays empty, it is never a zero.
 """
+
 from __future__ import annotations
 
 import csv
@@ -42,32 +43,86 @@ def _distance_metrics(surface: str, meaning: str) -> list[Metric]:
 
 
 METRICS = (
-    Metric("fit_quality", "Fit quality", "0\u20131", 2, "higher",
-           "How well the morphable model explains the scan: 1 is a close fit over the whole face; low values call for a look at the picture."),
+    Metric(
+        "fit_quality",
+        "Fit quality",
+        "0\u20131",
+        2,
+        "higher",
+        "How well the morphable model explains the scan: 1 is a close fit over the whole face; low values call for a look at the picture.",
+    ),
     *_distance_metrics("coarse", "the distances from the scan's points within 100 mm of the nose tip to the fitted model"),
     *_distance_metrics("refined", "the distances from the same points to the refined surface"),
     *_distance_metrics("registered", "the distances from the same points to the refined surface in the model's topology"),
-    Metric("normal_disagreement_deg", "Normal disagreement", "\u00b0", 1, "lower",
-           "Mean angle between the scan's surface normals and the refined surface's. The scan's own noise is part of it."),
-    Metric("noise_mm", "Scan noise", "mm", 3, "lower",
-           "Estimated standard deviation of the scan's depth noise: a property of the recording, not of the reconstruction."),
-    Metric("visible_area_mm2", "Visible face area", "mm\u00b2", 0, "higher",
-           "Area of the model's face region that the scan shows."),
-    Metric("observed_fraction", "Observed share", "0\u20131", 2, "higher",
-           "Share of the refined surface that the scan supports; the rest is filled in from the statistics of faces."),
-    Metric("confidence", "Locating confidence", "0\u20131", 2, "higher",
-           "How sure the search for the head was of the pose it returned."),
-    Metric("landmarks_seen", "Landmarks seen", "", 0, "higher",
-           "Number of landmarks at which the scan shows a surface; the others are inferred from the seen ones and the statistics of faces."),
-    Metric("landmarks_inferred", "Landmarks inferred", "", 0, "lower",
-           "Number of landmarks at which the scan shows nothing."),
-    Metric("landmark_confidence", "Landmark confidence", "0\u20131", 2, "higher",
-           "Mean over the landmarks of the estimated probability that one lies within 4 mm of the true place."),
-    Metric("landmark_sigma_mm", "Landmark sigma", "mm", 2, "lower",
-           "Mean over the landmarks of their estimated standard deviation per axis."),
-    Metric("landmark_to_given_mm", "Landmarks \u2192 given ones", "mm", 2, "lower",
-           "Mean distance to the landmarks that came with the scan, where it came with any. "
-           "These also guide the fit, so that the figure is no independent test."),
+    Metric(
+        "normal_disagreement_deg",
+        "Normal disagreement",
+        "\u00b0",
+        1,
+        "lower",
+        "Mean angle between the scan's surface normals and the refined surface's. The scan's own noise is part of it.",
+    ),
+    Metric(
+        "noise_mm",
+        "Scan noise",
+        "mm",
+        3,
+        "lower",
+        "Estimated standard deviation of the scan's depth noise: a property of the recording, not of the reconstruction.",
+    ),
+    Metric(
+        "visible_area_mm2", "Visible face area", "mm\u00b2", 0, "higher", "Area of the model's face region that the scan shows."
+    ),
+    Metric(
+        "observed_fraction",
+        "Observed share",
+        "0\u20131",
+        2,
+        "higher",
+        "Share of the refined surface that the scan supports; the rest is filled in from the statistics of faces.",
+    ),
+    Metric(
+        "confidence",
+        "Locating confidence",
+        "0\u20131",
+        2,
+        "higher",
+        "How sure the search for the head was of the pose it returned.",
+    ),
+    Metric(
+        "landmarks_seen",
+        "Landmarks seen",
+        "",
+        0,
+        "higher",
+        "Number of landmarks at which the scan shows a surface; the others are inferred from the seen ones and the statistics of faces.",
+    ),
+    Metric("landmarks_inferred", "Landmarks inferred", "", 0, "lower", "Number of landmarks at which the scan shows nothing."),
+    Metric(
+        "landmark_confidence",
+        "Landmark confidence",
+        "0\u20131",
+        2,
+        "higher",
+        "Mean over the landmarks of the estimated probability that one lies within 4 mm of the true place.",
+    ),
+    Metric(
+        "landmark_sigma_mm",
+        "Landmark sigma",
+        "mm",
+        2,
+        "lower",
+        "Mean over the landmarks of their estimated standard deviation per axis.",
+    ),
+    Metric(
+        "landmark_to_given_mm",
+        "Landmarks \u2192 given ones",
+        "mm",
+        2,
+        "lower",
+        "Mean distance to the landmarks that came with the scan, where it came with any. "
+        "These also guide the fit, so that the figure is no independent test.",
+    ),
 )
 BY_KEY = {metric.key: metric for metric in METRICS}
 
@@ -126,8 +181,11 @@ def statistics(values: Sequence[float]) -> dict[str, float]:
         return {"count": 0}
     array = np.asarray(values, float)
     return {
-        "count": len(array), "mean": float(array.mean()), "median": float(np.median(array)),
-        "p90": float(np.percentile(array, 90)), "max": float(array.max()),
+        "count": len(array),
+        "mean": float(array.mean()),
+        "median": float(np.median(array)),
+        "p90": float(np.percentile(array, 90)),
+        "max": float(array.max()),
     }
 
 

@@ -5,6 +5,7 @@ are linked by relative path. Everything in it follows from the manifest, run.jso
 that it can be written again at any time (`python -m pipeline.evaluate`). Timings apart, the same run gives the same bytes.
 A run that found landmarks alone has a page too: it shows what there is.
 """
+
 from __future__ import annotations
 
 import base64
@@ -24,31 +25,50 @@ THUMBNAIL_SIZE = (560, 157)  # the frontal row of a preview
 # Beyond this many bytes of thumbnails the page links the pictures instead: browsers get slow, mail servers refuse.
 THUMBNAIL_BUDGET = 24_000_000
 TABLE_METRICS = (
-    "scan_to_refined_mean_mm", "scan_to_refined_p90_mm", "scan_to_coarse_mean_mm", "noise_mm", "fit_quality",
-    "visible_area_mm2", "observed_fraction",
+    "scan_to_refined_mean_mm",
+    "scan_to_refined_p90_mm",
+    "scan_to_coarse_mean_mm",
+    "noise_mm",
+    "fit_quality",
+    "visible_area_mm2",
+    "observed_fraction",
 )
 LANDMARK_TABLE_METRICS = ("landmarks_seen", "landmark_confidence", "landmark_sigma_mm", "confidence")
 PANELS = ("Scan", "Coarse", "Refined", "Scan to refined")  # of a picture, from left to right
 LANDMARK_PANELS = ("Scan", "Landmarks", "Right side", "Left side")
 # Figures of the summary at the top, over the ok scans.
 HEADLINES = (
-    ("Median scan: refined error", "scan_to_refined_mean_mm"), ("Median scan: coarse error", "scan_to_coarse_mean_mm"),
+    ("Median scan: refined error", "scan_to_refined_mean_mm"),
+    ("Median scan: coarse error", "scan_to_coarse_mean_mm"),
     ("Median scan: fit quality", "fit_quality"),
 )
 LANDMARK_HEADLINES = (
-    ("Median scan: landmarks seen", "landmarks_seen"), ("Median scan: confidence", "landmark_confidence"),
+    ("Median scan: landmarks seen", "landmarks_seen"),
+    ("Median scan: confidence", "landmark_confidence"),
     ("Median scan: sigma", "landmark_sigma_mm"),
 )
 FACTS = (
-    ("input", "Input"), ("model", "Morphable model"), ("landmark_scheme", "Landmark scheme"), ("refiner", "Refiner"),
-    ("weights", "Weights"), ("chart", "Chart"),
+    ("input", "Input"),
+    ("model", "Morphable model"),
+    ("landmark_scheme", "Landmark scheme"),
+    ("refiner", "Refiner"),
+    ("weights", "Weights"),
+    ("chart", "Chart"),
 )
 LANDMARK_WORDS = {
-    "landmarks_seen": "{:.0f} landmarks seen", "landmarks_inferred": "{:.0f} inferred", "landmark_confidence": "confidence {:.2f}",
-    "landmark_sigma_mm": "\u03c3 {:.1f} mm", "landmark_to_given_mm": "{:.1f} mm from the given ones",
+    "landmarks_seen": "{:.0f} landmarks seen",
+    "landmarks_inferred": "{:.0f} inferred",
+    "landmark_confidence": "confidence {:.2f}",
+    "landmark_sigma_mm": "\u03c3 {:.1f} mm",
+    "landmark_to_given_mm": "{:.1f} mm from the given ones",
 }
 FILE_LABELS = {
-    "preview": "picture", "refined": "refined", "registered": "registered", "coarse": "coarse", "landmarks": "landmarks", "fit": "fit",
+    "preview": "picture",
+    "refined": "refined",
+    "registered": "registered",
+    "coarse": "coarse",
+    "landmarks": "landmarks",
+    "fit": "fit",
     "geometry_images": "geometry images",
 }
 
@@ -118,7 +138,9 @@ def relative_url(path: str) -> str:
 
 
 def page(
-    manifest: Sequence[Mapping], run: Mapping, thumbnails: Thumbnails | None = None,
+    manifest: Sequence[Mapping],
+    run: Mapping,
+    thumbnails: Thumbnails | None = None,
     landmarks: Sequence[Sequence[landmark_figures.Point]] = (),
 ) -> str:
     """The HTML of the report; landmarks: `landmark_points` of the ok scans."""
@@ -126,8 +148,11 @@ def page(
     table_metrics = LANDMARK_TABLE_METRICS if landmarks_only else TABLE_METRICS
     lines = metrics.worst_first(manifest)
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("pipeline", "templates"), autoescape=True, undefined=jinja2.StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
+        loader=jinja2.PackageLoader("pipeline", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters["figure"] = figure
     errors = {

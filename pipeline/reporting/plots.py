@@ -3,6 +3,7 @@
 Written out directly: the bytes are the same everywhere, the text can be selected and read aloud, and no font cache
 or drawing library has to load for two plots.
 """
+
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -47,10 +48,14 @@ def histogram(series: Mapping[str, Sequence[float]], unit: str, subject: str = "
             if value:
                 x = _x(edges[index], limit) + order * width
                 y = _y(value / ceiling)
-                parts.append(f'<rect x="{x + 0.75:.1f}" y="{y:.1f}" width="{width - 1:.1f}" height="{HEIGHT - BOTTOM - y:.1f}" fill="{STYLES[name][0]}"/>')
+                parts.append(
+                    f'<rect x="{x + 0.75:.1f}" y="{y:.1f}" width="{width - 1:.1f}" height="{HEIGHT - BOTTOM - y:.1f}" fill="{STYLES[name][0]}"/>'
+                )
     ticks = [(value / ceiling, str(value)) for value in range(0, ceiling + 1, step)]
     sizes = ", ".join(f"{name.lower()} median {np.median(values):.2f} {unit}" for name, values in series.items() if len(values))
-    return _framed(parts, limit, ticks, unit, f"Number of {subject} by error", f"Histogram of the mean error per scan: {sizes}.", series)
+    return _framed(
+        parts, limit, ticks, unit, f"Number of {subject} by error", f"Histogram of the mean error per scan: {sizes}.", series
+    )
 
 
 def cumulative(series: Mapping[str, Sequence[float]], unit: str, subject: str = "scans") -> Markup:
@@ -71,7 +76,9 @@ def cumulative(series: Mapping[str, Sequence[float]], unit: str, subject: str = 
         parts.append(f'<path d="{" ".join(path)}" fill="none" stroke="{colour}" stroke-width="2.2" stroke-dasharray="{dash}"/>')
     ticks = [(share, f"{share:.0%}") for share in (0, 0.25, 0.5, 0.75, 1)]
     label = f"Share of {subject} at or below an error"
-    ninety = ", ".join(f"90 % of {subject} {name.lower()} below {np.percentile(v, 90):.2f} {unit}" for name, v in series.items() if len(v))
+    ninety = ", ".join(
+        f"90 % of {subject} {name.lower()} below {np.percentile(v, 90):.2f} {unit}" for name, v in series.items() if len(v)
+    )
     return _framed(parts, limit, ticks, unit, label, f"Cumulative curve of the mean error per scan: {ninety}.", series)
 
 
@@ -91,7 +98,9 @@ def _y(share: float) -> float:
     return HEIGHT - BOTTOM - share * (HEIGHT - BOTTOM - TOP)
 
 
-def _framed(parts: list[str], limit: float, ticks: list[tuple[float, str]], unit: str, title: str, description: str, series) -> Markup:
+def _framed(
+    parts: list[str], limit: float, ticks: list[tuple[float, str]], unit: str, title: str, description: str, series
+) -> Markup:
     lines = [
         f'<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}. {escape(description)}">',
         f'<text x="{LEFT}" y="18" class="plot-title">{escape(title)}</text>',
@@ -101,10 +110,14 @@ def _framed(parts: list[str], limit: float, ticks: list[tuple[float, str]], unit
         lines.append(f'<text x="{LEFT - 7}" y="{_y(share) + 4:.1f}" text-anchor="end">{escape(label)}</text>')
     for value in axis_values(limit):
         lines.append(f'<text x="{_x(value, limit):.1f}" y="{HEIGHT - BOTTOM + 17}" text-anchor="middle">{value:.3g}</text>')
-    lines.append(f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 6}" text-anchor="end">scan to surface, mean per scan ({escape(unit)})</text>')
+    lines.append(
+        f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 6}" text-anchor="end">scan to surface, mean per scan ({escape(unit)})</text>'
+    )
     for order, name in enumerate(series):
         colour, dash = STYLES[name]
         x = WIDTH - RIGHT - 88 * (len(series) - order)
-        lines.append(f'<line x1="{x}" x2="{x + 22}" y1="14" y2="14" stroke="{colour}" stroke-width="3" stroke-dasharray="{dash}"/>')
+        lines.append(
+            f'<line x1="{x}" x2="{x + 22}" y1="14" y2="14" stroke="{colour}" stroke-width="3" stroke-dasharray="{dash}"/>'
+        )
         lines.append(f'<text x="{x + 28}" y="18">{escape(name)}</text>')
     return Markup("\n".join(lines + parts + ["</svg>"]))

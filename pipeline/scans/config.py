@@ -4,6 +4,7 @@ Values come, later ones winning, from the defaults below (written out in configs
 `--set section.key=value` and the flags. A section with a `method` or `name` may be given as that one value
 (`refine: smooth`). Every fault is a `ConfigError` that names the key, the value and what was expected.
 """
+
 from __future__ import annotations
 
 import dataclasses
@@ -164,7 +165,9 @@ def _read_yaml(file: str) -> Mapping[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--config {file}: cannot be read ({error}); give a YAML file such as configs/default.yaml") from error
     if not isinstance(content or {}, Mapping):
-        raise ConfigError(f"--config {file}: is a {type(content).__name__}; expected sections, such as refine: {{method: smooth}}")
+        raise ConfigError(
+            f"--config {file}: is a {type(content).__name__}; expected sections, such as refine: {{method: smooth}}"
+        )
     return content or {}
 
 

@@ -2,6 +2,7 @@
 
 A run that finds landmarks alone writes `landmarks` and `preview` only.
 """
+
 from __future__ import annotations
 
 import io
@@ -28,8 +29,13 @@ from pipeline.scans.state import ScanState
 from pipeline.store import storage
 
 FILE_NAMES = {
-    "coarse": "coarse.ply", "refined": "refined.ply", "registered": "registered.ply", "landmarks": "landmarks.json",
-    "fit": "fit.json", "geometry_images": "geometry_images.npz", "preview": "preview.png",
+    "coarse": "coarse.ply",
+    "refined": "refined.ply",
+    "registered": "registered.ply",
+    "landmarks": "landmarks.json",
+    "fit": "fit.json",
+    "geometry_images": "geometry_images.npz",
+    "preview": "preview.png",
 }
 POINT_DECIMALS_MM = 4  # of a coordinate in mm
 COVARIANCE_DIGITS = 5  # significant
@@ -99,7 +105,10 @@ def landmarks_bytes(state: ScanState) -> bytes:
     scheme = landmark_embedding.scheme(state.landmarks.scheme)
     estimate = state.landmarks.transformed(input_to_model(state).inverse())
     content = {
-        "scheme": scheme.name, "frame": "scan", "unit_mm": unit_mm, "names": list(scheme.names),
+        "scheme": scheme.name,
+        "frame": "scan",
+        "unit_mm": unit_mm,
+        "names": list(scheme.names),
         "points": _rounded_points(estimate.points, POINT_DECIMALS_MM + round(np.log10(unit_mm))),
         "confidence": [round(float(value), 4) for value in estimate.confidence],
         "seen": [bool(value) for value in estimate.seen],
@@ -125,18 +134,20 @@ def _rounded_covariances(covariances: np.ndarray) -> list:
 
 def fit_bytes(state: ScanState, model: MorphableModel) -> bytes:
     fit, scan = state.fit, state.location.scan
-    return _json_bytes({
-        "model": {"name": model.name, "sha256": model.sha256},
-        "identity_coefficients": np.asarray(fit.identity_coefficients, float).tolist(),
-        "expression_coefficients": np.asarray(fit.expression_coefficients, float).tolist(),
-        "scan_to_model": input_to_model(state).matrix.tolist(),
-        "unit_mm": scan.unit_mm or 1.0,
-        "scale_is_metric": bool(scan.scale_is_metric),
-        "residuals": {name: float(value) for name, value in fit.residuals.items()},
-        "fit_quality": float(fit.fit_quality),
-        "landmarks": {name: value for name, value in state.metrics.items() if name.startswith("landmark")},
-        "notes": list(scan.notes),
-    })
+    return _json_bytes(
+        {
+            "model": {"name": model.name, "sha256": model.sha256},
+            "identity_coefficients": np.asarray(fit.identity_coefficients, float).tolist(),
+            "expression_coefficients": np.asarray(fit.expression_coefficients, float).tolist(),
+            "scan_to_model": input_to_model(state).matrix.tolist(),
+            "unit_mm": scan.unit_mm or 1.0,
+            "scale_is_metric": bool(scan.scale_is_metric),
+            "residuals": {name: float(value) for name, value in fit.residuals.items()},
+            "fit_quality": float(fit.fit_quality),
+            "landmarks": {name: value for name, value in state.metrics.items() if name.startswith("landmark")},
+            "notes": list(scan.notes),
+        }
+    )
 
 
 def _json_bytes(value) -> bytes:

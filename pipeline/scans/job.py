@@ -1,4 +1,5 @@
 """What every stage of a run needs, and what a process loads once: the model, the networks."""
+
 from __future__ import annotations
 
 import functools

@@ -3,6 +3,7 @@
 The table is made from the scans' landmarks.json alone, and a point's region is read off its name, so that a report can be
 written again wherever the run's output lies, with the user's own schemes too.
 """
+
 from __future__ import annotations
 
 import math
@@ -19,8 +20,11 @@ from geometry.model.landmark_scheme import NO_POINT
 
 # The first region one of whose words is in a point's name; brows before eyes, since an eyebrow is no eye.
 REGION_WORDS = {
-    "brows": ("brow",), "eyes": ("eye", "canthi", "pupil"), "nose": ("nose", "nasal", "nasion", "nostril", "alar"),
-    "mouth": ("mouth", "lip", "cheilion", "labi"), "jaw": ("jaw", "chin", "menton", "pogonion", "gnathion", "gonion"),
+    "brows": ("brow",),
+    "eyes": ("eye", "canthi", "pupil"),
+    "nose": ("nose", "nasal", "nasion", "nostril", "alar"),
+    "mouth": ("mouth", "lip", "cheilion", "labi"),
+    "jaw": ("jaw", "chin", "menton", "pogonion", "gnathion", "gonion"),
 }
 OTHER = "other"
 GIVEN_SIGMA_MM = 1.0  # of landmarks that come with a scan, in each direction: people set them to about that
@@ -56,8 +60,11 @@ def with_given(estimate: LandmarkEstimate, given: GivenLandmarks) -> LandmarkEst
     known = np.isfinite(points).all(1)
     covariance = np.where(known[:, None, None], GIVEN_SIGMA_MM**2 * np.eye(3), estimate.covariance)
     return LandmarkEstimate(
-        np.where(known[:, None], points, estimate.points), covariance,
-        np.where(known, confidence_of(covariance), estimate.confidence), estimate.seen | known, estimate.scheme,
+        np.where(known[:, None], points, estimate.points),
+        covariance,
+        np.where(known, confidence_of(covariance), estimate.confidence),
+        estimate.seen | known,
+        estimate.scheme,
     )
 
 
@@ -66,10 +73,12 @@ def counterparts(scheme_name: str, given: GivenLandmarks) -> np.ndarray:
     it is none of these."""
     scheme, unknown = landmark_embedding.scheme(scheme_name), np.full(3, np.nan)
     by_number, by_name = dict(zip(given.in_ibug68, given.points)), dict(zip(given.names, given.points))
-    return np.array([
-        by_number.get(number, unknown) if number != NO_POINT else by_name.get(name, unknown)
-        for number, name in zip(scheme.in_ibug68, scheme.names)
-    ])
+    return np.array(
+        [
+            by_number.get(number, unknown) if number != NO_POINT else by_name.get(name, unknown)
+            for number, name in zip(scheme.in_ibug68, scheme.names)
+        ]
+    )
 
 
 def region_of(name: str) -> str:
@@ -109,7 +118,10 @@ def points_of(content: Mapping) -> list[Point]:
     count = len(content.get("points") or ())
     unit_mm = float(content.get("unit_mm") or 1.0)
     column = lambda key: list(content.get(key) or [None] * count)
-    sigma = [None if matrix is None else unit_mm * math.sqrt(np.trace(np.asarray(matrix, float)) / 3) for matrix in column("covariance")]
+    sigma = [
+        None if matrix is None else unit_mm * math.sqrt(np.trace(np.asarray(matrix, float)) / 3)
+        for matrix in column("covariance")
+    ]
     names = [OTHER if name is None else str(name) for name in column("names")]
     rows = zip(names, column("seen"), column("confidence"), sigma, column("given_distance_mm"), strict=True)
     return [(name, tuple(math.nan if value is None else float(value) for value in values)) for name, *values in rows]

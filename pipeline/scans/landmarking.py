@@ -2,6 +2,7 @@
 
 Frames: a location and what the network finds on it are in the scan's frame, mm; what leaves `from_*` is in the model frame.
 """
+
 from __future__ import annotations
 
 import functools
@@ -69,7 +70,9 @@ def on_raw_scan(location: Location, model: MorphableModel, settings) -> Landmark
         estimate = completed(found.estimate, found.posterior)
     sure = int((estimate.seen & (estimate.confidence > 0.5)).sum())
     if sure < LEAST_SURE_SHARE * len(estimate):
-        raise NoFaceFound(f"no face found: only {sure} of {len(estimate)} landmarks are seen for sure, {LEAST_SURE_SHARE:.0%} are needed")
+        raise NoFaceFound(
+            f"no face found: only {sure} of {len(estimate)} landmarks are seen for sure, {LEAST_SURE_SHARE:.0%} are needed"
+        )
     if settings.scheme == IBUG68:
         return estimate
     shape = _posterior_of(estimate, location, model)
@@ -100,8 +103,11 @@ def _heatmaps_or(mesh: LandmarkEstimate, evidence: Evidence, settings) -> Landma
     found = _heatmaps_68(evidence, settings)
     keep = found.seen
     return LandmarkEstimate(
-        np.where(keep[:, None], found.points, mesh.points), np.where(keep[:, None, None], found.covariance, mesh.covariance),
-        np.where(keep, found.confidence, np.where(mesh.seen, UNSEEN_CONFIDENCE, 1.0) * mesh.confidence), keep, IBUG68,
+        np.where(keep[:, None], found.points, mesh.points),
+        np.where(keep[:, None, None], found.covariance, mesh.covariance),
+        np.where(keep, found.confidence, np.where(mesh.seen, UNSEEN_CONFIDENCE, 1.0) * mesh.confidence),
+        keep,
+        IBUG68,
     )
 
 
@@ -127,7 +133,9 @@ def _heatmaps_68(evidence: Evidence, settings) -> LandmarkEstimate:
         try:
             estimate = on_raw_scan(located, evidence.model, replace(settings, scheme=IBUG68))
         except NoFaceFound:
-            estimate = LandmarkEstimate(np.full((68, 3), np.nan), np.tile(np.eye(3), (68, 1, 1)), np.zeros(68), np.zeros(68, bool))
+            estimate = LandmarkEstimate(
+                np.full((68, 3), np.nan), np.tile(np.eye(3), (68, 1, 1)), np.zeros(68), np.zeros(68, bool)
+            )
     return estimate.transformed(evidence.scan_to_model)
 
 

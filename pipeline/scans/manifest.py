@@ -4,6 +4,7 @@ OUT/.state/<scan_id>.json holds the manifest line and the hashes of input and co
 whose hashes are unchanged and whose files are there is kept; a failed one is tried again. State and manifest lines of
 scans that the input no longer holds are dropped; their folders under OUT/scans are left, for the user to decide on.
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -39,13 +40,27 @@ def input_hash(data: bytes, sidecars: Mapping[str, bytes]) -> str:
 
 
 def line(
-    source: Source, sha256: str, status: str, seconds: Mapping[str, float], stage: str | None = None, reason: str | None = None,
-    metrics: Mapping[str, float] | None = None, files: Mapping[str, str] | None = None, notes: Iterable[str] = (),
+    source: Source,
+    sha256: str,
+    status: str,
+    seconds: Mapping[str, float],
+    stage: str | None = None,
+    reason: str | None = None,
+    metrics: Mapping[str, float] | None = None,
+    files: Mapping[str, str] | None = None,
+    notes: Iterable[str] = (),
 ) -> dict[str, Any]:
     """A manifest line; stage and reason are null for a scan that is ok. notes: what there is to know of the scan all the same."""
     values = (
-        source.scan_id, source.name, sha256, status, stage, reason, {name: round(value, 4) for name, value in seconds.items()},
-        dict(metrics or {}), dict(files or {}),
+        source.scan_id,
+        source.name,
+        sha256,
+        status,
+        stage,
+        reason,
+        {name: round(value, 4) for name, value in seconds.items()},
+        dict(metrics or {}),
+        dict(files or {}),
     )
     return dict(zip(LINE_KEYS, values, strict=True)) | ({"notes": list(notes)} if notes else {})
 

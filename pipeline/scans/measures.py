@@ -1,4 +1,5 @@
 """Figures of a finished scan without a ground truth."""
+
 from __future__ import annotations
 
 from collections.abc import Mapping
@@ -28,13 +29,16 @@ def measure(state: ScanState, job: Job) -> ScanState:
     """Figures without a ground truth: how far the scan's visible face lies from each surface, and how much was seen."""
     fit, scan = state.fit, state.encoding.scan
     measured = {
-        "fit_quality": fit.fit_quality, "confidence": state.location.confidence, "noise_mm": fit.noise_mm,
+        "fit_quality": fit.fit_quality,
+        "confidence": state.location.confidence,
+        "noise_mm": fit.noise_mm,
         "visible_area_mm2": fit.visible_area_mm2,
         "observed_fraction": state.observed.sum() / max(state.refined.valid_mask.sum(), 1),
     }
     points = face_points(state)
     surfaces = {
-        "coarse": TriangleMesh(fit.vertices, job.model.triangles), "refined": state.surface.mesh,
+        "coarse": TriangleMesh(fit.vertices, job.model.triangles),
+        "refined": state.surface.mesh,
         "registered": TriangleMesh(state.registered, job.model.triangles),
     }
     for name, mesh in surfaces.items() if len(points) else ():

@@ -6,6 +6,7 @@ fitter (location, model, settings, check) → geometry.fitting.result.FitResult;
 refiner (settings) → a function of pairs [(coarse, scan), …] of geometry images → refined images, built once per process
 landmarker (pipeline.scans.landmarking.Evidence, settings) → geometry.landmarks.estimate.LandmarkEstimate in the model frame
 """
+
 from __future__ import annotations
 
 
@@ -20,8 +21,10 @@ def _gauss_newton(location, model, settings, check):
     from geometry.fitting.options import FittingOptions
 
     options = FittingOptions(
-        identity_modes=settings.identity_modes, expression_modes=settings.expression_modes,
-        regularization_weight=settings.regularization_weight, landmark_sigma_mm=settings.landmark_sigma_mm,
+        identity_modes=settings.identity_modes,
+        expression_modes=settings.expression_modes,
+        regularization_weight=settings.regularization_weight,
+        landmark_sigma_mm=settings.landmark_sigma_mm,
         found_sigma_factor=settings.found_sigma_factor,
     )
     return staged_fit.fit(location, model, options, check=check)
@@ -34,7 +37,9 @@ def _gan(settings):
     refiner = Refiner(settings.weights, batch_size=settings.batch_size)
     if refiner.config.condition == "coarse":  # the papers' setting: the scan has no say
         return refiner.refine
-    return lambda pairs: [replace_contradicted(coarse, scan, image) for (coarse, scan), image in zip(pairs, refiner.refine(pairs), strict=True)]
+    return lambda pairs: [
+        replace_contradicted(coarse, scan, image) for (coarse, scan), image in zip(pairs, refiner.refine(pairs), strict=True)
+    ]
 
 
 def _smooth(settings):

@@ -1,4 +1,5 @@
 """How a scan ends: stages within their time limit, errors as outcomes, batches in which only the culprit fails."""
+
 from __future__ import annotations
 
 import time
@@ -35,7 +36,9 @@ def ended_by(error: Exception, item: ScanState, stage: str) -> Outcome:
     return Outcome(finished, item.input_hash, trace)
 
 
-def timed(stage: str, function: Callable[[ScanState, Job], ScanState], item: ScanState, job: Job, limit_after: bool = True) -> ScanState | Outcome:
+def timed(
+    stage: str, function: Callable[[ScanState, Job], ScanState], item: ScanState, job: Job, limit_after: bool = True
+) -> ScanState | Outcome:
     """One stage on one scan, within the time that the scan has left."""
     start = time.perf_counter()
     deadline = Deadline(job.config.limits.seconds_per_scan, sum(item.seconds.values()))

@@ -1,4 +1,5 @@
 """Shards of TFRecords from the saved geometry images of a run."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ class Shard:
 def shards_of(lines: list[dict], out: str, scans_per_shard: int) -> list[Shard]:
     """The ok scans that have images, in the order of `lines`, a fixed number to a shard."""
     scans = [(line["scan_id"], line["files"]["geometry_images"]) for line in lines if "geometry_images" in line["files"]]
-    groups = [tuple(scans[start: start + scans_per_shard]) for start in range(0, len(scans), scans_per_shard)]
+    groups = [tuple(scans[start : start + scans_per_shard]) for start in range(0, len(scans), scans_per_shard)]
     name = lambda index: f"geometry_images-{index:05d}-of-{len(groups):05d}.tfrecord"
     return [Shard(storage.join(out, "records", name(index)), group) for index, group in enumerate(groups)]
 

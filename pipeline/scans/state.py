@@ -1,4 +1,5 @@
 """One scan on its way through the stages, and the time that it has left."""
+
 from __future__ import annotations
 
 import functools

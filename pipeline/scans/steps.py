@@ -3,6 +3,7 @@
 The functions call into `geometry` and the registries of `pipeline.scans.methods`; timing, failures and Beam are the
 business of `pipeline.execution.stages`. Frames: `scan` is in its own frame in mm; everything after `fit` is in the model frame.
 """
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -60,7 +61,9 @@ def rasterize(state: ScanState, job: Job) -> ScanState:
 def refine(works: list[ScanState], job: Job) -> list[ScanState]:
     """A batch of scans; what comes out for one does not depend on the others."""
     images = job.refine([(state.encoding.coarse, state.encoding.scan) for state in works])
-    return [replace(state, refined=_with_confidence(image, state.encoding.scan)) for state, image in zip(works, images, strict=True)]
+    return [
+        replace(state, refined=_with_confidence(image, state.encoding.scan)) for state, image in zip(works, images, strict=True)
+    ]
 
 
 def _with_confidence(refined: GeometryImage, scan: GeometryImage) -> GeometryImage:
@@ -71,13 +74,21 @@ def _with_confidence(refined: GeometryImage, scan: GeometryImage) -> GeometryIma
 
 def lift(state: ScanState, job: Job) -> ScanState:
     surface = lifting.lift(state.refined, state.observed, state.refined["confidence"])
-    return replace(state, surface=surface, registered=lifting.register(job.model, state.fit.vertices, state.refined, state.observed))
+    return replace(
+        state, surface=surface, registered=lifting.register(job.model, state.fit.vertices, state.refined, state.observed)
+    )
 
 
 def landmarks(state: ScanState, job: Job) -> ScanState:
     settings = job.config.landmarks
     evidence = Evidence(
-        state.location, state.fit.scan_to_model, job.model, state.registered, state.refined, state.observed, state.fit.noise_mm,
+        state.location,
+        state.fit.scan_to_model,
+        job.model,
+        state.registered,
+        state.refined,
+        state.observed,
+        state.fit.noise_mm,
     )
     return _with_landmarks(state, methods.LANDMARKERS[settings.method](evidence, settings))
 

@@ -4,6 +4,7 @@ The message classes live in a descriptor pool of their own, because `tensorflow`
 `tensorflow.BytesList` in the default pool and cannot share a process; with a private pool this module runs
 beside either. Framing (TensorFlow's tfrecord format): u64 length, masked CRC-32C of it, payload, masked CRC-32C of it.
 """
+
 from __future__ import annotations
 
 from collections.abc import Mapping

@@ -3,6 +3,7 @@
 Every write goes to a temporary name and is renamed into place, so a reader (or a run that resumes after
 kill −9) sees a whole file or none. Beam is imported where it is used, so that this module loads instantly.
 """
+
 from __future__ import annotations
 
 import contextlib

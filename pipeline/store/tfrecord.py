@@ -1,4 +1,5 @@
 """`tf.train.Example` and TFRecord files without TensorFlow: both are written and read here byte for byte."""
+
 from __future__ import annotations
 
 import functools
@@ -30,8 +31,12 @@ def _example_class():
     feature.oneof_decl.add(name="kind")
     for number, (name, _) in enumerate(_LISTS, start=1):
         feature.field.add(
-            name=name.lower().replace("list", "_list"), number=number, type=field.TYPE_MESSAGE, label=field.LABEL_OPTIONAL,
-            type_name=f".tensorflow.{name}", oneof_index=0,
+            name=name.lower().replace("list", "_list"),
+            number=number,
+            type=field.TYPE_MESSAGE,
+            label=field.LABEL_OPTIONAL,
+            type_name=f".tensorflow.{name}",
+            oneof_index=0,
         )
     features = proto.message_type.add(name="Features")
     entry = features.nested_type.add(name="FeatureEntry")
@@ -39,7 +44,10 @@ def _example_class():
     entry.field.add(name="key", number=1, type=field.TYPE_STRING, label=field.LABEL_OPTIONAL)
     entry.field.add(name="value", number=2, type=field.TYPE_MESSAGE, label=field.LABEL_OPTIONAL, type_name=".tensorflow.Feature")
     features.field.add(
-        name="feature", number=1, type=field.TYPE_MESSAGE, label=field.LABEL_REPEATED,
+        name="feature",
+        number=1,
+        type=field.TYPE_MESSAGE,
+        label=field.LABEL_REPEATED,
         type_name=".tensorflow.Features.FeatureEntry",
     )
     proto.message_type.add(name="Example").field.add(

@@ -2,6 +2,7 @@
 
 `python -m pipeline.synthesize --examples examples/scans` writes them again, byte for byte. One of them is no face.
 """
+
 from __future__ import annotations
 
 import io
@@ -84,7 +85,7 @@ def _ply_mesh_mm(name, scan, upright, rng) -> dict[str, bytes]:
 def _ply_cloud_m(name, scan, upright, rng) -> dict[str, bytes]:
     """A cloud in metres with a colour for each point: skin with redder lips and cheeks, made up from where a point lies."""
     x, y, _ = upright.apply(scan.points).T
-    lips = np.exp(-((x / 24) ** 2 + ((y + 38) / 9) ** 2) ** 2)
+    lips = np.exp(-(((x / 24) ** 2 + ((y + 38) / 9) ** 2) ** 2))
     cheeks = np.exp(-(((np.abs(x) - 42) / 18) ** 2 + ((y + 5) / 18) ** 2))
     brows = np.exp(-(((np.abs(x) - 34) / 20) ** 4 + ((y - 56) / 5) ** 2))
     shade = 1 - 0.55 * brows + 0.03 * rng.standard_normal(len(x))
@@ -115,13 +116,27 @@ def _glb_m(name, scan, upright, rng) -> dict[str, bytes]:
     indices = scan.triangles.astype("<u4")
     payload = indices.tobytes() + vertices.tobytes()
     document = {
-        "asset": {"version": "2.0", "generator": "face-relief"}, "scene": 0, "scenes": [{"nodes": [0]}], "nodes": [{"mesh": 0}],
-        "meshes": [{"primitives": [{"attributes": {"POSITION": 1}, "indices": 0}]}], "buffers": [{"byteLength": len(payload)}],
-        "bufferViews": [{"buffer": 0, "byteOffset": 0, "byteLength": indices.nbytes, "target": 34963},
-                        {"buffer": 0, "byteOffset": indices.nbytes, "byteLength": vertices.nbytes, "target": 34962}],
-        "accessors": [{"bufferView": 0, "componentType": 5125, "count": indices.size, "type": "SCALAR"},
-                      {"bufferView": 1, "componentType": 5126, "count": len(vertices), "type": "VEC3",
-                       "min": vertices.min(0).tolist(), "max": vertices.max(0).tolist()}],
+        "asset": {"version": "2.0", "generator": "face-relief"},
+        "scene": 0,
+        "scenes": [{"nodes": [0]}],
+        "nodes": [{"mesh": 0}],
+        "meshes": [{"primitives": [{"attributes": {"POSITION": 1}, "indices": 0}]}],
+        "buffers": [{"byteLength": len(payload)}],
+        "bufferViews": [
+            {"buffer": 0, "byteOffset": 0, "byteLength": indices.nbytes, "target": 34963},
+            {"buffer": 0, "byteOffset": indices.nbytes, "byteLength": vertices.nbytes, "target": 34962},
+        ],
+        "accessors": [
+            {"bufferView": 0, "componentType": 5125, "count": indices.size, "type": "SCALAR"},
+            {
+                "bufferView": 1,
+                "componentType": 5126,
+                "count": len(vertices),
+                "type": "VEC3",
+                "min": vertices.min(0).tolist(),
+                "max": vertices.max(0).tolist(),
+            },
+        ],
     }
     text = json.dumps(document, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 4)
@@ -161,8 +176,18 @@ def _pcd_organized(name, scan, upright, rng) -> dict[str, bytes]:
     grid = np.full((height, width, 3), np.nan, "<f4")
     grid[scan.pixels[:, 0], scan.pixels[:, 1]] = scan.points / 1000
     header = [
-        "# .PCD v0.7 - Point Cloud Data file format", "VERSION 0.7", "FIELDS x y z", "SIZE 4 4 4", "TYPE F F F", "COUNT 1 1 1",
-        f"WIDTH {width}", f"HEIGHT {height}", "VIEWPOINT 0 0 0 1 0 0 0", f"POINTS {width * height}", "DATA binary", "",
+        "# .PCD v0.7 - Point Cloud Data file format",
+        "VERSION 0.7",
+        "FIELDS x y z",
+        "SIZE 4 4 4",
+        "TYPE F F F",
+        "COUNT 1 1 1",
+        f"WIDTH {width}",
+        f"HEIGHT {height}",
+        "VIEWPOINT 0 0 0 1 0 0 0",
+        f"POINTS {width * height}",
+        "DATA binary",
+        "",
     ]
     return {f"{name}.pcd": "\n".join(header).encode() + grid.tobytes()}
 

@@ -3,6 +3,7 @@ each with the face's exact landmarks. No fit is involved: the network is to work
 
 Everything about scan `index` of a set follows from (seed, index) alone.
 """
+
 from __future__ import annotations
 
 import json
@@ -106,7 +107,10 @@ def make_views(index: int, seed: int, model: MorphableModel, options: ViewOption
     made = simulate(index, seed, model, options, rng)
     scan = cleaning.clean(made.scan)
     to_model = made.pose.inverse()
-    head = scan.keep(np.linalg.norm(to_model.apply(scan.points) - pose_search.HEAD_CENTRE, axis=1) < 1.5 * pose_search.LocatingOptions.head_radius_mm)
+    head = scan.keep(
+        np.linalg.norm(to_model.apply(scan.points) - pose_search.HEAD_CENTRE, axis=1)
+        < 1.5 * pose_search.LocatingOptions.head_radius_mm
+    )
     if len(head.points) < MIN_HEAD_POINTS:
         raise NoFaceFound(f"only {len(head.points)} points of the simulated scan lie on the head, fewer than {MIN_HEAD_POINTS}")
     viewer, found = Viewer(head), []
@@ -122,7 +126,9 @@ def make_views(index: int, seed: int, model: MorphableModel, options: ViewOption
     for number in range(options.views_per_scan, options.views_per_scan + options.astray_per_scan):
         view = viewer.view(astray_pose(made.pose, rng))
         points = view.scan_to_view.apply(made.landmarks)
-        found.append(_record(f"synthetic-{seed}-{index:06d}-{number}", view.image, points, np.zeros(68, bool), ASTRAY, seed, made))
+        found.append(
+            _record(f"synthetic-{seed}-{index:06d}-{number}", view.image, points, np.zeros(68, bool), ASTRAY, seed, made)
+        )
     return found
 
 
@@ -158,9 +164,18 @@ def _facing(pose: SimilarityTransform, roll: float) -> np.ndarray:
     return turn_of(0, 0, roll + np.rad2deg(np.arctan2(up[0], up[1]))) @ turn
 
 
-def _record(name: str, image: GeometryImage, points: np.ndarray, seen: np.ndarray, kind: str, seed: int, made: SimulatedScan) -> dict:
+def _record(
+    name: str, image: GeometryImage, points: np.ndarray, seen: np.ndarray, kind: str, seed: int, made: SimulatedScan
+) -> dict:
     return {
-        "scan_id": name, "shape": np.array(image.shape), "chart": charts.to_json(image.chart), **image_records.image_features("view", rounded(image)),
-        "landmarks": points.astype(np.float32).ravel(), "visible": seen.astype(np.float32), "kind": kind,
-        "subject": f"synthetic-{seed}-{made.subject:06d}", "split": made.split, "sensor": made.sensor,
+        "scan_id": name,
+        "shape": np.array(image.shape),
+        "chart": charts.to_json(image.chart),
+        **image_records.image_features("view", rounded(image)),
+        "landmarks": points.astype(np.float32).ravel(),
+        "visible": seen.astype(np.float32),
+        "kind": kind,
+        "subject": f"synthetic-{seed}-{made.subject:06d}",
+        "split": made.split,
+        "sensor": made.sensor,
     }

@@ -1,4 +1,5 @@
 """One shard of a training set is made and written."""
+
 from __future__ import annotations
 
 import functools
@@ -61,11 +62,18 @@ def write_shard(shard: Shard, job: Job) -> None:
         sensors[made[0]["sensor"]] += len(made)
         residuals += [round(float(features["fit_residual_mm"][0]), 4) for features in made if "fit_residual_mm" in features]
     tfrecord.write_tfrecord(storage.join(job.folder, f"{shard.name}.tfrecord.gz"), examples, gzip=True)
-    storage.write_json(storage.join(job.folder, f"{shard.name}.json"), {
-        "indices": list(shard.indices), "pairs": len(examples), "dropped": dict(sorted(dropped.items())),
-        "sensors": dict(sorted(sensors.items())), "fit_residual_mm": residuals, "seconds": round(time.monotonic() - began, 2),
-        **({} if job.archive is None else {"left_out": left_out}),
-    })
+    storage.write_json(
+        storage.join(job.folder, f"{shard.name}.json"),
+        {
+            "indices": list(shard.indices),
+            "pairs": len(examples),
+            "dropped": dict(sorted(dropped.items())),
+            "sensors": dict(sorted(sensors.items())),
+            "fit_residual_mm": residuals,
+            "seconds": round(time.monotonic() - began, 2),
+            **({} if job.archive is None else {"left_out": left_out}),
+        },
+    )
 
 
 def _maker(job: Job):

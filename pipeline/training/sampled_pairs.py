@@ -2,6 +2,7 @@
 
 Everything about pair `index` of a set follows from (seed, index) alone, so that a set is the same whatever made it.
 """
+
 from __future__ import annotations
 
 import json
@@ -39,8 +40,14 @@ MIN_HEAD_POINTS = 500
 WARM_FIT = FittingOptions(stages=STAGES[1:])
 # Channels are rounded to these steps (powers of two: their low bits vanish, and gzip halves a file). Each is far below what
 # a sensor or the chart can tell: depth 2 µm, normals 0.03°, curvature 0.0001 / mm, noise 0.02 mm.
-STEPS = {"depth": 2.0**-9, "noise_sigma": 2.0**-6, "normal_elevation": 2.0**-11, "normal_x": 2.0**-11, "normal_y": 2.0**-11,
-         "mean_curvature": 2.0**-13}
+STEPS = {
+    "depth": 2.0**-9,
+    "noise_sigma": 2.0**-6,
+    "normal_elevation": 2.0**-11,
+    "normal_x": 2.0**-11,
+    "normal_y": 2.0**-11,
+    "mean_curvature": 2.0**-13,
+}
 
 
 @dataclass(frozen=True)
@@ -52,10 +59,21 @@ class PairOptions:
 
     views_per_subject: int = 1
     split_shares: tuple[float, float, float] = (0.9, 0.05, 0.05)
-    sensor_weights: dict[str, float] = field(default_factory=lambda: {
-        "kinect_v1": 1.2, "truedepth": 1.2, "truedepth_vga": 0.7, "time_of_flight": 1.2, "stereo": 0.6, "laser": 0.6,
-        "photogrammetry": 0.6, "clean_mesh": 0.5, "any_near": 1.0, "any_middle": 0.8, "any_wide": 1.0,
-    })
+    sensor_weights: dict[str, float] = field(
+        default_factory=lambda: {
+            "kinect_v1": 1.2,
+            "truedepth": 1.2,
+            "truedepth_vga": 0.7,
+            "time_of_flight": 1.2,
+            "stereo": 0.6,
+            "laser": 0.6,
+            "photogrammetry": 0.6,
+            "clean_mesh": 0.5,
+            "any_near": 1.0,
+            "any_middle": 0.8,
+            "any_wide": 1.0,
+        }
+    )
     strength: tuple[float, float] | None = None
     turn_deg: float = 3.0
     shift_mm: float = 3.0
@@ -93,7 +111,9 @@ def _weight_of(text: str) -> tuple[str, float]:
     except ValueError:
         value = 0.0
     if name not in sensors.SENSORS or not value > 0:
-        raise ConfigError(f"--sensors {text}: expected NAME=WEIGHT, the weight above 0, the name one of {', '.join(sensors.SENSORS)}")
+        raise ConfigError(
+            f"--sensors {text}: expected NAME=WEIGHT, the weight above 0, the name one of {', '.join(sensors.SENSORS)}"
+        )
     return name, value
 
 
@@ -124,8 +144,11 @@ def make_pair(index: int, seed: int, model: MorphableModel, options: PairOptions
     for group, image in groups.items():
         features |= image_records.image_features(group, rounded(image))
     return features | {
-        "subject": f"synthetic-{seed}-{subject:06d}", "split": split_of(subject, options.split_shares), "sensor": sensor.name,
-        "fit_residual_mm": np.array([fit.residuals["mean"]]), "detail_strength": np.array([face.detail_strength]),
+        "subject": f"synthetic-{seed}-{subject:06d}",
+        "split": split_of(subject, options.split_shares),
+        "sensor": sensor.name,
+        "fit_residual_mm": np.array([fit.residuals["mean"]]),
+        "detail_strength": np.array([face.detail_strength]),
     }
 
 
@@ -136,7 +159,11 @@ def choose_sensor(options: PairOptions, rng: np.random.Generator) -> sensors.Sen
 
 
 def observe(
-    surface: TriangleMesh, face: SampledFace, sensor: sensors.Sensor, pose: SimilarityTransform, options: PairOptions,
+    surface: TriangleMesh,
+    face: SampledFace,
+    sensor: sensors.Sensor,
+    pose: SimilarityTransform,
+    options: PairOptions,
     rng: np.random.Generator,
 ) -> Scan:
     """What the sensor delivers of a surface (model frame, mm) amid the face's surroundings, and before shoulders and a wall."""

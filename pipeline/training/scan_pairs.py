@@ -18,6 +18,7 @@ in FOLDER stand alone). Its split follows from its name alone, whatever else the
 seed, its index and the archive's names and content; the card's plan holds their digest. Whether an archive may be trained
 on (its licence, the consent of the people scanned) is its user's business.
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -187,7 +188,8 @@ def make_pair(
     except Exception as error:  # whatever one scan does to a stage, the others go on
         raise FaceReliefError(f"{type(error).__name__}: " + " ".join(str(error).split())) from error
     return features | {
-        "scan_id": f"{source.scan_id}-{number:03d}", "subject": f"scan-{archive.subject_number(position):08x}",
+        "scan_id": f"{source.scan_id}-{number:03d}",
+        "subject": f"scan-{archive.subject_number(position):08x}",
         "split": archive.split(position, options.split_shares),
     }
 
@@ -234,7 +236,9 @@ def real_face(source: Source, digest: str, model: MorphableModel, chart: charts.
     acceptance.require_face(fit, images)
     surface = encoding.scan_surface(location.scan, fit, model)
     judge_truth(surface, fit, images.scan, model, options)
-    return RealFace(deformation_transfer.attach(surface, model, fit.vertices), fit.identity_coefficients, fit.expression_coefficients)
+    return RealFace(
+        deformation_transfer.attach(surface, model, fit.vertices), fit.identity_coefficients, fit.expression_coefficients
+    )
 
 
 def judge_truth(surface: TriangleMesh, fit: FitResult, scan: GeometryImage, model: MorphableModel, options: ScanOptions) -> None:
@@ -283,7 +287,11 @@ def view_of(
 
 
 def _behind(
-    core: TriangleMesh, identity: np.ndarray, expression: np.ndarray, model: MorphableModel, rng: np.random.Generator,
+    core: TriangleMesh,
+    identity: np.ndarray,
+    expression: np.ndarray,
+    model: MorphableModel,
+    rng: np.random.Generator,
     options: PairOptions,
 ) -> faces.SampledFace:
     """The model's face with occluders; its membrane between the lips becomes the inside of a mouth that an expression opens."""
@@ -299,8 +307,15 @@ def _behind(
     inside = model.regions["mouth_interior"][skin.triangles].any(1)
     depth = rng.uniform(*faces.MOUTH_DEPTH_MM)
     return faces.SampledFace(
-        skin, identity, expression, landmarks, inside, tuple(thing for thing in things if len(thing.triangles)),
-        np.zeros(model.n_vertices), float("nan"), depth,
+        skin,
+        identity,
+        expression,
+        landmarks,
+        inside,
+        tuple(thing for thing in things if len(thing.triangles)),
+        np.zeros(model.n_vertices),
+        float("nan"),
+        depth,
     )
 
 

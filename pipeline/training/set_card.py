@@ -1,4 +1,5 @@
 """The description of a training set, made from its shards' own accounts: card.json and the contact sheet."""
+
 from __future__ import annotations
 
 import io
@@ -14,7 +15,9 @@ if TYPE_CHECKING:
     from pipeline.training.shards import Shard
 SHEET_ROWS = 16
 PAIRS = "pairs of geometry images: coarse (the fitted model), scan (a simulated sensor), truth (the sampled face)"
-VIEWS = "views of simulated raw scans from all sides, each a geometry image, with the 68 landmarks of the face and which are visible"
+VIEWS = (
+    "views of simulated raw scans from all sides, each a geometry image, with the 68 landmarks of the face and which are visible"
+)
 
 
 def summarize(folder: str, shards: Sequence[Shard], plan: dict) -> dict:
@@ -33,8 +36,12 @@ def summarize(folder: str, shards: Sequence[Shard], plan: dict) -> dict:
         "what": VIEWS if "views_per_scan" in plan["options"] else PAIRS,
         **(_archive_card(plan["archive"], left_out) if "archive" in plan else {}),
         "format": "GZIP TFRecord of tf.train.Example, see docs/outputs.md; splits hold different subjects",
-        "plan": plan, "shards": len(shards), "attempted": attempted, "pairs": sum(pairs.values()),
-        "pairs_by_split": dict(sorted(pairs.items())), "pairs_by_sensor": dict(sorted(sensors.items())),
+        "plan": plan,
+        "shards": len(shards),
+        "attempted": attempted,
+        "pairs": sum(pairs.values()),
+        "pairs_by_split": dict(sorted(pairs.items())),
+        "pairs_by_sensor": dict(sorted(sensors.items())),
         "dropped": dict(dropped.most_common()),
         "fit_residual_mm": {"median": quantile(0.5), "p90": quantile(0.9)} if residuals else {},
     }
@@ -44,10 +51,11 @@ def _archive_card(archive: dict, left_out: dict[str, str]) -> dict:
     shown = "a simulated sensor's view of it" if archive["options"]["scan_input"] == "simulated" else "the same scan"
     return {
         "what": f"pairs of geometry images: coarse (the fitted model), scan ({shown}), truth (a real scan, changed by the model "
-                "in all views but the first)",
+        "in all views but the first)",
         "rights": "made from scans of the user's: their licences and the consent of the people scanned hold for this set too, "
-                  "and nobody has checked them",
-        "scans_left_out": len(left_out), "left_out": dict(sorted(left_out.items())),
+        "and nobody has checked them",
+        "scans_left_out": len(left_out),
+        "left_out": dict(sorted(left_out.items())),
     }
 
 

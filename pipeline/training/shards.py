@@ -1,4 +1,5 @@
 """The shards of a training set: which pairs each file holds, and whether it is written."""
+
 from __future__ import annotations
 
 import json
