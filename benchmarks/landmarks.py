@@ -33,12 +33,12 @@ sys.path.insert(0, str(ROOT))
 from landmark_errors import CLOSE_MM, INNER, MEDIAN_CHI2, calibrate  # noqa: E402
 
 from geometry import readers  # noqa: E402
+from geometry.errors import FaceReliefError  # noqa: E402
 from geometry.landmarks.estimate import LandmarkEstimate  # noqa: E402
 from geometry.landmarks.views import Viewer, view_of_pose  # noqa: E402
 from geometry.locating import cleaning
 from geometry.model.landmark_embedding import landmarks_on  # noqa: E402
 from geometry.scan import Scan  # noqa: E402
-from pipeline.errors import FaceReliefError  # noqa: E402
 from pipeline.inputs import source
 from pipeline.scans import config, methods, state, steps
 from pipeline.scans.job import Job, warm_up  # noqa: E402

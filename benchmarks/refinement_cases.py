@@ -19,11 +19,11 @@ from scipy.ndimage import binary_dilation
 from geometry.charts.curvature import ray_frame
 from geometry.charts.geometry_image import GeometryImage, channel_normals
 from geometry.charts.rasterize import rasterize
+from geometry.errors import FaceReliefError
 from geometry.evaluation.curvature_error import MARGIN_MM
 from geometry.mesh import TriangleMesh
 from geometry.model.morphable_model import MorphableModel
 from geometry.recognition import trial_fit as verification  # noqa: F401  (loaded here, so that the fingerprint knows it)
-from pipeline.errors import FaceReliefError
 from pipeline.inputs import listing, reading
 from pipeline.inputs.source import Source
 from pipeline.scans import state, steps

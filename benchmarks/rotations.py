@@ -37,9 +37,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from geometry import readers
+from geometry.errors import FaceReliefError
 from geometry.scan import Scan
 from geometry.transforms import SimilarityTransform
-from pipeline.errors import FaceReliefError
 from pipeline.inputs import source
 from pipeline.scans import config, state, steps
 from pipeline.scans.job import Job

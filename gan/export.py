@@ -10,20 +10,20 @@ It computes what `gan.refiner.inference.Refiner` does, mirrored average and cali
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from gan import layout, weights
-from geometry.errors import FaceReliefError
+from geometry.errors import ConfigError
+from geometry.settings.commands import command_parser, exit_code
 
 SIGNATURE = "refine"
 
 
 def export(name_or_path: str, output: Path | str) -> Path:
-    """Writes the SavedModel and the card; returns the folder. Raises WeightsError; FileExistsError where it holds something."""
+    """Writes the SavedModel and the card; returns the folder. Raises WeightsError; ConfigError where it holds something."""
     import tensorflow as tf
 
     from gan.refiner.inference import averaged_function
@@ -31,7 +31,7 @@ def export(name_or_path: str, output: Path | str) -> Path:
 
     output = Path(output)
     if output.exists() and any(output.iterdir()):
-        raise FileExistsError(f"{output} is not empty; choose another --output")
+        raise ConfigError(f"{output} is not empty; choose another --output")
     generator, card = weights.load(name_or_path, build_generator)
     spec = [
         tf.TensorSpec((None, None, None, len(names)), tf.float32, name)
@@ -49,18 +49,18 @@ def export(name_or_path: str, output: Path | str) -> Path:
     return output
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, program: str = "python -m gan.export") -> int:
     """0 done, 2 a wrong command."""
-    parser = argparse.ArgumentParser(prog="python -m gan.export", description="Write a refiner as a TensorFlow SavedModel.")
+    parser = command_parser(program, "Writes a refiner as a TensorFlow SavedModel.")
     parser.add_argument("--weights", default="default", help="a shipped name or a weights file; default: %(default)s")
-    parser.add_argument("--output", required=True, help="an empty or new folder")
+    parser.add_argument("--output", required=True, metavar="OUT", help="an empty or new folder")
     arguments = parser.parse_args(argv)
-    try:
+
+    def run() -> int:
         print(export(arguments.weights, arguments.output))
-    except (FaceReliefError, FileExistsError) as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    return 0
+        return 0
+
+    return exit_code(program, run)
 
 
 if __name__ == "__main__":

@@ -6,14 +6,17 @@ the time limit, the best weights with their card. A killed run continues with --
 
 from __future__ import annotations
 
-import argparse
+import json
 import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-from gan.config import TrainingConfig, TrainingConfigError, load_config, nearest
-from geometry.errors import FaceReliefError
+from geometry.settings.commands import add_settings, command_parser, exit_code
+
+if TYPE_CHECKING:
+    from gan.config import TrainingConfig
 
 
 def train_refiner(config: TrainingConfig, resume: bool, max_minutes: float) -> None:
@@ -31,14 +34,17 @@ def train_landmarks(config: TrainingConfig, resume: bool, max_minutes: float) ->
 
 
 # A network's trainer by its name in the config; another network is one function and one line.
-TRAINERS: dict[str, Callable[[TrainingConfig, bool, float], None]] = {"refiner": train_refiner, "landmarks": train_landmarks}
+TRAINERS: dict[str, Callable[["TrainingConfig", bool, float], None]] = {"refiner": train_refiner, "landmarks": train_landmarks}
 
 
 def train(config: TrainingConfig, resume: bool = False, max_minutes: float = 0.0) -> None:
-    """Raises TrainingConfigError for an unknown network."""
+    """Raises ConfigError for an unknown network."""
+    from geometry.errors import ConfigError
+    from geometry.settings.loading import nearest
+
     if config.network not in TRAINERS:
         hint = nearest(config.network, TRAINERS)
-        raise TrainingConfigError(f"network: {config.network!r} is not one of {', '.join(TRAINERS)}{hint}")
+        raise ConfigError(f"network: {config.network!r} is not one of {', '.join(TRAINERS)}{hint}")
     set_threads(config.threads)
     TRAINERS[config.network](config, resume, max_minutes)
 
@@ -59,27 +65,23 @@ def set_threads(threads: int) -> None:
         logging.getLogger(__name__).debug("TensorFlow keeps the thread count it started with")
 
 
-def parser() -> argparse.ArgumentParser:
-    arguments = argparse.ArgumentParser(prog="python -m gan.train", description="Train a network from a YAML configuration.")
-    arguments.add_argument("--config", required=True, help="YAML file, see configs/")
-    arguments.add_argument(
-        "--set", action="append", default=[], metavar="section.key=value", help="override one value (repeatable)"
-    )
-    arguments.add_argument("--resume", action="store_true", help="continue the newest checkpoint in the config's output")
-    arguments.add_argument("--max-minutes", type=float, default=0.0, help="stop cleanly after so many minutes (0: no limit)")
-    return arguments
-
-
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, program: str = "python -m gan.train") -> int:
     """0 done, 2 a wrong command, configuration or data set."""
-    arguments = parser().parse_args(argv)
+    parser = command_parser(program, "Trains a network; shipped configurations are in configs/.")
+    add_settings(parser, "folder of the run (output)", required=False)
+    parser.add_argument("--resume", action="store_true", help="continue the newest checkpoint in the output")
+    parser.add_argument("--max-minutes", type=float, default=0.0, help="stop cleanly after so many minutes (0: no limit)")
+    arguments = parser.parse_args(argv)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
-    try:
-        train(load_config(arguments.config, arguments.set), arguments.resume, arguments.max_minutes)
-    except FaceReliefError as error:
-        sys.stderr.write(f"error: {error}\n")
-        return 2
-    return 0
+
+    def run() -> int:
+        from gan import config  # pydantic: --help shall not wait for it
+
+        flags = [] if arguments.output is None else [f"output={json.dumps(arguments.output)}"]
+        train(config.load(arguments.config, [*arguments.settings, *flags]), arguments.resume, arguments.max_minutes)
+        return 0
+
+    return exit_code(program, run)
 
 
 if __name__ == "__main__":

@@ -15,8 +15,10 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gan.config import GeneratorConfig, LandmarkNetConfig, TrainingConfig, from_dict, nearest, to_dict
+from gan.config import GeneratorConfig, LandmarkNetConfig, TrainingConfig
 from geometry.errors import FaceReliefError
+from geometry.settings.loading import from_dict, nearest
+from geometry.settings.options import to_dict
 
 if TYPE_CHECKING:
     import keras

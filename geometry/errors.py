@@ -37,3 +37,11 @@ class MirroredScan(FaceReliefError):
 
 class FitError(FaceReliefError):
     """The fit could not be computed."""
+
+
+class ConfigError(FaceReliefError):
+    """A wrong option, key or value; found before any work starts."""
+
+
+class TimeLimitExceeded(FaceReliefError):
+    """One scan took longer than `limits.seconds_per_scan`; it fails alone."""

@@ -1,4 +1,4 @@
-"""`face-relief COMMAND …`: thin aliases of the `python -m` entry points."""
+"""`face-relief COMMAND …`: the `python -m` entry points by one name."""
 
 from __future__ import annotations
 
@@ -9,24 +9,31 @@ from collections.abc import Sequence
 COMMANDS = {
     "run": ("pipeline.run", "the main job: scans in, registered and refined geometry out"),
     "synthesize": ("pipeline.synthesize", "make a training set of sampled faces seen by simulated sensors"),
-    "train": ("gan.train", "train the refining network on such a set"),
-    "learn-model": ("geometry.template.model_learning", "learn the default morphable model"),
+    "train": ("gan.train", "train a network on such a set"),
+    "export": ("gan.export", "write a refiner as a TensorFlow SavedModel"),
     "evaluate": ("pipeline.evaluate", "measure and report a run again"),
+    "learn-model": ("geometry.model_learning", "learn the default morphable model"),
+    "config": ("pipeline.launch.show_config", "print every key of a command with its default and meaning"),
 }
 USAGE = (
     "usage: face-relief COMMAND …\n\n"
-    + "\n".join(f"  {name:12} {text} (python -m {module})" for name, (module, text) in COMMANDS.items())
-    + "\n\nface-relief COMMAND --help tells the options of one."
+    + "\n".join(f"  {name:12} {text}" for name, (_, text) in COMMANDS.items())
+    + "\n\nface-relief COMMAND --help tells the options of one; face-relief --version the version."
 )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    if not arguments or arguments[0] in ("-h", "--help"):
+    """Hands the arguments to a command and returns its exit code."""
+    name, *rest = list(sys.argv[1:] if argv is None else argv) or [""]
+    if name == "--version":
+        from geometry.settings.commands import DISTRIBUTION, installed_version
+
+        print(DISTRIBUTION, installed_version() or "(not installed)")
+        return 0
+    if name in ("", "-h", "--help"):
         print(USAGE)
-        return 0 if arguments else 2
-    if arguments[0] not in COMMANDS:
-        print(f"face-relief: error: unknown command {arguments[0]!r}; known: {', '.join(COMMANDS)}", file=sys.stderr)
+        return 0 if name else 2
+    if name not in COMMANDS:
+        print(f"face-relief: error: unknown command {name!r}; known: {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
-    module = importlib.import_module(COMMANDS[arguments[0]][0])
-    return module.main(arguments[1:]) or 0
+    return importlib.import_module(COMMANDS[name][0]).main(rest, f"face-relief {name}") or 0

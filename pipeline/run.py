@@ -10,28 +10,24 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from pipeline.execution.graph import build, write_records
-from pipeline.launch.command import parser
+# Nothing that takes time to import stands here: --help and a typing error answer at once.
+from geometry.settings.commands import exit_code
+from pipeline.launch.command import run_parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, program: str = "python -m pipeline.run") -> int:
     """Runs the job and returns the exit code."""
-    arguments, beam_flags = parser().parse_known_args(argv)
-    from pipeline.errors import FaceReliefError
-    from pipeline.execution import environment
+    arguments, beam_flags = run_parser(program).parse_known_args(argv)
 
-    environment.limit_threads()
-    environment.silence_libraries()
-    from pipeline.launch.launch import Launch
+    def run() -> int:
+        from pipeline.execution import environment
 
-    try:
-        return Launch.prepare(arguments, beam_flags).run(build, write_records)
-    except FaceReliefError as error:
-        print(f"{parser().prog}: error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on from here", file=sys.stderr)
-        return 130
+        environment.prepare()
+        from pipeline.launch.launch import Launch
+
+        return Launch.prepare(arguments, beam_flags).run()
+
+    return exit_code(program, run)
 
 
 if __name__ == "__main__":

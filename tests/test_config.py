@@ -9,7 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import ConfigError
+from geometry.errors import ConfigError
 from pipeline.scans import config
 
 ROOT = pathlib.Path(__file__).parents[1]

@@ -7,11 +7,11 @@ import json
 import numpy as np
 import pytest
 
+from geometry.errors import ConfigError
 from geometry.evaluation.metrics import CAP_MM
 from geometry.mesh import TriangleMesh
 from geometry.readers.ply_writer import write_ply
 from pipeline import evaluate
-from pipeline.errors import ConfigError
 from pipeline.store import storage
 
 

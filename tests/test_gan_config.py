@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gan.config import TrainingConfig, TrainingConfigError, config_from_dict, flatten, from_dict, load_config, to_dict
+from gan.config import ConfigError, TrainingConfig, config_from_dict, flatten, from_dict, load_config, to_dict
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 
@@ -43,13 +43,13 @@ def test_overrides_win_over_the_file_and_are_typed(tmp_path):
     ],
 )
 def test_a_wrong_config_is_refused_by_name(fields, message):
-    with pytest.raises(TrainingConfigError, match=message):
+    with pytest.raises(ConfigError, match=message):
         config_from_dict(fields)
 
 
 def test_a_missing_file_and_a_malformed_override_are_refused(tmp_path):
-    with pytest.raises(TrainingConfigError, match="no such file"):
+    with pytest.raises(ConfigError, match="no such file"):
         load_config(tmp_path / "none.yaml")
     (tmp_path / "c.yaml").write_text("seed: 3\n")
-    with pytest.raises(TrainingConfigError, match="expected section.key=value"):
+    with pytest.raises(ConfigError, match="expected section.key=value"):
         load_config(tmp_path / "c.yaml", ["seed"])

@@ -5,7 +5,7 @@ import pytest
 from gan_pairs import simulate
 
 from gan import layout
-from gan.config import TrainingConfigError
+from gan.config import ConfigError
 from gan.refiner.growing import factor_at, phases, reduced
 
 
@@ -23,7 +23,7 @@ def test_phases_follow_one_another_and_end_at_full_resolution():
 
 @pytest.mark.parametrize("phase", ["4", "3:10", "2:", "x:5", "2:0", "-2:5"])
 def test_a_wrong_phase_is_refused(phase):
-    with pytest.raises(TrainingConfigError, match="FACTOR:STEPS"):
+    with pytest.raises(ConfigError, match="FACTOR:STEPS"):
         phases([phase])
 
 

@@ -5,7 +5,7 @@ import pytest
 from gan_pairs import write_records
 
 from gan import train, weights
-from gan.config import TrainingConfigError, config_from_dict
+from gan.config import ConfigError, config_from_dict
 from gan.refiner.validation import baseline_names
 from gan.training.curves import Curves, read_curves
 
@@ -81,7 +81,7 @@ def test_a_killed_and_resumed_run_ends_where_an_uninterrupted_one_does(folder, t
     assert whole.keys() == resumed.keys() and not differing
     assert curve(tmp_path / "whole") == curve(tmp_path / "killed")
     assert (tmp_path / "whole" / "refiner.weights.h5").read_bytes() == (tmp_path / "killed" / "refiner.weights.h5").read_bytes()
-    with pytest.raises(TrainingConfigError, match="holds a run; pass --resume"):
+    with pytest.raises(ConfigError, match="holds a run; pass --resume"):
         train.train(config(folder, tmp_path / "whole"))
 
 
@@ -119,7 +119,7 @@ def test_another_configuration_cannot_resume_a_run(folder, tmp_path):
     before = config(folder, tmp_path / "run")
     files.write_json(tmp_path / "run" / "config.json", to_dict(before))
     changed = config_from_dict(to_dict(before) | {"seed": 9})
-    with pytest.raises(TrainingConfigError, match="another seed \\(1 → 9\\)"):
+    with pytest.raises(ConfigError, match="another seed \\(1 → 9\\)"):
         RefinerTraining(changed, resume=True)
 
 

@@ -5,7 +5,7 @@ import pytest
 from gan_views import CHART, mirrored_places, view, write_views
 
 from gan import train, weights
-from gan.config import DataConfig, LandmarkNetConfig, TrainingConfigError, config_from_dict
+from gan.config import ConfigError, DataConfig, LandmarkNetConfig, config_from_dict
 from gan.layout import VIEW, pack_view
 from gan.training.curves import read_curves
 from gan.training.records import DatasetError
@@ -181,9 +181,9 @@ def test_weights_of_another_network_are_refused(trained):
 
 
 def test_wrong_settings_are_named():
-    with pytest.raises(TrainingConfigError, match="landmarks.widths: expected a list of positive whole numbers"):
+    with pytest.raises(ConfigError, match="landmarks.widths: expected a list of positive whole numbers"):
         config_from_dict({"landmarks": {"widths": [8, 0]}})
-    with pytest.raises(TrainingConfigError, match="landmarks.stacks: expected a positive number"):
+    with pytest.raises(ConfigError, match="landmarks.stacks: expected a positive number"):
         config_from_dict({"landmarks": {"stacks": 0}})
 
 

@@ -12,6 +12,7 @@ from scipy.spatial import cKDTree
 from geometry import readers
 from geometry.charts.chart import OrthographicChart
 from geometry.charts.rasterize import rasterize
+from geometry.errors import NoFaceFound
 from geometry.landmarks.estimate import LandmarkEstimate
 from geometry.locating.location import Location
 from geometry.model.landmark_embedding import landmarks_on
@@ -19,7 +20,6 @@ from geometry.model.registry import load_model
 from geometry.scan import Scan
 from geometry.transforms import SimilarityTransform
 from pipeline import evaluate, run
-from pipeline.errors import NoFaceFound
 from pipeline.scans import landmarking, methods
 from pipeline.scans.config import LandmarksConfig
 

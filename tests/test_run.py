@@ -16,6 +16,7 @@ import pytest
 
 from geometry import readers
 from geometry.charts.chart import from_json
+from geometry.errors import NoFaceFound
 from geometry.locating.location import Location
 from geometry.mesh import TriangleMesh
 from geometry.model.landmark_embedding import landmarks_on
@@ -25,7 +26,6 @@ from geometry.reconstruction import lifting
 from geometry.surfaces.closest_point import surface_distance
 from geometry.transforms import SimilarityTransform, rotation_from_vector
 from pipeline import cli, run
-from pipeline.errors import NoFaceFound
 from pipeline.inputs.source import Source
 from pipeline.scans import methods
 from pipeline.scans.files import FILE_NAMES, load_images

@@ -10,12 +10,12 @@ from sampled_faces import default_model
 
 from geometry.charts.chart import OrthographicChart
 from geometry.charts.geometry_image import CHANNELS
+from geometry.errors import ConfigError, FaceReliefError, NoFaceFound
 from geometry.mesh import TriangleMesh
 from geometry.readers.ply_writer import write_ply
 from geometry.synthesis import faces, sensors
 from geometry.transforms import SimilarityTransform
 from pipeline import synthesize
-from pipeline.errors import ConfigError, FaceReliefError, NoFaceFound
 from pipeline.execution import supervision
 from pipeline.inputs.source import Source
 from pipeline.launch import training_set

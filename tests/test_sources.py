@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.errors import ConfigError, ReadError
+from geometry.errors import ConfigError, ReadError
 from pipeline.inputs import listing, reading
 from pipeline.inputs.source import Source
 from pipeline.store import storage

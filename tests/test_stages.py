@@ -12,8 +12,8 @@ from apache_beam.testing.util import assert_that, equal_to
 
 from geometry.charts.chart import OrthographicChart
 from geometry.charts.geometry_image import CHANNELS, GeometryImage
+from geometry.errors import FitError, NoFaceFound, ReadError
 from geometry.scan import Scan
-from pipeline.errors import FitError, NoFaceFound, ReadError
 from pipeline.execution import stages
 from pipeline.inputs.source import Source
 from pipeline.scans import config, files, manifest, methods, record_shards, state

@@ -15,13 +15,13 @@ from sampled_faces import most_confident
 
 from geometry.charts import chart as charts
 from geometry.charts.geometry_image import CHANNELS
+from geometry.errors import ConfigError, NoFaceFound
 from geometry.mesh import TriangleMesh
 from geometry.model.registry import load_model
 from geometry.synthesis import sensors
 from geometry.synthesis.faces import sample_face
 from geometry.transforms import SimilarityTransform
 from pipeline import synthesize
-from pipeline.errors import ConfigError, NoFaceFound
 from pipeline.launch import training_set
 from pipeline.pictures import contact_sheet
 from pipeline.store import tfrecord

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from gan import weights
-from gan.config import LandmarkNetConfig, from_dict
+from gan.config import LandmarkNetConfig
 from gan.inference import start_tensorflow
 from gan.layout import VIEW, pack_view
 from geometry.charts.geometry_image import GeometryImage
 from geometry.landmarks.heatmaps import ViewLandmarks, covariance_of_factor
 from geometry.model.landmark_embedding import LANDMARK_SCHEMES
+from geometry.settings.loading import from_dict
 
 
 class LandmarkFinder:

@@ -11,11 +11,12 @@ import numpy as np
 from keras import ops
 
 from gan import weights
-from gan.config import TrainingConfig, TrainingConfigError
+from gan.config import TrainingConfig
 from gan.landmarks.dataset import describe, training_batches, whole_views
 from gan.landmarks.network import LandmarkNet, build_landmark_net, cell_centres
 from gan.training.optimizer import averaged_weights, learning_rate
 from gan.training.run import TrainingRun
+from geometry.errors import ConfigError
 
 log = logging.getLogger(__name__)
 INNER = slice(17, 68)  # of ibug68: the jaw line slides with the view
@@ -103,9 +104,7 @@ class LandmarkTraining(TrainingRun):
         config = self.config
         self.views = list(whole_views(config.data, config.landmarks, "validation", config.schedule.validation_images))
         if not self.views:
-            raise TrainingConfigError(
-                f"data: no view of {', '.join(config.data.validation or config.data.train)} has split 'validation'"
-            )
+            raise ConfigError(f"data: no view of {', '.join(config.data.validation or config.data.train)} has split 'validation'")
 
     def batches(self, first_batch: int) -> Iterator:
         return iter(training_batches(self.config.data, self.config.landmarks, self.config.seed, first_batch))

@@ -10,16 +10,16 @@ from collections.abc import Iterable
 
 from keras import ops
 
-from gan.config import TrainingConfigError
+from geometry.errors import ConfigError
 
 
 def phases(growing: Iterable[str]) -> list[tuple[int, int]]:
-    """["4:1000", "2:3000"] → [(4, 1000), (2, 3000)]: reduction factor and steps. Raises TrainingConfigError."""
+    """["4:1000", "2:3000"] → [(4, 1000), (2, 3000)]: reduction factor and steps. Raises ConfigError."""
     found = []
     for phase in growing:
         factor, separator, steps = phase.partition(":")
         if not (separator and factor.isdecimal() and steps.isdecimal() and int(factor) in (2, 4, 8) and int(steps)):
-            raise TrainingConfigError(f"schedule.growing: {phase!r} is not FACTOR:STEPS with a factor of 2, 4 or 8")
+            raise ConfigError(f"schedule.growing: {phase!r} is not FACTOR:STEPS with a factor of 2, 4 or 8")
         found.append((int(factor), int(steps)))
     return found
 

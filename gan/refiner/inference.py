@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from gan import layout
-from gan.config import GeneratorConfig, from_dict
+from gan.config import GeneratorConfig
 from gan.inference import mirrored, start_tensorflow
 from gan.weights import load
 from geometry.charts.curvature import mean_curvature
 from geometry.charts.geometry_image import GeometryImage
 from geometry.errors import FaceReliefError
+from geometry.settings.loading import from_dict
 
 NORMAL_NAMES = ("normal_x", "normal_y", "normal_z")
 OUTPUTS = ("depth", "normals", "confidence", "sigma")

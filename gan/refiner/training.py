@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 
 from gan import weights
-from gan.config import TrainingConfigError
 from gan.refiner import validation
 from gan.refiner.dataset import describe, training_batches, whole_pairs
 from gan.refiner.growing import factor_at, phases, reduced
@@ -19,6 +18,7 @@ from gan.refiner.pix2pix import compiled
 from gan.refiner.samples import save_grid
 from gan.training.optimizer import averaged_weights
 from gan.training.run import TrainingRun
+from geometry.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ class RefinerTraining(TrainingRun):
         self.images = list(whole_pairs(config.data, "validation", config.schedule.validation_images))
         if not self.images:
             files = ", ".join(config.data.validation or config.data.train)
-            raise TrainingConfigError(f"data: no pair of {files} has split 'validation'")
+            raise ConfigError(f"data: no pair of {files} has split 'validation'")
         self.baselines = validation.baseline_errors(self.images, config.generator.pixel_mm)
         log.info("baselines on %d validation images:\n%s", len(self.images), validation.table(self.baselines))
 

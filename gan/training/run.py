@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from gan import weights
-from gan.config import TrainingConfig, TrainingConfigError, flatten, from_dict, to_dict
+from gan.config import TrainingConfig, config_from_dict
 from gan.training.checkpoints import Checkpoints, save_arrays
 from gan.training.curves import Curves
-from geometry.errors import FaceReliefError
+from geometry.errors import ConfigError, FaceReliefError
+from geometry.settings.options import flatten, to_dict
 
 log = logging.getLogger(__name__)
 MAY_CHANGE = ("output", "threads", "schedule.")  # between a run and its resumption
@@ -41,7 +42,7 @@ class DivergedError(FaceReliefError):
 
 
 class TrainingRun:
-    """One run in `config.output`; `resume` continues the newest checkpoint there. Raises TrainingConfigError where
+    """One run in `config.output`; `resume` continues the newest checkpoint there. Raises ConfigError where
     the folder holds another run. Subclasses set `model` (compiled) and `averaged` (what is validated and shipped) in
     `build`, and fill in what raises NotImplementedError."""
 
@@ -170,15 +171,15 @@ class TrainingRun:
         saved = self.output / "config.json"
         if not resume:
             if self.checkpoints.paths():
-                raise TrainingConfigError(f"output: {self.output} holds a run; pass --resume or choose another output")
+                raise ConfigError(f"output: {self.output} holds a run; pass --resume or choose another output")
             return
         if not saved.exists():
             return
-        before, now = flatten(from_dict(TrainingConfig, json.loads(saved.read_text()))), flatten(self.config)
+        before, now = flatten(config_from_dict(json.loads(saved.read_text()))), flatten(self.config)
         changed = [key for key in now if before[key] != now[key] and not key.startswith(MAY_CHANGE)]
         if changed:
             listed = ", ".join(f"{key} ({before[key]!r} → {now[key]!r})" for key in changed)
-            raise TrainingConfigError(f"--resume: {self.output} was trained with another {listed}; choose another output")
+            raise ConfigError(f"--resume: {self.output} was trained with another {listed}; choose another output")
 
 
 def own_arrays(batch):

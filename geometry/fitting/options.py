@@ -42,7 +42,7 @@ class FittingOptions:
     noise_floor_mm: float = 0.25
     noise_inflation: float = 2.0
     landmark_sigma_mm: float = 2.0
-    found_sigma_factor: float = 0.0
+    found_sigma_factor: float = 1.0
     found_confidence: float = 0.5
     surround_weight: float = 0.05
     trust_radius_mm: float = 3.0

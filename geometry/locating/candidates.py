@@ -25,6 +25,7 @@ from geometry.transforms import SimilarityTransform
 SURE = 0.7  # a metric unit that gives this confidence needs no rival
 METRIC_ENOUGH = 0.45  # nor does it need one without a unit, from here on
 ONE_SIDED = 0.6  # a surface's inner side never gave this confidence: above it nobody looks there
+FEWEST_POINTS = 500  # of a head at a known pose
 OTHER_SIDE_GAIN = 0.05  # by which it has to win
 
 
@@ -149,6 +150,14 @@ def _every_other_pixel(scan: Scan, enough: int = 60_000) -> Scan:
         scan = scan.keep((scan.pixels % 2 == 0).all(1))
         scan = replace(scan, pixels=scan.pixels // 2, raster_shape=tuple((side + 1) // 2 for side in scan.raster_shape))
     return scan
+
+
+def located_at(scan: Scan, scan_to_model: SimilarityTransform, options: LocatingOptions = LocatingOptions()) -> Location:
+    """The head of a cleaned scan at a pose that is known. Raises NoFaceFound where the scan has too few points there."""
+    head = cropped(scan, scan_to_model, options.head_radius_mm)
+    if len(head.points) < FEWEST_POINTS:
+        raise NoFaceFound(f"no face found: only {len(head.points)} points lie on the head, at least {FEWEST_POINTS} are needed")
+    return Location(head, scan_to_model, 1.0)
 
 
 def cropped(scan: Scan, scan_to_model: SimilarityTransform, radius_mm: float) -> Scan:

@@ -140,10 +140,13 @@ def locate(
     find: Find,
     options: LandmarkLocatingOptions = LandmarkLocatingOptions(),
     check: Callable[[], None] = lambda: None,
+    places: list[Location] | None = None,
 ) -> Location:
     """The head in a cleaned scan, with its landmarks; or, where no proposal shows the network a face, as in full profile, the
-    proposal whose trial fit explains the scan best, without. Raises NoFaceFound where nothing is proposed."""
-    candidates = candidate_locations(scan, model, partial(believed_head, model=model, check=check), options.locating)
+    proposal whose trial fit explains the scan best, without. The proposals are `places` where the caller knows them, else those
+    of geometry. Raises NoFaceFound where nothing is proposed."""
+    believes = partial(believed_head, model=model, check=check)
+    candidates = places or candidate_locations(scan, model, believes, options.locating)
     viewers: dict[int, Viewer] = {}
     best: tuple[PoseEstimate, Location] | None = None
     for number, (candidate, turn) in enumerate(proposals(candidates)):

@@ -27,7 +27,7 @@ def trial_fit_is_face(
 ) -> FitResult | None:
     """The fit of a face that is believed, None where there is none. `thorough`: by all stages of the fit, not by a short one."""
     try:
-        result = fit(location, model, FittingOptions(stages=STAGES if thorough else SHORT_STAGES), check)
+        result = fit(location, model, FittingOptions(stages=STAGES if thorough else SHORT_STAGES, found_sigma_factor=0.0), check)
         require_face(result, encode(location.scan, result, model, CHART))
     except (FitError, NoFaceFound):
         return None

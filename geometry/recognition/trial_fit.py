@@ -35,14 +35,12 @@ def locate(
     model: MorphableModel,
     options: VerificationOptions = VerificationOptions(),
     check: Callable[[], None] = lambda: None,
+    places: list[Location] | None = None,
 ) -> Location:
-    """The head in a cleaned scan; the pose is the one whose trial fit explains the scan best. Raises NoFaceFound."""
-    return choose(
-        candidate_locations(scan, model, partial(believed_head, model=model, check=check), options.locating),
-        model,
-        options,
-        check,
-    )
+    """The head in a cleaned scan; of the candidates (`places`, where the caller knows them) the one whose trial fit explains the
+    scan best. Raises NoFaceFound."""
+    believes = partial(believed_head, model=model, check=check)
+    return choose(places or candidate_locations(scan, model, believes, options.locating), model, options, check)
 
 
 def choose(
@@ -66,7 +64,7 @@ def choose(
 def trial(candidate: Location, model: MorphableModel, check: Callable[[], None] = lambda: None) -> tuple[float, Location]:
     """(support, the candidate with its pose improved) after a short fit; support 0 where the fit fails."""
     try:
-        result = fit(candidate, model, FittingOptions(stages=TRIAL_STAGES), check)
+        result = fit(candidate, model, FittingOptions(stages=TRIAL_STAGES, found_sigma_factor=0.0), check)
     except (FitError, NoFaceFound):
         return 0.0, candidate
     return support_of(result), replace(candidate, scan_to_model=result.scan_to_model)

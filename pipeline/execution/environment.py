@@ -9,7 +9,7 @@ import os
 import sys
 import warnings
 
-from pipeline.errors import ConfigError
+from geometry.errors import ConfigError
 
 # Workers are processes, one to a core. Threads inside them would fight for the cores, and sums taken by another
 # number of threads end in other bits: results must not depend on the number of workers.
@@ -39,6 +39,12 @@ def silence_libraries() -> None:
     logging.getLogger().setLevel(logging.ERROR)
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # what stops a run is raised as well
     warnings.filterwarnings("ignore", module=r"(apache_beam|google|keras|tensorflow)\b.*")
+
+
+def prepare() -> None:
+    """For a launcher and its workers: one thread to a process, and a quiet terminal."""
+    limit_threads()
+    silence_libraries()
 
 
 def usable_cores() -> int:

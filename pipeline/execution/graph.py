@@ -1,49 +1,42 @@
-"""The Beam graphs of a run: all stages over all scans, and the records."""
+"""The Beam graphs: all scans of a run, its records, and the shards of a training set."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
 
-def build(pipeline, listed, job):
-    """list → read → clean → locate → fit → rasterize → refine → lift → landmarks → measure → write → record.
+import apache_beam as beam
 
-    With `--stages landmarks` no fit: list → read → clean → locate → landmarks (on the raw scan) → measure → write → record.
+from pipeline.execution import stages
+from pipeline.inputs.source import Source
+from pipeline.scans import chain, record_shards
+from pipeline.scans.job import Job
+
+
+def build(pipeline: beam.Pipeline, listed: Sequence[Source], job: Job) -> Any:
+    """load → read → clean → locate → fit → rasterize → refine → lift → landmarks → measure → write → record.
+
+    With `--stages landmarks` no fit: load → read → clean → locate → landmarks (on the raw scan) → measure → write → record.
+    What ends is recorded at once and not behind a Flatten, which would wait for the whole input: a killed run resumes.
     """
-    import apache_beam as beam
 
-    from pipeline.execution import stages
-    from pipeline.scans import files, measures, steps
-
-    def apply(label, scans, stage):
-        """One stage: returns the scans that go on; those that end here (rejected, failed, kept) are recorded.
-
-        Recorded at each stage and not behind a Flatten, which would wait for the whole input: a killed run resumes."""
+    def apply(label: str, scans: Any, stage: beam.DoFn) -> Any:
+        """The scans that go on; those that end here (rejected, failed, kept) are recorded."""
         result = scans | label >> beam.ParDo(stage).with_outputs(stages.ENDED, main="on")
         result[stages.ENDED] | f"record what ended at {label}" >> beam.ParDo(stages.Record(job))
         return result.on
 
     scans = pipeline | "list" >> beam.Create(listed, reshuffle=False) | "spread over workers" >> beam.Reshuffle()
     scans = apply("load", scans, stages.Load(job))
-    scans = apply("read", scans, stages.Stage("read", steps.read, job))
-    scans = apply("clean", scans, stages.Stage("clean", steps.clean, job))
-    scans = apply("locate", scans, stages.Stage("locate", steps.locate, job))
     if job.landmarks_only:
-        scans = apply("landmarks", scans, stages.Stage("landmarks", steps.raw_landmarks, job))
-        scans = apply("measure", scans, stages.Stage("measure", measures.measure_landmarks, job))
+        scans = apply("find landmarks", scans, stages.Steps(chain.LANDMARKS_ALONE, job))
     else:
-        scans = apply("fit", scans, stages.Stage("fit", steps.fit, job))
-        scans = apply("rasterize", scans, stages.Stage("rasterize", steps.rasterize, job))
+        scans = apply("fit", scans, stages.Steps(chain.TO_THE_FIT, job))
         scans = apply("refine", scans, stages.Refine(job))
-        scans = apply("lift", scans, stages.Stage("lift", steps.lift, job))
-        scans = apply("landmarks", scans, stages.Stage("landmarks", steps.landmarks, job))
-        scans = apply("measure", scans, stages.Stage("measure", measures.measure, job))
-    scans = apply("write", scans, stages.Stage("write", files.write, job, is_last=True))
+        scans = apply("lift and write", scans, stages.Steps(chain.REFINED, job))
     return scans | "finish" >> beam.ParDo(stages.Finish()) | "record" >> beam.ParDo(stages.Record(job))
 
 
-def write_records(pipeline, shards, out):
+def write_records(pipeline: beam.Pipeline, shards: Sequence[record_shards.Shard], out: str) -> Any:
     """The TFRecords of all ok scans, kept ones included, from their saved images."""
-    import apache_beam as beam
-
-    from pipeline.scans import record_shards
-
     return pipeline | "shards" >> beam.Create(shards) | "write shard" >> beam.Map(record_shards.write_shard, out)

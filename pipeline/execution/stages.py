@@ -1,4 +1,4 @@
-"""The Beam side: thin DoFns over the functions of `pipeline.scans.steps`, each with an output for the scans that end there.
+"""The Beam side: thin DoFns over the steps of `pipeline.scans`, each with an output for the scans that end there.
 
 An element is a `ScanState`; what ends (ok, rejected, failed, kept) is an `Outcome`. Elements pass from stage to stage
 inside one fused bundle and are never serialized: only the small `Source` crosses the shuffle.
@@ -6,33 +6,31 @@ inside one fused bundle and are never serialized: only the small `Source` crosse
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 
 import apache_beam as beam
 from apache_beam.transforms.window import GlobalWindow
 from apache_beam.utils.windowed_value import WindowedValue
 
 from pipeline.execution import journal
-from pipeline.inputs import reading
 from pipeline.inputs.source import Source
-from pipeline.scans import manifest, methods
+from pipeline.scans import manifest, methods, steps
+from pipeline.scans.chain import Step
 from pipeline.scans.job import Job, warm_up
-from pipeline.scans.outcome import Outcome, refine_batch, timed
+from pipeline.scans.outcome import Outcome, advance, refine_batch, timed
 from pipeline.scans.state import ScanState
 
 ENDED = "ended"  # the tag of the output for scans that go no further
 
 
-class Stage(beam.DoFn):
-    """Applies `function` to each scan as the stage `name`."""
+class Steps(beam.DoFn):
+    """Sends each scan through the steps of a chain, until it ends."""
 
-    def __init__(self, name: str, function: Callable[[ScanState, Job], ScanState], job: Job, is_last: bool = False):
-        self.name, self.function, self.job, self.is_last = name, function, job, is_last
+    def __init__(self, chain: Sequence[Step], job: Job):
+        self.chain, self.job = chain, job
 
-    def process(self, item: ScanState) -> Iterator:
-        result = timed(self.name, self.function, item, self.job, limit_after=not self.is_last)
+    def process(self, state: ScanState) -> Iterator:
+        result = advance(self.chain, state, self.job)
         yield beam.pvalue.TaggedOutput(ENDED, result) if isinstance(result, Outcome) else result
 
 
@@ -44,7 +42,7 @@ class Load(beam.DoFn):
 
     def process(self, source: Source) -> Iterator:
         journal.note(self.job.journal, journal.BEGUN, source.scan_id)
-        result = timed("read", self._load, ScanState(source), self.job)
+        result = timed("read", steps.load, ScanState(source), self.job)
         if isinstance(result, Outcome):
             yield beam.pvalue.TaggedOutput(ENDED, result)
             return
@@ -54,16 +52,6 @@ class Load(beam.DoFn):
             yield result
         else:
             yield beam.pvalue.TaggedOutput(ENDED, Outcome(kept, result.input_hash, is_new=False))
-
-    def _load(self, item: ScanState, job: Job) -> ScanState:
-        data, sidecars = reading.read(item.source, job.config.limits.file_mib * 2**20)
-        return replace(
-            item,
-            data=data,
-            sidecars=sidecars,
-            sha256=hashlib.sha256(data).hexdigest(),
-            input_hash=manifest.input_hash(data, sidecars),
-        )
 
 
 class Refine(beam.DoFn):
@@ -96,7 +84,7 @@ class Refine(beam.DoFn):
 
 
 class Finish(beam.DoFn):
-    """Work whose files are written → its Outcome."""
+    """ScanState whose files are written → its Outcome."""
 
     def process(self, item: ScanState) -> Iterator[Outcome]:
         finished = manifest.line(

@@ -45,8 +45,7 @@ def main() -> None:
         log = os.open(os.path.join(folder, str(os.getpid())), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(log, 2)
         faulthandler.enable()
-    environment.limit_threads()
-    environment.silence_libraries()
+    environment.prepare()
     logging.disable(logging.WARNING)  # Beam sets its own levels as it starts
     from apache_beam.runners.worker import sdk_worker_main
 

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from geometry import readers
+from geometry.errors import ConfigError
 from geometry.readers import landmark_files
-from pipeline.errors import ConfigError
 from pipeline.inputs.reading import _ARCHIVE_ERRORS, _LOCK, _one_line, _opened
 from pipeline.inputs.source import Source
 from pipeline.store import storage

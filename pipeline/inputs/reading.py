@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Iterator
 
 from geometry import readers
-from pipeline.errors import ReadError
+from geometry.errors import ReadError
 from pipeline.inputs.source import Source
 from pipeline.store import storage
 

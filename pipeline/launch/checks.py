@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import argparse
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from pipeline.errors import ConfigError
+from geometry.errors import ConfigError
+from pipeline.launch.command import run_parser
 from pipeline.store import storage
 
 
-def _settings_of_flags(arguments: argparse.Namespace) -> Iterator[str]:
-    """The flags that are short for a setting."""
-    if arguments.model is not None:
-        name = arguments.model.replace("'", "''")
-        yield f"model.name='{name}'"  # quoted: a text to YAML, whatever is in it
-    if arguments.unit is not None:
-        yield f"input.unit={arguments.unit}"
-    if arguments.stages is not None:
-        yield f"output.stages={arguments.stages}"
-    if arguments.no_previews:
-        yield "output.previews=false"
+def check_workers(workers: int | None) -> None:
+    """Raises ConfigError for a number of processes that is none."""
+    if workers is not None and workers < 1:
+        raise ConfigError(f"--workers {workers}: expected 1 or more")
 
 
-def _check_output(out: str) -> None:
+def check_output(out: str) -> None:
     """Raises ConfigError where nothing can be written."""
     probe = storage.join(out, ".state", "probe.json")
     try:
@@ -35,7 +29,7 @@ def _check_output(out: str) -> None:
         raise ConfigError(f"--output {out}: cannot be written ({error}); give another folder or Beam URL") from error
 
 
-def _check_runner(name: str) -> None:
+def check_runner(name: str) -> None:
     """Raises ConfigError where Beam has no such runner, or one that loses results."""
     from apache_beam.runners.runner import create_runner
 
@@ -47,16 +41,14 @@ def _check_runner(name: str) -> None:
         raise ConfigError(f"--runner {name}: {' '.join(str(error).split())}") from error
 
 
-def _refuse_unknown_flags(flags: Sequence[str]) -> None:
+def refuse_unknown_flags(flags: Sequence[str]) -> None:
     """Beam drops what it does not know with a warning in a log; a misspelt option must not pass so quietly."""
     beam_parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, conflict_handler="resolve")
     for options in PipelineOptions.__subclasses__():
         options._add_argparse_args(beam_parser)
     _, unknown = beam_parser.parse_known_args(list(flags))
     if unknown:
-        from pipeline.launch.command import parser
-
-        known = [name for each in (parser(), beam_parser) for action in each._actions for name in action.option_strings]
+        known = [name for each in (run_parser(""), beam_parser) for action in each._actions for name in action.option_strings]
         given = unknown[0].partition("=")[0]
         near = difflib.get_close_matches(given, known, 1, 0.6)
         raise ConfigError(f"unknown option {unknown[0]!r}; {f'did you mean {near[0]!r}? ' if near else ''}See --help")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 
 from geometry.landmarks.calibration import calibration
@@ -12,20 +11,13 @@ from pipeline.scans import config
 from pipeline.scans.job import model_of
 from pipeline.scans.landmarking import landmark_network_is_used
 
-VERSIONED = (
-    "face-relief",
-    "apache-beam",
-    "tensorflow",
-    "keras",
-    "numpy",
-    "scipy",
-    "open3d",
-    "open3d-cpu",
-)
+VERSIONED = ("face-relief", "apache-beam", "tensorflow", "keras", "numpy", "scipy", "open3d", "open3d-cpu")
 
 
 def identify(resolved: config.Config) -> dict[str, dict[str, str]]:
-    """Name and SHA-256 of the model, the landmark scheme and of the weights of each network that is used. Raises ModelError or ConfigError."""
+    """Name and SHA-256 of the model, the landmark scheme and of the weights of each network that is used.
+
+    Raises ModelError or ConfigError."""
     scheme = landmark_embedding.scheme(resolved.landmarks.scheme)
     identities = {
         "model": {"name": resolved.model.name, "sha256": model_of(resolved.model.name).sha256},
@@ -42,10 +34,3 @@ def identify(resolved: config.Config) -> dict[str, dict[str, str]]:
             identities[role] = {"name": name, "sha256": weights.read_card(name, network)["sha256"]}
     measured = json.dumps(calibration(), sort_keys=True).encode()
     return identities | {"landmark_calibration": {"name": "shipped", "sha256": hashlib.sha256(measured).hexdigest()}}
-
-
-def _version(distribution: str) -> str:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:  # run from a checkout, or the other of open3d and open3d-cpu
-        return ""

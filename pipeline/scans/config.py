@@ -1,268 +1,169 @@
-"""The configuration: sections of frozen dataclasses, checked key by key before any work starts.
+"""The configuration of a run: sections of options (`geometry.settings`), checked key by key before any work starts.
 
 Values come, later ones winning, from the defaults below (written out in configs/default.yaml), a `--config` file,
-`--set section.key=value` and the flags. A section with a `method` or `name` may be given as that one value
-(`refine: smooth`). Every fault is a `ConfigError` that names the key, the value and what was expected.
+`--set section.key=value` and the flags.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import hashlib
 import json
-import sys
-import types
-import typing
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterable
+from typing import Annotated, Literal
 
-from pipeline.errors import ConfigError
+from pydantic import Field
+
+from geometry.fitting.options import FittingOptions
+from geometry.locating.cleaning import CleaningOptions
+from geometry.recognition.acceptance import AcceptanceOptions
+from geometry.settings import loading
+from geometry.settings.options import one_of, options, to_dict
 from pipeline.scans import methods
 
-UNITS = ("auto", "m", "cm", "mm", "inch")
 
-
-def option(default: Any, expected: str = "", choices: Iterable[str] = (), low: float | None = None, high: float | None = None):
-    """A key with its default and what it accepts; `choices` may be a live registry."""
-    return field(default=default, metadata={"expected": expected, "choices": choices, "low": low, "high": high})
-
-
-@dataclass(frozen=True)
+@options
 class InputConfig:
-    """unit: of the scans' coordinates; "auto" infers it from the size of a head; a number is mm per unit. handedness: "checked"
-    refuses a mirrored scan; "inside_out" declares that triangles facing inward are merely wound so."""
+    """How the scans are read."""
 
-    unit: str | float = option("auto", f"one of {', '.join(UNITS)}, or the millimetres in one unit", low=1e-9)
-    handedness: str = option("checked", choices=("checked", "inside_out"))
+    unit: Literal["auto", "m", "cm", "mm", "inch"] | Annotated[float, Field(gt=0)] = "auto"
+    """Unit of the scans' coordinates: auto infers it from the size of a head; a number is the millimetres in one unit."""
+    handedness: Literal["checked", "inside_out"] = "checked"
+    """checked: a mirrored scan is an error; inside_out: triangles that face inward are merely wound so."""
 
 
-@dataclass(frozen=True)
+@options
 class ModelConfig:
-    """name: a shipped model ("default") or a model file."""
+    """The morphable model."""
 
-    name: str = option("default")
+    name: str = "default"
+    """A shipped model ("default"), or a model file."""
 
 
-@dataclass(frozen=True)
+@options
 class LocateConfig:
-    method: str = option("landmarks", choices=methods.LOCATORS)
+    """How the head is found."""
+
+    method: one_of(methods.LOCATORS) = "landmarks"
+    """landmarks: geometry proposes, the heatmap network decides and corrects; pose_search: geometry alone."""
 
 
-@dataclass(frozen=True)
-class FitConfig:
-    """identity_modes, expression_modes: at most so many; regularization_weight: scales both priors; landmark_sigma_mm: trust in
-    landmarks that come with a scan; found_sigma_factor: landmarks that the locator found count with so many times the larger of
-    their own standard deviation and landmark_sigma_mm, 0: not at all."""
+@options
+class FitConfig(FittingOptions):
+    """How the morphable model is fitted."""
 
-    method: str = option("gauss_newton", choices=methods.FITTERS)
-    identity_modes: int = option(100, low=1)
-    expression_modes: int = option(60, low=0)
-    regularization_weight: float = option(1.0, low=0.0)
-    landmark_sigma_mm: float = option(2.0, low=1e-3)
-    found_sigma_factor: float = option(1.0, low=0.0)
+    method: one_of(methods.FITTERS) = "gauss_newton"
+    """The fitter: staged robust Gauss–Newton."""
 
 
-@dataclass(frozen=True)
+@options
 class ChartConfig:
-    """The chart of the geometry images; null takes the kind's own value (orthographic: 256 × 256, cylindrical: 256 × 384)."""
+    """The chart of the geometry images; null takes the kind's own value."""
 
-    kind: str = option("orthographic", choices=("orthographic", "cylindrical"))
-    height: int | None = option(None, low=16, high=4096)
-    width: int | None = option(None, low=16, high=4096)
-    pixel_mm: float | None = option(None, low=0.05, high=10.0)
-    centre_y: float | None = option(None)
+    kind: Literal["orthographic", "cylindrical"] = "orthographic"
+    """orthographic: seen from the front; cylindrical: from ear to ear."""
+    height: Annotated[int, Field(ge=16, le=4096)] | None = None
+    """Pixels; null: 256."""
+    width: Annotated[int, Field(ge=16, le=4096)] | None = None
+    """Pixels; null: 256, or 384 for the cylindrical chart."""
+    pixel_mm: Annotated[float, Field(ge=0.05, le=10)] | None = None
+    """Millimetres in a pixel; null: 0.75."""
+    centre_y: float | None = None
+    """Millimetres above the nose tip at the middle of the image; null: 6."""
 
 
-@dataclass(frozen=True)
+@options
 class RefineConfig:
-    """weights: a shipped generator or a weights file; batch_size: images a step of the network, padded to exactly so many.
+    """How the fitted surface is refined by what the scan shows."""
 
-    More than one a step pays on a GPU only, and there the last bits of an image depend on its place in the batch, so
-    that outputs are no longer the same bytes for any number of workers."""
+    method: one_of(methods.REFINERS) = "gan"
+    """gan: the trained refiner; smooth: the scan's residual under a Gaussian; none: the coarse fit itself."""
+    weights: str = "default"
+    """A shipped refiner, or a weights file."""
+    batch_size: int = Field(1, ge=1, le=64)
+    """Images in a step of the network. More than one pays on a GPU only, and there the last bits of an image depend on its place
+    in the batch, so that outputs are no longer the same bytes for any number of workers."""
 
-    method: str = option("gan", choices=methods.REFINERS)
-    weights: str = option("default")
-    batch_size: int = option(1, low=1, high=64)
 
-
-@dataclass(frozen=True)
+@options
 class LandmarksConfig:
-    """method: of a full run; scheme: shipped, or a JSON file; weights: shipped heatmap network, or a weights file."""
+    """How landmarks are found."""
 
-    method: str = option("fused", choices=methods.LANDMARKERS)
-    scheme: str = option("ibug68")
-    weights: str = option("landmarks")
+    method: one_of(methods.LANDMARKERS) = "fused"
+    """Of a full run. fused: the next two by their covariances; heatmaps: the network's; mesh: the registered mesh's."""
+    scheme: str = "ibug68"
+    """A shipped scheme (ibug68, ibug51, bosphorus22, now7), or a scheme's JSON file."""
+    weights: str = "landmarks"
+    """A shipped heatmap network, or a weights file."""
 
 
-@dataclass(frozen=True)
+@options
 class OutputConfig:
-    """stages: all of them, or only those that landmarks on the raw scan need (also --stages); previews: pictures of the
-    people scanned; records: TFRecords, `scans_per_shard` to a file."""
+    """What is written."""
 
-    stages: str = option("all", choices=("all", "landmarks"))
-    previews: bool = option(True)
-    records: bool = option(True)
-    scans_per_shard: int = option(32, low=1)
+    stages: Literal["all", "landmarks"] = "all"
+    """landmarks: find landmarks on the raw scans and nothing else (also --stages)."""
+    previews: bool = True
+    """Pictures of the people scanned (also --no-previews)."""
+    records: bool = True
+    """TFRecords of the geometry images."""
+    scans_per_shard: int = Field(32, ge=1)
+    """Scans in a file of records."""
 
 
-@dataclass(frozen=True)
+@options
 class LimitsConfig:
-    """seconds_per_scan: a scan's own working time; file_mib: largest scan file; archive_members: most files in an archive."""
+    """What a scan may cost."""
 
-    seconds_per_scan: float = option(120.0, low=0.0)
-    file_mib: int = option(4096, low=1)
-    archive_members: int = option(1_000_000, low=1)
+    seconds_per_scan: float = Field(120.0, ge=0)
+    """A scan's own working time in seconds; beyond it that scan alone fails."""
+    file_mib: int = Field(4096, ge=1)
+    """The largest scan file in MiB."""
+    archive_members: int = Field(1_000_000, ge=1)
+    """The most files in one archive."""
 
 
-@dataclass(frozen=True)
-class Config:
+@options
+class ChainConfig:
+    """What decides how a scan is read, cleaned, located, fitted, encoded and judged, in a run and in training sets alike."""
+
     input: InputConfig = InputConfig()
+    """How the scans are read."""
     model: ModelConfig = ModelConfig()
+    """The morphable model."""
+    clean: CleaningOptions = CleaningOptions()
+    """What is done to a scan before a face is sought in it."""
     locate: LocateConfig = LocateConfig()
+    """How the head is found."""
     fit: FitConfig = FitConfig()
+    """How the morphable model is fitted."""
+    accept: AcceptanceOptions = AcceptanceOptions()
+    """The gate that decides whether a fit is believed to be a face."""
     chart: ChartConfig = ChartConfig()
-    refine: RefineConfig = RefineConfig()
+    """The chart of the geometry images."""
     landmarks: LandmarksConfig = LandmarksConfig()
-    output: OutputConfig = OutputConfig()
+    """How landmarks are found."""
     limits: LimitsConfig = LimitsConfig()
+    """What a scan may cost."""
 
-    def to_dict(self) -> dict[str, dict[str, Any]]:
-        return dataclasses.asdict(self)
+
+@options
+class Config(ChainConfig):
+    """All that a run can be told."""
+
+    refine: RefineConfig = RefineConfig()
+    """How the fitted surface is refined."""
+    output: OutputConfig = OutputConfig()
+    """What is written."""
 
     def result_hash(self, **identities: str) -> str:
         """SHA-256 of everything that decides a finished scan's outputs: the configuration without the limits and the
         packing of records, and `identities` such as the hashes of model and weights."""
-        decisive = {name: section for name, section in self.to_dict().items() if name != "limits"}
+        decisive = {name: section for name, section in to_dict(self).items() if name != "limits"}
         decisive["output"] = {"previews": self.output.previews, "stages": self.output.stages}
         text = json.dumps({"config": decisive, "identities": identities}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
 
-SECTIONS = {section.name: section.default for section in dataclasses.fields(Config)}
-
-
 def load(file: str | None = None, settings: Iterable[str] = ()) -> Config:
     """Defaults, then the YAML `file`, then `settings` such as "refine.method=smooth". Raises ConfigError."""
-    config = Config()
-    if file is not None:
-        config = _merged(config, _read_yaml(file), f"in {file}")
-    for setting in settings:
-        key, equals, text = setting.partition("=")
-        if not equals:
-            raise ConfigError(f"--set {setting!r}: expected section.key=value, such as --set refine.method=smooth")
-        section, dot, name = key.strip().partition(".")
-        value = _parse_yaml(text, f"--set {setting}")
-        config = _merged(config, {section: {name: value} if dot else value}, f"in --set {setting}")
-    return config
-
-
-def _read_yaml(file: str) -> Mapping[str, Any]:
-    try:
-        with open(file, encoding="utf-8") as handle:
-            content = _parse_yaml(handle.read(), file)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--config {file}: cannot be read ({error}); give a YAML file such as configs/default.yaml") from error
-    if not isinstance(content or {}, Mapping):
-        raise ConfigError(
-            f"--config {file}: is a {type(content).__name__}; expected sections, such as refine: {{method: smooth}}"
-        )
-    return content or {}
-
-
-def _parse_yaml(text: str, where: str) -> Any:
-    import yaml
-
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{where}: not valid YAML ({' '.join(str(error).split())})") from error
-
-
-def _merged(config: Config, content: Mapping[str, Any], where: str) -> Config:
-    changed = {}
-    for name, values in content.items():
-        _refuse_unknown(str(name), SECTIONS, "section", where)
-        section = getattr(config, name)
-        changed[name] = _merged_section(name, section, values, where)
-    return dataclasses.replace(config, **changed)
-
-
-def _merged_section(name: str, section: Any, values: Any, where: str) -> Any:
-    keys = {key.name: key for key in dataclasses.fields(section)}
-    if not isinstance(values, Mapping):
-        shorthand = next((key for key in ("method", "name", "kind") if key in keys), None)
-        if shorthand is None or values is None:
-            raise ConfigError(f"{name!r} {where}: is {values!r}, expected keys of the section: {', '.join(keys)}")
-        values = {shorthand: values}
-    types_of = typing.get_type_hints(type(section))
-    checked = {}
-    for key, value in values.items():
-        _refuse_unknown(str(key), keys, f"key of section {name!r}", where, prefix=f"{name}.")
-        checked[key] = _checked(f"{name}.{key}", value, types_of[key], keys[key].metadata, where)
-    return dataclasses.replace(section, **checked)
-
-
-def _refuse_unknown(given: str, known: Mapping[str, Any], kind: str, where: str, prefix: str = "") -> None:
-    if given in known:
-        return
-    near = difflib.get_close_matches(given, known, 1, 0.5)
-    hint = f"did you mean {prefix + near[0]!r}? " if near else ""
-    raise ConfigError(f"unknown {kind} {prefix + given!r} {where}; {hint}Known: {', '.join(known)}")
-
-
-def _checked(key: str, value: Any, kind: Any, metadata: Mapping[str, Any], where: str) -> Any:
-    """`value` as the annotated type, within the declared choices and bounds. Raises ConfigError."""
-    accepted = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
-    converted = _converted(value, accepted)
-    choices, low, high = metadata["choices"], metadata["low"], metadata["high"]
-    expected = metadata["expected"] or _description(accepted, choices, low, high)
-    if converted is _WRONG:
-        raise ConfigError(f"{key} {where}: {value!r} is a {type(value).__name__}; expected {expected}")
-    if isinstance(converted, str) and choices and converted not in choices:
-        near = difflib.get_close_matches(converted, choices, 1, 0.5)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ConfigError(f"{key} {where}: {converted!r} is unknown; {hint}expected {expected}")
-    is_number = isinstance(converted, int | float) and not isinstance(converted, bool)
-    least, most = -sys.float_info.max if low is None else low, sys.float_info.max if high is None else high
-    if is_number and not least <= converted <= most:
-        raise ConfigError(f"{key} {where}: {converted!r} is out of range; expected {expected}")  # NaN and infinity too
-    if key == "input.unit" and isinstance(converted, str) and converted not in UNITS:
-        raise ConfigError(f"{key} {where}: {converted!r} is unknown; expected {expected}")
-    return converted
-
-
-_WRONG = object()
-
-
-def _converted(value: Any, accepted: tuple[type, ...]) -> Any:
-    if value is None:
-        # YAML reads `refine: none` as the word, but `null` and an empty value as nothing
-        return None if type(None) in accepted else _WRONG
-    if isinstance(value, bool):
-        return value if bool in accepted else _WRONG
-    if isinstance(value, int):
-        return value if int in accepted else float(value) if float in accepted else _WRONG
-    if isinstance(value, float):
-        return value if float in accepted else int(value) if int in accepted and value.is_integer() else _WRONG
-    if isinstance(value, str):
-        if float in accepted:
-            try:  # YAML 1.1 leaves 1e-3 a text
-                return float(value)
-            except ValueError:
-                pass
-        return value if str in accepted else _WRONG
-    return _WRONG
-
-
-def _description(accepted: tuple[type, ...], choices: Iterable[str], low: float | None, high: float | None) -> str:
-    if choices:
-        return f"one of {', '.join(choices)}"
-    names = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", type(None): "null"}
-    text = " or ".join(names[kind] for kind in accepted)
-    if low is not None:
-        text += f" ≥ {low:g}"
-    if high is not None:
-        text += f" and ≤ {high:g}" if low is not None else f" ≤ {high:g}"
-    return text
+    return loading.load(Config, file, settings)

@@ -14,12 +14,12 @@ from geometry.charts.chart import Chart
 from geometry.charts.geometry_image import GeometryImage
 from geometry.charts.rasterize import image_from_depth
 from geometry.charts.rasterize import rasterize as rasterize_mesh
+from geometry.errors import ModelError
 from geometry.landmarks.views import VIEW_CHART
 from geometry.model.morphable_model import MorphableModel
 from geometry.model.registry import load_model
-from pipeline.errors import ModelError
 from pipeline.scans import methods
-from pipeline.scans.config import ChartConfig, Config
+from pipeline.scans.config import ChainConfig, ChartConfig
 from pipeline.scans.landmarking import finder, landmark_network_is_used
 
 
@@ -31,8 +31,8 @@ class Job:
     journal: a folder on the launching machine where workers note finished scans, for its progress bar.
     """
 
-    config: Config
-    out: str
+    config: ChainConfig
+    out: str = ""
     model_sha256: str = ""
     result_hash: str = ""
     force: bool = False

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from geometry.charts.geometry_image import GeometryImage
+from geometry.errors import NoFaceFound
 from geometry.landmarks.calibration import calibration, confidence_of, mesh_covariance
 from geometry.landmarks.estimate import LandmarkEstimate
 from geometry.landmarks.fusion import UNSEEN_CONFIDENCE, fused, to_scheme
@@ -22,7 +23,6 @@ from geometry.model.landmark_embedding import landmarks_on
 from geometry.model.morphable_model import MorphableModel
 from geometry.recognition import by_landmarks
 from geometry.recognition.by_landmarks import LandmarkLocatingOptions, PoseEstimate, landmark_pose, refine_pose
-from pipeline.errors import NoFaceFound
 
 IBUG68 = "ibug68"
 LEAST_SURE_SHARE = 0.2  # of the landmarks; a profile shows about half of them
@@ -56,9 +56,9 @@ def finder(weights: str) -> Find:
     return LandmarkFinder(weights).find
 
 
-def locate(scan, model: MorphableModel, config, check) -> Location:
+def locate(scan, model: MorphableModel, config, check, places=None) -> Location:
     """The locator "landmarks"."""
-    return by_landmarks.locate(scan, model, finder(config.landmarks.weights), check=check)
+    return by_landmarks.locate(scan, model, finder(config.landmarks.weights), check=check, places=places)
 
 
 def on_raw_scan(location: Location, model: MorphableModel, settings) -> LandmarkEstimate:

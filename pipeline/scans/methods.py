@@ -1,7 +1,8 @@
 """The swappable stages, by the name that a configuration gives: another method is a function here (or in a file of
 its own) and one line in its registry. Nothing heavy is imported until a method is used.
 
-locator (scan, model, config, check), the whole configuration, → geometry.locating.location.Location; raises NoFaceFound
+locator (scan, model, config, check, places) → geometry.locating.location.Location; config: the whole configuration; places: where the
+    head may be, if the caller knows; raises NoFaceFound
 fitter (location, model, settings, check) → geometry.fitting.result.FitResult; `check()` between iterations may raise
 refiner (settings) → a function of pairs [(coarse, scan), …] of geometry images → refined images, built once per process
 landmarker (pipeline.scans.landmarking.Evidence, settings) → geometry.landmarks.estimate.LandmarkEstimate in the model frame
@@ -10,24 +11,16 @@ landmarker (pipeline.scans.landmarking.Evidence, settings) → geometry.landmark
 from __future__ import annotations
 
 
-def _pose_search(scan, model, config, check):
+def _pose_search(scan, model, config, check, places=None):
     from geometry.recognition import trial_fit
 
-    return trial_fit.locate(scan, model, check=check)
+    return trial_fit.locate(scan, model, check=check, places=places)
 
 
 def _gauss_newton(location, model, settings, check):
     from geometry.fitting import staged_fit
-    from geometry.fitting.options import FittingOptions
 
-    options = FittingOptions(
-        identity_modes=settings.identity_modes,
-        expression_modes=settings.expression_modes,
-        regularization_weight=settings.regularization_weight,
-        landmark_sigma_mm=settings.landmark_sigma_mm,
-        found_sigma_factor=settings.found_sigma_factor,
-    )
-    return staged_fit.fit(location, model, options, check=check)
+    return staged_fit.fit(location, model, settings, check=check)
 
 
 def _gan(settings):
@@ -54,10 +47,10 @@ def _none(settings):
     return lambda pairs: [none_refine(coarse) for coarse, _ in pairs]
 
 
-def _by_landmarks(scan, model, config, check):
+def _by_landmarks(scan, model, config, check, places=None):
     from pipeline.scans import landmarking
 
-    return landmarking.locate(scan, model, config, check)
+    return landmarking.locate(scan, model, config, check, places)
 
 
 def _fused(evidence, settings):

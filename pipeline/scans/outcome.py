@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from pipeline.errors import FaceReliefError, NoFaceFound
-from pipeline.scans import manifest, steps
+from geometry.errors import FaceReliefError, NoFaceFound
+from pipeline.scans import files, manifest, steps
+from pipeline.scans.chain import Step
 from pipeline.scans.job import Job, refiner_of
 from pipeline.scans.state import Deadline, ScanState
+
+NAMES = {"raw_landmarks": "landmarks", "measure_landmarks": "measure"}  # steps that stand for others, in the manifest
 
 
 @dataclass(frozen=True)
@@ -25,35 +28,43 @@ class Outcome:
     is_new: bool = True
 
 
-def ended_by(error: Exception, item: ScanState, stage: str) -> Outcome:
+def ended_by(error: Exception, state: ScanState, stage: str) -> Outcome:
     """`NoFaceFound` rejects; every other error fails the scan, and only that scan."""
     status = "rejected" if isinstance(error, NoFaceFound) else "failed"
     message = " ".join(str(error).split())
     expected = isinstance(error, FaceReliefError)
     reason = message if expected and message else f"{type(error).__name__}: {message}" if message else type(error).__name__
     trace = "" if expected else "".join(traceback.format_exception(error))
-    finished = manifest.line(item.source, item.sha256, status, item.seconds, stage, reason, notes=item.notes)
-    return Outcome(finished, item.input_hash, trace)
+    finished = manifest.line(state.source, state.sha256, status, state.seconds, stage, reason, notes=state.notes)
+    return Outcome(finished, state.input_hash, trace)
 
 
-def timed(
-    stage: str, function: Callable[[ScanState, Job], ScanState], item: ScanState, job: Job, limit_after: bool = True
-) -> ScanState | Outcome:
-    """One stage on one scan, within the time that the scan has left."""
+def advance(chain: Sequence[Step], state: ScanState, job: Job) -> ScanState | Outcome:
+    """A scan through the steps of a chain, each within the time that is left; an Outcome where it ends."""
+    for step in chain:
+        result = timed(NAMES.get(step.__name__, step.__name__), step, state, job, limit_after=step is not files.write)
+        if isinstance(result, Outcome):
+            return result
+        state = result
+    return state
+
+
+def timed(stage: str, step: Step, state: ScanState, job: Job, limit_after: bool = True) -> ScanState | Outcome:
+    """One step on one scan, within the time that the scan has left."""
     start = time.perf_counter()
-    deadline = Deadline(job.config.limits.seconds_per_scan, sum(item.seconds.values()))
+    deadline = Deadline(job.config.limits.seconds_per_scan, sum(state.seconds.values()))
 
     def done(result: ScanState) -> ScanState:
-        seconds = item.seconds.get(stage, 0.0) + time.perf_counter() - start
-        return replace(result, seconds={**item.seconds, stage: seconds}, deadline=None)
+        seconds = state.seconds.get(stage, 0.0) + time.perf_counter() - start
+        return replace(result, seconds={**state.seconds, stage: seconds}, deadline=None)
 
     try:
-        result = function(replace(item, deadline=deadline), job)
+        result = step(replace(state, deadline=deadline), job)
         if limit_after:  # what is already written is kept
             deadline.check()
         return done(result)
-    except Exception as error:  # whatever one scan does to a stage, the others go on
-        return ended_by(error, done(item), stage)
+    except Exception as error:  # whatever one scan does to a step, the others go on
+        return ended_by(error, done(state), stage)
 
 
 def refine_batch(batch: list[ScanState], job: Job) -> list[ScanState | Outcome]:
@@ -61,21 +72,21 @@ def refine_batch(batch: list[ScanState], job: Job) -> list[ScanState | Outcome]:
     try:
         refiner_of(job.config.refine)  # networks load outside of any scan's time
     except Exception as error:
-        return [ended_by(error, item, "refine") for item in batch]
+        return [ended_by(error, state, "refine") for state in batch]
     start = time.perf_counter()
     try:
         refined = steps.refine(batch, job)
     except Exception as error:
         if len(batch) == 1:
             return [ended_by(error, batch[0], "refine")]
-        return [result for item in batch for result in refine_batch([item], job)]
+        return [result for state in batch for result in refine_batch([state], job)]
     share = (time.perf_counter() - start) / len(batch)
-    return [_within_limit(replace(item, seconds={**item.seconds, "refine": share}), job) for item in refined]
+    return [_within_limit(replace(state, seconds={**state.seconds, "refine": share}), job) for state in refined]
 
 
-def _within_limit(item: ScanState, job: Job) -> ScanState | Outcome:
+def _within_limit(state: ScanState, job: Job) -> ScanState | Outcome:
     try:
-        Deadline(job.config.limits.seconds_per_scan, sum(item.seconds.values())).check()
+        Deadline(job.config.limits.seconds_per_scan, sum(state.seconds.values())).check()
     except FaceReliefError as error:
-        return ended_by(error, item, "refine")
-    return item
+        return ended_by(error, state, "refine")
+    return state

@@ -12,11 +12,11 @@ import numpy as np
 
 from geometry.charts.chart import pixel_centres
 from geometry.charts.geometry_image import GeometryImage, channel_normals
+from geometry.errors import TimeLimitExceeded
 from geometry.landmarks.estimate import LandmarkEstimate
 from geometry.landmarks.given import GivenLandmarks
 from geometry.scan import Scan
 from geometry.transforms import SimilarityTransform
-from pipeline.errors import TimeLimitExceeded
 from pipeline.inputs.source import Source
 
 SUPPORT_MM = 3.0  # a scan farther from the refined surface shows something else
@@ -46,6 +46,7 @@ class ScanState:
     data: bytes = b""
     sidecars: Mapping[str, bytes] = field(default_factory=dict)
     scan: Scan | None = None
+    start: SimilarityTransform | None = None  # scan mm → model mm: where the head is, taken for granted and not searched for
     given_landmarks: GivenLandmarks | None = None  # in the file's unit until it is located, then in mm
     location: Any = None
     fit: Any = None
@@ -58,6 +59,11 @@ class ScanState:
     metrics: Mapping[str, float] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     deadline: Deadline | None = None
+
+    def check(self) -> None:
+        """Raises TimeLimitExceeded where the scan's time is used up; it has no limit outside of a run."""
+        if self.deadline is not None:
+            self.deadline.check()
 
     @property
     def scan_to_model(self) -> SimilarityTransform:

@@ -1,11 +1,12 @@
-"""One scan on its way through the graph, and the function of each stage: (Work, Job) → Work.
+"""The steps of a scan: (ScanState, Job) → ScanState. `pipeline.scans.chain` puts them in order.
 
-The functions call into `geometry` and the registries of `pipeline.scans.methods`; timing, failures and Beam are the
-business of `pipeline.execution.stages`. Frames: `scan` is in its own frame in mm; everything after `fit` is in the model frame.
+They call into `geometry` and the registries of `pipeline.scans.methods`, and raise FaceReliefError where a scan ends; time limits and
+failures are handled in `pipeline.scans.outcome`. `scan` is in its own frame in mm; everything after `fit` is in the model frame.
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 
 from geometry import readers
@@ -14,16 +15,28 @@ from geometry.fitting import encoding
 from geometry.landmarks.estimate import LandmarkEstimate
 from geometry.landmarks.given import GivenLandmarks, check_on_surface, given_landmarks
 from geometry.locating import cleaning
+from geometry.locating.candidates import located_at
 from geometry.model import landmark_embedding as landmark_schemes
 from geometry.recognition import acceptance, handedness
 from geometry.reconstruction import lifting
-from pipeline.scans import landmark_figures, methods
+from pipeline.inputs import reading
+from pipeline.scans import landmark_figures, manifest, methods
 from pipeline.scans.job import Job
 from pipeline.scans.landmarking import Evidence
 from pipeline.scans.state import ScanState
 
 
+def load(state: ScanState, job: Job) -> ScanState:
+    """The scan's bytes and those beside it, with their hashes."""
+    data, sidecars = reading.read(state.source, job.config.limits.file_mib * 2**20)
+    digest = hashlib.sha256(data).hexdigest()
+    return replace(state, data=data, sidecars=sidecars, sha256=digest, input_hash=manifest.input_hash(data, sidecars))
+
+
 def read(state: ScanState, job: Job) -> ScanState:
+    """The bytes as a scan, with the landmarks that came beside it. A state that comes with a scan goes on as it is."""
+    if state.scan is not None:
+        return state
     unit = None if job.config.input.unit == "auto" else job.config.input.unit
     scan = readers.read(state.data, source=state.source.name, sidecars=state.sidecars, unit=unit)
     given = given_landmarks(state.source.name, state.sidecars, (landmark_schemes.scheme(job.config.landmarks.scheme),))
@@ -31,38 +44,43 @@ def read(state: ScanState, job: Job) -> ScanState:
 
 
 def clean(state: ScanState, job: Job) -> ScanState:
-    return replace(state, scan=handedness.with_checked_normals(cleaning.clean(state.scan), job.config.input.handedness))
+    """What no face can be is dropped, and every point has a normal."""
+    cleaned = cleaning.clean(state.scan, job.config.clean)
+    return replace(state, scan=handedness.with_checked_normals(cleaned, job.config.input.handedness))
 
 
 def locate(state: ScanState, job: Job) -> ScanState:
-    location = methods.LOCATORS[job.config.locate.method](state.scan, job.model, job.config, state.deadline.check)
+    """The head, with the landmarks found on it and those given, checked against the scan."""
+    places = None if state.start is None else [located_at(state.scan, state.start)]
+    location = methods.LOCATORS[job.config.locate.method](state.scan, job.model, job.config, state.check, places)
     given = state.given_landmarks
     if given is not None:
         whole = state.scan if state.scan.unit_mm else state.scan.in_unit(location.scan.unit_mm, location.scan.scale_is_metric)
         given = check_on_surface(given.scaled(location.scan.unit_mm or 1.0), whole)
         noted = replace(location.scan, notes=(*location.scan.notes, *given.notes))
         location = replace(location, landmarks=given.points68, scan=noted)
-    handedness.require_unmirrored(state.scan, location, job.model, job.config.input.handedness, state.deadline.check)
+    handedness.require_unmirrored(state.scan, location, job.model, job.config.input.handedness, state.check)
     return replace(state, location=location, given_landmarks=given, scan=None)
 
 
 def fit(state: ScanState, job: Job) -> ScanState:
+    """The morphable model fitted to the located scan."""
     settings = job.config.fit
-    return replace(state, fit=methods.FITTERS[settings.method](state.location, job.model, settings, state.deadline.check))
+    return replace(state, fit=methods.FITTERS[settings.method](state.location, job.model, settings, state.check))
 
 
 def rasterize(state: ScanState, job: Job) -> ScanState:
     """Both surfaces in one chart; here it is decided whether the fit is believed (NoFaceFound where not)."""
     encoded = encoding.encode(state.location.scan, state.fit, job.model, job.chart)
-    acceptance.require_face(state.fit, encoded)
+    acceptance.require_face(state.fit, encoded, job.config.accept)
     return replace(state, encoding=encoded)
 
 
-def refine(works: list[ScanState], job: Job) -> list[ScanState]:
+def refine(states: list[ScanState], job: Job) -> list[ScanState]:
     """A batch of scans; what comes out for one does not depend on the others."""
-    images = job.refine([(state.encoding.coarse, state.encoding.scan) for state in works])
+    images = job.refine([(state.encoding.coarse, state.encoding.scan) for state in states])
     return [
-        replace(state, refined=_with_confidence(image, state.encoding.scan)) for state, image in zip(works, images, strict=True)
+        replace(state, refined=_with_confidence(image, state.encoding.scan)) for state, image in zip(states, images, strict=True)
     ]
 
 
@@ -73,6 +91,7 @@ def _with_confidence(refined: GeometryImage, scan: GeometryImage) -> GeometryIma
 
 
 def lift(state: ScanState, job: Job) -> ScanState:
+    """The refined image as a surface, and the model's topology moved onto it."""
     surface = lifting.lift(state.refined, state.observed, state.refined["confidence"])
     return replace(
         state, surface=surface, registered=lifting.register(job.model, state.fit.vertices, state.refined, state.observed)
@@ -80,6 +99,7 @@ def lift(state: ScanState, job: Job) -> ScanState:
 
 
 def landmarks(state: ScanState, job: Job) -> ScanState:
+    """Landmarks of the finished scan: from heatmaps, the registered mesh, or both; given ones take their places."""
     settings = job.config.landmarks
     evidence = Evidence(
         state.location,

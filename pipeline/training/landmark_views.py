@@ -6,64 +6,28 @@ Everything about scan `index` of a set follows from (seed, index) alone.
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from geometry.charts import chart as charts
 from geometry.charts.geometry_image import GeometryImage
 from geometry.errors import NoFaceFound
-from geometry.landmarks.views import VIEW_CHART, Viewer, turn_of, view_of_pose, visible
+from geometry.landmarks.views import Viewer, turn_of, view_of_pose, visible
 from geometry.locating import cleaning, pose_search
-from geometry.model.morphable_model import MorphableModel
+from geometry.locating.candidates import FEWEST_POINTS
 from geometry.scan import Scan
 from geometry.synthesis import faces, sensors
 from geometry.transforms import SimilarityTransform, rotation_from_vector
+from pipeline.scans.job import Job
 from pipeline.store import image_records
 from pipeline.training import sampled_pairs
-from pipeline.training.sampled_pairs import MIN_HEAD_POINTS, PairOptions, choose_sensor, rounded, split_of
+from pipeline.training.config import SynthesisConfig, ViewOptions
+from pipeline.training.sampled_pairs import choose_sensor, rounded, split_of
 
 KINDS = ("aligned", "facing", "free")
 ASTRAY = "astray"  # a view that should show the network no face: from behind, upside down, beside the head
 LEAST_SEEN = 12  # landmarks; a view that shows fewer teaches nothing
-
-
-@dataclass(frozen=True)
-class ViewOptions:
-    """scans: how faces and scans are made, with the poses of the head before its sensor; views_per_scan; shares of views that
-    are (aligned) all but straight on, as a second look after a first estimate, (facing) from where the sensor stood, rolled,
-    (free) from anywhere in `free_deg` (yaw, pitch, roll); aligned_deg, aligned_mm: standard deviations of the first estimate's
-    error; shift_mm: the face's offset from the picture's middle, uniform, in the other kinds; hole_share: of scans with a
-    hole cut into them, of hole_mm radius. astray_per_scan: views besides, that show no face as it should be looked at, with all
-    landmarks invisible: by them the network learns to say so."""
-
-    scans: PairOptions = field(default_factory=lambda: PairOptions(poses=sensors.PoseRange(60.0, 40.0, 45.0, 0.2)))
-    views_per_scan: int = 6
-    shares: tuple[float, float, float] = (0.4, 0.3, 0.3)
-    free_deg: tuple[float, float, float] = (60.0, 40.0, 45.0)
-    aligned_deg: float = 6.0
-    aligned_mm: float = 5.0
-    shift_mm: float = 25.0
-    astray_per_scan: int = 1
-    hole_share: float = 0.25
-    hole_mm: tuple[float, float] = (8.0, 30.0)
-
-    @property
-    def views_per_subject(self) -> int:
-        return self.scans.views_per_subject
-
-    @property
-    def split_shares(self) -> tuple[float, float, float]:
-        return self.scans.split_shares
-
-    def to_dict(self) -> dict:
-        return json.loads(json.dumps({**asdict(self), "scans": self.scans.to_dict(), "view_chart": asdict(VIEW_CHART)}))
-
-
-def options_of(scans: PairOptions) -> ViewOptions:
-    """What a command asks for of the scans, with this module's range of poses."""
-    return ViewOptions(replace(scans, poses=ViewOptions().scans.poses))
 
 
 @dataclass(frozen=True)
@@ -80,19 +44,18 @@ class SimulatedScan:
     split: str
 
 
-def simulate(
-    index: int, seed: int, model: MorphableModel, options: ViewOptions, rng: np.random.Generator | None = None
-) -> SimulatedScan:
+def simulate(index: int, config: SynthesisConfig, rng: np.random.Generator | None = None) -> SimulatedScan:
     """Scan `index` of a set. rng: of this scan; a caller that draws more from it passes it."""
+    seed, options, pairs = config.set.seed, config.views, config.pairs
     rng = faces.generator(seed, 1, index) if rng is None else rng
-    subject = index // options.views_per_subject
-    face = faces.sample_face(model, rng, options.scans.faces, person=faces.generator(seed, 0, subject))
-    sensor = choose_sensor(options.scans, rng)
-    pose = sensors.sample_pose(sensor, rng, options.scans.poses)
-    scan = sampled_pairs.observe(face.skin, face, sensor, pose, options.scans, rng)
+    subject = index // config.set.views_per_subject
+    face = faces.sample_face(Job(config).model, rng, pairs.faces, person=faces.generator(seed, 0, subject))
+    sensor = choose_sensor(pairs, rng)
+    pose = sensors.sample_pose(sensor, rng, options.poses)
+    scan = sampled_pairs.observe(face.skin, face, sensor, pose, pairs, rng)
     if rng.random() < options.hole_share:
         scan = with_hole(scan, pose.apply(face.landmarks[[rng.integers(68)]])[0], rng.uniform(*options.hole_mm))
-    split = split_of(subject, options.split_shares)
+    split = split_of(subject, config.set.split_shares)
     return SimulatedScan(scan, pose, pose.apply(face.landmarks), face, sensor.name, subject, split)
 
 
@@ -101,18 +64,19 @@ def with_hole(scan: Scan, centre: np.ndarray, radius_mm: float) -> Scan:
     return scan.keep(np.linalg.norm(scan.points - centre, axis=1) > radius_mm)
 
 
-def make_views(index: int, seed: int, model: MorphableModel, options: ViewOptions = ViewOptions()) -> list[dict]:
+def make_views(index: int, config: SynthesisConfig) -> list[dict]:
     """The records of one scan's views. Raises NoFaceFound where too little of the head was seen."""
+    seed, options = config.set.seed, config.views
     rng = faces.generator(seed, 1, index)
-    made = simulate(index, seed, model, options, rng)
+    made = simulate(index, config, rng)
     scan = cleaning.clean(made.scan)
     to_model = made.pose.inverse()
     head = scan.keep(
         np.linalg.norm(to_model.apply(scan.points) - pose_search.HEAD_CENTRE, axis=1)
         < 1.5 * pose_search.LocatingOptions.head_radius_mm
     )
-    if len(head.points) < MIN_HEAD_POINTS:
-        raise NoFaceFound(f"only {len(head.points)} points of the simulated scan lie on the head, fewer than {MIN_HEAD_POINTS}")
+    if len(head.points) < FEWEST_POINTS:
+        raise NoFaceFound(f"only {len(head.points)} points of the simulated scan lie on the head, fewer than {FEWEST_POINTS}")
     viewer, found = Viewer(head), []
     for number in range(options.views_per_scan):
         kind = KINDS[int(rng.choice(3, p=np.array(options.shares) / sum(options.shares)))]

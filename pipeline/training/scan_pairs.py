@@ -21,142 +21,30 @@ on (its licence, the consent of the people scanned) is its user's business.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+import functools
+from dataclasses import dataclass
 
 import numpy as np
 
-from geometry import readers
 from geometry.charts import chart as charts
 from geometry.charts.geometry_image import GeometryImage
 from geometry.charts.rasterize import rasterize
-from geometry.fitting import encoding, staged_fit
-from geometry.fitting.result import FitResult
-from geometry.landmarks.given import check_on_surface, given_landmarks
-from geometry.locating import cleaning
+from geometry.errors import FaceReliefError, NoFaceFound
 from geometry.mesh import TriangleMesh
 from geometry.model.morphable_model import MorphableModel
-from geometry.recognition import acceptance, trial_fit
 from geometry.scan import Scan
-from geometry.synthesis import deformation_transfer, faces, occluders, sensors
+from geometry.synthesis import faces, occluders, sensors
 from geometry.synthesis.sensors import Sensor
 from geometry.transforms import SimilarityTransform
-from pipeline.errors import ConfigError, FaceReliefError, NoFaceFound, ReadError
-from pipeline.inputs import listing, reading
 from pipeline.inputs.source import Source
-from pipeline.scans import manifest
-from pipeline.scans.config import LimitsConfig
-from pipeline.store import image_records
-from pipeline.training.sampled_pairs import (
-    PairOptions,
-    choose_sensor,
-    fit_and_encode,
-    observe,
-    perturbed_inverse,
-    rounded,
-    split_of,
-)
+from pipeline.scans.job import Job
+from pipeline.training import real_truth
+from pipeline.training.config import PairOptions, SynthesisConfig
+from pipeline.training.real_truth import Archive, RealFace, ScanLeftOut
+from pipeline.training.sampled_pairs import choose_sensor, fitted, observe, pair_features
 
-SCAN_INPUTS = ("simulated", "real")
-SUBJECTS = ("file", "folder")
-LIMIT_BYTES = LimitsConfig().file_mib * 2**20
-FACE_MM = 90.0  # about the nose tip: where a scan's resolution counts
 FACING_AWAY = -0.1  # cosine of a triangle that a camera sees from behind, with a margin for noise at the silhouette
-ROLE = 2  # of `synthesis.generator`: pairs from scans have random numbers of their own
-
-
-@dataclass(frozen=True)
-class ScanOptions:
-    """scan_input, subject_from: see the module. A truth has at most noise_mm of noise, a median edge of at most edge_mm in the
-    face (longer facets hide detail of 6 mm wavelength), and shows at least face_share of the face.
-    reach_mm: surface farther from the fitted model is no face. identity_sigma: (low, high) of the standard deviation, in σ,
-    of the identity coefficients' change."""
-
-    scan_input: str = "simulated"
-    subject_from: str = "file"
-    noise_mm: float = 0.1
-    edge_mm: float = 3.0
-    face_share: float = 0.5
-    reach_mm: float = 12.0
-    identity_sigma: tuple[float, float] = (0.0, 0.5)
-
-    def __post_init__(self):
-        for name, value, known in (("scan_input", self.scan_input, SCAN_INPUTS), ("subject_from", self.subject_from, SUBJECTS)):
-            if value not in known:
-                raise ConfigError(f"{name} {value!r}: expected one of {', '.join(known)}")
-
-
-class PoorScan(FaceReliefError):
-    """A scan of a face that is not good enough to be a truth."""
-
-
-class ScanLeftOut(FaceReliefError):
-    """A scan of the archive that gives no pair at all; the text says why, `source` which."""
-
-    def __init__(self, source: str, reason: str):
-        super().__init__(reason)
-        self.source, self.reason = source, reason
-
-    def __reduce__(self):
-        return type(self), (self.source, self.reason)
-
-
-@dataclass(frozen=True)
-class Archive:
-    """The scans in order, the hash of each one's content (with its sidecars; "" where it cannot be read), and options.
-    deadly: positions of scans over which worker processes have died."""
-
-    scans: tuple[Source, ...]
-    hashes: tuple[str, ...]
-    options: ScanOptions = ScanOptions()
-    deadly: frozenset[int] = frozenset()
-
-    def subject(self, position: int) -> str:
-        """The name of whom the scan shows."""
-        name = self.scans[position].name
-        first, below, _ = name.replace("!", "/").partition("/")
-        return first if below and self.options.subject_from == "folder" else name
-
-    def subject_number(self, position: int) -> int:
-        """32 bits of the subject's hash: a number that other scans in the archive do not change."""
-        return int(hashlib.sha256(self.subject(position).encode("utf-8", "surrogateescape")).hexdigest()[:8], 16)
-
-    def split(self, position: int, shares: tuple[float, float, float]) -> str:
-        return split_of(self.subject_number(position), shares)
-
-    def plan(self) -> dict:
-        """What a set of pairs depends on, for its card; not where the archive lies."""
-        content = "\n".join(f"{scan.name}\0{digest}" for scan, digest in zip(self.scans, self.hashes, strict=True))
-        digest = hashlib.sha256(content.encode("utf-8", "surrogateescape")).hexdigest()
-        return {"scans": len(self.scans), "sha256": digest, "options": json.loads(json.dumps(asdict(self.options)))}
-
-
-def list_archive(path: str, options: ScanOptions = ScanOptions(), out: str | None = None) -> Archive:
-    """The scans at PATH (a folder, a glob, an archive file, a URL), as a run lists them. Raises ConfigError where none is."""
-    try:
-        scans = listing.list_sources(path, out)
-    except ConfigError as error:
-        raise ConfigError(str(error).replace("--input", "--from-scans", 1)) from error
-    with ThreadPoolExecutor(4) as pool:
-        return Archive(tuple(scans), tuple(pool.map(_hash, scans)), options)
-
-
-def _hash(source: Source) -> str:
-    try:
-        return manifest.input_hash(*reading.read(source, LIMIT_BYTES))
-    except ReadError:  # its pairs will say so
-        return ""
-
-
-@dataclass(frozen=True)
-class RealFace:
-    """A real scan as a truth: its surface (model frame, mm), tied to the model that was fitted to it."""
-
-    attachment: deformation_transfer.Attachment
-    identity: np.ndarray
-    expression: np.ndarray
+ROLE = 2  # of `faces.generator`: pairs from scans have random numbers of their own
 
 
 @dataclass(frozen=True)
@@ -169,120 +57,53 @@ class View:
     behind: faces.SampledFace
 
 
-def make_pair(
-    index: int, seed: int, model: MorphableModel, options: PairOptions, archive: Archive
-) -> dict[str, np.ndarray | str]:
-    """The record of one pair, with `training_pairs`' schema: sensor "real" where none is simulated, detail_strength NaN.
+def make_pair(index: int, config: SynthesisConfig, archive: Archive) -> dict[str, np.ndarray | str]:
+    """The record of one pair, with the schema of `sampled_pairs`: sensor "real" where none is simulated, detail_strength NaN.
 
     Raises ScanLeftOut where the scan gives no pair at all, another FaceReliefError where this view cannot be used.
     """
-    position, number = divmod(index, options.views_per_subject)
+    position, number = divmod(index, config.set.views_per_subject)
     source = archive.scans[position]
     if position in archive.deadly:
         raise ScanLeftOut(source.name, "a worker process died over it (out of memory, or a library crashed)")
-    face = _usable(source, archive.hashes[position], model, options.chart, archive.options)
+    face = _face_or_reason(source, archive.hashes[position], config)
+    if isinstance(face, str):
+        raise ScanLeftOut(source.name, face)
     try:
-        features = _pair(face, number, faces.generator(seed, ROLE, index), model, options, archive.options)
+        features = _pair(face, number, faces.generator(config.set.seed, ROLE, index), config)
     except FaceReliefError:
         raise
-    except Exception as error:  # whatever one scan does to a stage, the others go on
+    except Exception as error:  # whatever one scan does to a step, the others go on
         raise FaceReliefError(f"{type(error).__name__}: " + " ".join(str(error).split())) from error
     return features | {
         "scan_id": f"{source.scan_id}-{number:03d}",
         "subject": f"scan-{archive.subject_number(position):08x}",
-        "split": archive.split(position, options.split_shares),
+        "split": archive.split(position, config.set.split_shares),
     }
 
 
-_LAST: dict[tuple, tuple[MorphableModel, RealFace | str]] = {}
-
-
-def _usable(source: Source, digest: str, model: MorphableModel, chart: charts.Chart, options: ScanOptions) -> RealFace:
-    """The last scan's face, or why there is none, is kept: a shard's pairs come scan by scan, and none is fitted twice.
-
-    Raises ScanLeftOut."""
-    key = source, digest, chart, options
-    if key not in _LAST or _LAST[key][0] is not model:
-        _LAST.clear()
-        _LAST[key] = model, _face_or_reason(source, digest, model, chart, options)
-    found = _LAST[key][1]
-    if isinstance(found, str):
-        raise ScanLeftOut(source.name, found)
-    return found
-
-
-def _face_or_reason(
-    source: Source, digest: str, model: MorphableModel, chart: charts.Chart, options: ScanOptions
-) -> RealFace | str:
+@functools.lru_cache(maxsize=1)
+def _face_or_reason(source: Source, digest: str, config: SynthesisConfig) -> RealFace | str:
+    """A scan's face, or why there is none. The last one is kept: a shard's pairs come scan by scan, and none is fitted twice."""
     try:
-        return real_face(source, digest, model, chart, options)
+        return real_truth.real_face(source, digest, config)
     except Exception as error:  # as above
         return f"{type(error).__name__}: " + " ".join(str(error).split()).removeprefix(f"{source.name}: ")
 
 
-def real_face(source: Source, digest: str, model: MorphableModel, chart: charts.Chart, options: ScanOptions) -> RealFace:
-    """Reads, locates, fits and judges a scan, as a run does. Raises ReadError, NoFaceFound, FitError, PoorScan."""
-    data, sidecars = reading.read(source, LIMIT_BYTES)
-    if manifest.input_hash(data, sidecars) != digest:
-        raise ReadError(source.name, "its content has changed since the job began", "start the job again")
-    scan = cleaning.clean(readers.read(data, source=source.name, sidecars=sidecars))
-    location = trial_fit.locate(scan, model)
-    given = given_landmarks(source.name, sidecars)
-    if given is not None:
-        given = check_on_surface(given.scaled(location.scan.unit_mm or 1.0), location.scan)
-        location = replace(location, landmarks=given.points68)
-    fit = staged_fit.fit(location, model)
-    images = encoding.encode(location.scan, fit, model, chart)
-    acceptance.require_face(fit, images)
-    surface = encoding.scan_surface(location.scan, fit, model)
-    judge_truth(surface, fit, images.scan, model, options)
-    return RealFace(
-        deformation_transfer.attach(surface, model, fit.vertices), fit.identity_coefficients, fit.expression_coefficients
-    )
-
-
-def judge_truth(surface: TriangleMesh, fit: FitResult, scan: GeometryImage, model: MorphableModel, options: ScanOptions) -> None:
-    """Raises PoorScan where a scan's surface (model frame, mm) and its image are too noisy, coarse or holey to be a truth."""
-    share = face_share(fit, scan, model, options.reach_mm)
-    ends = surface.vertices[surface.edges]
-    lengths = np.linalg.norm(ends[:, 0] - ends[:, 1], axis=1)[(np.linalg.norm(ends, axis=2) < FACE_MM).all(1)]
-    edge = float(np.median(lengths)) if len(lengths) else np.inf
-    tests = (
-        (fit.noise_mm <= options.noise_mm, f"its noise is about {fit.noise_mm:.2f} mm, at most {options.noise_mm:.2f} mm"),
-        (edge <= options.edge_mm, f"its mesh's median edge in the face is {edge:.1f} mm, at most {options.edge_mm:.1f} mm"),
-        (share >= options.face_share, f"it shows {100 * share:.0f} % of the face, at least {100 * options.face_share:.0f} %"),
-    )
-    for passed, fault in tests:
-        if not passed:
-            raise PoorScan(f"{fault} makes a truth")
-
-
-def face_share(fit: FitResult, scan: GeometryImage, model: MorphableModel, reach_mm: float) -> float:
-    """The share of the fitted face's area before which the scan's image has a surface within reach."""
-    inner = model.regions["mouth_interior"] | model.regions.get("cavities", False)
-    face = model.regions["face"] & ~inner
-    pixels, depth = scan.chart.project(fit.vertices[face])
-    columns, rows = np.floor(pixels).astype(int).T
-    inside = (columns >= 0) & (columns < scan.shape[1]) & (rows >= 0) & (rows < scan.shape[0])
-    rows, columns = np.where(inside, rows, 0), np.where(inside, columns, 0)
-    seen = inside & scan.valid_mask[rows, columns] & (np.abs(scan["depth"][rows, columns] - depth) < reach_mm)
-    return float(np.average(seen, weights=TriangleMesh(fit.vertices, model.triangles).vertex_areas[face]))
-
-
-def view_of(
-    face: RealFace, number: int, rng: np.random.Generator, model: MorphableModel, options: PairOptions, limits: ScanOptions
-) -> View:
+def view_of(face: RealFace, number: int, rng: np.random.Generator, config: SynthesisConfig) -> View:
     """The scan as it is (number 0), or with another expression and a somewhat other identity."""
+    model, options = Job(config).model, config.pairs
     identity, expression = face.identity, face.expression
     if number > 0:
-        change = rng.standard_normal(len(identity)) * rng.uniform(*limits.identity_sigma)
+        change = rng.standard_normal(len(identity)) * rng.uniform(*config.scans.identity_sigma)
         identity = np.clip(identity + change, np.minimum(identity, -3), np.maximum(identity, 3))
         expression = faces.sample_expression(model, rng, options.faces)
     core = model.instance(identity, expression)
     surface, left = face.attachment.surface, slice(None)
     if number > 0:
         surface, left = face.attachment.deformed(core - model.instance(face.identity, face.expression))
-    far = (face.attachment.distance > limits.reach_mm)[face.attachment.surface.triangles[left]].any(1)
+    far = (face.attachment.distance > config.scans.reach_mm)[face.attachment.surface.triangles[left]].any(1)
     return View(surface, far, _behind(TriangleMesh(core, model.triangles), identity, expression, model, rng, options))
 
 
@@ -319,24 +140,20 @@ def _behind(
     )
 
 
-def _pair(
-    face: RealFace, number: int, rng: np.random.Generator, model: MorphableModel, options: PairOptions, limits: ScanOptions
-) -> dict[str, np.ndarray | str]:
-    view = view_of(face, number, rng, model, options, limits)
-    if limits.scan_input == "simulated":
+def _pair(face: RealFace, number: int, rng: np.random.Generator, config: SynthesisConfig) -> dict[str, np.ndarray | str]:
+    job, options = Job(config), config.pairs
+    view = view_of(face, number, rng, config)
+    if config.scans.scan_input == "simulated":
         sensor = choose_sensor(options, rng)
         pose = sensors.sample_pose(sensor, rng, options.poses)
         scan, name = observed(view, sensor, pose, rng, options), sensor.name
     else:
         scan, pose, name = as_scan(view.surface), SimilarityTransform.identity(), "real"
-    fit, images = fit_and_encode(scan, perturbed_inverse(pose, options, rng), model, options.chart)
-    truth = truth_image(view, fit.scan_to_model.compose(pose), options.chart)
+    state = fitted(scan, pose, job, rng)
+    truth = truth_image(view, state.fit.scan_to_model.compose(pose), job.chart)
     if not truth.valid_mask.any():
         raise NoFaceFound("no face found: the chart sees nothing of the truth")
-    features = {"shape": np.array(truth.shape), "chart": charts.to_json(options.chart), "sensor": name}
-    for group, image in {"coarse": images.coarse, "scan": images.scan, "truth": truth}.items():
-        features |= image_records.image_features(group, rounded(image))
-    return features | {"fit_residual_mm": np.array([fit.residuals["mean"]]), "detail_strength": np.array([np.nan])}
+    return pair_features(state, truth, name) | {"detail_strength": np.array([np.nan])}
 
 
 def as_scan(surface: TriangleMesh) -> Scan:

@@ -7,12 +7,10 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from pipeline.store import storage
+from pipeline.training.shards import Shard
 
-if TYPE_CHECKING:
-    from pipeline.training.shards import Shard
 SHEET_ROWS = 16
 PAIRS = "pairs of geometry images: coarse (the fitted model), scan (a simulated sensor), truth (the sampled face)"
 VIEWS = (
@@ -33,9 +31,9 @@ def summarize(folder: str, shards: Sequence[Shard], plan: dict) -> dict:
         attempted += len(shard.indices)
     quantile = lambda q: sorted(residuals)[int(q * (len(residuals) - 1))]
     return {
-        "what": VIEWS if "views_per_scan" in plan["options"] else PAIRS,
+        "what": VIEWS if plan["views"] else PAIRS,
         **(_archive_card(plan["archive"], left_out) if "archive" in plan else {}),
-        "format": "GZIP TFRecord of tf.train.Example, see docs/outputs.md; splits hold different subjects",
+        "format": "GZIP TFRecord of tf.train.Example, see docs/reference/training_data.md; splits hold different subjects",
         "plan": plan,
         "shards": len(shards),
         "attempted": attempted,

@@ -7,8 +7,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.errors import ConfigError
+from geometry.errors import ConfigError
 from pipeline.store import storage
+from pipeline.training.config import SetOptions
+from pipeline.training.real_truth import Archive
+from pipeline.training.sampled_pairs import SPLITS, split_of
 
 PLAN_FILE = "plan.json"
 SHARD_SUFFIXES = (".json", ".tfrecord.gz")
@@ -23,11 +26,9 @@ class Shard:
     indices: tuple[int, ...]
 
 
-def plan_shards(count: int, pairs_per_shard: int, options, archive=None) -> list[Shard]:
+def plan_shards(count: int, options: SetOptions, archive: Archive | None = None) -> list[Shard]:
     """Pairs 0 … count − 1 in shards of one split each, in order; an archive's scans whole, for each is fitted once."""
-    from pipeline.training.sampled_pairs import SPLITS, split_of
-
-    views, find_split = options.views_per_subject, split_of
+    views, pairs_per_shard, find_split = options.views_per_subject, options.pairs_per_shard, split_of
     if archive is not None:
         find_split, pairs_per_shard = archive.split, max(pairs_per_shard // views, 1) * views
     by_split: dict[str, list[int]] = {split: [] for split in SPLITS}
@@ -55,12 +56,12 @@ def delete_others(folder: str, shards: Sequence[Shard]) -> None:
     storage.delete([path for path, match in found.items() if match and match[1] not in names])
 
 
-def _check_plan(folder: str, plan: dict, force: bool) -> None:
+def check_plan(folder: str, plan: dict, force: bool) -> None:
+    """Writes the plan of a set. Raises ConfigError where the folder holds a set made by another."""
     path = storage.join(folder, PLAN_FILE)
     if not force and storage.exists(path):
-        found = json.loads(storage.read_bytes(path))
-        if found != json.loads(json.dumps(plan)):
-            made = json.loads(json.dumps(plan))
+        found, made = json.loads(storage.read_bytes(path)), json.loads(json.dumps(plan))
+        if found != made:
             different = ", ".join(sorted(key for key in {*made, *found} if found.get(key) != made.get(key)))
             raise ConfigError(f"{folder} holds a set made with another {different}; give another --output, or --force")
     storage.write_json(path, plan)

@@ -1,0 +1,230 @@
+"""Options from a YAML file and `--set section.key=value`, checked as a whole; a fault names key, value, place and remedy.
+
+Values come, later ones winning, from the defaults, the file, and the settings in their order. A section with a `method`,
+`name` or `kind` may be given as that one value (`refine: smooth`).
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import types
+import typing
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from geometry.errors import ConfigError
+
+T = TypeVar("T")
+Layer = tuple[str, Mapping[str, Any]]  # where the values stand, for messages; nested values
+SHORTHANDS = ("method", "name", "kind")
+_SCIENTIFIC = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")  # YAML 1.1 leaves 1e-3 a text
+_OUT_OF_RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal", "finite_number")
+
+
+def load(kind: type[T], file: str | None = None, settings: Iterable[str] = ()) -> T:
+    """Defaults of an options class, then the YAML `file`, then `settings`. Raises ConfigError."""
+    layers: list[Layer] = [] if file is None else [(f"in {file}", _read_yaml(str(file)))]
+    layers += [_setting(text) for text in settings]
+    return build(kind, *layers)
+
+
+def build(kind: type[T], *layers: Layer) -> T:
+    """An options class from nested values, later layers winning. Raises ConfigError."""
+    from pydantic import TypeAdapter, ValidationError
+
+    merged: dict[str, Any] = {}
+    for where, content in layers:
+        merged = _merged(merged, _expanded(kind, content, where))
+    try:
+        # as JSON, since that alone is strict about 1 and true, and still takes lists for tuples and 1 for 1.0
+        return TypeAdapter(kind).validate_json(json.dumps(merged, default=str), strict=True)
+    except ValidationError as error:
+        raise ConfigError(_explained(kind, merged, error.errors(), layers)) from None
+
+
+def from_dict(kind: type[T], values: Mapping[str, Any]) -> T:
+    """An options class from what `to_dict` made of one. Raises ConfigError."""
+    return build(kind, ("", values))
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """'; did you mean …?' or an empty text."""
+    near = difflib.get_close_matches(name, list(known), 1, 0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _read_yaml(file: str) -> Mapping[str, Any]:
+    try:
+        with open(file, encoding="utf-8") as handle:
+            content = _parse_yaml(handle.read(), file)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--config {file}: cannot be read ({error}); `face-relief config` prints one to begin with") from error
+    if not isinstance(content or {}, Mapping):
+        raise ConfigError(
+            f"--config {file}: is a {type(content).__name__}; expected sections, such as refine: {{method: smooth}}"
+        )
+    return content or {}
+
+
+def _setting(setting: str) -> Layer:
+    key, equals, text = setting.partition("=")
+    if not equals:
+        raise ConfigError(f"--set {setting!r}: expected section.key=value, such as --set refine.method=smooth")
+    value = _parse_yaml(text, f"--set {setting}")
+    for name in reversed(key.strip().split(".")):
+        value = {name: value}
+    return f"in --set {setting}", value
+
+
+def _parse_yaml(text: str, where: str) -> Any:
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """Reads 1e-3 as a number."""
+
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", _SCIENTIFIC, list("-+.0123456789"))
+    try:
+        return yaml.load(text, Loader)  # noqa: S506 (a SafeLoader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where}: not valid YAML ({' '.join(str(error).split())})") from error
+
+
+def fields_of(kind: Any) -> dict[str, Any]:
+    """Name → pydantic's description of the field, of an options class; empty for other types."""
+    return getattr(kind, "__pydantic_fields__", {})
+
+
+def section_of(annotation: Any) -> Any:
+    """The options class that an annotation means, also as the items of a list; None for other types."""
+    inside = [item for item in typing.get_args(annotation) if fields_of(item)]
+    return annotation if fields_of(annotation) else inside[0] if inside else None
+
+
+def _expanded(kind: Any, content: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Nested values with shorthands written out."""
+    found = {}
+    for name, value in content.items():
+        section = fields_of(kind).get(str(name))
+        if section is not None and fields_of(section.annotation):
+            if not isinstance(value, Mapping):
+                keys = fields_of(section.annotation)
+                short = next((key for key in SHORTHANDS if key in keys), None)
+                if short is None or value is None:
+                    raise ConfigError(f"{name!r} {where}: is {value!r}, expected keys of the section: {', '.join(keys)}")
+                value = {short: value}
+            value = _expanded(section.annotation, value, where)
+        found[str(name)] = value
+    return found
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    both = {name: _merged(below[name], value) for name, value in above.items() if isinstance(value, Mapping) and name in below}
+    return {**below, **above, **both}
+
+
+def _explained(kind: type, merged: Mapping[str, Any], errors: Sequence[Any], layers: Sequence[Layer]) -> str:
+    """The first fault, as a sentence: an unknown key before a wrong value."""
+    errors = sorted(errors, key=lambda error: error["type"] != "unexpected_keyword_argument")
+    if not errors[0]["loc"]:  # a rule over several keys
+        return errors[0]["msg"].removeprefix("Value error, ")
+    owner, field, path = _field_at(kind, errors[0]["loc"])
+    where = next((" " + where for where, content in reversed(layers) if where and _holds(content, path)), "")
+    if field is None:
+        *section, name = path
+        nested = isinstance(merged.get(name), Mapping) and not section
+        prefix = "".join(part + "." for part in section)
+        near = difflib.get_close_matches(name, fields_of(owner), 1, 0.5)
+        hint = f"did you mean {prefix + near[0]!r}? " if near else ""
+        return f"unknown {'section' if nested else 'key'} {prefix + name!r}{where}; {hint}Known: {', '.join(fields_of(owner))}"
+    value = _value_at(merged, path)
+    kinds = {error["type"] for error in errors if _field_at(kind, error["loc"])[2] == path}
+    fault, hint, choices = f"is of type {type(value).__name__}", "", choices_of(field)
+    if kinds & set(_OUT_OF_RANGE):
+        fault = "is out of range"
+    elif isinstance(value, str) and choices:
+        fault, hint = "is unknown", nearest(value, choices)[2:]
+    return f"{'.'.join(path)}{where}: {value!r} {fault}; {hint + ' ' if hint else ''}expected {expected(field)}"
+
+
+def _field_at(kind: Any, location: Sequence[Any]) -> tuple[Any, Any, list[str]]:
+    """(class, field or None where it has no such field, path) of what an error's location names."""
+    owner, field, path = kind, None, []
+    for part in location:
+        if isinstance(part, int) and field is not None and section_of(field.annotation):
+            path.append(str(part))
+            continue
+        if field is not None:
+            section = section_of(field.annotation)
+            if section is None:
+                break  # the branches of a union and the items of a list belong to their field
+            owner = section
+        field = fields_of(owner).get(part)
+        path.append(str(part))
+        if field is None:
+            break
+    return owner, field, path
+
+
+def _value_at(content: Any, path: Sequence[str]) -> Any:
+    for part in path:
+        content = content[int(part)] if isinstance(content, list) else content.get(part)
+    return content
+
+
+def _holds(content: Any, path: Sequence[str]) -> bool:
+    for part in path:
+        if not isinstance(content, Mapping) or part not in content:
+            return not isinstance(content, Mapping)
+        content = content[part]
+    return True
+
+
+def _kinds(field: Any) -> list[tuple[Any, tuple[Any, ...]]]:
+    """(type, constraints) of everything that a field accepts: the members of a union, without their annotations."""
+    members = typing.get_args(field.annotation) if _is_union(field.annotation) else (field.annotation,)
+    found = [
+        (typing.get_args(kind)[0], _metadata(kind)) if typing.get_origin(kind) is typing.Annotated else (kind, ())
+        for kind in members
+    ]
+    return [(kind, (*metadata, *field.metadata)) for kind, metadata in found]
+
+
+def _is_union(annotation: Any) -> bool:
+    return typing.get_origin(annotation) in (typing.Union, types.UnionType)
+
+
+def _metadata(annotated: Any) -> tuple[Any, ...]:
+    return tuple(item for extra in typing.get_args(annotated)[1:] for item in getattr(extra, "metadata", [extra]))
+
+
+def choices_of(field: Any) -> list[str]:
+    """The texts that a field accepts; empty where any is."""
+    known = [text for _, metadata in _kinds(field) for item in metadata for text in getattr(item, "known", ())]
+    return known + [
+        text for kind, _ in _kinds(field) if typing.get_origin(kind) is typing.Literal for text in typing.get_args(kind)
+    ]
+
+
+_NAMES = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", type(None): "null"}
+_ITEMS = {str: "texts", int: "whole numbers", float: "numbers"}
+_BOUNDS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
+
+
+def expected(field: Any) -> str:
+    """What a field accepts, in words: "a whole number ≥ 1", "one of gan, smooth, none"."""
+    choices = choices_of(field)
+    rest = [kind for kind in _kinds(field) if not (choices and (kind[0] is str or typing.get_origin(kind[0]) is typing.Literal))]
+    return " or ".join(([f"one of {', '.join(choices)}"] if choices else []) + [_described(*kind) for kind in rest])
+
+
+def _described(kind: Any, metadata: Sequence[Any]) -> str:
+    bounds = [f" {sign} {getattr(item, name):g}" for item in metadata for name, sign in _BOUNDS.items() if hasattr(item, name)]
+    if typing.get_origin(kind) is tuple:
+        items = typing.get_args(kind)
+        count = "" if items[-1] is Ellipsis else f"{len(items)} "
+        return f"a list of {count}{_ITEMS.get(items[0], 'sections')}"
+    if typing.get_origin(kind) is dict or fields_of(kind):
+        return "keys and values"
+    return _NAMES.get(kind, str(kind)) + (" and".join(bounds) if kind is not type(None) else "")

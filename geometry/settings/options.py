@@ -1,0 +1,65 @@
+"""How options are declared: frozen dataclasses whose fields are typed, bounded and documented beside the field.
+
+    @options
+    class FittingOptions:
+        identity_modes: int = Field(100, ge=1)
+        \"\"\"At most so many identity modes.\"\"\"
+
+Values are checked wherever such an object is made, by pydantic. A section is a field whose type is another such class.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Collection
+from typing import Annotated, Any, TypeVar, dataclass_transform
+
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
+from pydantic.dataclasses import dataclass
+from pydantic_core import PydanticCustomError
+
+T = TypeVar("T")
+CONFIG = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(Field,))
+def options(cls: type[T]) -> type[T]:
+    """Makes a class of annotated fields an options class: frozen, hashable, checked, unknown names refused."""
+    return dataclass(frozen=True, config=CONFIG)(cls)
+
+
+@dataclasses.dataclass(frozen=True)
+class Choices:
+    """The texts that a field accepts; `known` may be a registry that grows."""
+
+    known: Collection[str]
+
+
+def one_of(known: Collection[str]) -> Any:
+    """The type of a text that is one of `known`."""
+
+    def check(value: str) -> str:
+        if value not in known:
+            raise PydanticCustomError("literal_error", "is not one of them")
+        return value
+
+    return Annotated[str, AfterValidator(check), Choices(known)]
+
+
+Texts = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else tuple(value))]
+"""A list of texts; one text stands for a list of one."""
+
+
+def to_dict(values: Any) -> dict[str, Any]:
+    """Options as plain nested dictionaries and lists, as JSON and YAML hold them."""
+    return json.loads(json.dumps(dataclasses.asdict(values)))
+
+
+def flatten(values: Any, prefix: str = "") -> dict[str, Any]:
+    """Dotted key → value of every field that is no section."""
+    found: dict[str, Any] = {}
+    for field in dataclasses.fields(values):
+        value = getattr(values, field.name)
+        found |= flatten(value, f"{prefix}{field.name}.") if dataclasses.is_dataclass(value) else {prefix + field.name: value}
+    return found
