@@ -3,7 +3,7 @@
     python -m pipeline.evaluate --output OUT [--truth FOLDER]
 
 Writes OUT/report/ anew from OUT's manifest, run.json and pictures. With --truth it also measures each result against the true
-surface of its scan (`pipeline.reporting.truth`), in both directions, prints the table and writes OUT/report/truth.csv.
+surface of its scan (`pipeline.reporting.comparison`), in both directions, prints the table and writes OUT/report/truth.csv.
 
 Exit code 0: done; 2: OUT is no finished run, or no truth fits it.
 """

@@ -12,6 +12,7 @@ from geometry.evaluation.metrics import CAP_MM
 from geometry.mesh import TriangleMesh
 from geometry.readers.ply_writer import write_ply
 from pipeline import evaluate
+from pipeline.reporting import comparison
 from pipeline.store import storage
 
 
@@ -99,9 +100,9 @@ def test_a_known_offset_is_measured_in_both_directions_and_in_mm_whatever_the_un
 def test_the_nose_is_found_by_name_and_from_the_fit_where_the_scheme_lacks_it():
     fit = {"scan_to_model": [[1, 0, 0, -5], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]}
     points = [[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
-    assert evaluate.nose_tip({"points": points, "names": ["chin", "nose_tip"]}, fit).tolist() == points[1]
+    assert comparison.nose_tip({"points": points, "names": ["chin", "nose_tip"]}, fit).tolist() == points[1]
     for content in ({"points": points, "names": ["chin", "brow"]}, {"points": [None, None], "names": ["chin", "nose_tip"]}):
-        np.testing.assert_allclose(evaluate.nose_tip(content, fit), [5.0, 0, 0])
+        np.testing.assert_allclose(comparison.nose_tip(content, fit), [5.0, 0, 0])
 
 
 def test_a_run_for_landmarks_alone_has_nothing_to_compare(tmp_path):
@@ -110,16 +111,16 @@ def test_a_run_for_landmarks_alone_has_nothing_to_compare(tmp_path):
     line["files"] = {"landmarks": line["files"]["landmarks"]}
     write_truth(tmp_path / "truth", "a.ply")
     with pytest.raises(ConfigError, match="holds no surfaces"):
-        evaluate.compare(out, [line], tmp_path / "truth")
+        comparison.compare(out, [line], tmp_path / "truth")
 
 
 def test_a_failed_scan_costs_the_cap_and_is_in_the_mean(tmp_path):
     out = str(tmp_path / "out")
     lines = write_run(out, {"a.ply": 1.0, "b.ply": 0.0}, failed=("b.ply",))
     write_truth(tmp_path / "truth", "a.ply", "b.ply")
-    table = evaluate.compare(out, lines, tmp_path / "truth")
+    table = comparison.compare(out, lines, tmp_path / "truth")
     assert [entry.errors["refined"].truth_to_surface for entry in table] == pytest.approx([1.0, CAP_MM], abs=1e-3)
-    assert f"{(1 + CAP_MM) / 2:.3f}" in evaluate.formatted(table).splitlines()[-2]
+    assert f"{(1 + CAP_MM) / 2:.3f}" in comparison.formatted(table).splitlines()[-2]
 
 
 def test_a_missing_surface_costs_the_cap(tmp_path):
@@ -127,17 +128,17 @@ def test_a_missing_surface_costs_the_cap(tmp_path):
     lines = write_run(out, {"a.ply": 1.0})
     del lines[0]["files"]["registered"]
     write_truth(tmp_path / "truth", "a.ply")
-    (entry,) = evaluate.compare(out, lines, tmp_path / "truth")
+    (entry,) = comparison.compare(out, lines, tmp_path / "truth")
     assert entry.errors["registered"].truth_to_surface == CAP_MM
 
 
 def test_truth_is_found_by_path_then_by_a_name_that_occurs_once(tmp_path):
     write_truth(tmp_path, "a/x.ply", "b/x.ply", "b/only.ply")
-    files = evaluate.truth_files(tmp_path)
-    assert evaluate.find_truth("a/x.png", files) == tmp_path / "a" / "x.ply"
-    assert evaluate.find_truth("archive.zip!b/x.obj", files) == tmp_path / "b" / "x.ply"
-    assert evaluate.find_truth("elsewhere/only.png", files) == tmp_path / "b" / "only.ply"
-    assert evaluate.find_truth("elsewhere/x.png", files) is None
+    files = comparison.truth_files(tmp_path)
+    assert comparison.find_truth("a/x.png", files) == tmp_path / "a" / "x.ply"
+    assert comparison.find_truth("archive.zip!b/x.obj", files) == tmp_path / "b" / "x.ply"
+    assert comparison.find_truth("elsewhere/only.png", files) == tmp_path / "b" / "only.ply"
+    assert comparison.find_truth("elsewhere/x.png", files) is None
 
 
 @pytest.mark.parametrize("case", ["no run", "no folder", "no match", "broken truth", "cloud truth", "broken manifest"])
@@ -181,4 +182,4 @@ def test_a_run_on_a_remote_filesystem_is_evaluated_too(memory_filesystem, tmp_pa
 
 def test_a_damaged_run_is_a_config_error_in_the_library(tmp_path):
     with pytest.raises(ConfigError, match="holds no manifest"):
-        evaluate.load_run(str(tmp_path))
+        comparison.load_run(str(tmp_path))

@@ -5,8 +5,8 @@ import pytest
 from gan_pairs import simulate
 
 from gan import layout
-from gan.config import ConfigError
 from gan.refiner.growing import factor_at, phases, reduced
+from geometry.errors import ConfigError
 
 
 def batch(seed: int = 3):

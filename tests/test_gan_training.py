@@ -5,9 +5,10 @@ import pytest
 from gan_pairs import write_records
 
 from gan import train, weights
-from gan.config import ConfigError, config_from_dict
+from gan.config import config_from_dict
 from gan.refiner.validation import baseline_names
 from gan.training.curves import Curves, read_curves
+from geometry.errors import ConfigError
 
 
 @pytest.fixture(scope="module")
@@ -113,8 +114,8 @@ def check_what_a_run_leaves(output) -> None:
 
 def test_another_configuration_cannot_resume_a_run(folder, tmp_path):
     from gan import weights as files
-    from gan.config import to_dict
     from gan.refiner.training import RefinerTraining
+    from geometry.settings.options import to_dict
 
     before = config(folder, tmp_path / "run")
     files.write_json(tmp_path / "run" / "config.json", to_dict(before))

@@ -5,11 +5,12 @@ import pytest
 from gan_views import CHART, mirrored_places, view, write_views
 
 from gan import train, weights
-from gan.config import ConfigError, DataConfig, LandmarkNetConfig, config_from_dict
+from gan.config import DataConfig, LandmarkNetConfig, config_from_dict
 from gan.layout import VIEW, pack_view
 from gan.training.curves import read_curves
 from gan.training.records import DatasetError
 from gan.weights import WeightsError
+from geometry.errors import ConfigError
 from geometry.landmarks.calibration import calibration
 
 SMALL = {"widths": [8, 12], "shift_px": 2, "shift_mm": 5.0, "hole_share": 0.2}

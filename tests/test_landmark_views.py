@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from sampled_faces import default_model
 
 from geometry.charts.chart import from_json
 from geometry.landmarks.views import view_of_pose
@@ -13,19 +12,16 @@ from geometry.synthesis.sensors import SENSORS, PoseRange, sample_pose
 from pipeline import synthesize
 from pipeline.store import tfrecord
 from pipeline.training import landmark_views
-from pipeline.training.landmark_views import ASTRAY, KINDS, ViewOptions, make_views, view_pose
+from pipeline.training.config import SetOptions, SynthesisConfig, ViewOptions
+from pipeline.training.landmark_views import ASTRAY, KINDS, make_views, view_pose
 
 SEED = 21
+CONFIG = SynthesisConfig(set=SetOptions(seed=SEED))
 
 
 @pytest.fixture(scope="module")
-def model():
-    return default_model()
-
-
-@pytest.fixture(scope="module")
-def made(model):
-    return [view for index in range(2) for view in make_views(index, SEED, model)]
+def made():
+    return [view for index in range(2) for view in make_views(index, CONFIG)]
 
 
 def test_a_visible_landmark_lies_on_the_surface_that_the_view_shows(made):
@@ -51,16 +47,16 @@ def test_a_visible_landmark_lies_on_the_surface_that_the_view_shows(made):
         assert nearest.max() <= 4.0
 
 
-def test_a_scan_s_views_follow_from_seed_and_index(model, made):
-    again = make_views(1, SEED, model)
+def test_a_scan_s_views_follow_from_seed_and_index(made):
+    again = make_views(1, CONFIG)
     mine = [view for view in made if view["scan_id"].startswith(f"synthetic-{SEED}-000001")]
     assert len(again) == len(mine)
     for a, b in zip(again, mine):
         assert tfrecord.encode_example(a) == tfrecord.encode_example(b)
 
 
-def test_views_astray_come_after_the_others_and_leave_them_as_they_are(model, made):
-    without = make_views(0, SEED, model, replace(ViewOptions(), astray_per_scan=0))
+def test_views_astray_come_after_the_others_and_leave_them_as_they_are(made):
+    without = make_views(0, replace(CONFIG, views=ViewOptions(astray_per_scan=0)))
     mine = [view for view in made if view["scan_id"].startswith(f"synthetic-{SEED}-000000")]
     assert [tfrecord.encode_example(view) for view in without] == [tfrecord.encode_example(view) for view in mine[: len(without)]]
     assert [view["kind"] for view in mine[len(without) :]] == [ASTRAY]
@@ -91,8 +87,8 @@ def test_a_view_astray_never_looks_at_the_face_as_it_should_be_looked_at():
         assert angle > 45 or np.hypot(*middle[:2]) > 60
 
 
-def test_a_hole_takes_points_away_about_a_landmark(model):
-    made = landmark_views.simulate(0, SEED, model, ViewOptions())
+def test_a_hole_takes_points_away_about_a_landmark():
+    made = landmark_views.simulate(0, CONFIG)
     centre = made.landmarks[30]
     cut = landmark_views.with_hole(made.scan, centre, 20.0)
     distance = np.linalg.norm(cut.points - centre, axis=1)
@@ -116,7 +112,6 @@ def test_the_command_refuses_what_does_not_go_together(tmp_path, capsys):
     assert ended.value.code == 2 and "--pixel-mm" in capsys.readouterr().err
 
 
-def test_every_subject_is_in_one_split(model):
-    options = ViewOptions()
-    splits = {landmark_views.split_of(subject, options.split_shares) for subject in range(60)}
+def test_every_subject_is_in_one_split():
+    splits = {landmark_views.split_of(subject, CONFIG.set.split_shares) for subject in range(60)}
     assert splits == {"train", "validation", "test"}

@@ -8,25 +8,32 @@ import numpy as np
 import pytest
 from sampled_faces import default_model
 
-from geometry.charts.chart import OrthographicChart
 from geometry.charts.geometry_image import CHANNELS
 from geometry.errors import ConfigError, FaceReliefError, NoFaceFound
 from geometry.mesh import TriangleMesh
 from geometry.readers.ply_writer import write_ply
+from geometry.settings import loading
 from geometry.synthesis import faces, sensors
 from geometry.transforms import SimilarityTransform
 from pipeline import synthesize
 from pipeline.execution import supervision
+from pipeline.execution.local import Runner
 from pipeline.inputs.source import Source
 from pipeline.launch import training_set
+from pipeline.scans.config import ChartConfig
+from pipeline.scans.job import chart_of
 from pipeline.store import tfrecord
-from pipeline.training import making, scan_pairs
-from pipeline.training.sampled_pairs import PairOptions
-from pipeline.training.scan_pairs import Archive, PoorScan, ScanLeftOut, ScanOptions
+from pipeline.training import making, real_truth, scan_pairs
+from pipeline.training.config import PairOptions, ScanOptions, SetOptions, SynthesisConfig
+from pipeline.training.real_truth import Archive, PoorScan, ScanLeftOut
 from pipeline.training.shards import plan_shards
 
-CHART = OrthographicChart(height=128, width=128, pixel_mm=1.5)
-OPTIONS = PairOptions(views_per_subject=2, sensor_weights={"truedepth": 1.0}, chart=CHART)
+CONFIG = SynthesisConfig(
+    set=SetOptions(seed=5, views_per_subject=2, pairs_per_shard=10),
+    pairs=PairOptions(sensor_weights={"truedepth": 1.0}),
+    chart=ChartConfig(height=128, width=128, pixel_mm=1.5),
+)
+CHART = chart_of(CONFIG.chart)
 
 
 @cache
@@ -35,24 +42,24 @@ def sampled():
     return faces.sample_face(default_model(), np.random.default_rng(4), options)
 
 
-FIT = scan_pairs.real_face  # the real thing: seconds
+FIT = real_truth.real_face  # the real thing: seconds
 
 
 @cache
 def fitted(source, digest):
     """The scan's face, and what `judge_truth` was asked about it."""
-    asked, judge = [], scan_pairs.judge_truth
+    asked, judge = [], real_truth.judge_truth
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scan_pairs, "judge_truth", lambda *given: asked.append(given) or judge(*given))
-        return FIT(source, digest, default_model(), CHART, ScanOptions()), asked
+        patch.setattr(real_truth, "judge_truth", lambda *given: asked.append(given) or judge(*given))
+        return FIT(source, digest, CONFIG), asked
 
 
 @pytest.fixture(autouse=True)
 def fits(monkeypatch):
     """Every scan is fitted once in all tests; the list of those asked for in this one."""
     calls = []
-    scan_pairs._LAST.clear()
-    monkeypatch.setattr(scan_pairs, "real_face", lambda *given: calls.append(given[0].name) or fitted(*given[:2])[0])
+    scan_pairs._face_or_reason.cache_clear()
+    monkeypatch.setattr(real_truth, "real_face", lambda *given: calls.append(given[0].name) or fitted(*given[:2])[0])
     return calls
 
 
@@ -73,12 +80,12 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def archive(folder):
-    return scan_pairs.list_archive(str(folder))
+    return real_truth.list_archive(str(folder), CONFIG)
 
 
 @cache
-def _pair(archive, number):
-    return scan_pairs.make_pair(number, 5, default_model(), OPTIONS, archive)
+def _pair(archive, number, scan_input="simulated"):
+    return scan_pairs.make_pair(number, replace(CONFIG, scans=ScanOptions(scan_input=scan_input)), archive)
 
 
 def real(archive):
@@ -100,9 +107,9 @@ def test_the_archive_is_listed_as_a_run_lists_it(archive):
 
 def test_a_folder_without_scans_is_refused_by_the_options_name(tmp_path):
     with pytest.raises(ConfigError, match="--from-scans .*no scan"):
-        scan_pairs.list_archive(str(tmp_path))
-    with pytest.raises(ConfigError, match="scan_input 'both': expected one of simulated, real"):
-        ScanOptions(scan_input="both")
+        real_truth.list_archive(str(tmp_path), CONFIG)
+    with pytest.raises(ConfigError, match="scans.scan_input .*'both' is unknown; expected one of simulated, real"):
+        loading.load(SynthesisConfig, settings=["scans.scan_input=both"])
 
 
 def test_a_subject_is_a_file_or_a_folder_of_the_first_level():
@@ -124,23 +131,23 @@ def test_splits_have_their_shares_and_a_subject_keeps_its_own_in_a_larger_archiv
 
 def test_a_shard_holds_whole_scans_of_one_split():
     archive = listed(*(f"{k}.ply" for k in range(200)))
-    options = PairOptions(views_per_subject=4, split_shares=(0.6, 0.2, 0.2))
-    shards = plan_shards(800, 10, options, archive)
+    options = SetOptions(views_per_subject=4, split_shares=(0.6, 0.2, 0.2), pairs_per_shard=10)
+    shards = plan_shards(800, options, archive)
     assert sorted(index for shard in shards for index in shard.indices) == list(range(800))
     for shard in shards:
         scans = [index // 4 for index in shard.indices]
         assert {archive.split(scan, options.split_shares) for scan in scans} == {shard.name.split("-")[0]}
         assert len(scans) == 4 * len(set(scans)) <= 8
-    assert len(plan_shards(8, 3, options, listed("a.ply", "b.ply"))[0].indices) >= 4
+    assert len(plan_shards(8, replace(options, pairs_per_shard=3), listed("a.ply", "b.ply"))[0].indices) >= 4
 
 
 def test_the_plan_follows_content_and_options_and_not_the_place(archive, folder, tmp_path):
-    assert scan_pairs.list_archive(str(folder)).plan() == archive.plan()
+    assert real_truth.list_archive(str(folder), CONFIG).plan() == archive.plan()
     assert real(archive).plan() != archive.plan()
     (tmp_path / "few.ply").write_bytes((folder / "few.ply").read_bytes())
-    before = scan_pairs.list_archive(str(tmp_path)).plan()
+    before = real_truth.list_archive(str(tmp_path), CONFIG).plan()
     (tmp_path / "few.ply").write_bytes((folder / "few.ply").read_bytes() + b"\n")
-    assert scan_pairs.list_archive(str(tmp_path)).plan()["sha256"] != before["sha256"]
+    assert real_truth.list_archive(str(tmp_path), CONFIG).plan()["sha256"] != before["sha256"]
 
 
 def test_a_pair_has_the_schema_of_sampled_ones(archive):
@@ -150,7 +157,7 @@ def test_a_pair_has_the_schema_of_sampled_ones(archive):
     assert set(made) == images | others | {"scan/noise_sigma"}
     decoded = tfrecord.decode_example(tfrecord.encode_example(made))
     assert all(decoded[name].shape == (128 * 128,) for name in images) and np.isnan(decoded["detail_strength"])
-    assert made["sensor"] == "truedepth" and made["split"] == archive.split(0, OPTIONS.split_shares)
+    assert made["sensor"] == "truedepth" and made["split"] == archive.split(0, CONFIG.set.split_shares)
     assert made["scan_id"] != _pair(archive, 0)["scan_id"] and made["subject"] == _pair(archive, 0)["subject"]
 
 
@@ -163,7 +170,7 @@ def test_the_simulated_scan_scatters_about_the_real_one(archive):
 
 
 def test_in_the_papers_setting_scan_and_truth_are_the_real_surface(archive):
-    features = _pair(real(archive), 0)
+    features = _pair(archive, 0, "real")
     both = (image(features, "scan", "valid_mask") > 0) & (image(features, "truth", "valid_mask") > 0)
     assert features["sensor"] == "real" and both.sum() > 4000
     assert np.quantile(np.abs(image(features, "scan", "depth") - image(features, "truth", "depth"))[both], 0.99) < 0.01
@@ -172,7 +179,7 @@ def test_in_the_papers_setting_scan_and_truth_are_the_real_surface(archive):
 
 
 def test_later_views_show_another_expression_and_identity(archive):
-    one, other = _pair(real(archive), 0), _pair(real(archive), 1)
+    one, other = _pair(archive, 0, "real"), _pair(archive, 1, "real")
     both = (image(one, "truth", "valid_mask") > 0) & (image(other, "truth", "valid_mask") > 0)
     difference = np.abs(image(one, "truth", "depth") - image(other, "truth", "depth"))[both]
     assert both.sum() > 3000 and np.median(difference) > 0.1 and np.quantile(difference, 0.9) < 15
@@ -180,18 +187,18 @@ def test_later_views_show_another_expression_and_identity(archive):
 
 def test_a_pair_follows_from_seed_and_index_alone(archive, monkeypatch):
     first = tfrecord.encode_example(_pair(archive, 1))
-    monkeypatch.setattr(scan_pairs, "real_face", FIT)
-    scan_pairs._LAST.clear()
-    assert tfrecord.encode_example(scan_pairs.make_pair(1, 5, default_model(), OPTIONS, archive)) == first
+    monkeypatch.setattr(real_truth, "real_face", FIT)
+    scan_pairs._face_or_reason.cache_clear()
+    assert tfrecord.encode_example(scan_pairs.make_pair(1, CONFIG, archive)) == first
 
 
 def test_bad_scans_are_left_out_by_name_and_reason_and_the_job_goes_on(archive, tmp_path, monkeypatch, fits):
     pairs = [_pair(archive, number) for number in (0, 1)]
     fits.clear()
     monkeypatch.setattr(scan_pairs, "_pair", lambda face, number, *_: dict(pairs[number]))
-    scan_pairs._LAST.clear()
-    job = making.Job(str(tmp_path), 5, "default", OPTIONS, archive=archive)
-    card = training_set.synthesize(job, 6, 10, workers=1)
+    scan_pairs._face_or_reason.cache_clear()
+    job = making.Job(str(tmp_path), CONFIG, archive=archive)
+    card = training_set.synthesize(job, 6, Runner(1))
     assert card["attempted"] == 6 and card["pairs"] == 2 and sum(card["dropped"].values()) == 4
     assert sorted(fits) == ["ann/neutral.ply", "broken.ply", "few.ply"], "once each"
     assert set(card["left_out"]) == {"broken.ply", "few.ply"} and card["scans_left_out"] == 2
@@ -199,32 +206,32 @@ def test_bad_scans_are_left_out_by_name_and_reason_and_the_job_goes_on(archive, 
     assert "licences" in card["rights"] and json.loads((tmp_path / "card.json").read_text()) == card
     assert card["plan"]["archive"] == json.loads(json.dumps(archive.plan()))
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
-    assert training_set.synthesize(job, 6, 10, workers=1) == card
+    assert training_set.synthesize(job, 6, Runner(1)) == card
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before, "all shards are kept"
     with pytest.raises(ConfigError, match="another archive"):
-        training_set.synthesize(replace(job, archive=real(archive)), 6, 10, workers=1)
+        training_set.synthesize(replace(job, archive=real(archive)), 6, Runner(1))
     with pytest.raises(ConfigError, match="another archive"):
-        training_set.synthesize(replace(job, archive=None), 6, 10, workers=1)
+        training_set.synthesize(replace(job, archive=None), 6, Runner(1))
 
 
 def test_an_unforeseen_error_drops_the_pair_alone(archive, monkeypatch):
     monkeypatch.setattr(scan_pairs, "view_of", lambda *_: 1 / 0)
     with pytest.raises(FaceReliefError, match="ZeroDivisionError"):
-        scan_pairs.make_pair(0, 5, default_model(), OPTIONS, archive)
-    monkeypatch.setattr(scan_pairs, "real_face", lambda *_: 1 / 0)
-    scan_pairs._LAST.clear()
+        scan_pairs.make_pair(0, CONFIG, archive)
+    monkeypatch.setattr(real_truth, "real_face", lambda *_: 1 / 0)
+    scan_pairs._face_or_reason.cache_clear()
     with pytest.raises(ScanLeftOut, match="ZeroDivisionError") as left_out:
-        scan_pairs.make_pair(0, 5, default_model(), OPTIONS, archive)
+        scan_pairs.make_pair(0, CONFIG, archive)
     assert left_out.value.source == "ann/neutral.ply"
 
 
 def test_a_scan_that_workers_die_of_is_left_out():
     archive = listed("a.ply", "b.ply")
-    job = making.Job("x", 0, "default", OPTIONS, archive=archive)
+    job = making.Job("x", CONFIG, archive=archive)
     less = training_set._without_deadly(job, supervision.WorkerLost({"3"}))
     assert less.archive.deadly == {1} and less.archive.plan() == archive.plan()
     with pytest.raises(ScanLeftOut, match="worker process died"):
-        scan_pairs.make_pair(2, 5, default_model(), OPTIONS, less.archive)
+        scan_pairs.make_pair(2, CONFIG, less.archive)
     for hopeless in (less, replace(job, archive=None)):
         with pytest.raises(FaceReliefError, match="memory"):
             training_set._without_deadly(hopeless, supervision.WorkerLost({"3"}))
@@ -233,21 +240,21 @@ def test_a_scan_that_workers_die_of_is_left_out():
 def test_a_file_that_changes_under_way_is_no_longer_the_one_listed(archive):
     stale = replace(archive, hashes=("0" * 64, *archive.hashes[1:]))
     with pytest.raises(ScanLeftOut, match="changed since"):
-        scan_pairs.make_pair(0, 5, default_model(), OPTIONS, stale)
+        scan_pairs.make_pair(0, CONFIG, stale)
 
 
 def test_noisy_coarse_and_half_seen_scans_are_no_truth(archive):
     model, limits = default_model(), ScanOptions()
     surface, fit, scan = fitted(archive.scans[0], archive.hashes[0])[1][0][:3]
-    scan_pairs.judge_truth(surface, fit, scan, model, limits)
-    assert scan_pairs.face_share(fit, scan, model, limits.reach_mm) > 0.8
+    real_truth.judge_truth(surface, fit, scan, model, limits)
+    assert real_truth.face_share(fit, scan, model, limits.reach_mm) > 0.8
     with pytest.raises(PoorScan, match="noise is about 0.12 mm, at most 0.10"):
-        scan_pairs.judge_truth(surface, replace(fit, noise_mm=0.12), scan, model, limits)
+        real_truth.judge_truth(surface, replace(fit, noise_mm=0.12), scan, model, limits)
     with pytest.raises(PoorScan, match="median edge"):
-        scan_pairs.judge_truth(surface, fit, scan, model, replace(limits, edge_mm=0.5))
+        real_truth.judge_truth(surface, fit, scan, model, replace(limits, edge_mm=0.5))
     third = replace(scan, valid_mask=scan.valid_mask & (np.arange(scan.shape[1]) < 52))
     with pytest.raises(PoorScan, match="% of the face, at least 50 %"):
-        scan_pairs.judge_truth(surface, fit, third, model, limits)
+        real_truth.judge_truth(surface, fit, third, model, limits)
 
 
 def test_what_hides_the_face_is_no_truth():
@@ -257,9 +264,9 @@ def test_what_hides_the_face_is_no_truth():
         np.vstack([core.vertices, corners]), np.vstack([core.triangles, [[0, 1, 2] + np.array(len(core.vertices))]])
     )
     far = np.zeros(len(mesh.triangles), bool)
-    plain = scan_pairs.truth_image(scan_pairs.View(mesh, far, sampled()), SimilarityTransform.identity(), OPTIONS.chart)
+    plain = scan_pairs.truth_image(scan_pairs.View(mesh, far, sampled()), SimilarityTransform.identity(), CHART)
     far[-1] = True
-    masked = scan_pairs.truth_image(scan_pairs.View(mesh, far, sampled()), SimilarityTransform.identity(), OPTIONS.chart)
+    masked = scan_pairs.truth_image(scan_pairs.View(mesh, far, sampled()), SimilarityTransform.identity(), CHART)
     hidden = plain["depth"] > 19
     assert hidden.sum() > 150 and not masked.valid_mask[hidden].any()
     assert np.array_equal(masked.valid_mask, plain.valid_mask & ~hidden)
@@ -270,7 +277,7 @@ def test_the_inside_of_an_open_shell_is_not_seen():
     """A camera behind a face without a head sees its ears' backs, and not the face from within."""
     whole = replace(sampled(), excluded=np.zeros(len(sampled().mesh.triangles), bool))
     view = scan_pairs.View(sampled().skin, np.zeros(len(sampled().skin.triangles), bool), whole)
-    sensor, options = sensors.SENSORS["truedepth"], replace(OPTIONS, wall_share=0.0, shoulders_share=0.0)
+    sensor, options = sensors.SENSORS["truedepth"], replace(CONFIG.pairs, wall_share=0.0, shoulders_share=0.0)
     behind = SimilarityTransform(sensors.head_rotation(180, 0, 0), np.array([0.0, 0, 400]))
     seen = scan_pairs.observed(view, sensor, behind, np.random.default_rng(0), options)
     through = sensors.observe(view.surface, sensor, behind, np.random.default_rng(0))
@@ -294,4 +301,4 @@ def test_a_view_without_a_face_is_dropped_and_not_the_scan(archive, monkeypatch)
 
     monkeypatch.setattr(scan_pairs, "_pair", nothing)
     with pytest.raises(NoFaceFound):
-        scan_pairs.make_pair(0, 5, default_model(), OPTIONS, archive)
+        scan_pairs.make_pair(0, CONFIG, archive)

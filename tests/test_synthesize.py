@@ -1,6 +1,7 @@
 """Training sets and example scans: splits, determinism, resuming, what TensorFlow reads, what the pairs hold."""
 
 import json
+import shlex
 import subprocess
 import sys
 from collections import Counter
@@ -11,25 +12,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from sampled_faces import most_confident
 
 from geometry.charts import chart as charts
 from geometry.charts.geometry_image import CHANNELS
 from geometry.errors import ConfigError, NoFaceFound
 from geometry.mesh import TriangleMesh
 from geometry.model.registry import load_model
+from geometry.settings import loading
 from geometry.synthesis import sensors
 from geometry.synthesis.faces import sample_face
 from geometry.transforms import SimilarityTransform
 from pipeline import synthesize
+from pipeline.execution.local import Runner
 from pipeline.launch import training_set
+from pipeline.launch.command import set_parser, settings_of
 from pipeline.pictures import contact_sheet
+from pipeline.scans.job import Job
 from pipeline.store import tfrecord
-from pipeline.training import example_scans, making, sampled_pairs, scan_pairs, shards
-from pipeline.training.sampled_pairs import PairOptions, make_pair, split_of
+from pipeline.training import example_scans, making, sampled_pairs, shards
+from pipeline.training.config import PairOptions, SetOptions, SynthesisConfig
+from pipeline.training.sampled_pairs import make_pair, split_of
 
 ROOT = Path(__file__).parents[1]
-OPTIONS = PairOptions(sensor_weights={"truedepth": 1.0})
+CONFIG = SynthesisConfig(set=SetOptions(seed=3), pairs=PairOptions(sensor_weights={"truedepth": 1.0}))
 
 
 @cache
@@ -39,21 +44,21 @@ def model():
 
 @cache
 def pair(index=0):
-    return make_pair(index, 3, model(), OPTIONS)
+    return make_pair(index, CONFIG)
 
 
 def image(features, group, name):
     return np.reshape(features[f"{group}/{name}"], features["shape"])
 
 
-def fake_pair(index, seed, model, options):
+def fake_pair(index, config):
     """A record as small as the schema allows, or a dropped pair for every fifth index."""
     if index % 5 == 4:
         raise NoFaceFound(f"only {index} points")
-    split = split_of(index, options.split_shares)
+    split = split_of(index, config.set.split_shares)
     names = [f"{group}/{name}" for group in ("coarse", "scan", "truth") for name in (*CHANNELS, "valid_mask")]
     return dict.fromkeys(names, np.full(16, index, np.float32)) | {
-        "scan_id": f"{seed}-{index}",
+        "scan_id": f"{config.set.seed}-{index}",
         "shape": np.array([4, 4]),
         "chart": "{}",
         "subject": str(index),
@@ -69,18 +74,19 @@ def fast(monkeypatch):
 
 
 def make_set(folder, count=40, seed=1, **options):
-    return training_set.synthesize(making.Job(str(folder), seed, "default", PairOptions()), count, 10, workers=1, **options)
+    config = SynthesisConfig(set=SetOptions(seed=seed, pairs_per_shard=10))
+    return training_set.synthesize(making.Job(str(folder), config), count, Runner(1), **options)
 
 
 def test_splits_are_disjoint_in_subjects_have_the_stated_shares_and_grow_without_changing():
     shares = Counter(split_of(subject) for subject in range(2000))
     assert shares["train"] == pytest.approx(1800, abs=5) and shares["validation"] == pytest.approx(100, abs=5)
-    options = PairOptions(views_per_subject=3)
+    options = SetOptions(views_per_subject=3, pairs_per_shard=7)
     by_split: dict[str, set[int]] = {}
-    for shard in shards.plan_shards(300, 7, options):
+    for shard in shards.plan_shards(300, options):
         by_split.setdefault(shard.name.split("-")[0], set()).update(index // 3 for index in shard.indices)
     assert sum(map(len, by_split.values())) == len(set().union(*by_split.values())) == 100
-    assert all(len(shard.indices) <= 7 for shard in shards.plan_shards(300, 7, options))
+    assert all(len(shard.indices) <= 7 for shard in shards.plan_shards(300, options))
 
 
 def test_a_pair_holds_the_schema_and_a_truth_that_the_coarse_image_approximates():
@@ -105,22 +111,20 @@ def test_the_scan_scatters_about_the_truth_in_the_fits_frame():
 
 
 def test_a_pair_follows_from_seed_and_index_alone():
-    again = make_pair(0, 3, load_model("default"), OPTIONS)
+    again = make_pair(0, CONFIG)
     assert tfrecord.encode_example(again) == tfrecord.encode_example(pair())
 
 
 def test_a_warm_start_ends_where_the_search_does():
-    """The pose is given to the fit within a few degrees and mm; locating by search leads to the same surface."""
-    from geometry.fitting import staged_fit
-    from geometry.locating import cleaning
+    """The pose is given to the chain within a few degrees and mm; locating by search leads to the same surface."""
     from geometry.synthesis import faces, sensors
 
     rng = np.random.default_rng(21)
     face = faces.sample_face(model(), rng, faces.SynthesisOptions(hair_share=0, hand_share=0))
     pose = SimilarityTransform(sensors.head_rotation(10, 5, 3), np.array([5.0, 5, 330]))
     scan = sensors.observe(face.skin, sensors.SENSORS["truedepth"], pose, rng, face.surroundings, strength=1.0)
-    warm, _ = sampled_pairs.fit_and_encode(scan, sampled_pairs.perturbed_inverse(pose, OPTIONS, rng), model(), OPTIONS.chart)
-    cold = staged_fit.fit(most_confident(cleaning.clean(scan), model()), model())
+    jobs = [Job(replace(CONFIG, pairs=replace(CONFIG.pairs, start=start))) for start in ("perturbed", "located")]
+    warm, cold = (sampled_pairs.fitted(scan, pose, job, rng).fit for job in jobs)
     model_mesh = TriangleMesh(model().mean, model().triangles)
     one, other = (model_mesh.with_vertices(fit.scan_to_model.inverse().apply(fit.vertices)) for fit in (warm, cold))
     apart = np.einsum("ij,ij->i", one.vertices - other.vertices, one.vertex_normals)[model().regions["face"]]
@@ -173,18 +177,19 @@ def test_a_set_grows_and_shrinks_with_its_count(fast, tmp_path):
 
 def test_a_folder_with_another_set_is_refused_and_replaced_on_demand(fast, tmp_path):
     make_set(tmp_path)
-    with pytest.raises(ConfigError, match="another seed"):
+    with pytest.raises(ConfigError, match="another config.set.seed"):
         make_set(tmp_path, seed=2)
-    assert make_set(tmp_path, seed=2, force=True)["plan"]["seed"] == 2
+    assert make_set(tmp_path, seed=2, force=True)["plan"]["config"]["set"]["seed"] == 2
 
 
 def test_the_command_refuses_what_it_does_not_know(capsys):
     to_x = ["--output", "x"]
-    for arguments in ([], [*to_x, "--examples", "y"], [*to_x, "--cuont", "3"], [*to_x, "--count", "0"]):
+    for arguments in ([], [*to_x, "--examples", "y"], [*to_x, "--cuont", "3"]):
         with pytest.raises(SystemExit) as ended:
             synthesize.main(arguments)
         assert ended.value.code == 2
     assert "--cuont" in capsys.readouterr().err
+    assert synthesize.main([*to_x, "--count", "0"]) == 2 and "set.count" in capsys.readouterr().err
 
 
 def test_the_contact_sheet_shows_five_pictures_a_pair():
@@ -229,28 +234,34 @@ def test_example_scans_are_written_the_same_again(tmp_path):
     assert kinect.dtype == np.uint16 and (kinect > 1500).any() and (kinect[kinect > 0] > 500).all()
 
 
+def config_of(flags):
+    arguments = set_parser("").parse_args(["--output", "x", *shlex.split(flags)])
+    return loading.load(SynthesisConfig, settings=settings_of(arguments))
+
+
 def test_a_command_chooses_sensors_strength_and_resolution():
-    options = sampled_pairs.options_of(2, ["time_of_flight=2", "stereo"], (0.8, 2.0), 0.375)
-    assert options.sensor_weights == {"time_of_flight": 2.0, "stereo": 1.0} and options.strength == (0.8, 2.0)
-    assert (options.chart.height, options.chart.width, options.views_per_subject) == (512, 512, 2)
-    assert sampled_pairs.options_of() == sampled_pairs.PairOptions()
+    config = config_of("--views 2 --sensors time_of_flight=2 stereo --strength 0.8 2 --pixel-mm 0.375")
+    assert config.pairs.sensor_weights == {"time_of_flight": 2.0, "stereo": 1.0} and config.pairs.strength == (0.8, 2.0)
+    assert (config.chart.height, config.chart.width, config.set.views_per_subject) == (512, 512, 2)
+    assert config_of("") == SynthesisConfig() and config_of("--seed 3 --set pairs.sensor_weights={truedepth:\\ 1}") == CONFIG
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"sensor_weights": ["webcam"]},
-        {"sensor_weights": ["stereo=-1"]},
-        {"sensor_weights": ["stereo=much"]},
-        {"strength": (2.0, 1.0)},
-        {"strength": (0.0, 1.0)},
-        {"pixel_mm": 0.7},
-        {"pixel_mm": 0.0},
+        "--sensors webcam",
+        "--sensors stereo=-1",
+        "--sensors stereo=much",
+        "--strength 2 1",
+        "--strength 0 1",
+        "--pixel-mm 0.7",
+        "--pixel-mm 0",
+        "--views 0",
     ],
 )
 def test_a_wrong_choice_is_refused_by_name(wrong):
-    with pytest.raises(ConfigError, match="--"):
-        sampled_pairs.options_of(**wrong)
+    with pytest.raises(ConfigError, match="--(set|pixel-mm) .*(expected|must)"):
+        config_of(wrong)
 
 
 def test_the_asked_noise_reaches_the_sensor_of_sampled_and_real_faces_alike(monkeypatch):
@@ -262,4 +273,3 @@ def test_the_asked_noise_reaches_the_sensor_of_sampled_and_real_faces_alike(monk
         options = replace(PairOptions(), strength=strength)
         sampled_pairs.observe(face.skin, face, sensor, SimilarityTransform.identity(), options, np.random.default_rng(0))
     assert seen == [None, pytest.approx(3.0)]
-    assert scan_pairs.observe is sampled_pairs.observe

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 
+from geometry.errors import ConfigError
 from geometry.settings.commands import add_settings, command_parser
 
 
@@ -99,6 +100,8 @@ def _settings_of_flags(given: dict) -> Iterator[str]:
         yield f"pairs.strength=[{', '.join(given['strength'])}]"
     if given.get("pixel_mm") is not None:
         side = CHART_MM / given["pixel_mm"] if given["pixel_mm"] > 0 else 0
+        if not (side and side % 32 == 0):
+            raise ConfigError(f"--pixel-mm {given['pixel_mm']:g}: 192 mm must make 32, 64, … pixels; 0.375 makes 512")
         yield f"chart={{pixel_mm: {given['pixel_mm']}, height: {side:g}, width: {side:g}}}"
 
 

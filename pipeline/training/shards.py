@@ -60,8 +60,17 @@ def check_plan(folder: str, plan: dict, force: bool) -> None:
     """Writes the plan of a set. Raises ConfigError where the folder holds a set made by another."""
     path = storage.join(folder, PLAN_FILE)
     if not force and storage.exists(path):
-        found, made = json.loads(storage.read_bytes(path)), json.loads(json.dumps(plan))
+        found, made = _flat(json.loads(storage.read_bytes(path))), _flat(json.loads(json.dumps(plan)))
         if found != made:
             different = ", ".join(sorted(key for key in {*made, *found} if found.get(key) != made.get(key)))
             raise ConfigError(f"{folder} holds a set made with another {different}; give another --output, or --force")
     storage.write_json(path, plan)
+
+
+def _flat(plan: dict, prefix: str = "") -> dict:
+    """Dotted key → value."""
+    parts = (
+        {prefix + name: value} if not isinstance(value, dict) else _flat(value, f"{prefix}{name}.")
+        for name, value in plan.items()
+    )
+    return {key: value for part in parts for key, value in part.items()}
