@@ -153,8 +153,11 @@ def _every_other_pixel(scan: Scan, enough: int = 60_000) -> Scan:
 
 
 def located_at(scan: Scan, scan_to_model: SimilarityTransform, options: LocatingOptions = LocatingOptions()) -> Location:
-    """The head of a cleaned scan at a pose that is known. Raises NoFaceFound where the scan has too few points there."""
-    head = cropped(scan, scan_to_model, options.head_radius_mm)
+    """The head of a cleaned scan at a pose that is known; a scan without a unit is one of mm, since the pose is.
+
+    Raises NoFaceFound where the scan has too few points there."""
+    metric = scan if scan.unit_mm is not None else scan.in_unit(1.0, is_metric=True)
+    head = cropped(metric, scan_to_model, options.head_radius_mm)
     if len(head.points) < FEWEST_POINTS:
         raise NoFaceFound(f"no face found: only {len(head.points)} points lie on the head, at least {FEWEST_POINTS} are needed")
     return Location(head, scan_to_model, 1.0)

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from geometry.errors import ConfigError
+from geometry.settings.shipped import config_path, names
 
 T = TypeVar("T")
 Layer = tuple[str, Mapping[str, Any]]  # where the values stand, for messages; nested values
@@ -25,7 +26,7 @@ _OUT_OF_RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_e
 
 def load(kind: type[T], file: str | None = None, settings: Iterable[str] = ()) -> T:
     """Defaults of an options class, then the YAML `file`, then `settings`. Raises ConfigError."""
-    layers: list[Layer] = [] if file is None else [(f"in {file}", _read_yaml(str(file)))]
+    layers: list[Layer] = [] if file is None else [(f"in {file}", _read_yaml(str(config_path(file))))]
     layers += [_setting(text) for text in settings]
     return build(kind, *layers)
 
@@ -60,7 +61,9 @@ def _read_yaml(file: str) -> Mapping[str, Any]:
         with open(file, encoding="utf-8") as handle:
             content = _parse_yaml(handle.read(), file)
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"--config {file}: cannot be read ({error}); `face-relief config` prints one to begin with") from error
+        raise ConfigError(
+            f"--config {file}: cannot be read ({error}); `face-relief config` prints one to begin with; shipped: {', '.join(names())}"
+        ) from error
     if not isinstance(content or {}, Mapping):
         raise ConfigError(
             f"--config {file}: is a {type(content).__name__}; expected sections, such as refine: {{method: smooth}}"

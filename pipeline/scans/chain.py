@@ -15,7 +15,8 @@ from pipeline.scans.state import ScanState
 Step = Callable[[ScanState, Job], ScanState]
 TO_THE_HEAD: tuple[Step, ...] = (steps.read, steps.clean, steps.locate)
 TO_THE_FIT: tuple[Step, ...] = (*TO_THE_HEAD, steps.fit, steps.rasterize)
-REFINED: tuple[Step, ...] = (steps.lift, steps.landmarks, measures.measure, files.write)
+LIFTED: tuple[Step, ...] = (steps.lift, steps.landmarks, measures.measure)
+REFINED: tuple[Step, ...] = (*LIFTED, files.write)
 LANDMARKS_ALONE: tuple[Step, ...] = (*TO_THE_HEAD, steps.raw_landmarks, measures.measure_landmarks, files.write)
 
 

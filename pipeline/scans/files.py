@@ -76,21 +76,30 @@ def _makers(state: ScanState, job: Job) -> dict[str, Callable[[], bytes]]:
 def mesh_bytes(mesh: TriangleMesh, state: ScanState, attributes: dict[str, np.ndarray] | None = None) -> bytes:
     """A mesh of the model frame as PLY in the input's coordinates."""
     buffer = io.BytesIO()
-    in_input = mesh.with_vertices(input_to_model(state).inverse().apply(mesh.vertices))
-    write_ply(buffer, in_input, attributes, unit_mm=state.location.scan.unit_mm or 1.0)
+    write_ply(buffer, in_input(mesh, state), attributes, unit_mm=state.location.scan.unit_mm or 1.0)
     return buffer.getvalue()
 
 
+def in_input(mesh: TriangleMesh, state: ScanState) -> TriangleMesh:
+    """A mesh of the model frame in the input's coordinates."""
+    return mesh.with_vertices(input_to_model(state).inverse().apply(mesh.vertices))
+
+
+def refined_mesh(state: ScanState) -> TriangleMesh:
+    """The refined surface, model frame, with the colours of the nearest scan points."""
+    mesh, scan = state.surface.mesh, state.location.scan
+    if scan.colors is None or not len(scan.points):
+        return mesh
+    _, nearest = cKDTree(state.scan_to_model.apply(scan.points)).query(mesh.vertices)
+    return replace(mesh, colors=np.asarray(scan.colors)[nearest])
+
+
 def refined_bytes(state: ScanState) -> bytes:
-    mesh = state.surface.mesh
-    scan = state.location.scan
-    if scan.colors is not None and len(scan.points):
-        _, nearest = cKDTree(state.scan_to_model.apply(scan.points)).query(mesh.vertices)
-        mesh = replace(mesh, colors=np.asarray(scan.colors)[nearest])
+    """The refined surface as PLY, with what is known of each vertex."""
     attributes = {"observed": state.surface.observed.astype(np.uint8), "confidence": state.surface.confidence.astype(np.float32)}
     if "sigma_mm" in state.refined.channels:
         attributes["sigma_mm"] = sigma_of_vertices(state)
-    return mesh_bytes(mesh, state, attributes)
+    return mesh_bytes(refined_mesh(state), state, attributes)
 
 
 def sigma_of_vertices(state: ScanState) -> np.ndarray:

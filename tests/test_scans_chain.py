@@ -1,0 +1,79 @@
+"""One chain: whoever sends a scan through it gets the same bytes."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import face_relief
+from geometry import readers
+from geometry.fitting import encoding
+from geometry.synthesis import deformation_transfer
+from geometry.transforms import SimilarityTransform
+from pipeline.execution.stages import Load, Steps
+from pipeline.inputs.source import Source
+from pipeline.scans import chain, config
+from pipeline.scans.job import Job
+from pipeline.scans.state import ScanState
+from pipeline.training import real_truth, sampled_pairs
+from pipeline.training.config import SynthesisConfig
+
+SCAN = Path(__file__).parents[1] / "examples" / "scans" / "laser_frontal.ply"
+SOURCE = Source(SCAN.name, str(SCAN))
+
+
+def bytes_of(state: ScanState) -> bytes:
+    """All that is fitted and encoded."""
+    images = [values for image in (state.encoding.coarse, state.encoding.scan) for values in image.channels.values()]
+    fit = [state.fit.vertices, state.fit.identity_coefficients, state.fit.expression_coefficients, state.fit.scan_to_model.matrix]
+    return b"".join(np.ascontiguousarray(array).tobytes() for array in (*fit, *images))
+
+
+@pytest.fixture(scope="module")
+def by_run(tmp_path_factory):
+    """What the run's own stages make of the scan's bytes."""
+    job = Job(config.Config(), str(tmp_path_factory.mktemp("out")))
+    (loaded,) = Load(job).process(SOURCE)
+    (state,) = Steps(chain.TO_THE_FIT, job).process(loaded)
+    return state
+
+
+def test_a_scan_that_is_already_read_goes_the_same_way(by_run):
+    state = chain.fitted(ScanState(SOURCE, scan=readers.read(SCAN)), Job(SynthesisConfig()))
+    assert bytes_of(state) == bytes_of(by_run)
+
+
+def test_pairs_from_scans_are_fitted_as_a_run_fits(by_run, monkeypatch):
+    asked = []
+    monkeypatch.setattr(real_truth, "judge_truth", lambda surface, fit, scan, *_: asked.append((surface, fit, scan)))
+    monkeypatch.setattr(deformation_transfer, "attach", lambda *_: None)
+    digest = by_run.input_hash
+    face = real_truth.real_face(SOURCE, digest, SynthesisConfig())
+    surface, fit, scan = asked[0]
+    assert bytes_of(replace(by_run, fit=fit, encoding=replace(by_run.encoding, scan=scan))) == bytes_of(by_run)
+    assert np.array_equal(face.identity, by_run.fit.identity_coefficients)
+    expected = encoding.scan_surface(by_run.location.scan, by_run.fit, Job(config.Config()).model)
+    assert np.array_equal(surface.vertices, expected.vertices)
+
+
+def test_sampled_pairs_are_fitted_as_a_run_fits(by_run):
+    pose = by_run.fit.scan_to_model.inverse()  # stands for the true pose, which only judges where the fit ended
+    rng = np.random.default_rng(0)
+    assert bytes_of(sampled_pairs.fitted(readers.read(SCAN), pose, Job(SynthesisConfig()), rng)) == bytes_of(by_run)
+    with pytest.raises(sampled_pairs.FitError, match="from the true pose"):
+        astray = SimilarityTransform(np.eye(3), np.array([0.0, 40.0, 0.0])).compose(pose)
+        sampled_pairs.fitted(readers.read(SCAN), astray, Job(SynthesisConfig()), rng)
+
+
+def test_the_python_api_is_a_run_of_one_scan(by_run):
+    result = face_relief.process(SCAN, "refine=none", "landmarks.method=mesh")
+    assert bytes_of(result.state) == bytes_of(by_run)
+    assert result.registered.vertices.shape == result.model.mean.shape and len(result.landmarks.points) == 68
+
+
+def test_a_start_that_is_taken_for_granted_leads_to_the_same_face(by_run):
+    start = SimilarityTransform(np.eye(3), np.array([3.0, -2.0, 4.0])).compose(by_run.fit.scan_to_model)
+    state = chain.fitted(ScanState(SOURCE, scan=readers.read(SCAN), start=start), Job(SynthesisConfig()))
+    apart = np.linalg.norm(state.fit.vertices - by_run.fit.vertices, axis=1)[Job(config.Config()).model.regions["face"]]
+    assert apart.mean() < 1.0
