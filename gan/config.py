@@ -40,17 +40,17 @@ class GeneratorConfig:
     """3 × 3 convolutions at full resolution after the last level."""
     precision: Precision = "float32"
     """Of the convolutions; the mixed ones are for a GPU. Geometry stays float32."""
-    pixel_mm: float = Field(0.75, gt=0)
+    pixel_mm: float = Field(default=0.75, gt=0)
     """Of the chart; the predicted normals need it."""
-    residual_limit_mm: float = Field(15.0, gt=0)
+    residual_limit_mm: float = Field(default=15.0, gt=0)
     """A scan farther from the coarse surface is hair, a hand, another object."""
-    correction_limit_mm: float = Field(3.0, gt=0)
+    correction_limit_mm: float = Field(default=3.0, gt=0)
     """Bound of the extra residual δ."""
-    clean_noise_mm: float = Field(0.012, ge=0)
+    clean_noise_mm: float = Field(default=0.012, ge=0)
     """Noise at and below which the scan passes through untouched."""
-    noisy_noise_mm: float = Field(0.03, ge=0)
+    noisy_noise_mm: float = Field(default=0.03, ge=0)
     """Noise at and above which the network alone decides."""
-    widths_per_mm: float = Field(8.0, ge=0)
+    widths_per_mm: float = Field(default=8.0, ge=0)
     """The prior: noise of 1 mm wants a smoothing of this many pixels."""
 
 
@@ -86,9 +86,9 @@ class LossConfig:
     """Extra weight of strongly curved pixels (lids, lips, nostrils), where people look and errors live."""
     normal_kind: Literal["chord", "cosine"] = "chord"
     """chord: |n − n′|; cosine: 1 − n·n′."""
-    depth_epsilon_mm: float = Field(0.02, ge=0)
+    depth_epsilon_mm: float = Field(default=0.02, ge=0)
     """Of the Charbonnier penalty: quadratic below, L1 above."""
-    depth_saturation_mm: float = Field(2.0, ge=0)
+    depth_saturation_mm: float = Field(default=2.0, ge=0)
     """Larger errors (occluders, the unseen) pull ever less."""
     unobserved: Weight = 0.05
     """Weight of pixels that the scan does not see: half an image, with errors that no one can know."""
@@ -110,9 +110,9 @@ class LandmarkNetConfig:
     """Of the records."""
     precision: Precision = "float32"
     """Of the convolutions; the mixed ones are for a GPU."""
-    shift_px: int = Field(6, ge=0)
+    shift_px: int = Field(default=6, ge=0)
     """Random offset of the picture."""
-    shift_mm: float = Field(12.0, ge=0)
+    shift_mm: float = Field(default=12.0, ge=0)
     """Random offset of its depth."""
     hole_share: Share = 0.3
     """Of pictures with a rectangle cut out."""
@@ -120,7 +120,7 @@ class LandmarkNetConfig:
     """The least and the largest side of that rectangle."""
     hidden: Weight = 0.15
     """Weight of landmarks that the scan does not show."""
-    target_mm: float = Field(3.0, gt=0)
+    target_mm: float = Field(default=3.0, gt=0)
     """Width of the heatmaps' target."""
     coordinate: Weight = 1.0
     """Weight of the loss on coordinates."""
@@ -136,9 +136,9 @@ class LandmarkNetConfig:
 class OptimizerConfig:
     """Adam for both networks; the learning rate falls to `final_fraction` over all steps by a cosine."""
 
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0)
     """At its highest."""
-    warmup_steps: int = Field(200, ge=0)
+    warmup_steps: int = Field(default=200, ge=0)
     """Steps in which it rises linearly."""
     final_fraction: Share = 0.02
     """Of the learning rate, at the last step."""
@@ -146,7 +146,7 @@ class OptimizerConfig:
     """Decay of the first moment."""
     beta_2: Share = 0.99
     """Decay of the second moment."""
-    clip_norm: float = Field(0.0, ge=0)
+    clip_norm: float = Field(default=0.0, ge=0)
     """Largest norm of the whole gradient; 0: no clipping."""
     ema_momentum: Share = 0.998
     """Of the moving average of the weights, which is what is validated and shipped."""
@@ -172,7 +172,7 @@ class DataConfig:
     """memory keeps decoded pairs, about 2.4 MB each at 256²; none decodes again every epoch."""
     shuffle_buffer: Count = 4096
     """Images among which the next one is drawn."""
-    max_pairs: int = Field(0, ge=0)
+    max_pairs: int = Field(default=0, ge=0)
     """At most so many; 0: all."""
 
 
@@ -184,13 +184,13 @@ class ScheduleConfig:
     """The learning rate falls to its end here."""
     validate_every: Count = 1000
     """Steps."""
-    validation_images: int = Field(48, ge=0)
+    validation_images: int = Field(default=48, ge=0)
     """0: all."""
     checkpoint_every: Count = 500
     """Steps."""
     log_every: Count = 50
     """Steps."""
-    samples_every: int = Field(2000, ge=0)
+    samples_every: int = Field(default=2000, ge=0)
     """Steps; 0: no pictures."""
     sample_images: Count = 4
     """Images in a picture."""
@@ -198,7 +198,7 @@ class ScheduleConfig:
     """The newest are kept."""
     growing: Texts = ()
     """Phases "factor:steps" of lower resolution first, such as ["4:1000", "2:3000"]."""
-    patience: int = Field(0, ge=0)
+    patience: int = Field(default=0, ge=0)
     """Stop after so many validations without a better one; 0: never."""
 
 

@@ -2,7 +2,7 @@
 
     @options
     class FittingOptions:
-        identity_modes: int = Field(100, ge=1)
+        identity_modes: int = Field(default=100, ge=1)
         \"\"\"At most so many identity modes.\"\"\"
 
 Values are checked wherever such an object is made, by pydantic. A section is a field whose type is another such class.
@@ -15,9 +15,9 @@ import json
 from collections.abc import Collection
 from typing import Annotated, Any, TypeVar, dataclass_transform
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic.dataclasses import dataclass
-from pydantic_core import PydanticCustomError
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 T = TypeVar("T")
 CONFIG = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
@@ -30,21 +30,18 @@ def options(cls: type[T]) -> type[T]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Choices:
-    """The texts that a field accepts; `known` may be a registry that grows."""
+class OneOf:
+    """`Annotated[str, OneOf(known)]`: a text among `known`, which may be a registry that grows."""
 
     known: Collection[str]
 
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._checked, handler(source))
 
-def one_of(known: Collection[str]) -> Any:
-    """The type of a text that is one of `known`."""
-
-    def check(value: str) -> str:
-        if value not in known:
+    def _checked(self, value: str) -> str:
+        if value not in self.known:
             raise PydanticCustomError("literal_error", "is not one of them")
         return value
-
-    return Annotated[str, AfterValidator(check), Choices(known)]
 
 
 Texts = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else tuple(value))]

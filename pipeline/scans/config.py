@@ -17,7 +17,7 @@ from geometry.fitting.options import FittingOptions
 from geometry.locating.cleaning import CleaningOptions
 from geometry.recognition.acceptance import AcceptanceOptions
 from geometry.settings import loading
-from geometry.settings.options import one_of, options, to_dict
+from geometry.settings.options import OneOf, options, to_dict
 from pipeline.scans import methods
 
 
@@ -43,7 +43,7 @@ class ModelConfig:
 class LocateConfig:
     """How the head is found."""
 
-    method: one_of(methods.LOCATORS) = "landmarks"
+    method: Annotated[str, OneOf(methods.LOCATORS)] = "landmarks"
     """landmarks: geometry proposes, the heatmap network decides and corrects; pose_search: geometry alone."""
 
 
@@ -51,7 +51,7 @@ class LocateConfig:
 class FitConfig(FittingOptions):
     """How the morphable model is fitted."""
 
-    method: one_of(methods.FITTERS) = "gauss_newton"
+    method: Annotated[str, OneOf(methods.FITTERS)] = "gauss_newton"
     """The fitter: staged robust Gauss–Newton."""
 
 
@@ -75,11 +75,11 @@ class ChartConfig:
 class RefineConfig:
     """How the fitted surface is refined by what the scan shows."""
 
-    method: one_of(methods.REFINERS) = "gan"
+    method: Annotated[str, OneOf(methods.REFINERS)] = "gan"
     """gan: the trained refiner; smooth: the scan's residual under a Gaussian; none: the coarse fit itself."""
     weights: str = "default"
     """A shipped refiner, or a weights file."""
-    batch_size: int = Field(1, ge=1, le=64)
+    batch_size: int = Field(default=1, ge=1, le=64)
     """Images in a step of the network. More than one pays on a GPU only, and there the last bits of an image depend on its place
     in the batch, so that outputs are no longer the same bytes for any number of workers."""
 
@@ -88,7 +88,7 @@ class RefineConfig:
 class LandmarksConfig:
     """How landmarks are found."""
 
-    method: one_of(methods.LANDMARKERS) = "fused"
+    method: Annotated[str, OneOf(methods.LANDMARKERS)] = "fused"
     """Of a full run. fused: the next two by their covariances; heatmaps: the network's; mesh: the registered mesh's."""
     scheme: str = "ibug68"
     """A shipped scheme (ibug68, ibug51, bosphorus22, now7), or a scheme's JSON file."""
@@ -106,7 +106,7 @@ class OutputConfig:
     """Pictures of the people scanned (also --no-previews)."""
     records: bool = True
     """TFRecords of the geometry images."""
-    scans_per_shard: int = Field(32, ge=1)
+    scans_per_shard: int = Field(default=32, ge=1)
     """Scans in a file of records."""
 
 
@@ -114,11 +114,11 @@ class OutputConfig:
 class LimitsConfig:
     """What a scan may cost."""
 
-    seconds_per_scan: float = Field(120.0, ge=0)
+    seconds_per_scan: float = Field(default=120.0, ge=0)
     """A scan's own working time in seconds; beyond it that scan alone fails."""
-    file_mib: int = Field(4096, ge=1)
+    file_mib: int = Field(default=4096, ge=1)
     """The largest scan file in MiB."""
-    archive_members: int = Field(1_000_000, ge=1)
+    archive_members: int = Field(default=1_000_000, ge=1)
     """The most files in one archive."""
 
 

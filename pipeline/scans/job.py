@@ -19,7 +19,7 @@ from geometry.landmarks.views import VIEW_CHART
 from geometry.model.morphable_model import MorphableModel
 from geometry.model.registry import load_model
 from pipeline.scans import methods
-from pipeline.scans.config import ChainConfig, ChartConfig
+from pipeline.scans.config import ChartConfig
 from pipeline.scans.landmarking import finder, landmark_network_is_used
 
 
@@ -31,7 +31,7 @@ class Job:
     journal: a folder on the launching machine where workers note finished scans, for its progress bar.
     """
 
-    config: ChainConfig
+    config: Any  # a ChainConfig: of a run Config, of a training set SynthesisConfig
     out: str = ""
     model_sha256: str = ""
     result_hash: str = ""

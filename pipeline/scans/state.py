@@ -29,6 +29,11 @@ class Deadline:
         self.limit_seconds = limit_seconds
         self._end = time.perf_counter() + limit_seconds - spent
 
+    @classmethod
+    def of(cls, scan: Scan, start: SimilarityTransform | None = None) -> ScanState:
+        """A scan that no file holds: simulated, or read already."""
+        return cls(Source(scan.source, ""), scan=scan, start=start)
+
     def check(self) -> None:
         if time.perf_counter() > self._end:
             limit = f"limits.seconds_per_scan = {self.limit_seconds:g} s"
@@ -59,6 +64,11 @@ class ScanState:
     metrics: Mapping[str, float] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     deadline: Deadline | None = None
+
+    @classmethod
+    def of(cls, scan: Scan, start: SimilarityTransform | None = None) -> ScanState:
+        """A scan that no file holds: simulated, or read already."""
+        return cls(Source(scan.source, ""), scan=scan, start=start)
 
     def check(self) -> None:
         """Raises TimeLimitExceeded where the scan's time is used up; it has no limit outside of a run."""

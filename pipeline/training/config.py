@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from geometry.settings.options import one_of, options
+from geometry.settings.options import OneOf, options
 from geometry.synthesis.faces import SynthesisOptions
 from geometry.synthesis.sensors import SENSORS, PoseRange
 from pipeline.scans.config import ChainConfig
@@ -47,12 +47,12 @@ class SetOptions:
     """Everything drawn follows from it and a record's index."""
     count: Annotated[int, Field(ge=1)] | None = None
     """Pairs to try, or scans to take views of; null: 1000, or with an archive of scans all of them times the views."""
-    views_per_subject: int = Field(1, ge=1)
+    views_per_subject: int = Field(default=1, ge=1)
     """Scans of each subject, each with another expression and sensor; with an archive, pairs of each scan, all but the first
     with expression and identity changed by the model."""
     split_shares: tuple[Share, Share, Share] = (0.9, 0.05, 0.05)
     """Of subjects: train, validation, test."""
-    pairs_per_shard: int = Field(25, ge=1)
+    pairs_per_shard: int = Field(default=25, ge=1)
     """Pairs in a file."""
 
 
@@ -60,14 +60,16 @@ class SetOptions:
 class PairOptions:
     """How faces are seen by simulated sensors."""
 
-    sensor_weights: dict[one_of(SENSORS), Positive] = dataclasses.field(default_factory=lambda: dict(WEIGHTS), hash=False)
+    sensor_weights: dict[Annotated[str, OneOf(SENSORS)], Positive] = dataclasses.field(
+        default_factory=lambda: dict(WEIGHTS), hash=False
+    )
     """Relative frequencies of the sensors."""
     strength: Range | None = None
     """Lowest and highest multiple of the published noise, for every sensor, log-uniform; null: each sensor's own range."""
     start: Literal["located", "perturbed"] = "located"
     """Where a fit starts. located: where a run would find the head; perturbed: at the true pose, wrong by the next two, without
     the search for the head (half a second a pair less)."""
-    turn_deg: float = Field(3.0, ge=0)
+    turn_deg: float = Field(default=3.0, ge=0)
     """Standard deviation, about each axis, of a perturbed start's error."""
     shift_mm: Millimetres = 3.0
     """Standard deviation, along each axis, of a perturbed start's error."""
@@ -105,7 +107,7 @@ class ScanOptions:
 class ViewOptions:
     """Views of raw scans, for the landmark network."""
 
-    views_per_scan: int = Field(6, ge=0)
+    views_per_scan: int = Field(default=6, ge=0)
     """Views that show the face."""
     shares: tuple[Share, Share, Share] = (0.4, 0.3, 0.3)
     """Of views that are aligned (all but straight on, as a second look after a first estimate), facing (from where the sensor
@@ -114,13 +116,13 @@ class ViewOptions:
     """Poses of the head before its sensor."""
     free_deg: tuple[float, float, float] = (60.0, 40.0, 45.0)
     """Largest yaw, pitch and roll of the free views."""
-    aligned_deg: float = Field(6.0, ge=0)
+    aligned_deg: float = Field(default=6.0, ge=0)
     """Standard deviation of the first estimate's error in the aligned views."""
     aligned_mm: Millimetres = 5.0
     """Standard deviation of the first estimate's error in the aligned views."""
     shift_mm: Millimetres = 25.0
     """Largest offset of the face from the picture's middle, uniform, in the other views."""
-    astray_per_scan: int = Field(1, ge=0)
+    astray_per_scan: int = Field(default=1, ge=0)
     """Views besides, that show no face as it should be looked at, with all landmarks invisible."""
     hole_share: Share = 0.25
     """Of scans with a hole cut into them."""

@@ -16,7 +16,6 @@ from geometry.mesh import TriangleMesh
 from geometry.scan import Scan
 from geometry.synthesis import faces, occluders, sensors
 from geometry.transforms import SimilarityTransform, rotation_from_vector
-from pipeline.inputs.source import Source
 from pipeline.scans import chain
 from pipeline.scans.job import Job
 from pipeline.scans.state import ScanState
@@ -118,7 +117,7 @@ def fitted(scan: Scan, pose: SimilarityTransform, job: Job, rng: np.random.Gener
     """
     options = job.config.pairs
     start = perturbed_inverse(pose, options, rng) if options.start == "perturbed" else None
-    state = chain.fitted(ScanState(Source(scan.source, ""), scan=scan, start=start), job)
+    state = chain.fitted(ScanState.of(scan, start), job)
     error = state.fit.scan_to_model.compose(pose)
     turned = np.degrees(np.arccos(np.clip((np.trace(error.rotation) - 1) / 2, -1, 1)))
     moved = np.linalg.norm(error.translation)
