@@ -1,0 +1,42 @@
+"""The public package: what hides the packages beneath it is named, and its command answers at once."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def python(*arguments: str, cwd: Path) -> subprocess.CompletedProcess:
+    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)}
+    return subprocess.run([sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize("name", ["pipeline", "geometry", "gan"])
+@pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
+def test_a_file_or_folder_that_hides_a_package_is_named(tmp_path, name, folder):
+    foreign = tmp_path / name / "__init__.py" if folder else tmp_path / f"{name}.py"
+    foreign.parent.mkdir(exist_ok=True)
+    foreign.write_text("")
+    done = python("-c", "import face_relief; face_relief.read", cwd=tmp_path)  # "" comes first on the path
+    assert done.returncode == 1 and f"own package '{name}'" in done.stderr and str(foreign) in done.stderr
+
+
+def test_the_command_runs_in_any_folder_and_imports_nothing_heavy(tmp_path):
+    code = "import sys, face_relief.__main__ as m; m.main(['--version']); m.main(['run', '--help'])"
+    done = python("-X", "importtime", "-c", code, cwd=tmp_path)
+    assert done.returncode == 0 and done.stdout.startswith("face-relief ") and "--input" in done.stdout
+    assert not [
+        name for name in ("numpy", "tensorflow", "pydantic", "apache_beam") if f"| {name}\n" in done.stderr.replace("|  ", "| ")
+    ]
+
+
+def test_unknown_names_and_commands_are_refused(tmp_path):
+    import face_relief
+    from pipeline import cli
+
+    with pytest.raises(AttributeError, match="'proces'"):
+        face_relief.proces  # noqa: B018
+    assert cli.main(["rnu"]) == 2 and cli.main([]) == 2 and cli.main(["--help"]) == 0
