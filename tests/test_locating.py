@@ -14,7 +14,7 @@ from geometry.charts.chart import OrthographicChart
 from geometry.errors import NoFaceFound
 from geometry.fitting import encoding, staged_fit
 from geometry.fitting.result import FitResult
-from geometry.locating import cleaning, pose_search, units
+from geometry.locating import cleaning, mean_face_field, pose_search, units
 from geometry.locating.candidates import cropped, distinct
 from geometry.locating.hypotheses import frames_toward
 from geometry.locating.location import Location
@@ -287,7 +287,7 @@ def test_frames_turn_their_direction_to_the_front():
 
 
 def test_the_field_measures_the_distance_to_the_mean_face(model):
-    field = pose_search.field_of(model)
+    field = mean_face_field.field_of(model)
     mean = TriangleMesh(model.mean, model.triangles)
     skin = np.flatnonzero(model.regions["face"])[::50]
     for offset in (-5.0, 0.0, 5.0):
@@ -295,4 +295,4 @@ def test_the_field_measures_the_distance_to_the_mean_face(model):
         assert inside.mean() > 0.9
         assert abs(np.median(field.distance[index][inside]) - offset) < 0.5  # half a voxel at most, on the median less
     assert not field.look_up(np.array([[1e4, 0, 0]]))[1].any()
-    assert pose_search.field_of(model) is field
+    assert mean_face_field.field_of(model) is field
