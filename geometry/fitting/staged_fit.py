@@ -13,6 +13,7 @@ Ferrari et al. 2019. What the scan does not show is left to the prior.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -77,15 +78,7 @@ class _Fitter:
         return Correspondences(rows, targets, mean_of(offset), support[rows])
 
 
-_FITTERS: dict[int, _Fitter] = {}
-
-
-def _fitter_of(model: MorphableModel, options: FittingOptions) -> _Fitter:
-    """The last fitter of each model, kept for the life of the process: a batch fits one model to many scans."""
-    fitter = _FITTERS.get(id(model))
-    if fitter is None or fitter.model is not model or fitter.options != options:
-        fitter = _FITTERS[id(model)] = _Fitter(model, options)
-    return fitter
+_fitter_of = lru_cache(maxsize=4)(_Fitter)  # a batch fits one model to many scans
 
 
 def _robust_scale(noise_mm: float, offsets: np.ndarray, gate_mm: float) -> float:

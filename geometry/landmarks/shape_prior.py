@@ -13,6 +13,7 @@ The posterior covariance says how far each landmark is thereby known (cf. Lüthi
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -61,17 +62,9 @@ class Posterior:
         return model.instance(self.coefficients[: model.n_identity], self.coefficients[model.n_identity :])
 
 
-_PRIORS: dict[int, tuple[MorphableModel, LandmarkPrior]] = {}
-
-
+@lru_cache(maxsize=4)
 def prior_of(model: MorphableModel) -> LandmarkPrior:
-    """Of the model's ibug68 landmarks; kept for the life of the process."""
-    if id(model) not in _PRIORS or _PRIORS[id(model)][0] is not model:
-        _PRIORS[id(model)] = (model, _prior_of(model))
-    return _PRIORS[id(model)][1]
-
-
-def _prior_of(model: MorphableModel) -> LandmarkPrior:
+    """Of the model's ibug68 landmarks."""
     rows = model.landmarks["ibug68"]
     count = model.n_identity + model.n_expression
     modes = np.concatenate([model.identity_basis[:, rows], model.expression_basis[:, rows]]).reshape(count, -1).astype(float)

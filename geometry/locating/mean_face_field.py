@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -25,20 +26,6 @@ class SignedDistanceField:
     shape: tuple[int, int, int]
     face_area: float
 
-    @classmethod
-    def of(cls, model: MorphableModel) -> SignedDistanceField:
-        mesh = TriangleMesh(model.mean, model.triangles)
-        outer = ~(model.regions["mouth_interior"] | model.regions.get("cavities", False))
-        vertices, normals, face = mesh.vertices[outer], mesh.vertex_normals[outer], model.regions["face"][outer]
-        shape = tuple(np.round((HIGH - LOW) / GRID_MM).astype(int) + 1)
-        axes = [LOW[k] + GRID_MM * np.arange(shape[k]) for k in range(3)]
-        points = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
-        distance, nearest = cKDTree(vertices).query(points)
-        signed = ((points - vertices[nearest]) * normals[nearest]).sum(1)
-        signed = np.where(distance < 8, signed, np.copysign(distance, signed))
-        area = mesh.vertex_areas[outer][face].sum()
-        return cls(signed.astype(np.float32), normals[nearest].astype(np.float32), face[nearest], shape, float(area))
-
     def look_up(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Points (..., 3) → flat voxel index (...) and whether inside the grid (...)."""
         index = np.round((points - LOW) / GRID_MM).astype(np.int32)
@@ -47,11 +34,17 @@ class SignedDistanceField:
         return (index[..., 0] * self.shape[1] + index[..., 1]) * self.shape[2] + index[..., 2], inside
 
 
-_FIELDS: dict[int, tuple[MorphableModel, SignedDistanceField]] = {}
-
-
+@lru_cache(maxsize=4)
 def field_of(model: MorphableModel) -> SignedDistanceField:
-    """The model's field, computed once a process."""
-    if id(model) not in _FIELDS:
-        _FIELDS[id(model)] = (model, SignedDistanceField.of(model))
-    return _FIELDS[id(model)][1]
+    """The mean face of the model as a field over the grid."""
+    mesh = TriangleMesh(model.mean, model.triangles)
+    outer = ~(model.regions["mouth_interior"] | model.regions.get("cavities", False))
+    vertices, normals, face = mesh.vertices[outer], mesh.vertex_normals[outer], model.regions["face"][outer]
+    shape = tuple(np.round((HIGH - LOW) / GRID_MM).astype(int) + 1)
+    axes = [LOW[k] + GRID_MM * np.arange(shape[k]) for k in range(3)]
+    points = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
+    distance, nearest = cKDTree(vertices).query(points)
+    signed = ((points - vertices[nearest]) * normals[nearest]).sum(1)
+    signed = np.where(distance < 8, signed, np.copysign(distance, signed))
+    area = mesh.vertex_areas[outer][face].sum()
+    return SignedDistanceField(signed.astype(np.float32), normals[nearest].astype(np.float32), face[nearest], shape, float(area))

@@ -7,6 +7,7 @@ What a scheme is, and its file format: `geometry.model.landmark_scheme`.
 from __future__ import annotations
 
 import difflib
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 
@@ -117,18 +118,12 @@ def _check_topology(model: MorphableModel, vertices: np.ndarray) -> None:
         )
 
 
+@lru_cache(maxsize=64)
 def embedding(scheme: LandmarkScheme, model: MorphableModel) -> tuple[np.ndarray, np.ndarray]:
     """(corners (l, 3) vertex numbers, weights (l, 3), rows sum to 1): where the points lie on the model's triangles.
 
-    Kept with the model, so that it is computed once. Raises ModelError where the scheme is of another model.
+    Raises ModelError where the scheme is of another model.
     """
-    cache = vars(model).setdefault("_landmark_embeddings", {})
-    if scheme not in cache:
-        cache[scheme] = _embed(scheme, model)
-    return cache[scheme]
-
-
-def _embed(scheme: LandmarkScheme, model: MorphableModel) -> tuple[np.ndarray, np.ndarray]:
     if scheme.model and scheme.model != model.name:
         raise ModelError(f"landmark scheme {scheme.name!r} counts the vertices of model {scheme.model!r}, not of {model.name!r}")
     skin = _skin_triangles(model)

@@ -9,9 +9,11 @@ import numpy as np
 from geometry.mesh import TriangleMesh
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class MorphableModel:
     """n vertices, K identity and E expression modes; mm, model frame (origin at the mean's nose tip).
+
+    Compared and hashed by identity: what is derived from a model is kept by `functools.lru_cache`, with the model as key.
 
     mean (n, 3); triangles (m, 3) int32.
     identity_basis (K, n, 3) float32: displacement in mm per standard deviation.
