@@ -56,7 +56,6 @@ def test_a_scan_without_landmark_files_has_none():
 def test_sixty_eight_points_are_ibug68_in_any_format(face68, name, write):
     given = given_of(name, write(face68))
     np.testing.assert_array_equal(given.points68, face68)
-    np.testing.assert_array_equal(given.ibug68, face68)
     assert given.scheme_name == "ibug68" and given.source_name == name and given.names == scheme("ibug68").names
 
 

@@ -1,25 +1,11 @@
-"""Heatmaps: encode and decode are inverses, and covariances mean what they say."""
+"""Landmarks of one view: covariances mean what they say."""
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from geometry.landmarks.heatmaps import covariance_of_factor, encode, probability_within, soft_argmax
-
-CELL = 3.0
-
-
-@given(st.floats(50, 140), st.floats(50, 140), st.floats(3.0, 8.0))
-def test_a_decoded_heatmap_gives_back_place_and_width(x, y, sigma):
-    mean, covariance = soft_argmax(encode(np.array([[x, y]]), (64, 64), CELL, sigma), CELL)
-    assert np.allclose(mean, [[x, y]], atol=0.05), "below the cell: a fiftieth of one"
-    assert np.allclose(covariance[0], sigma**2 * np.eye(2), atol=0.05 * sigma**2)
-
-
-def test_a_point_off_the_picture_gives_the_cell_nearest_to_it():
-    heatmap = encode(np.array([[-500.0, 96.0]]), (64, 64), CELL, 3.0)[0]
-    assert np.isclose(heatmap.sum(), 1) and heatmap.argmax() % 64 == 0
+from geometry.landmarks.heatmaps import covariance_of_factor, probability_within
 
 
 @given(st.floats(0.05, 5), st.floats(-3, 3), st.floats(0.05, 5))

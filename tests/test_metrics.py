@@ -3,18 +3,12 @@ import pathlib
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from surfaces import bumpy_mesh, sphere
 
 from geometry.evaluation.metrics import (
     CAP_MM,
     FAILED,
-    area_under_curve,
     boundary_triangles,
-    cumulative_curve,
-    landmark_errors,
-    success_rates,
     surface_errors,
 )
 from geometry.mesh import TriangleMesh
@@ -99,24 +93,3 @@ def test_the_figures_are_those_of_the_bench(both_ways):
     )
     found = surface_errors(truth, mesh, NOSE, both_ways=both_ways)
     np.testing.assert_allclose((found.distance, found.normal_angle, found.area_ratio), expected, rtol=1e-5)
-
-
-def test_landmark_errors_cap_the_missing_and_refuse_another_scheme():
-    truth = np.zeros((3, 3))
-    found = np.array([[3, 4, 0], [np.nan] * 3, [100, 0, 0]])
-    np.testing.assert_allclose(landmark_errors(found, truth), [5, CAP_MM, CAP_MM])
-    with pytest.raises(ValueError, match="scheme"):
-        landmark_errors(found, np.zeros((68, 3)))
-    assert success_rates(landmark_errors(found, truth)) == {2.0: 0.0, 4.0: 0.0, 10.0: pytest.approx(1 / 3)}
-
-
-@given(st.lists(st.floats(0, 20), min_size=1, max_size=30), st.floats(0.5, 15))
-def test_the_area_is_the_integral_of_the_curve(errors, limit):
-    limits = np.linspace(0, limit, 20001)
-    integral = cumulative_curve(np.array(errors), limits).mean()
-    assert area_under_curve(np.array(errors), limit) == pytest.approx(integral, abs=1e-3)
-
-
-def test_a_curve_rises_from_the_exact_to_one_and_counts_nan_as_a_miss():
-    np.testing.assert_allclose(cumulative_curve(np.array([0, 1, 2, np.nan]), np.array([0, 1, 5])), [0.25, 0.5, 0.75])
-    assert area_under_curve(np.zeros(4), 3.0) == 1 and area_under_curve(np.array([np.nan, 9.0]), 3.0) == 0

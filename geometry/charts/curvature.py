@@ -157,9 +157,3 @@ def mean_curvature(depth: np.ndarray, valid: np.ndarray, chart: Chart, sigma_mm:
     """(κ₁ + κ₂)/2 (h, w) in 1/mm: +1/R on a convex sphere of radius R; 0 where invalid. Arguments as `principal_curvatures`."""
     first, second = principal_curvatures(depth, valid, chart, sigma_mm)
     return (first + second) / 2
-
-
-def absolute_curvature(depth: np.ndarray, valid: np.ndarray, chart: Chart, sigma_mm: float = FIT_SIGMA_MM) -> np.ndarray:
-    """|κ₁| + |κ₂| (h, w) in 1/mm, the curvature channel of Galteri et al. (2019). Arguments as `principal_curvatures`."""
-    first, second = principal_curvatures(depth, valid, chart, sigma_mm)
-    return np.abs(first) + np.abs(second)

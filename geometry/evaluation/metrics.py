@@ -1,4 +1,4 @@
-"""Errors between surfaces and between landmarks, in mm and degrees.
+"""Errors between surfaces, in mm and degrees.
 
 Nothing here aligns anything: every figure has zero degrees of freedom, so that pose and scale errors count. Who wants a figure
 after alignment applies `SimilarityTransform.umeyama` first (6 degrees of freedom rigidly, 7 with scale) and says so.
@@ -104,40 +104,3 @@ def surface_errors(
     inside = ~boundary_triangles(truth)[back.triangle]
     backward = float(np.minimum(back.distance[inside], CAP_MM).mean()) if inside.any() else CAP_MM
     return SurfaceErrors(forward, backward, angle, float(area.sum() / max(_area_near(truth, nose, inner_mm).sum(), 1e-12)))
-
-
-def landmark_errors(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """Distances (l,) in mm between landmarks (l, 3), (l, 3), in one frame and order; a missing one (nan) costs the cap of 20 mm.
-
-    No alignment: 0 degrees of freedom. Raises ValueError where the shapes differ.
-    """
-    found, truth = np.asarray(found, float), np.asarray(truth, float)
-    if found.shape != truth.shape:
-        raise ValueError(f"found landmarks have shape {found.shape}, the true ones {truth.shape}; give both in one scheme")
-    distance = np.linalg.norm(found - truth, axis=1)
-    return np.where(np.isfinite(distance), np.minimum(distance, CAP_MM), CAP_MM)
-
-
-def cumulative_curve(errors: np.ndarray, limits: np.ndarray) -> np.ndarray:
-    """Fraction of errors (n,) that are at most each limit (k,) → (k,) in [0, 1]. A nan counts as an error beyond every limit.
-
-    Works on whatever unit and alignment the errors have; pool per scan first, or dense scans dominate.
-    """
-    errors = np.sort(np.where(np.isnan(errors), np.inf, np.asarray(errors, float)).ravel())
-    if not len(errors):
-        return np.zeros(len(limits))
-    return np.searchsorted(errors, np.asarray(limits, float), side="right") / len(errors)
-
-
-def area_under_curve(errors: np.ndarray, limit: float) -> float:
-    """Area under the cumulative curve of errors (n,) from 0 to `limit`, over `limit`: 1 where all are 0, 0 where all exceed it.
-
-    Exact: the mean of max(0, 1 − error/limit). A nan counts as beyond the limit. Unit and alignment are those of the errors.
-    """
-    errors = np.where(np.isnan(errors), np.inf, np.asarray(errors, float)).ravel()
-    return float(np.maximum(0.0, 1.0 - errors / limit).mean()) if len(errors) else 0.0
-
-
-def success_rates(errors: np.ndarray, limits: tuple[float, ...] = (2.0, 4.0, 10.0)) -> dict[float, float]:
-    """Fraction of landmark errors (l,) in mm within each limit. 0 degrees of freedom beyond those of the errors."""
-    return dict(zip(limits, cumulative_curve(errors, np.array(limits)).tolist()))

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-ROTATION, TRANSLATION = slice(0, 3), slice(3, 6)
-
 
 @dataclass(frozen=True)
 class LinearTerm:

@@ -32,10 +32,5 @@ class LandmarkEstimate:
         linear = transform.scale * transform.rotation
         return replace(self, points=transform.apply(self.points), covariance=linear @ self.covariance @ linear.T)
 
-    def subset(self, positions, scheme: str) -> LandmarkEstimate:
-        """The landmarks at `positions`, as another scheme."""
-        kept = list(positions)
-        return LandmarkEstimate(self.points[kept], self.covariance[kept], self.confidence[kept], self.seen[kept], scheme)
-
 
 CLOSE_MM = 4.0

@@ -49,8 +49,6 @@ class GivenLandmarks:
         landmarks[numbers[numbers != NO_POINT]] = self.points[numbers != NO_POINT]
         return landmarks
 
-    ibug68 = points68
-
     @property
     def known(self) -> np.ndarray:
         """(l,) bool."""

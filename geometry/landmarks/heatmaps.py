@@ -1,8 +1,4 @@
-"""Heatmaps of landmarks, and landmarks as one view tells them: the reference in NumPy, free of any network.
-
-A heatmap is a distribution over the cells of a picture. Coordinates are mm in the picture's plane, x to the right, y down, from
-its upper left corner; cell (row, column) is centred at ((column + 0.5), (row + 0.5)) · cell_mm.
-"""
+"""Landmarks as one view tells them: where in the picture, and how surely."""
 
 from __future__ import annotations
 
@@ -22,27 +18,6 @@ class ViewLandmarks:
     position: np.ndarray
     covariance: np.ndarray
     visibility: np.ndarray
-
-
-def encode(points_mm: np.ndarray, shape: tuple[int, int], cell_mm: float, sigma_mm: float) -> np.ndarray:
-    """Points (l, 2) → (l, h, w) heatmaps, Gaussians that sum to 1; a point off the picture gives the cells nearest to it."""
-    rows, columns = np.meshgrid(np.arange(shape[0]) + 0.5, np.arange(shape[1]) + 0.5, indexing="ij")
-    x, y = np.asarray(points_mm, float).T[..., None, None]
-    exponent = -((columns * cell_mm - x) ** 2 + (rows * cell_mm - y) ** 2) / (2 * sigma_mm**2)
-    weight = np.exp(exponent - exponent.max((1, 2), keepdims=True))
-    return weight / weight.sum((1, 2), keepdims=True)
-
-
-def soft_argmax(heatmaps: np.ndarray, cell_mm: float) -> tuple[np.ndarray, np.ndarray]:
-    """(l, h, w), each summing to 1 → mean (l, 2) and covariance (l, 2, 2) of the place, mm and mm² (integral regression,
-    Sun et al. 2018, eq. 3, with its second moment)."""
-    count, height, width = heatmaps.shape
-    rows, columns = np.meshgrid(np.arange(height) + 0.5, np.arange(width) + 0.5, indexing="ij")
-    cells = np.stack([columns.ravel(), rows.ravel()], 1) * cell_mm
-    share = heatmaps.reshape(count, -1)
-    mean = share @ cells
-    offset = cells[None] - mean[:, None]
-    return mean, np.einsum("ln,lni,lnj->lij", share, offset, offset)
 
 
 def covariance_of_factor(factor: np.ndarray) -> np.ndarray:

@@ -47,14 +47,12 @@ class LandmarkPrior:
 @dataclass(frozen=True)
 class Posterior:
     """scan_to_model; points (l, 3) and covariance (l, 3, 3) in the model frame, from all measurements and the prior; distance
-    (l,): each measurement's Mahalanobis distance from what the others and the prior say, NaN where there is none; rms_mm of
-    the measurements about the posterior mean; coefficients (K + E,) of the model's modes, by which it has that mean."""
+    (l,): each measurement's Mahalanobis distance from what the others and the prior say, NaN where there is none; coefficients (K + E,) of the model's modes, by which it has that mean."""
 
     scan_to_model: SimilarityTransform
     points: np.ndarray
     covariance: np.ndarray
     distance: np.ndarray
-    rms_mm: float
     coefficients: np.ndarray
 
     def instance(self, model: MorphableModel) -> np.ndarray:
@@ -96,9 +94,7 @@ def posterior(
         pose = _moved_back(found.motion, metric, before.mean(0)).compose(pose)
     distances = np.full(len(seen), np.nan)
     distances[used] = found.distance
-    offset = pose.apply(points[used]) - x[used]
-    rms = float(np.sqrt(np.average((offset**2).sum(1), weights=weights)))
-    return Posterior(pose, x, found.covariance, distances, rms, found.coefficients)
+    return Posterior(pose, x, found.covariance, distances, found.coefficients)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -59,11 +59,3 @@ class MorphableModel:
 
     def mesh(self, identity: np.ndarray | None = None, expression: np.ndarray | None = None) -> TriangleMesh:
         return TriangleMesh(self.instance(identity, expression), self.triangles)
-
-    def truncated(self, n_identity: int, n_expression: int) -> MorphableModel:
-        return replace(
-            self,
-            identity_basis=self.identity_basis[:n_identity],
-            expression_basis=self.expression_basis[:n_expression],
-            expression_names=self.expression_names[:n_expression],
-        )

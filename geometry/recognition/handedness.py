@@ -31,10 +31,9 @@ from geometry.surfaces.normals import plane_normals
 from geometry.surfaces.triangulation import surface_of
 from geometry.transforms import SimilarityTransform
 
+# what a user may declare: nothing (every scan is checked), or that the coordinates are right though triangles, grids, normals or
+# landmarks of the archive say otherwise
 CHECKED, INSIDE_OUT = "checked", "inside_out"
-HANDEDNESS = (CHECKED, INSIDE_OUT)
-"""What a user may declare: nothing (every scan is checked), or that the coordinates are right though triangles, grids, normals or
-landmarks of the archive say otherwise."""
 FACE_RADIUS_MM = 130.0  # about the nose: here is all of the face
 ON_FACE_MM = 8.0  # from the mean face: a scan point so near is a point of the face
 TURNED_AWAY = -0.5  # mean sign of the winding on the face: below it the surface faces inward, whatever hair and lips do
