@@ -25,7 +25,7 @@ def model():
 
 def fit_of_the_mean(scan_to_model: SimilarityTransform = SimilarityTransform.identity(), noise_mm: float = 0.0) -> FitResult:
     mean = default_model().mean
-    return FitResult(np.zeros(0), np.zeros(0), scan_to_model, mean, {}, 1.0, noise_mm, 1.0, 1e4, 1)
+    return FitResult(np.zeros(0), np.zeros(0), scan_to_model, mean, {}, 1.0, noise_mm, 1.0, 1e4, 1.0)
 
 
 def shared_residual(encoding) -> np.ndarray:

@@ -31,7 +31,7 @@ def a_good_fit(**changes):
         "visible_face": 0.9,
         "residuals": {"inlier_fraction": 0.95},
         "fit_quality": 0.9,
-        "details": {"identity_rms_sigma": 0.8},
+        "identity_rms_sigma": 0.8,
     }
     return SimpleNamespace(**{**good, **changes})
 
@@ -90,7 +90,7 @@ def test_a_good_fit_passes():
         ({"visible_face": 0.1}, "only 10 % of the face is visible, at least 25 % is needed"),
         ({"residuals": {"inlier_fraction": 0.3}}, "only 30 % of the points about the face lie on it"),
         ({"fit_quality": 0.1}, "quality is 0.10"),
-        ({"details": {"identity_rms_sigma": 3.1}}, "implausible .3.1 σ a mode"),
+        ({"identity_rms_sigma": 3.1}, "implausible .3.1 σ a mode"),
     ],
 )
 def test_each_bound_rejects_and_names_what_was_found_and_needed(changes, message):
@@ -109,7 +109,7 @@ def test_a_wall_is_rejected_however_good_the_rest_looks():
         {"visible_face": np.nan},
         {"residuals": {"inlier_fraction": np.nan}},
         {"fit_quality": np.nan},
-        {"details": {"identity_rms_sigma": np.nan}},
+        {"identity_rms_sigma": np.nan},
     ],
 )
 def test_what_is_not_a_number_is_not_believed(changes):

@@ -6,11 +6,11 @@ import pytest
 from geometry.fitting.residuals import (
     Correspondences,
     coefficient_prior,
-    geman_mcclure_weights,
     point_to_plane,
     point_to_point,
     pose_jacobian,
 )
+from geometry.robust_loss import geman_mcclure_weights
 from geometry.transforms import rotation_from_vector
 
 N_ROWS, N_MODES, STEP = 7, 4, 1e-6
@@ -62,7 +62,7 @@ def test_the_point_to_plane_jacobian_is_the_derivative_of_its_residual(with_scal
         return ((moved(points, pose, with_scale) - vertices - basis @ coefficients) * normals).sum(1)
 
     offsets = residual(np.zeros((7 if with_scale else 6) + N_MODES))
-    matches = Correspondences(np.arange(N_ROWS), points, offsets, np.ones(N_ROWS, int))
+    matches = Correspondences(np.arange(N_ROWS), points, offsets)
     term = point_to_plane(matches, normals, basis, np.ones(N_ROWS), with_scale)
     expected = finite_differences(residual, term.jacobian.shape[1])
     np.testing.assert_allclose(term.jacobian, expected, atol=1e-5)
@@ -109,7 +109,7 @@ def test_geman_mcclure_weights_are_one_at_zero_and_a_sixteenth_at_root_three_sca
 def test_a_low_precision_basis_gives_a_low_precision_jacobian_of_the_same_values():
     points, normals, vertices, basis = scene(3)
     offsets = ((points - vertices) * normals).sum(1)
-    matches = Correspondences(np.arange(N_ROWS), points, offsets, np.ones(N_ROWS, int))
+    matches = Correspondences(np.arange(N_ROWS), points, offsets)
     double = point_to_plane(matches, normals, basis, np.ones(N_ROWS), True).jacobian
     single = point_to_plane(matches, normals, basis.astype(np.float32), np.ones(N_ROWS), True).jacobian
     assert single.dtype == np.float32

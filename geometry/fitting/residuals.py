@@ -24,17 +24,11 @@ class LinearTerm:
 @dataclass(frozen=True)
 class Correspondences:
     """vertices (r,) model vertex of each row; targets (r, 3) the mean scan point there, model frame;
-    offsets (r,) mean signed distance of the scan from the model along the normal, mm; support (r,) scan points per row."""
+    offsets (r,) mean signed distance of the scan from the model along the normal, mm."""
 
     vertices: np.ndarray
     targets: np.ndarray
     offsets: np.ndarray
-    support: np.ndarray
-
-
-def geman_mcclure_weights(residuals: np.ndarray, scale: float) -> np.ndarray:
-    """IRLS weights of ρ(r) = r²/(1 + r²/c²) (Geman & McClure 1985): 1 at zero, 1/16 at √3 c."""
-    return 1.0 / (1.0 + (residuals / scale) ** 2) ** 2
 
 
 def pose_jacobian(points: np.ndarray, normals: np.ndarray, with_scale: bool) -> np.ndarray:

@@ -1,25 +1,29 @@
-"""What a fit yields: a state for each iteration, and the result."""
+"""What a fit yields: its state after an iteration, and the result with its figures of merit."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial import cKDTree
 
+from geometry.errors import NoFaceFound
+from geometry.fitting.target import ScanSamples
+from geometry.mesh import TriangleMesh
 from geometry.transforms import SimilarityTransform
+
+ABOUT_MM = 25.0  # scan points this near the fitted face speak for or against it
+ON_FACE_MM, FACING = 12.0, 0.3  # a point this near, with a normal of this cosine to the face's, has a residual
+SEEN_MM = 5.0  # a vertex this near to a scan point is seen
 
 
 @dataclass(frozen=True)
 class FitState:
-    """What an iteration leaves: yielded, so that logging and stopping are the caller's."""
+    """What an iteration leaves: scan_to_model; coefficients (K + E,), identity first; vertices (n, 3) in the model frame."""
 
-    iteration: int
-    stage: int
     scan_to_model: SimilarityTransform
     coefficients: np.ndarray
     vertices: np.ndarray
-    rms_mm: float
-    matched_vertices: int
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,8 @@ class FitResult:
     """vertices (n, 3): the fitted model, model frame, mm. scan_to_model: scan mm → model mm, with scale where the
     scan's is unknown. residuals: statistics in mm of |n·(q − S)| over the scan's points on the visible face, and
     inlier_fraction: of the scan's points within 25 mm of the face, those that lie on it.
-    visible_face: the fraction of the face region that scan points support; visible_area_mm2 the same as an area."""
+    visible_face: the fraction of the face region that scan points support; visible_area_mm2 the same as an area.
+    identity_rms_sigma: root mean square of the identity coefficients."""
 
     identity_coefficients: np.ndarray
     expression_coefficients: np.ndarray
@@ -38,6 +43,62 @@ class FitResult:
     noise_mm: float
     visible_face: float
     visible_area_mm2: float
-    iterations: int
-    landmark_error_mm: float | None = None
-    details: dict[str, float] = field(default_factory=dict)
+    identity_rms_sigma: float
+
+
+def summarize(state: FitState, target: ScanSamples, triangles: np.ndarray, face: np.ndarray, n_identity: int) -> FitResult:
+    """Residuals over the face region `face` (n,) bool, and a quality in [0, 1] from residual, visibility and plausibility.
+
+    Raises NoFaceFound where no scan point lies on the fitted face."""
+    surface = TriangleMesh(state.vertices, triangles)
+    points = state.scan_to_model.apply(target.points)
+    distance, nearest = cKDTree(state.vertices).query(points, distance_upper_bound=ABOUT_MM)
+    about = np.isfinite(distance)
+    about[about] &= face[nearest[about]]
+    near = about & (distance < ON_FACE_MM)
+    points, nearest = points[near], nearest[near]
+    model_normals = surface.vertex_normals[nearest]
+    facing = (model_normals * state.scan_to_model.apply_to_directions(target.normals)[near]).sum(1) > FACING
+    offsets = np.abs(((points - state.vertices[nearest]) * model_normals).sum(1))[facing]
+    if not len(offsets):
+        raise NoFaceFound("no face found: no scan point lies on the fitted face")
+    areas, covered = surface.vertex_areas, _covered(state.vertices, points, face)
+    visible = float(areas[covered].sum() / areas[face].sum())
+    identity, expression = state.coefficients[:n_identity], state.coefficients[n_identity:]
+    mahalanobis = float(np.sqrt((identity**2).mean()))
+    return FitResult(
+        identity,
+        expression,
+        state.scan_to_model,
+        state.vertices,
+        _statistics(offsets, target.noise_mm, int(about.sum())),
+        _quality(float(offsets.mean()), target.noise_mm, visible, mahalanobis),
+        target.noise_mm,
+        visible,
+        float(areas[covered].sum()),
+        mahalanobis,
+    )
+
+
+def _covered(vertices: np.ndarray, points: np.ndarray, face: np.ndarray) -> np.ndarray:
+    """(n,) bool: vertices of the face region near any of the points (k, 3)."""
+    covered = np.zeros(len(face), bool)
+    reach = cKDTree(points).query(vertices[face], distance_upper_bound=SEEN_MM)[0]
+    covered[np.flatnonzero(face)[np.isfinite(reach)]] = True
+    return covered
+
+
+def _statistics(offsets: np.ndarray, noise_mm: float, about: int) -> dict[str, float]:
+    """Of distances (k,) in mm, and the share of those that noise explains in `about` scan points about the face."""
+    return {
+        "mean": float(offsets.mean()),
+        "median": float(np.median(offsets)),
+        "p90": float(np.quantile(offsets, 0.9)),
+        "rms": float(np.sqrt((offsets**2).mean())),
+        "inlier_fraction": float((offsets < 1.5 + 2 * noise_mm).sum() / about),
+    }
+
+
+def _quality(mean_mm: float, noise_mm: float, visible: float, mahalanobis: float) -> float:
+    excess = max(mean_mm - 0.8 * noise_mm, 0.0)
+    return float(np.exp(-((excess / 1.5) ** 2)) * np.clip(visible / 0.7, 0, 1) * np.exp(-max(mahalanobis - 1.5, 0.0)))

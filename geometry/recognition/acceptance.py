@@ -55,7 +55,7 @@ def relief_explained(coarse: GeometryImage, scan: GeometryImage) -> float:
 def require_face(fit, encoding, options: AcceptanceOptions = AcceptanceOptions()) -> None:
     """Raises NoFaceFound with the first test that a FitResult and its Encoding fail."""
     relief = relief_explained(encoding.coarse, encoding.scan)
-    sigma = fit.details["identity_rms_sigma"]
+    sigma = fit.identity_rms_sigma
     tests = (
         (
             fit.visible_face >= options.visible_face,

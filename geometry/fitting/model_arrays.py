@@ -1,0 +1,54 @@
+"""A morphable model laid out for the inner loop of the fit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from geometry.mesh import TriangleMesh
+from geometry.model.morphable_model import MorphableModel
+
+
+@dataclass(frozen=True, eq=False)
+class ModelArrays:
+    """The n vertices of a model, restricted to its first K identity and E expression modes, m = K + E.
+
+    basis (n, 3, m) float32, mm per coefficient; weights (n,): what a pair with each vertex counts, 0 on borders, eyes and linings;
+    areas (n,) mm² of the mean's; motion (m, m) = Σ_v areas_v weights_v U_vᵀ U_v: αᵀ motion α is the squared motion of the face by
+    a step α of the coefficients, summed over its area.
+    """
+
+    model: MorphableModel
+    n_identity: int
+    n_expression: int
+    basis: np.ndarray
+    weights: np.ndarray
+    areas: np.ndarray
+    motion: np.ndarray
+
+    def vertices(self, coefficients: np.ndarray) -> np.ndarray:
+        """Coefficients (m,) → vertices (n, 3), model frame, mm."""
+        return self.model.mean + self.basis @ coefficients.astype(np.float32)
+
+    @property
+    def fitted_face(self) -> np.ndarray:
+        """(n,) bool: vertices of the face region that take part in the fit."""
+        return self.model.regions["face"] & (self.weights > 0)
+
+
+@lru_cache(maxsize=2)  # a batch fits one model to many scans
+def arrays_of(model: MorphableModel, identity_modes: int, expression_modes: int, surround_weight: float) -> ModelArrays:
+    """At most so many modes of the model; surround_weight: of vertices outside the face region."""
+    n_identity, n_expression = min(identity_modes, model.n_identity), min(expression_modes, model.n_expression)
+    basis = np.concatenate([model.identity_basis[:n_identity], model.expression_basis[:n_expression]])
+    modes = len(basis)
+    basis = np.ascontiguousarray(basis.transpose(1, 2, 0), dtype=np.float32)
+    mean = TriangleMesh(model.mean, model.triangles)
+    excluded = mean.boundary_vertices | model.regions["mouth_interior"] | model.regions["eyes"]
+    excluded |= model.regions.get("cavities", False)
+    weights = np.where(model.regions["face"], 1.0, surround_weight) * ~excluded
+    weighted = (basis * (mean.vertex_areas * weights)[:, None, None].astype(np.float32)).reshape(-1, modes)
+    motion = (weighted.T @ basis.reshape(-1, modes)).astype(np.float64)
+    return ModelArrays(model, n_identity, n_expression, basis, weights, mean.vertex_areas, motion)
