@@ -13,10 +13,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import binary_dilation, gaussian_filter
+from scipy.ndimage import binary_dilation
 
 from geometry.charts.chart import Chart
 from geometry.charts.curvature import mean_curvature, normals_from_depth, ray_frame
+from geometry.charts.masked_filters import masked_mean
 
 HALF_AMPLITUDE = float(np.sqrt(2 * np.log(2)) / (2 * np.pi))  # Gaussian width over the wavelength that it halves
 STEEP_COSINE = 0.4  # a surface turned farther from the rays is a silhouette in the making: a pixel there spans several mm
@@ -51,9 +52,7 @@ def band_curvature(depth: np.ndarray, valid: np.ndarray, chart: Chart, band: Ban
     """Mean curvature (h, w) in 1/mm of a depth image (h, w) in mm within the band; 0 where invalid."""
     curvature = mean_curvature(depth, valid, chart, HALF_AMPLITUDE * band.shortest_mm)
     width = HALF_AMPLITUDE * band.longest_mm / chart.pixel_mm
-    weight = np.asarray(valid, float)
-    mean = gaussian_filter(curvature * weight, width) / np.maximum(gaussian_filter(weight, width), 1e-3)
-    return np.where(valid, curvature - mean, 0.0)
+    return np.where(valid, curvature - masked_mean(curvature, np.asarray(valid, float), width, 1e-3), 0.0)
 
 
 def comparable_pixels(truth_depth: np.ndarray, valid: np.ndarray, chart: Chart) -> np.ndarray:

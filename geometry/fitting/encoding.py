@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 
 from geometry.charts.chart import Chart, CylindricalChart
 from geometry.charts.geometry_image import GeometryImage
+from geometry.charts.masked_filters import masked_mean
 from geometry.charts.rasterize import rasterize
 from geometry.fitting.result import FitResult
 from geometry.mesh import TriangleMesh
@@ -102,11 +102,7 @@ def noise_map(coarse: GeometryImage, scan: GeometryImage, noise_mm: float) -> np
         return np.where(scan.valid_mask, np.float32(noise_mm), np.float32(0))
     weight = both.astype(np.float32)
     residual = np.where(both, np.clip(scan["depth"] - coarse["depth"], -10, 10), 0).astype(np.float32)
-
-    def local_mean(values, sigma):
-        return gaussian_filter(values * weight, sigma) / np.maximum(gaussian_filter(weight, sigma), 1e-3)
-
-    fine = residual - local_mean(residual, 2.0)
-    rough = np.sqrt(local_mean(fine**2, NOISE_WINDOW_MM / coarse.chart.pixel_mm))
+    fine = residual - masked_mean(residual, weight, 2.0, 1e-3)
+    rough = np.sqrt(masked_mean(fine**2, weight, NOISE_WINDOW_MM / coarse.chart.pixel_mm, 1e-3))
     ratio = np.clip(rough / max(np.median(rough[both]), 1e-6), 1 / 3, 3)
     return np.where(scan.valid_mask, noise_mm * np.where(both, ratio, 1.0), 0).astype(np.float32)

@@ -10,11 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.ndimage import gaussian_filter, minimum_filter
+from scipy.ndimage import minimum_filter
 from scipy.spatial import cKDTree
 
 from geometry.charts.chart import OrthographicChart, pixel_centres
 from geometry.charts.geometry_image import GeometryImage
+from geometry.charts.masked_filters import masked_mean
 from geometry.charts.rasterize import image_from_depth
 from geometry.mesh import TriangleMesh
 from geometry.scan import Scan
@@ -109,8 +110,7 @@ class Viewer:
 
 def smoothed(depth: np.ndarray, valid: np.ndarray, sigma_px: float = SMOOTHING_PX) -> np.ndarray:
     """Depth (h, w) mm averaged over valid pixels (h, w) with a Gaussian; 0 where invalid."""
-    weight = gaussian_filter(valid.astype(float), sigma_px)
-    return np.where(valid, gaussian_filter(np.where(valid, depth, 0.0), sigma_px) / np.maximum(weight, 1e-6), 0.0)
+    return np.where(valid, masked_mean(np.where(valid, depth, 0.0), valid, sigma_px, 1e-6), 0.0)
 
 
 def cloud_surface(scan: Scan, scan_to_view: SimilarityTransform) -> TriangleMesh:

@@ -24,6 +24,7 @@ from geometry.locating.hypotheses import (
     nose_candidates,
 )
 from geometry.locating.mean_face_field import GRID_MM, LOW, SignedDistanceField
+from geometry.robust_loss import geman_mcclure_weights
 from geometry.transforms import SimilarityTransform
 
 
@@ -88,13 +89,8 @@ def icp(
         centre = np.round((q - LOW) / GRID_MM) * GRID_MM + LOW
         distance = distance + np.einsum("hnk,hnk->hn", q - centre, normal)
         gate = 20.0 - 12.0 * step / iterations
-        weight = (
-            inside
-            * field.is_face[index]
-            * (np.einsum("hnk,hnk->hn", normal, turned) > 0.4)
-            / (1 + (distance / (gate / 2)) ** 2) ** 2
-        )
-        weight = weight * (np.abs(distance) < gate)
+        paired = inside & field.is_face[index] & (np.einsum("hnk,hnk->hn", normal, turned) > 0.4) & (np.abs(distance) < gate)
+        weight = paired * geman_mcclure_weights(distance, gate / 2)
         jacobian = np.concatenate([np.cross(q, normal), normal], axis=2)
         weighted = jacobian * weight[..., None]
         hessian = weighted.transpose(0, 2, 1) @ jacobian + np.diag([1e3] * 3 + [1.0] * 3)

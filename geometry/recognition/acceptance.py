@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
 from geometry.charts.chart import pixel_centres
 from geometry.charts.geometry_image import GeometryImage
+from geometry.charts.masked_filters import masked_mean
 from geometry.errors import NoFaceFound
 
 FEATURES_MM = 60.0  # about the nose: where a face has relief
@@ -40,12 +40,11 @@ def relief_explained(coarse: GeometryImage, scan: GeometryImage) -> float:
     if both.sum() * chart.pixel_mm**2 < 1000:
         return -1.0
     weight = both.astype(float)
-    support = np.maximum(gaussian_filter(weight, 1.5 / chart.pixel_mm), 1e-6)
     x, y = points[both][:, :2].T / FEATURES_MM
     form = np.linalg.qr(np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=1))[0]
 
-    def relief(depth):
-        smooth = (gaussian_filter(depth * weight, 1.5 / chart.pixel_mm) / support)[both]
+    def relief(depth: np.ndarray) -> np.ndarray:
+        smooth = masked_mean(depth, weight, 1.5 / chart.pixel_mm, 1e-6)[both]
         return smooth - form @ (form.T @ smooth)
 
     a, b = relief(coarse["depth"].astype(float)), relief(scan["depth"].astype(float))

@@ -6,6 +6,7 @@ import numpy as np
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 
 from geometry.charts.geometry_image import GeometryImage
+from geometry.charts.masked_filters import masked_mean
 from geometry.charts.rasterize import image_from_depth
 
 FAR_MM = 15.0  # a scan this far from the fit is hair or a hand, not the face
@@ -13,6 +14,7 @@ MM_PER_NOISE = 6.0  # Gaussian width for each mm of noise; chosen on synthetic v
 MAX_WIDTH_MM = 9.0
 EDGE_MM = 3.0  # over which a scan's edge gains full weight
 FADE_MM = 6.0  # how far the residual is carried beyond the scan's edge
+LEAST_WEIGHT = 1e-4  # in a window: below it the residual fades to 0
 
 
 def none_refine(coarse: GeometryImage) -> GeometryImage:
@@ -34,15 +36,11 @@ def smooth_refine(coarse: GeometryImage, scan: GeometryImage) -> GeometryImage:
     weight = both * np.maximum(inside, 0.05)
     noise = float(np.median(scan["noise_sigma"][both])) if both.any() else 0.0
     width = min(MM_PER_NOISE * noise, MAX_WIDTH_MM) / pixel
-    smoothed = residual if width < 0.25 else _weighted_mean(residual, weight, width)
+    smoothed = residual if width < 0.25 else masked_mean(residual, weight, width, LEAST_WEIGHT)
     reach = gaussian_filter(weight, FADE_MM / pixel)
     fade = np.clip(2 * reach, 0, 1)
-    carried = _weighted_mean(smoothed, weight, FADE_MM / pixel) * fade
+    carried = masked_mean(smoothed, weight, FADE_MM / pixel, LEAST_WEIGHT) * fade
     offset = np.where(both, inside * smoothed + (1 - inside) * carried, carried)
     depth = np.where(coarse.valid_mask, coarse["depth"] + offset, 0).astype(np.float32)
     refined = image_from_depth(depth, coarse.valid_mask, coarse.chart)
     return refined.with_channel("confidence", np.where(both, inside + (1 - inside) * fade, fade) * coarse.valid_mask)
-
-
-def _weighted_mean(values: np.ndarray, weight: np.ndarray, width: float) -> np.ndarray:
-    return gaussian_filter(values * weight, width) / np.maximum(gaussian_filter(weight, width), 1e-4)

@@ -16,6 +16,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from geometry.charts.geometry_image import GeometryImage, channel_normals, normal_channels
+from geometry.charts.masked_filters import masked_mean
 from geometry.charts.rasterize import image_from_depth
 from geometry.refinement.baselines import smooth_refine
 
@@ -36,13 +37,12 @@ def contradiction(scan: GeometryImage, refined: GeometryImage) -> np.ndarray:
     difference = np.where(both, (scan["depth"] - refined["depth"]) * facing, 0.0)
     near = both & (np.abs(difference) < OCCLUDER_MM)
     width = WINDOW_MM / refined.chart.pixel_mm
-    weight = gaussian_filter(near.astype(float), width)
-    mean = gaussian_filter(difference * near, width) / np.maximum(weight, 1e-3)
+    mean = masked_mean(difference, near, width, 1e-3)
     own = refined["sigma_mm"] if "sigma_mm" in refined.channels else 0.0
     scale = np.sqrt((LEFT * scan["noise_sigma"]) ** 2 + np.square(own) + FLOOR_MM**2)
     doubt = np.clip((np.abs(mean) / scale - DOUBT) / (CERTAIN - DOUBT), 0, 1)
     # half a window of evidence, or none
-    return np.where(near & (weight > 0.5), doubt, 0.0)
+    return np.where(near & (gaussian_filter(near.astype(float), width) > 0.5), doubt, 0.0)
 
 
 def _without_imagined_detail(coarse: GeometryImage, scan: GeometryImage, refined: GeometryImage) -> GeometryImage:
@@ -53,7 +53,7 @@ def _without_imagined_detail(coarse: GeometryImage, scan: GeometryImage, refined
         return refined
     width = IMAGINED_WIDTH_MM / refined.chart.pixel_mm
     difference = np.where(valid, refined["depth"] - coarse["depth"], 0.0)
-    smooth = gaussian_filter(difference, width) / np.maximum(gaussian_filter(valid.astype(float), width), 1e-3)
+    smooth = masked_mean(difference, valid, width, 1e-3)
     depth = np.where(valid, refined["depth"] + unseen * (smooth - difference), refined["depth"])
     changed = image_from_depth(depth, refined.valid_mask, refined.chart)
     return _with_shape(

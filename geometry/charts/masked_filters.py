@@ -1,0 +1,15 @@
+"""Filters over images of which only some pixels are known."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+
+def masked_mean(values: np.ndarray, weight: np.ndarray, sigma_px: float, floor: float) -> np.ndarray:
+    """(h, w) the mean of values (h, w) under a Gaussian of width `sigma_px` pixels, each pixel counted by its weight (h, w).
+
+    weight: a bool mask, or ≥ 0; values must be finite also where it is 0. Where the weights in the window sum to less than
+    `floor`, the mean fades to 0.
+    """
+    return gaussian_filter(values * weight, sigma_px) / np.maximum(gaussian_filter(weight * 1.0, sigma_px), floor)
