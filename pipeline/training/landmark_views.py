@@ -14,7 +14,7 @@ from geometry.charts import chart as charts
 from geometry.charts.geometry_image import GeometryImage
 from geometry.errors import NoFaceFound
 from geometry.landmarks.views import Viewer, turn_of, view_of_pose, visible
-from geometry.locating import cleaning, pose_search
+from geometry.locating import cleaning, head_groups, pose_search
 from geometry.locating.candidates import FEWEST_POINTS
 from geometry.scan import Scan
 from geometry.synthesis import faces, sensors
@@ -72,7 +72,7 @@ def make_views(index: int, config: SynthesisConfig) -> list[dict]:
     scan = cleaning.clean(made.scan)
     to_model = made.pose.inverse()
     head = scan.keep(
-        np.linalg.norm(to_model.apply(scan.points) - pose_search.HEAD_CENTRE, axis=1)
+        np.linalg.norm(to_model.apply(scan.points) - head_groups.HEAD_CENTRE, axis=1)
         < 1.5 * pose_search.LocatingOptions.head_radius_mm
     )
     if len(head.points) < FEWEST_POINTS:
