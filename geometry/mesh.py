@@ -6,21 +6,32 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import DTypeLike
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 
+def fixed_rows(array: np.ndarray, dtype: DTypeLike) -> np.ndarray:
+    """(n, 3) contiguous view that cannot be written to, a copy only where dtype or layout ask for one."""
+    rows = np.ascontiguousarray(array, dtype=dtype).reshape(-1, 3)  # a new array object: the caller's stays as it is
+    rows.setflags(write=False)
+    return rows
+
+
 @dataclass(frozen=True)
 class TriangleMesh:
-    """vertices (n, 3) float64, triangles (m, 3) int32, counter-clockwise seen from outside; colors (n, 3) uint8 or None."""
+    """vertices (n, 3) float64, triangles (m, 3) int32, counter-clockwise seen from outside; colors (n, 3) uint8 or None.
+
+    vertices and triangles are not writeable, so that what is derived from them and kept stays true.
+    """
 
     vertices: np.ndarray
     triangles: np.ndarray
     colors: np.ndarray | None = None
 
-    def __post_init__(self):
-        object.__setattr__(self, "vertices", np.ascontiguousarray(self.vertices, dtype=np.float64).reshape(-1, 3))
-        object.__setattr__(self, "triangles", np.ascontiguousarray(self.triangles, dtype=np.int32).reshape(-1, 3))
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "vertices", fixed_rows(self.vertices, np.float64))
+        object.__setattr__(self, "triangles", fixed_rows(self.triangles, np.int32))
 
     @cached_property
     def triangle_area_vectors(self) -> np.ndarray:

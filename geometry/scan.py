@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from geometry.camera import PinholeCamera
+from geometry.mesh import fixed_rows
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Scan:
-    """One scan. Immutable; every stage returns a new one.
+    """One scan. Immutable (points and triangles are not writeable); every stage returns a new one. Hashed by identity.
 
     points (n, 3) float64: the file's coordinates × `unit_mm`, so mm where the unit is known; in the
         file's own units while `unit_mm` is None. Depth formats: camera frame, mm. All finite.
@@ -38,12 +40,20 @@ class Scan:
     camera: PinholeCamera | None = None
     notes: tuple[str, ...] = ()
 
-    def __post_init__(self):
-        object.__setattr__(self, "points", np.ascontiguousarray(self.points, dtype=np.float64).reshape(-1, 3))
-        object.__setattr__(self, "triangles", np.ascontiguousarray(self.triangles, dtype=np.int32).reshape(-1, 3))
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "points", fixed_rows(self.points, np.float64))
+        object.__setattr__(self, "triangles", fixed_rows(self.triangles, np.int32))
 
     @classmethod
-    def from_depth(cls, depth: np.ndarray, camera: PinholeCamera, source: str, format: str, colors=None, notes=()) -> Scan:
+    def from_depth(
+        cls,
+        depth: np.ndarray,
+        camera: PinholeCamera,
+        source: str,
+        format: str,
+        colors: np.ndarray | None = None,
+        notes: Sequence[str] = (),
+    ) -> Scan:
         """depth (h, w) in mm, 0 or NaN where there is none; colors (h, w, 3) uint8 or None."""
         rows, columns = np.nonzero(np.isfinite(depth) & (depth > 0))
         points = camera.unproject(np.stack([columns, rows], 1).astype(float), depth[rows, columns].astype(float))

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+MIRROR = np.array([-1.0, 1.0, 1.0])  # times points of the model frame: the mirror image, left and right exchanged
+
 
 @dataclass(frozen=True)
 class SimilarityTransform:

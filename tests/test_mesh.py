@@ -55,3 +55,11 @@ def test_a_vertex_without_triangles_has_a_zero_normal_and_a_component_of_its_own
     mesh = TriangleMesh([*SQUARE.vertices, [9, 9, 9]], SQUARE.triangles)
     np.testing.assert_array_equal(mesh.vertex_normals[4], 0)
     assert (mesh.component_labels == mesh.component_labels[4]).sum() == 1
+
+
+def test_a_mesh_does_not_change_and_leaves_the_callers_array_as_it_is():
+    vertices = np.zeros((3, 3))
+    mesh = TriangleMesh(vertices, np.array([[0, 1, 2]], np.int32))
+    with pytest.raises(ValueError, match="read-only"):
+        mesh.vertices[0] = 1.0
+    assert np.shares_memory(mesh.vertices, vertices) and vertices.flags.writeable

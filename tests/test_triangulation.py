@@ -98,3 +98,8 @@ def test_a_bare_cloud_is_no_surface_and_a_mesh_is_its_own():
     assert len(surface_of(mesh_scan(points, NO_TRIANGLES)).triangles) == 0
     triangles = cloud_triangles(points, points[:, :2])
     np.testing.assert_array_equal(surface_of(mesh_scan(points, triangles)).triangles, triangles)
+
+
+def test_a_scans_surface_is_made_once():
+    scan = mesh_scan(np.eye(3), np.array([[0, 1, 2]]))
+    assert surface_of(scan) is surface_of(scan)

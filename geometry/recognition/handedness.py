@@ -29,7 +29,7 @@ from geometry.recognition.trial_acceptance import trial_fit_is_face
 from geometry.scan import Scan
 from geometry.surfaces.normals import plane_normals
 from geometry.surfaces.triangulation import surface_of
-from geometry.transforms import SimilarityTransform
+from geometry.transforms import MIRROR, SimilarityTransform
 
 # what a user may declare: nothing (every scan is checked), or that the coordinates are right though triangles, grids, normals or
 # landmarks of the archive say otherwise
@@ -100,7 +100,7 @@ def landmarks_are_mirrored(landmarks: np.ndarray, model: MorphableModel) -> bool
         return False
     given, mean = landmarks[known], model.mean[np.asarray(model.landmarks["ibug68"])[known]]
     residual = lambda target: np.linalg.norm(SimilarityTransform.umeyama(given, target).apply(given) - target)
-    return bool(residual(mean * [-1.0, 1.0, 1.0]) < LANDMARKS_GAIN * residual(mean))
+    return bool(residual(mean * MIRROR) < LANDMARKS_GAIN * residual(mean))
 
 
 def require_unmirrored(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 import numpy as np
 from scipy.spatial import Delaunay, QhullError, cKDTree
 
@@ -65,9 +67,18 @@ def cloud_triangles(points: np.ndarray, directions_xy: np.ndarray) -> np.ndarray
     return triangles[longest < limit]
 
 
+_SURFACES: WeakKeyDictionary[Scan, TriangleMesh] = WeakKeyDictionary()
+
+
 def surface_of(scan: Scan) -> TriangleMesh:
-    """The scan as a mesh in its own frame: its triangles, or those of its pixel grid; a bare cloud has none."""
-    triangles = scan.triangles
-    if scan.is_cloud and scan.pixels is not None and len(scan.points):
-        triangles = grid_triangles(scan.pixels, scan.raster_shape, scan.points)
-    return TriangleMesh(scan.points, triangles, scan.colors)
+    """The scan as a mesh in its own frame: its triangles, or those of its pixel grid; a bare cloud has none.
+
+    Made once, and kept with what is derived from it, its normals and adjacency, as long as the scan.
+    """
+    surface = _SURFACES.get(scan)
+    if surface is None:
+        triangles = scan.triangles
+        if scan.is_cloud and scan.pixels is not None and len(scan.points):
+            triangles = grid_triangles(scan.pixels, scan.raster_shape, scan.points)
+        surface = _SURFACES[scan] = TriangleMesh(scan.points, triangles, scan.colors)
+    return surface
