@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from geometry.landmarks.calibration import calibration
+from geometry.landmarks.calibration import shipped_calibration
 from geometry.landmarks.fusion import fused
 from geometry.landmarks.heatmaps import probability_within
 from geometry.model.landmark_embedding import LANDMARK_SCHEMES
@@ -21,7 +21,7 @@ def calibrate(rows: list[dict]) -> dict:
     """What stands in geometry/data/landmark_calibration.json, from fitted scans; see `geometry.landmarks.calibration`. A landmark and
     its mirror image are measured together, and medians speak for variances, so that a few gross errors do not."""
     usable = [row for row in rows if not row["reason"] and {"heatmaps", "registered"} <= set(row["result"].estimates)]
-    before, pairs = np.array(calibration()["heatmap_variance"]), {name: [] for name in ("heatmaps", "registered")}
+    before, pairs = np.array(shipped_calibration().heatmap_variance), {name: [] for name in ("heatmaps", "registered")}
     for row in usable:
         for name, found in pairs.items():
             found.append(row["result"].estimates[name])

@@ -11,7 +11,7 @@ from gan.training.curves import read_curves
 from gan.training.records import DatasetError
 from gan.weights import WeightsError
 from geometry.errors import ConfigError
-from geometry.landmarks.calibration import calibration
+from geometry.landmarks.calibration import shipped_calibration
 
 SMALL = {"widths": [8, 12], "shift_px": 2, "shift_mm": 5.0, "hole_share": 0.2}
 
@@ -198,6 +198,6 @@ def test_the_shipped_weights_say_how_they_were_made():
 
 
 def test_the_shipped_calibration_is_measured():
-    found = calibration()
-    assert all(len(set(found[name])) > 20 for name in ("seen_mm", "unseen_mm", "heatmap_variance", "correlation"))
-    assert 0.5 < found["fused_variance"] < 2 and 0 <= found["gross_share"] < 0.1
+    found = shipped_calibration()
+    assert all(len(set(values)) > 20 for values in (found.seen_mm, found.unseen_mm, found.heatmap_variance, found.correlation))
+    assert 0.5 < found.fused_variance < 2 and 0 <= found.gross_share < 0.1

@@ -1,11 +1,14 @@
 """Several views of one scan agree on its landmarks, whichever of them is wrong."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from landmark_oracle import Oracle
 from sampled_faces import default_model, known_face, mesh_scan
 
-from geometry.landmarks import multiview
+from geometry.landmarks.calibration import shipped_calibration
+from geometry.landmarks.estimate import LandmarkEstimate
 from geometry.landmarks.multiview import INLIER_MM, ViewObservations, combine, observe, snapped
 from geometry.landmarks.views import Viewer, turn_of, view_of_pose
 
@@ -39,32 +42,32 @@ def test_landmarks_seen_from_three_sides_are_where_they_are(face):
     assert np.isnan(found.points[~found.seen]).all() and (found.confidence[~found.seen] == 0).all()
 
 
-@pytest.fixture(autouse=True)
-def uncalibrated(monkeypatch):
-    monkeypatch.setattr(multiview, "calibration", lambda: {"heatmap_variance": [1.0] * 68})
+def uncalibrated(seen: ViewObservations) -> LandmarkEstimate:
+    """The combined views, their covariances as they come out."""
+    return combine(seen, replace(shipped_calibration(), heatmap_variance=(1.0,) * 68))
 
 
 def test_one_wrong_view_of_three_has_no_say():
     points = np.zeros((3, 1, 3))
     points[1] += [0.4, 0, 0]
     points[2] += [30.0, 0, 0]
-    found = combine(sightings(points))
+    found = uncalibrated(sightings(points))
     assert np.allclose(found.points, [[0.2, 0, 0]]) and found.seen[0]
 
 
 def test_views_of_one_scan_are_not_surer_by_their_number_and_less_sure_by_disagreement():
-    same = combine(sightings(np.zeros((5, 1, 3)))).covariance[0]
+    same = uncalibrated(sightings(np.zeros((5, 1, 3)))).covariance[0]
     assert np.allclose(same, np.eye(3))
     apart = np.zeros((2, 1, 3))
     apart[1, 0, 0] = INLIER_MM - 1
-    assert combine(sightings(apart)).covariance[0, 0, 0] > 2
+    assert uncalibrated(sightings(apart)).covariance[0, 0, 0] > 2
 
 
 def test_a_better_known_view_weighs_more():
     points = np.array([[[0.0, 0, 0]], [[1.0, 0, 0]]])
     given = sightings(points)
     given.covariance[1] *= 9.0
-    assert np.allclose(combine(given).points[0], [0.1, 0, 0])
+    assert np.allclose(uncalibrated(given).points[0], [0.1, 0, 0])
 
 
 def test_a_landmark_that_no_view_sees_is_unknown_and_never_faked():
@@ -72,7 +75,7 @@ def test_a_landmark_that_no_view_sees_is_unknown_and_never_faked():
     given = sightings(points)
     given.visibility[:, 0] = 0.2
     given.lifted[:, 1] = False
-    found = combine(given)
+    found = uncalibrated(given)
     assert not found.seen.any() and np.isnan(found.points).all()
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from geometry.landmarks.calibration import calibration, confidence_of
+from geometry.landmarks.calibration import LandmarkCalibration, confidence_of, shipped_calibration
 from geometry.landmarks.estimate import LandmarkEstimate
 from geometry.landmarks.heatmaps import ViewLandmarks
 from geometry.landmarks.views import View, Viewer
@@ -64,7 +64,7 @@ def _lifted(view: View, found: ViewLandmarks) -> tuple[np.ndarray, ...]:
     return back.apply(points), linear @ covariance @ linear.T, found.visibility, cosine, valid
 
 
-def combine(sightings: ViewObservations) -> LandmarkEstimate:
+def combine(sightings: ViewObservations, calibration: LandmarkCalibration | None = None) -> LandmarkEstimate:
     """The views' sightings as one estimate in the scan frame: for each landmark the largest group of views that agree, its
     mean weighted by information, visibility and how squarely the surface is met. A landmark is seen where the views that
     place it say so; others are NaN."""
@@ -88,9 +88,10 @@ def combine(sightings: ViewObservations) -> LandmarkEstimate:
             "v,vi,vj->ij", w, offset, offset
         )
         visibility[number] = w @ sightings.visibility[group, number]
-    covariance = shrunk_to_isotropic(covariance) * np.array(calibration()["heatmap_variance"])[:count, None, None]
+    calibration = calibration or shipped_calibration()
+    covariance = shrunk_to_isotropic(covariance) * np.array(calibration.heatmap_variance)[:count, None, None]
     seen = visibility > LEAST_VISIBILITY
-    confidence = np.where(seen, visibility * confidence_of(covariance), 0.0)
+    confidence = np.where(seen, visibility * confidence_of(covariance, calibration), 0.0)
     points[~seen] = np.nan
     return LandmarkEstimate(points, covariance, confidence, seen)
 

@@ -18,7 +18,7 @@ from functools import lru_cache
 import numpy as np
 
 from geometry.errors import NoFaceFound
-from geometry.landmarks.calibration import confidence_of
+from geometry.landmarks.calibration import LandmarkCalibration, confidence_of
 from geometry.landmarks.estimate import LandmarkEstimate
 from geometry.model.morphable_model import MorphableModel
 from geometry.transforms import SimilarityTransform, rotation_from_vector
@@ -159,13 +159,15 @@ def _moved_back(motion: np.ndarray, metric: bool, centre: np.ndarray) -> Similar
     return SimilarityTransform(rotation, centre - scale * rotation @ (centre + motion[3:6]), scale)
 
 
-def completed(estimate: LandmarkEstimate, posterior: Posterior) -> LandmarkEstimate:
+def completed(
+    estimate: LandmarkEstimate, posterior: Posterior, calibration: LandmarkCalibration | None = None
+) -> LandmarkEstimate:
     """The estimate (scan frame) with its unseen landmarks inferred: the posterior's, with their covariance and less
     confidence."""
     inferred = LandmarkEstimate(
         posterior.points,
         posterior.covariance,
-        INFERRED_TRUST * confidence_of(posterior.covariance),
+        INFERRED_TRUST * confidence_of(posterior.covariance, calibration),
         np.zeros(len(estimate), bool),
     ).transformed(posterior.scan_to_model.inverse())
     return merged_estimates(estimate, inferred)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import asdict
 
-from geometry.landmarks.calibration import calibration
+from geometry.landmarks.calibration import shipped_calibration
 from geometry.model import landmark_embedding
 from pipeline.scans import config
 from pipeline.scans.job import model_of
@@ -32,5 +33,5 @@ def identify(resolved: config.Config) -> dict[str, dict[str, str]]:
             from gan import weights
 
             identities[role] = {"name": name, "sha256": weights.read_card(name, network)["sha256"]}
-    measured = json.dumps(calibration(), sort_keys=True).encode()
+    measured = json.dumps(asdict(shipped_calibration()), sort_keys=True).encode()
     return identities | {"landmark_calibration": {"name": "shipped", "sha256": hashlib.sha256(measured).hexdigest()}}

@@ -12,7 +12,7 @@ import numpy as np
 
 from geometry.charts.geometry_image import GeometryImage
 from geometry.errors import NoFaceFound
-from geometry.landmarks.calibration import calibration, confidence_of, mesh_covariance
+from geometry.landmarks.calibration import confidence_of, mesh_covariance, shipped_calibration
 from geometry.landmarks.estimate import LandmarkEstimate
 from geometry.landmarks.fusion import UNSEEN_CONFIDENCE, fused, to_scheme
 from geometry.landmarks.multiview import Find
@@ -120,8 +120,8 @@ def from_both(evidence: Evidence, settings) -> LandmarkEstimate:
     """The landmarker "fused": heatmaps and registered mesh by their covariances."""
     found = _heatmaps_68(evidence, settings)
     known = replace(found, points=np.where(found.seen[:, None], found.points, np.nan))
-    measured = calibration()
-    both = fused(_mesh_68(evidence), known, np.array(measured["correlation"]), variance=measured["fused_variance"])
+    measured = shipped_calibration()
+    both = fused(_mesh_68(evidence), known, np.array(measured.correlation), variance=measured.fused_variance)
     return to_scheme(both, evidence.model, evidence.vertices, settings.scheme)
 
 
