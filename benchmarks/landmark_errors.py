@@ -9,7 +9,7 @@ import numpy as np
 from geometry.landmarks.calibration import shipped_calibration
 from geometry.landmarks.fusion import fused
 from geometry.landmarks.heatmaps import probability_within
-from geometry.model.landmark_embedding import LANDMARK_SCHEMES
+from geometry.model.landmark_embedding import shipped_schemes
 
 INNER = np.arange(17, 68)
 CLOSE_MM = 4.0
@@ -50,7 +50,7 @@ def calibrate(rows: list[dict]) -> dict:
 def _by_landmark(statistic, values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     """(s, 68) values of scans, where chosen (s, 68) → (68,): a landmark's with its mirror image's, or all landmarks' where these
     are fewer than eight."""
-    swap = np.array(LANDMARK_SCHEMES["ibug68"].mirror)
+    swap = np.array(shipped_schemes()["ibug68"].mirror)
     pooled = statistic(values[chosen])
     found = [np.concatenate([values[chosen[:, k], k], values[chosen[:, swap[k]], swap[k]]]) for k in range(68)]
     return np.array([statistic(part) if len(part) >= 8 else pooled for part in found])

@@ -19,9 +19,9 @@ _ANGLE = np.linspace(0, 2 * np.pi, 68, endpoint=False)
 
 def mirrored_places() -> np.ndarray:
     """(68, 2) places whose mirror images are those of the mirrored landmarks."""
-    from geometry.model.landmark_embedding import LANDMARK_SCHEMES
+    from geometry.model.landmark_embedding import shipped_schemes
 
-    mirror = np.array(LANDMARK_SCHEMES["ibug68"].mirror)
+    mirror = np.array(shipped_schemes()["ibug68"].mirror)
     places = np.stack([30 * np.cos(_ANGLE * 7), 30 * np.sin(_ANGLE * 3)], 1)
     return 0.5 * (places + places[mirror] * [-1, 1])
 

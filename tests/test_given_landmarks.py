@@ -10,7 +10,7 @@ from test_landmark_files import as_amira, as_bnd, as_json, as_lm3, as_pp, as_pts
 from geometry.errors import ReadError
 from geometry.landmarks.given import GivenLandmarks, check_on_surface, given_landmarks
 from geometry.mesh import TriangleMesh
-from geometry.model.landmark_embedding import LANDMARK_SCHEMES, landmarks_on, scheme
+from geometry.model.landmark_embedding import landmarks_on, scheme, shipped_schemes
 from geometry.model.registry import load_model
 from geometry.scan import Scan
 from pipeline.inputs import listing, reading
@@ -166,7 +166,7 @@ def test_landmarks_of_unknown_names_pass_the_check_on_the_surface_with_their_not
 
 
 def test_a_shipped_name_means_the_shipped_scheme_beside_a_users_own(face68):
-    shadow = LANDMARK_SCHEMES["now7"].__class__(**{**vars(LANDMARK_SCHEMES["now7"]), "name": "ibug68"})
+    shadow = shipped_schemes()["now7"].__class__(**{**vars(shipped_schemes()["now7"]), "name": "ibug68"})
     given = given_of("scan.pp", as_pp(face68[[36, 39]], ["36", "39"]), schemes=[shadow])
     assert known_numbers(given) == [36, 39] and given.names == ("right_eye_outer", "right_eye_inner")
 
@@ -224,7 +224,7 @@ def test_json_takes_any_shipped_scheme_a_users_own_and_names(face68):
     renamed = json.dumps({"scheme": "mine", "points": points[:7].tolist()}).encode()
     with pytest.raises(ReadError, match="its scheme 'mine' is unknown; known are bosphorus22"):
         given_of("scan.landmarks.json", renamed)
-    mine = LANDMARK_SCHEMES["now7"].__class__(**{**vars(LANDMARK_SCHEMES["now7"]), "name": "mine"})
+    mine = shipped_schemes()["now7"].__class__(**{**vars(shipped_schemes()["now7"]), "name": "mine"})
     assert given_of("scan.landmarks.json", renamed, schemes=[mine]).scheme_name == "mine"
     by_name = json.dumps({"points": {"nose_tip": [1, 2, 3], "chin": None, "mouth_left": [4, 5, 6]}}).encode()
     assert known_numbers(given_of("scan.landmarks.json", by_name)) == [30, 54]

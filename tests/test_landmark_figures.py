@@ -8,7 +8,7 @@ import pytest
 from geometry.landmarks.estimate import LandmarkEstimate
 from geometry.landmarks.given import GivenLandmarks, given_landmarks
 from geometry.locating.location import Location
-from geometry.model.landmark_embedding import LANDMARK_SCHEMES
+from geometry.model.landmark_embedding import shipped_schemes
 from geometry.scan import Scan
 from geometry.transforms import SimilarityTransform, rotation_from_vector
 from pipeline.inputs.source import Source
@@ -20,7 +20,7 @@ POSE = SimilarityTransform(rotation_from_vector(np.array([0.3, -1.0, 0.5])), np.
 
 def estimate(scheme="ibug68", sigma_mm=2.0, seed=0):
     """Random points, model frame; every third is inferred."""
-    rng, count = np.random.default_rng(seed), len(LANDMARK_SCHEMES[scheme])
+    rng, count = np.random.default_rng(seed), len(shipped_schemes()[scheme])
     covariance = np.tile(sigma_mm**2 * np.eye(3), (count, 1, 1))
     return LandmarkEstimate(
         rng.normal(scale=50, size=(count, 3)), covariance, rng.uniform(size=count), np.arange(count) % 3 > 0, scheme
@@ -40,7 +40,7 @@ def located(landmarks, unit_mm=1.0, given=None):
 
 
 def given_as(scheme, points):
-    found = LANDMARK_SCHEMES[scheme]
+    found = shipped_schemes()[scheme]
     return GivenLandmarks(points, found.names, found.in_ibug68, scheme, "a.landmarks.json")
 
 
@@ -49,14 +49,14 @@ def content_of(work):
 
 
 @pytest.mark.parametrize("unit_mm", [1.0, 10.0, 1000.0, 25.4])
-@pytest.mark.parametrize("scheme", sorted(LANDMARK_SCHEMES))
+@pytest.mark.parametrize("scheme", sorted(shipped_schemes()))
 def test_written_landmarks_come_back_as_a_sidecar_the_inferred_ones_as_unknown(scheme, unit_mm):
     found = estimate(scheme)
     data = files.landmarks_bytes(located(found, unit_mm))
     given = given_landmarks("b.ply", {"b.landmarks.json": data})
     np.testing.assert_array_equal(given.known, found.seen)
     np.testing.assert_allclose(POSE.apply(given.scaled(unit_mm).points)[found.seen], found.points[found.seen], atol=3e-4)
-    assert (given.scheme_name, given.names) == (scheme, LANDMARK_SCHEMES[scheme].names)
+    assert (given.scheme_name, given.names) == (scheme, shipped_schemes()[scheme].names)
 
 
 def test_landmarks_are_written_in_the_files_unit_with_names_and_covariances():
@@ -64,7 +64,7 @@ def test_landmarks_are_written_in_the_files_unit_with_names_and_covariances():
     content = content_of(located(found, 1000.0))
     assert list(content) == ["scheme", "frame", "unit_mm", "names", "points", "confidence", "seen", "covariance"]
     assert (content["scheme"], content["frame"], content["unit_mm"]) == ("ibug68", "scan", 1000.0)
-    assert content["names"] == list(LANDMARK_SCHEMES["ibug68"].names) and content["seen"] == found.seen.tolist()
+    assert content["names"] == list(shipped_schemes()["ibug68"].names) and content["seen"] == found.seen.tolist()
     np.testing.assert_allclose(landmark_figures.sigmas(np.array(content["covariance"])) * 1000, 2.0, rtol=1e-4)
 
 
@@ -98,7 +98,7 @@ def test_the_distance_to_given_landmarks_is_measured_in_mm_where_one_was_given()
 
 def test_a_points_counterpart_is_the_same_ibug_point_or_has_the_same_name():
     found = estimate("bosphorus22")
-    known = np.array(LANDMARK_SCHEMES["bosphorus22"].in_ibug68) >= 0
+    known = np.array(shipped_schemes()["bosphorus22"].in_ibug68) >= 0
     from_68 = landmark_figures.distances_to_given(found, given_as("ibug68", np.zeros((68, 3))))
     np.testing.assert_array_equal(np.isfinite(from_68), known)
     same = landmark_figures.distances_to_given(found, given_as("bosphorus22", found.points))
@@ -111,9 +111,9 @@ def test_the_figures_of_one_scan():
     assert figures["landmark_sigma_mm"] == pytest.approx(1.5) and "landmark_to_given_mm" not in figures
 
 
-@pytest.mark.parametrize("scheme", sorted(LANDMARK_SCHEMES))
+@pytest.mark.parametrize("scheme", sorted(shipped_schemes()))
 def test_every_point_of_a_shipped_scheme_has_its_region(scheme):
-    names = LANDMARK_SCHEMES[scheme].names
+    names = shipped_schemes()[scheme].names
     assert {landmark_figures.region_of(name) for name in names} <= set(landmark_figures.REGION_WORDS)
 
 

@@ -134,7 +134,7 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(folder, tmp_path):
 def test_the_finder_is_mirror_symmetric_and_independent_of_company(trained):
     from gan.landmarks.inference import LandmarkFinder
     from geometry.charts.geometry_image import GeometryImage
-    from geometry.model.landmark_embedding import LANDMARK_SCHEMES
+    from geometry.model.landmark_embedding import shipped_schemes
 
     finder = LandmarkFinder(str(trained))
     first, second = (view(np.random.default_rng(seed))[0] for seed in (1, 2))
@@ -142,7 +142,7 @@ def test_the_finder_is_mirror_symmetric_and_independent_of_company(trained):
     assert np.array_equal(alone.position, together.position) and np.array_equal(alone.covariance, together.covariance)
     channels = {name: values[:, ::-1] * (-1 if name == "normal_x" else 1) for name, values in first.channels.items()}
     other = finder.find([GeometryImage(channels, first.valid_mask[:, ::-1], first.chart)])[0]
-    swap = list(LANDMARK_SCHEMES["ibug68"].mirror)
+    swap = list(shipped_schemes()["ibug68"].mirror)
     assert np.allclose(other.position[:, 0], CHART.width - alone.position[swap, 0], atol=1e-3)
     assert np.allclose(other.position[:, 1], alone.position[swap, 1], atol=1e-3)
     assert np.allclose(other.covariance, alone.covariance[swap] * [[1, -1], [-1, 1]], rtol=1e-3, atol=1e-4)

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from geometry.errors import ModelError
 from geometry.mesh import TriangleMesh
 from geometry.model.landmark_embedding import (
-    LANDMARK_SCHEMES,
     NOSE_TIP,
     embedding,
     landmark_indices,
     landmarks_on,
     points_of,
     scheme,
+    shipped_schemes,
 )
 from geometry.model.landmark_scheme import NO_POINT, parse_scheme
 from geometry.model.registry import load_model
@@ -41,7 +41,7 @@ def own(points, **more):
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_a_shipped_scheme_is_consistent(name):
-    shipped = LANDMARK_SCHEMES[name]
+    shipped = shipped_schemes()[name]
     assert shipped.name == name and len(shipped) == COUNTS[name] == len(set(shipped.names)) == len(shipped.in_ibug68)
     assert sorted(place for group in shipped.groups.values() for place in group) == list(range(len(shipped)))
     assert [shipped.mirror[shipped.mirror[i]] for i in range(len(shipped))] == list(range(len(shipped)))
@@ -65,7 +65,7 @@ def test_a_scheme_agrees_with_ibug68_where_it_says_so(model, name):
 
 
 def test_reflection_swaps_left_and_right_groups():
-    ibug68 = LANDMARK_SCHEMES["ibug68"]
+    ibug68 = shipped_schemes()["ibug68"]
     for side in ("eye", "brow"):
         mirrored = {ibug68.mirror[i] for i in ibug68.groups[f"left_{side}"]}
         assert mirrored == set(ibug68.groups[f"right_{side}"])

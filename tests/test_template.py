@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 from geometry.charts.chart import OrthographicChart
 from geometry.charts.rasterize import rasterize
 from geometry.mesh import TriangleMesh
-from geometry.model.landmark_embedding import LANDMARK_SCHEMES
+from geometry.model.landmark_embedding import shipped_schemes
 from geometry.model.registry import load_model
 from geometry.template.remeshing import smallest_angles
 from geometry.template.skin_patch import boundary_loops
@@ -148,7 +148,7 @@ def test_edges_are_short_where_faces_have_detail():
 
 
 def test_it_is_mirror_symmetric():
-    vertices, scheme = mean().vertices, LANDMARK_SCHEMES["ibug68"]
+    vertices, scheme = mean().vertices, shipped_schemes()["ibug68"]
     gap, mirror_vertex = cKDTree(vertices).query(vertices * (-1, 1, 1))
     assert gap.max() < 0.06 and np.array_equal(mirror_vertex[mirror_vertex], np.arange(len(vertices)))
     marks = model().landmarks["ibug68"]

@@ -15,7 +15,7 @@ import tensorflow as tf
 from gan.config import DataConfig, LandmarkNetConfig
 from gan.layout import VIEW
 from gan.training.records import DatasetError, compression, evenly_spread, record_files, text_feature
-from geometry.model.landmark_embedding import LANDMARK_SCHEMES
+from geometry.model.landmark_embedding import shipped_schemes
 
 FLOATS = tuple(f"view/{name}" for name in VIEW) + ("landmarks", "visible")
 TEXTS = ("chart", "split", "sensor", "subject", "scan_id", "kind")
@@ -124,7 +124,7 @@ def _mirrored(network: LandmarkNetConfig, view, marks, flip):
     signs = np.array([-1.0 if name == "normal_x" else 1.0 for name in VIEW], np.float32)
     width = tf.cast(tf.shape(view)[1], tf.float32) * _pixel_mm()
     other = tf.concat([width - marks[:, :1], marks[:, 1:]], axis=1)
-    other = tf.gather(other, np.array(LANDMARK_SCHEMES[network.scheme].mirror))
+    other = tf.gather(other, np.array(shipped_schemes()[network.scheme].mirror))
     return tf.where(flip, view[:, ::-1] * signs, view), tf.where(flip, other, marks)
 
 

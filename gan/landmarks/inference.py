@@ -12,8 +12,8 @@ from gan.inference import start_tensorflow
 from gan.layout import VIEW, pack_view
 from geometry.charts.geometry_image import GeometryImage
 from geometry.landmarks.heatmaps import ViewLandmarks, covariance_of_factor
-from geometry.model.landmark_embedding import LANDMARK_SCHEMES
 from geometry.settings.loading import from_dict
+from geometry.model.landmark_embedding import shipped_schemes
 
 
 class LandmarkFinder:
@@ -30,7 +30,7 @@ class LandmarkFinder:
         self.scheme = self.config.scheme
         self._sigma_scale = float(self.card.get("sigma_scale", 1.0))
         self._run = tf.function(lambda view: _wanted(network(view, training=False)))
-        self._swap = list(LANDMARK_SCHEMES[self.scheme].mirror)
+        self._swap = list(shipped_schemes()[self.scheme].mirror)
 
     def find(self, views: Sequence[GeometryImage], mirrored: bool = True) -> list[ViewLandmarks]:
         """One answer a view; views over charts of the network's pixel size.

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from geometry.errors import ReadError
-from geometry.model.landmark_embedding import LANDMARK_SCHEMES
+from geometry.model.landmark_embedding import shipped_schemes
 from geometry.model.landmark_scheme import IBUG_POINTS, NO_POINT, LandmarkScheme
 from geometry.readers.landmark_files import SUFFIXES, LandmarkFile, read_landmarks, suffix_of
 from geometry.scan import Scan
@@ -69,7 +69,7 @@ def given_landmarks(source: str, sidecars: Mapping[str, bytes], schemes: Iterabl
         return None
     if len(names) > 1:
         raise ReadError(source, f"has {len(names)} landmark files beside it, {' and '.join(names)}", "keep the one to be used")
-    known = {scheme.name: scheme for scheme in (*LANDMARK_SCHEMES.values(), *schemes)} | LANDMARK_SCHEMES
+    known = {scheme.name: scheme for scheme in (*shipped_schemes().values(), *schemes)} | shipped_schemes()
     try:
         file = read_landmarks(names[0], sidecars[names[0]])
         given = replace(_identified(file, known), source_name=names[0])
@@ -207,7 +207,7 @@ def _bu3dfe(file: LandmarkFile) -> GivenLandmarks:
     """Which eye comes first the sources call differently (the subject's or the viewer's right): the points decide."""
     if len(file.points) != _BU3DFE_COUNT or not np.isfinite(file.points).all():
         raise ReadError("", f"holds {np.isfinite(file.points).all(1).sum()} points", "a .bnd has BU-3DFE's 83, all of them known")
-    points, mirror = file.points, LANDMARK_SCHEMES["ibug68"].mirror
+    points, mirror = file.points, shipped_schemes()["ibug68"].mirror
     up = points[_EYES].mean(0) - points[_LIPS].mean(0)
     forward = (points[_EYES].mean(0) + points[_LIPS].mean(0)) / 2 - points[_CONTOUR_ENDS].mean(0)
     left = np.cross(up, forward)

@@ -7,9 +7,11 @@ What a scheme is, and its file format: `geometry.model.landmark_scheme`.
 from __future__ import annotations
 
 import difflib
-from functools import lru_cache
+from collections.abc import Iterable, Mapping
+from functools import cache, lru_cache
 from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -18,7 +20,6 @@ from geometry.model.landmark_scheme import LandmarkScheme, Place, parse_scheme
 from geometry.model.morphable_model import MorphableModel
 
 __all__ = [
-    "LANDMARK_SCHEMES",
     "NOSE_TIP",
     "LandmarkScheme",
     "embedding",
@@ -26,32 +27,32 @@ __all__ = [
     "landmarks_on",
     "points_of",
     "scheme",
+    "shipped_schemes",
 ]
 NOSE_TIP = 30  # in ibug68; the origin of the model frame
 
 
-def _shipped() -> dict[str, LandmarkScheme]:
+@cache
+def shipped_schemes() -> Mapping[str, LandmarkScheme]:
+    """Scheme name → scheme, of the files in geometry/data/schemes."""
     files = sorted((resources.files("geometry") / "data" / "schemes").iterdir(), key=lambda file: file.name)
     schemes = (parse_scheme(file.read_bytes(), file.name) for file in files if file.name.endswith(".json"))
-    return {scheme.name: scheme for scheme in schemes}
-
-
-LANDMARK_SCHEMES: dict[str, LandmarkScheme] = _shipped()
+    return MappingProxyType({scheme.name: scheme for scheme in schemes})
 
 
 def scheme(name_or_file: str | Path) -> LandmarkScheme:
     """A shipped scheme by its name, or the user's own from a JSON file. Raises ModelError."""
     name = str(name_or_file)
-    if name in LANDMARK_SCHEMES:
-        return LANDMARK_SCHEMES[name]
+    if shipped := shipped_schemes().get(name):
+        return shipped
     path = Path(name)
     if path.suffix.lower() != ".json" and not path.is_file():
-        raise ModelError(_unknown(name, LANDMARK_SCHEMES))
+        raise ModelError(_unknown(name, shipped_schemes()))
     try:
         own = parse_scheme(path.read_bytes(), path.name)
     except OSError as error:
         raise ModelError(f"landmark scheme {name}: cannot be opened ({error.strerror or error}); check the path") from error
-    if own.name in LANDMARK_SCHEMES:
+    if own.name in shipped_schemes():
         raise ModelError(
             f"landmark scheme {path.name}: its name {own.name!r} is that of a shipped scheme; "
             f'give it a "name" of its own, or say {own.name} instead of the file for the shipped one'
@@ -59,7 +60,7 @@ def scheme(name_or_file: str | Path) -> LandmarkScheme:
     return own
 
 
-def _unknown(name: str, known) -> str:
+def _unknown(name: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     return (
@@ -92,14 +93,14 @@ def landmarks_on(model: MorphableModel, vertices: np.ndarray, scheme: str | Land
 
 def _is_of_model(name: str | Path | LandmarkScheme, model: MorphableModel) -> bool:
     """Does the model itself say which vertices these are? Of the shipped schemes it does so for ibug68 alone."""
-    return isinstance(name, str) and name in model.landmarks and (name == "ibug68" or name not in LANDMARK_SCHEMES)
+    return isinstance(name, str) and name in model.landmarks and (name == "ibug68" or name not in shipped_schemes())
 
 
 def _scheme_of(model: MorphableModel, name: str | Path | LandmarkScheme) -> LandmarkScheme:
     if isinstance(name, LandmarkScheme):
         return name
-    if str(name) not in LANDMARK_SCHEMES and not Path(name).suffix and not Path(name).is_file():
-        raise ModelError(f"model {model.name!r}: " + _unknown(str(name), {*LANDMARK_SCHEMES, *model.landmarks}))
+    if str(name) not in shipped_schemes() and not Path(name).suffix and not Path(name).is_file():
+        raise ModelError(f"model {model.name!r}: " + _unknown(str(name), {*shipped_schemes(), *model.landmarks}))
     return scheme(name)
 
 

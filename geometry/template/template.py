@@ -16,7 +16,7 @@ from scipy.spatial import cKDTree
 
 from geometry.errors import ModelError
 from geometry.mesh import TriangleMesh
-from geometry.model.landmark_embedding import LANDMARK_SCHEMES
+from geometry.model.landmark_embedding import shipped_schemes
 from geometry.model.morphable_model import MorphableModel
 from geometry.template.cavities import BothHalves, CavityOptions, both_halves, cavities
 from geometry.template.closed_skin import EYE, MOUTH, NOSTRIL, ClosedSkin, closed_half, mirror_images
@@ -139,7 +139,7 @@ def _mirrored(
     n = len(lift)
     lift = np.vstack([lift, (lift * _MIRROR)[aside]])
     eyes = (np.vstack([eye_lift, np.zeros((len(aside), 3))]), np.vstack([np.zeros((n, 3)), (eye_lift * _MIRROR)[aside]]))
-    mirror = LANDMARK_SCHEMES["ibug68"].mirror
+    mirror = shipped_schemes()["ibug68"].mirror
     landmarks = np.array([places[i] if i in places else image[places[mirror[i]]] for i in range(68)])
     marks = source.landmarks["ibug68"]
     openings = sparse.csr_matrix(
