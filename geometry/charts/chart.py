@@ -28,6 +28,9 @@ class OrthographicChart:
     centre_y: float = 6.0
     kind: str = "orthographic"
 
+    rays_are_parallel = True
+    least_depth = -np.inf  # of a hit
+
     def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Points (n, 3) → image coordinates (n, 2) as (column, row), continuous, and depth (n,)."""
         column = (points[:, 0] - self.centre_x) / self.pixel_mm + self.width / 2
@@ -66,6 +69,9 @@ class CylindricalChart:
     centre_y: float = 6.0
     reference_radius: float = 90.0
     kind: str = "cylindrical"
+
+    rays_are_parallel = False
+    least_depth = 0.0  # of a hit: a ray that has crossed the axis sees the head from inside
 
     def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Points (n, 3) → image coordinates (n, 2) as (column, row), continuous, and depth (n,)."""

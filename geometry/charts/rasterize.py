@@ -31,16 +31,11 @@ def rasterize(mesh: TriangleMesh, chart: Chart, exclude: np.ndarray | None = Non
         start = float(np.ceil(chart.project(mesh.vertices)[1].max())) + 1.0
         origins, directions, start = chart.rays(centres, start)
         distance, triangle, uv, outer = cast_rays(raycasting_scene(TriangleMesh(mesh.vertices, kept)), origins, directions)
-        hit = np.flatnonzero(outer & (distance < start - _depth_floor(chart)))
+        hit = np.flatnonzero(outer & (distance < start - chart.least_depth))
         valid[hit], depth[hit] = True, start - distance[hit]
         shading = interpolate(mesh.vertex_normals, kept[triangle[hit]], uv[hit])
         normals[hit] = shading / np.maximum(np.linalg.norm(shading, axis=1, keepdims=True), 1e-12)
     return _image(depth.reshape(shape), normals.reshape(*shape, 3), valid.reshape(shape), chart)
-
-
-def _depth_floor(chart: Chart) -> float:
-    """The least depth of a hit: a cylindrical ray that has crossed the axis sees the head from inside."""
-    return 0.0 if chart.kind == "cylindrical" else -np.inf
 
 
 def image_from_depth(depth: np.ndarray, valid: np.ndarray, chart: Chart) -> GeometryImage:

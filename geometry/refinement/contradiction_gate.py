@@ -33,7 +33,7 @@ FEATHER_PX = 2.0
 def contradiction(scan: GeometryImage, refined: GeometryImage) -> np.ndarray:
     """(h, w) in [0, 1]: how surely the scan says that the refined surface is wrong; 0 where it says nothing."""
     both = scan.valid_mask & refined.valid_mask
-    facing = np.maximum(channel_normals(refined)[..., 2], 0.2) if refined.chart.kind == "orthographic" else 1.0
+    facing = np.maximum(channel_normals(refined)[..., 2], 0.2) if refined.chart.rays_are_parallel else 1.0
     difference = np.where(both, (scan["depth"] - refined["depth"]) * facing, 0.0)
     near = both & (np.abs(difference) < OCCLUDER_MM)
     width = WINDOW_MM / refined.chart.pixel_mm
