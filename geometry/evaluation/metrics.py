@@ -16,6 +16,7 @@ from geometry.surfaces.raycasting import interpolate
 
 CAP_MM = 20.0  # what a miss costs at most, and a missing surface always
 FAILED_DEGREES = 90.0
+SAMPLES = 20_000
 
 
 def boundary_triangles(mesh: TriangleMesh) -> np.ndarray:
@@ -75,17 +76,15 @@ def surface_errors(
     both_ways: bool = True,
     outer_mm: float = 85.0,
     inner_mm: float = 75.0,
-    samples: int = 20000,
-    rng: np.random.Generator | None = None,
 ) -> SurfaceErrors:
     """How far a surface is from the truth; both in mm and in one frame, compared as they lie: 0 degrees of freedom.
 
     truth → surface: from the truth's vertices within outer_mm of the nose tip (3,) (those under `visible` (n,) bool, if given) to
     the closest points of the mesh, with the angle between the truth's vertex normals and the mesh's interpolated ones.
-    surface → truth: from `samples` points drawn by area within inner_mm, where the nearest truth triangle is not on the truth's
+    surface → truth: from `SAMPLES` points drawn by area, always the same, within inner_mm, where the nearest truth triangle is not on the truth's
     boundary; left out (equal to the other direction) where both_ways is False, for a topology with a mouth cavity or eyeballs.
     Each distance is capped at 20 mm. A mesh without triangles near the nose gets `FAILED`: it is never left out. The truth's
-    corners must be merged, so that it has normals and a boundary. rng: default_rng(0), so that the figure repeats.
+    corners must be merged, so that it has normals and a boundary.
     """
     keep = np.linalg.norm(truth.vertices - nose, axis=1) < outer_mm
     if visible is not None:
@@ -100,7 +99,7 @@ def surface_errors(
     area = _area_near(mesh, nose, inner_mm)
     if area.sum() == 0:
         return FAILED
-    back = closest_points(sample_surface(mesh, area, samples, rng or np.random.default_rng(0)), truth)
+    back = closest_points(sample_surface(mesh, area, SAMPLES, np.random.default_rng(0)), truth)
     inside = ~boundary_triangles(truth)[back.triangle]
     backward = float(np.minimum(back.distance[inside], CAP_MM).mean()) if inside.any() else CAP_MM
     return SurfaceErrors(forward, backward, angle, float(area.sum() / max(_area_near(truth, nose, inner_mm).sum(), 1e-12)))

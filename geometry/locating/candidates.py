@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -38,24 +37,6 @@ def _in_unit(scan: Scan, unit_mm: float, is_metric: bool, reach_mm: float) -> Sc
     return scaled if near.all() else scaled.keep(near)
 
 
-def poses_by_unit(
-    scan: Scan, model: MorphableModel, options: LocatingOptions, units: list[tuple[float, bool]], searches: tuple[bool, ...]
-) -> Iterator[tuple[Scan, list[Pose]]]:
-    """All poses found, best first, under each of the units, most plausible unit first; by one search (`without_nose`) in every
-    unit, then, for who still wants more, by the next."""
-    field = field_of(model)
-    found: dict[float, list[Pose]] = {}
-    for without_nose in searches:
-        for unit_mm, is_metric in units:
-            scaled = _in_unit(scan, unit_mm, is_metric, options.reach_mm)
-            if not len(scaled.points):
-                continue
-            poses = rank_poses(*voxel_downsampled(scaled.points, scaled.normals, CELL_MM), field, options, without_nose)
-            found[unit_mm] = sorted(found.get(unit_mm, []) + poses, key=lambda pose: -pose.confidence)
-            if found[unit_mm]:
-                yield scaled, found[unit_mm]
-
-
 def distinct(poses: list[Pose], count: int, near_mm: float = 15.0, near_deg: float = 25.0) -> list[Pose]:
     """The first `count` poses that differ by more than `near_mm` at the nose or by more than `near_deg`."""
     kept: list[Pose] = []
@@ -82,13 +63,12 @@ def candidate_locations(
     Raises NoFaceFound where no pose explains enough of the scan as a face.
     """
     whole, found = _better_side(scan, model, options)
-    if found is None or found[1][0].confidence < options.min_confidence:
-        best = 0.0 if found is None else found[1][0].confidence
+    if not found.poses or found.confidence < options.min_confidence:
         raise NoFaceFound(
-            f"no face found: the best pose has confidence {best:.2f}, at least {options.min_confidence:.2f} is needed"
+            f"no face found: the best pose has confidence {found.confidence:.2f}, at least {options.min_confidence:.2f} is needed"
         )
-    scaled, poses = found
-    whole = whole.in_unit(scaled.unit_mm, scaled.scale_is_metric) if whole.unit_mm is None else whole
+    poses = found.poses
+    whole = whole.in_unit(found.scan.unit_mm, found.scan.scale_is_metric) if whole.unit_mm is None else whole
     located = lambda pose: Location(
         cropped(whole, pose.scan_to_model, options.head_radius_mm), pose.scan_to_model, pose.confidence
     )
@@ -102,18 +82,30 @@ def candidate_locations(
     return [located(pose) for pose in worth]
 
 
-def _better_side(scan: Scan, model: MorphableModel, options: LocatingOptions) -> tuple[Scan, tuple[Scan, list[Pose]] | None]:
+@dataclass(frozen=True)
+class _Found:
+    """A scan in some unit and the poses of faces in it, best first; none where none was found."""
+
+    scan: Scan
+    poses: list[Pose]
+
+    @property
+    def confidence(self) -> float:
+        return self.poses[0].confidence if self.poses else 0.0
+
+
+def _better_side(scan: Scan, model: MorphableModel, options: LocatingOptions) -> tuple[Scan, _Found]:
     """The scan, turned inside out where a face shows on its inner side, and what `_best_unit` says of it. First is searched
     the side that seems the outer one, then, unless that convinces, the other."""
-    outer = with_normals(_every_other_pixel(scan))
+    outer, units = with_normals(_every_other_pixel(scan)), candidate_units(scan)
     turned = looks_inward(outer)
-    search = lambda turned, *limits: _best_unit(turned_inside_out(outer) if turned else outer, model, options, *limits)
-    found = search(turned, candidate_units(scan))
-    confidence = 0.0 if found is None else found[1][0].confidence
-    if confidence < ONE_SIDED and scan.camera is None:
-        is_metric = found is not None and found[0].scale_is_metric and confidence >= METRIC_ENOUGH
-        other = search(not turned, [unit for unit in candidate_units(scan) if unit[1] or not is_metric], (False,))
-        if other is not None and other[1][0].confidence > confidence + OTHER_SIDE_GAIN:
+    sides = {False: outer, True: turned_inside_out(outer)}
+    found = _best_unit(sides[turned], model, options, units)
+    if found.confidence < ONE_SIDED and scan.camera is None:
+        if found.scan.scale_is_metric and found.confidence >= METRIC_ENOUGH:
+            units = [unit for unit in units if unit[1]]
+        other = _best_unit(sides[not turned], model, options, units, searches=(False,))
+        if other.confidence > found.confidence + OTHER_SIDE_GAIN:
             turned, found = not turned, other
     whole = scan if scan.pixels is not None else outer  # the full raster, or the normals that are wanted again
     if turned:
@@ -127,21 +119,38 @@ def _best_unit(
     options: LocatingOptions,
     units: list[tuple[float, bool]],
     searches: tuple[bool, ...] = (False, True),
-) -> tuple[Scan, list[Pose]] | None:
-    """The scan in the unit in which it holds the most convincing face, and all poses there, best first."""
-    best: tuple[Scan, list[Pose]] | None = None
-    seen: set[float] = set()
-    for scaled, poses in poses_by_unit(scan, model, options, units, searches):
-        if scaled.unit_mm in seen and best[1][0].confidence >= SURE:
-            break  # every unit was tried by its noses, and one convinced
-        seen.add(scaled.unit_mm)
-        if best is not None and best[0].scale_is_metric and not scaled.scale_is_metric and best[1][0].confidence >= METRIC_ENOUGH:
-            continue
-        if best is None or poses[0].confidence > best[1][0].confidence or scaled.unit_mm == best[0].unit_mm:
-            best = scaled, poses
-        if scaled.scale_is_metric and poses[0].confidence >= SURE:
-            break
+) -> _Found:
+    """The scan in the unit, most plausible first, in which it holds the most convincing face, and all poses there.
+
+    Two rounds: faces are sought by their noses in every unit, then, unless one of these convinced, as heads without a nose.
+    """
+    best = _Found(scan, [])
+    poses_in: dict[float, list[Pose]] = {}
+    for without_nose in searches:
+        for unit_mm, is_metric in units:
+            if best.confidence >= SURE and poses_in.get(unit_mm):
+                return best  # this unit was tried before, and one has convinced
+            scaled = _in_unit(scan, unit_mm, is_metric, options.reach_mm)
+            if not len(scaled.points):
+                continue
+            grid = voxel_downsampled(scaled.points, scaled.normals, CELL_MM)
+            poses = poses_in.get(unit_mm, []) + rank_poses(*grid, field_of(model), options, without_nose)
+            poses_in[unit_mm] = sorted(poses, key=lambda pose: -pose.confidence)
+            found = _Found(scaled, poses_in[unit_mm])
+            best = _better_unit(best, found)
+            if is_metric and found.confidence >= SURE:
+                return best
     return best
+
+
+def _better_unit(best: _Found, other: _Found) -> _Found:
+    """The more confident; a unit of its own makes up for nothing where a metric one is confident enough."""
+    if not other.poses:
+        return best
+    if best.scan.scale_is_metric and not other.scan.scale_is_metric and best.confidence >= METRIC_ENOUGH:
+        return best
+    is_better = not best.poses or other.confidence > best.confidence or other.scan.unit_mm == best.scan.unit_mm
+    return other if is_better else best
 
 
 def _every_other_pixel(scan: Scan, enough: int = 60_000) -> Scan:

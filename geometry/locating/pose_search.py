@@ -52,7 +52,7 @@ SAMPLES = 320  # scan points by which a hypothesis is judged
 
 
 def score_poses(
-    field: SignedDistanceField, points: np.ndarray, normals: np.ndarray, cell_area: float
+    field: SignedDistanceField, points: np.ndarray, normals: np.ndarray, cell_area: float | np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Scan points and normals in h hypothetical model frames (h, n, 3) → coverage (h,) and agreement (h,), in [0, 1].
 
@@ -75,7 +75,7 @@ def icp(
     rotations: np.ndarray,
     translations: np.ndarray,
     iterations: int = 12,
-):
+) -> tuple[np.ndarray, np.ndarray]:
     """Rigid point-to-plane registration of h point sets (h, n, 3) with normals, all at once, in the field.
 
     rotations (h, 3, 3), translations (h, 3) → the same, improved.
@@ -114,16 +114,6 @@ class Pose:
         return float(np.sqrt(min(self.coverage / 0.5, 1.0) * self.agreement))
 
 
-def _sample_about(tree: cKDTree, centre: np.ndarray, radius: float, rng: np.random.Generator) -> tuple[np.ndarray, float]:
-    """`SAMPLES` indices of points about a centre (repeated where there are fewer) and the area in mm² that each stands for."""
-    near = np.sort(tree.query_ball_point(centre, radius)).astype(np.int64)
-    if not len(near):
-        return near, 0.0
-    if len(near) >= SAMPLES:
-        return rng.choice(near, SAMPLES, replace=False), CELL_MM**2 * len(near) / SAMPLES
-    return near[np.arange(SAMPLES) % len(near)], CELL_MM**2 * len(near) / SAMPLES
-
-
 def rank_poses(
     points: np.ndarray, normals: np.ndarray, field: SignedDistanceField, options: LocatingOptions, without_nose: bool = False
 ) -> list[Pose]:
@@ -133,51 +123,69 @@ def rank_poses(
     """
     if len(points) < 30:
         return []
-    rng, tree = np.random.default_rng(options.seed), cKDTree(points)
+    search = _Search(points, normals, cKDTree(points), field, np.random.default_rng(options.seed))
     if without_nose:
-        centres, target = head_centres(points, normals, tree), SPHERE_CENTRE
+        centres, target = head_centres(points, normals, search.tree), SPHERE_CENTRE
         turns = np.broadcast_to(all_rotations(), (len(centres), *all_rotations().shape))
     else:
         candidates, directions = nose_candidates(points, normals, options.nose_radius_mm, options.candidates)
         centres, target = points[candidates], np.zeros(3)
         turns = hypothesis_rotations() @ frames_toward(directions)[:, None] if len(candidates) else np.zeros((0, 1, 3, 3))
-    return sorted(_search(centres, turns, target, points, normals, tree, field, options, rng), key=lambda pose: -pose.confidence)
+    return search.best_poses(centres, turns, target, options.finalists)
 
 
-def _search(centres, turns, model_point, points, normals, tree, field, options, rng) -> list[Pose]:
-    """Poses that take centre c (c, 3) to `model_point` under each of its rotations (c, r, 3, 3): scored, and the best polished."""
-    if not len(centres):
-        return []
-    values, owners, kept = [], [], []
-    for number, (centre, rotations) in enumerate(zip(centres, turns)):
-        index, area = _sample_about(tree, centre, 115.0 + np.linalg.norm(model_point) / 2, rng)
-        if not len(index):
-            continue
-        index, area = index[::2], 2 * area  # enough to tell the promising ones; these are judged by all
-        back = rotations.transpose(0, 2, 1)
-        coverage, agreement = score_poses(field, (points[index] - centre) @ back + model_point, normals[index] @ back, area)
-        best = np.argsort(-coverage * agreement, kind="stable")[:4]
-        values += list((coverage * agreement)[best])
-        owners += [number] * len(best)
-        kept += list(rotations[best])
-    if not values:
-        return []
-    chosen = np.argsort(-np.array(values), kind="stable")[: options.finalists]
-    return _registered_finalists(
-        centres[np.array(owners)[chosen]], np.array(kept)[chosen], model_point, points, normals, tree, field, rng
-    )
+@dataclass(frozen=True)
+class _Search:
+    """A scan's points (n, 3) and normals (n, 3) on a `CELL_MM` grid, and the field in which their poses are judged."""
 
+    points: np.ndarray
+    normals: np.ndarray
+    tree: cKDTree
+    field: SignedDistanceField
+    rng: np.random.Generator
 
-def _registered_finalists(centres, rotations, model_point, points, normals, tree, field, rng) -> list[Pose]:
-    """Register every finalist (centre (h, 3), rotation (h, 3, 3)), all in one batch."""
-    samples = [_sample_about(tree, centre, 135.0, rng) for centre in centres]
-    index, areas = np.stack([s[0] for s in samples]), np.array([s[1] for s in samples])
-    local, directions = points[index] - centres[:, None], normals[index]
-    rotations, translations = icp(field, local, directions, rotations, np.tile(model_point, (len(centres), 1)))
-    q, n = local @ rotations.transpose(0, 2, 1) + translations[:, None], directions @ rotations.transpose(0, 2, 1)
-    coverage, agreement = score_poses(field, q, n, areas)
-    poses = [
-        Pose(SimilarityTransform(r, t - r @ centre), float(c), float(a))
-        for r, t, centre, c, a in zip(rotations, translations, centres, coverage, agreement)
-    ]
-    return sorted(poses, key=lambda pose: -pose.confidence)
+    def best_poses(self, centres: np.ndarray, turns: np.ndarray, model_point: np.ndarray, finalists: int) -> list[Pose]:
+        """Poses that take centre c (c, 3) to `model_point` (3,) under each of its rotations (c, r, 3, 3): scored, and the best of
+        them polished. Best first."""
+        values: list[float] = []
+        owners: list[int] = []
+        kept: list[np.ndarray] = []
+        for number, (centre, rotations) in enumerate(zip(centres, turns)):
+            index, area = self._sample_about(centre, 115.0 + float(np.linalg.norm(model_point)) / 2)
+            if not len(index):
+                continue
+            index, area = index[::2], 2 * area  # enough to tell the promising ones; these are judged by all
+            back = rotations.transpose(0, 2, 1)
+            points, normals = (self.points[index] - centre) @ back + model_point, self.normals[index] @ back
+            coverage, agreement = score_poses(self.field, points, normals, area)
+            best = np.argsort(-coverage * agreement, kind="stable")[:4]
+            values += list((coverage * agreement)[best])
+            owners += [number] * len(best)
+            kept += list(rotations[best])
+        if not values:
+            return []
+        chosen = np.argsort(-np.array(values), kind="stable")[:finalists]
+        return self._polished(centres[np.array(owners)[chosen]], np.array(kept)[chosen], model_point)
+
+    def _polished(self, centres: np.ndarray, rotations: np.ndarray, model_point: np.ndarray) -> list[Pose]:
+        """Every finalist (centre (h, 3), rotation (h, 3, 3)) registered, all in one batch. Best first."""
+        samples = [self._sample_about(centre, 135.0) for centre in centres]
+        index, areas = np.stack([s[0] for s in samples]), np.array([s[1] for s in samples])
+        local, directions = self.points[index] - centres[:, None], self.normals[index]
+        rotations, translations = icp(self.field, local, directions, rotations, np.tile(model_point, (len(centres), 1)))
+        q, n = local @ rotations.transpose(0, 2, 1) + translations[:, None], directions @ rotations.transpose(0, 2, 1)
+        coverage, agreement = score_poses(self.field, q, n, areas)
+        poses = [
+            Pose(SimilarityTransform(r, t - r @ centre), float(c), float(a))
+            for r, t, centre, c, a in zip(rotations, translations, centres, coverage, agreement)
+        ]
+        return sorted(poses, key=lambda pose: -pose.confidence)
+
+    def _sample_about(self, centre: np.ndarray, radius: float) -> tuple[np.ndarray, float]:
+        """`SAMPLES` indices of points about a centre (repeated where there are fewer) and the area in mm² that each stands for."""
+        near = np.sort(self.tree.query_ball_point(centre, radius)).astype(np.int64)
+        if not len(near):
+            return near, 0.0
+        if len(near) >= SAMPLES:
+            return self.rng.choice(near, SAMPLES, replace=False), CELL_MM**2 * len(near) / SAMPLES
+        return near[np.arange(SAMPLES) % len(near)], CELL_MM**2 * len(near) / SAMPLES
