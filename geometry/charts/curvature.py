@@ -11,6 +11,7 @@ Derivatives of d come from differences or local fits that read valid pixels only
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -93,7 +94,7 @@ def normals_from_depth(depth: np.ndarray, valid: np.ndarray, chart: Chart) -> np
     return np.where(valid[..., None], x * frame.along_columns + y * frame.along_rows + z * frame.direction, 0.0)
 
 
-def _moments(image: np.ndarray, powers, offsets: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def _moments(image: np.ndarray, powers: Sequence[tuple[int, int]], offsets: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Windowed moments Σ w(x) w(y) xᵖ yᵠ image, (h, w, len(powers)): separable, so each row pass is shared."""
     along_rows = {p: correlate1d(image, weights * offsets**p, axis=1, mode="constant") for p in {p for p, _ in powers}}
     return np.stack([correlate1d(along_rows[p], weights * offsets**q, axis=0, mode="constant") for p, q in powers], axis=2)

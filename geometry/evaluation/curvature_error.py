@@ -32,7 +32,7 @@ class Band:
     shortest_mm: float
     longest_mm: float
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 < self.shortest_mm < self.longest_mm:
             raise ValueError(f"a band needs 0 < shortest < longest, got {self.shortest_mm} and {self.longest_mm} mm")
 

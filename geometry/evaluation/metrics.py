@@ -81,8 +81,9 @@ def surface_errors(
 
     truth → surface: from the truth's vertices within outer_mm of the nose tip (3,) (those under `visible` (n,) bool, if given) to
     the closest points of the mesh, with the angle between the truth's vertex normals and the mesh's interpolated ones.
-    surface → truth: from `SAMPLES` points drawn by area, always the same, within inner_mm, where the nearest truth triangle is not on the truth's
-    boundary; left out (equal to the other direction) where both_ways is False, for a topology with a mouth cavity or eyeballs.
+    surface → truth: from `SAMPLES` points drawn by area, always the same, within inner_mm, where the nearest truth triangle is
+    not on the truth's boundary; left out (equal to the other direction) where both_ways is False, for a topology with a mouth
+    cavity or eyeballs.
     Each distance is capped at 20 mm. A mesh without triangles near the nose gets `FAILED`: it is never left out. The truth's
     corners must be merged, so that it has normals and a boundary.
     """

@@ -15,7 +15,7 @@ from geometry.model.morphable_model import MorphableModel
 class ModelArrays:
     """The n vertices of a model, restricted to its first K identity and E expression modes, m = K + E.
 
-    basis (n, 3, m) float32, mm per coefficient; weights (n,): what a pair with each vertex counts, 0 on borders, eyes and linings;
+    basis (n, 3, m) float32, mm per coefficient; weights (n,): what a pair with each vertex counts, 0 on borders, eyes, linings;
     areas (n,) mm² of the mean's; motion (m, m) = Σ_v areas_v weights_v U_vᵀ U_v: αᵀ motion α is the squared motion of the face by
     a step α of the coefficients, summed over its area.
     """

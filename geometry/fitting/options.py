@@ -7,15 +7,20 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage: iterations, modes in play (a fraction of those the model has), prior weight relative to the last
-    stage's, distance gate (mm), and how many scan points take part."""
+    """A run of iterations under the same settings."""
 
     iterations: int
+    """How many Gauss–Newton steps."""
     identity: float
+    """Identity modes in play, as a fraction of those that the model has and the options allow; the first ones come first."""
     expression: float
+    """The same of the expression modes."""
     prior: float
+    """Weight of the priors relative to the last stage's."""
     gate_mm: float
+    """A scan point and a model vertex farther apart than this are no pair."""
     points: int
+    """How many of the scan's samples take part."""
 
 
 STAGES = (
@@ -29,25 +34,39 @@ STAGES = (
 
 @dataclass(frozen=True)
 class FittingOptions:
-    """identity_modes, expression_modes: at most so many; regularization_weight scales both priors;
-    expression_sigma: prior standard deviation of blendshape weights; noise_floor_mm: model misfit that is
-    never fitted away; landmark_sigma_mm: trust in given landmarks; found_sigma_factor: those that a network found on the scan, where
-    surer than found_confidence, count with so many times their standard deviation (0: not at all); surround_weight: weight of model vertices
-    outside the face region (ears, neck), which help the pose and matter little."""
+    """Settings of the fit, chosen on simulated scans (benchmarks/fit_settings.py) where nothing else is said."""
 
     identity_modes: int = 100
+    """At most so many identity modes."""
     expression_modes: int = 60
+    """At most so many expression modes."""
     regularization_weight: float = 1.0
+    """Scales the priors of identity and expression."""
     expression_sigma: float = 0.05
+    """Prior standard deviation of blendshape weights. Found on the six meshes of the bench, before simulated scans existed."""
     noise_floor_mm: float = 0.25
+    """Standard deviation of what the model cannot show: it is never fitted away."""
     noise_inflation: float = 2.0
+    """The scan's estimated noise counts with so many times its standard deviation."""
     landmark_sigma_mm: float = 2.0
+    """Standard deviation of landmarks that come with the scan."""
     found_sigma_factor: float = 1.0
+    """Landmarks that a network found on the scan count with so many times their own standard deviation, or `landmark_sigma_mm`
+    where that is larger; 0: not at all."""
     found_confidence: float = 0.5
+    """Found landmarks of less confidence do not count."""
     surround_weight: float = 0.05
+    """Weight of model vertices outside the face region (ears, neck), which help the pose and matter little. Neutral on simulated
+    scans; lowered after that helped on the bench."""
     trust_radius_mm: float = 3.0
+    """Motion of the face that the damping of one step allows for. On simulated scans 3 gave smaller errors than 1."""
     independent_area_mm2: float = 9.0
+    """Area of the face that counts as one independent measurement."""
     normal_cosine: float = 0.5
+    """Least cosine between the normals of a scan point and of a model vertex that are a pair."""
     normal_weight_mm: float = 6.0
+    """What a difference of normals of length 1 counts in the search for the nearest vertex, in mm."""
     stages: tuple[Stage, ...] = STAGES
+    """Run one after the other, coarse to fine."""
     seed: int = 0
+    """Of the choice of samples."""

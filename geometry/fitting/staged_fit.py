@@ -72,9 +72,8 @@ class _Problem:
         surface = TriangleMesh(state.vertices, self.arrays.model.triangles)
         matches = self._match(surface, state.scan_to_model, stage)
         if len(matches.vertices) < LEAST_MATCHES:
-            raise NoFaceFound(
-                f"no face found: only {len(matches.vertices)} model vertices lie near the scan, at least {LEAST_MATCHES} are needed"
-            )
+            few = f"only {len(matches.vertices)} model vertices lie near the scan, at least {LEAST_MATCHES} are needed"
+            raise NoFaceFound(f"no face found: {few}")
         terms = [self._surface_term(matches, surface, stage, active), *self._landmark_terms(state, active)]
         step = gauss_newton_step([*terms, self._prior(state.coefficients, stage, active)], self._trust_region(active))
         coefficients = state.coefficients.copy()

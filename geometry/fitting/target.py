@@ -19,7 +19,8 @@ FIRST_INNER = 17  # of ibug68: the jaw line before it is no point of the skin
 @dataclass(frozen=True)
 class ScanSamples:
     """The scan as the fit sees it: points (n, 3) and outward unit normals (n, 3) in the scan's frame, mm, in random
-    order, so that a prefix is a fair subsample; landmark points (l, 3), their model vertices (l,) and standard deviations (l,)."""
+    order, so that a prefix is a fair subsample; landmark points (l, 3), their model vertices (l,) and standard deviations (l,)
+    in mm."""
 
     points: np.ndarray
     normals: np.ndarray

@@ -69,7 +69,8 @@ def given_landmarks(source: str, sidecars: Mapping[str, bytes], schemes: Iterabl
         return None
     if len(names) > 1:
         raise ReadError(source, f"has {len(names)} landmark files beside it, {' and '.join(names)}", "keep the one to be used")
-    known = {scheme.name: scheme for scheme in (*shipped_schemes().values(), *schemes)} | shipped_schemes()
+    shipped = shipped_schemes()
+    known = dict(shipped) | {scheme.name: scheme for scheme in schemes if scheme.name not in shipped}
     try:
         file = read_landmarks(names[0], sidecars[names[0]])
         given = replace(_identified(file, known), source_name=names[0])

@@ -47,7 +47,8 @@ class LandmarkPrior:
 @dataclass(frozen=True)
 class Posterior:
     """scan_to_model; points (l, 3) and covariance (l, 3, 3) in the model frame, from all measurements and the prior; distance
-    (l,): each measurement's Mahalanobis distance from what the others and the prior say, NaN where there is none; coefficients (K + E,) of the model's modes, by which it has that mean."""
+    (l,): each measurement's Mahalanobis distance from what the others and the prior say, NaN where there is none;
+    coefficients (K + E,) of the model's modes, by which it has that mean."""
 
     scan_to_model: SimilarityTransform
     points: np.ndarray

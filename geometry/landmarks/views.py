@@ -71,7 +71,7 @@ def _sample(depth: np.ndarray, valid: np.ndarray, pixels: np.ndarray) -> tuple[n
 class Viewer:
     """A scan ready to be looked at from any side; `surface` is made once, and for a bare cloud anew for each side."""
 
-    def __init__(self, scan: Scan):
+    def __init__(self, scan: Scan) -> None:
         self.scan, surface = scan, surface_of(scan)
         self._origin = scan.points.mean(0) if len(scan.points) else np.zeros(3)  # float32 rays want small numbers
         self._scene = raycasting_scene(self._near_origin(surface)) if len(surface.triangles) else None

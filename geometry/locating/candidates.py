@@ -1,4 +1,4 @@
-"""The head in an arbitrarily turned scan: every unit and both sides of a surface are searched, and distinct poses are proposed."""
+"""The head in an arbitrarily turned scan: every unit and both sides of a surface are searched, distinct poses are proposed."""
 
 from __future__ import annotations
 

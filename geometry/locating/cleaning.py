@@ -14,13 +14,16 @@ from geometry.surfaces.normals import _voxel_representatives
 
 @dataclass(frozen=True)
 class CleaningOptions:
-    """max_points: above it a bare cloud is thinned on a voxel grid. max_distance_mm: depth beyond it is no face capture.
-    A point is alone where its `outlier_neighbours`-th neighbour is `outlier_factor` times as far as the median point's."""
+    """What is no face before any is sought."""
 
     max_points: int = 400_000
+    """A bare cloud of more is thinned on a voxel grid."""
     max_distance_mm: float = 1600.0
+    """Depth images: points beyond it are dropped."""
     outlier_neighbours: int = 8
+    """A point of a bare cloud is alone, and dropped, by the distance to this neighbour, counted by nearness…"""
     outlier_factor: float = 6.0
+    """…where that is more than so many times the median point's."""
 
 
 def clean(scan: Scan, options: CleaningOptions = CleaningOptions()) -> Scan:

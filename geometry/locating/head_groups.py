@@ -36,7 +36,7 @@ def by_head(poses: Sequence[PoseOrLocation]) -> list[list[PoseOrLocation]]:
     return groups
 
 
-def rivals(groups: Sequence[Sequence[PoseOrLocation]]) -> list[Sequence[PoseOrLocation]]:
+def rivals(groups: Sequence[list[PoseOrLocation]]) -> list[list[PoseOrLocation]]:
     """The first group, and those whose best pose is confident enough to be a head of its own."""
     needed = max(CONFIDENT, RIVAL * groups[0][0].confidence)
     return [groups[0]] + [group for group in groups[1:MOST_HEADS] if group[0].confidence >= needed]

@@ -14,7 +14,8 @@ from geometry.transforms import SimilarityTransform
 @dataclass(frozen=True)
 class Location:
     """A head in a scan: `scan` cropped to it, in a decided unit, with normals; `scan_to_model` in mm; confidence in
-    [0, 1]. landmarks (68, 3) in scan mm (NaN rows unknown) that came with the scan; estimate: the landmarks that a network found on the raw scan, in scan mm, where one was asked."""
+    [0, 1]. landmarks (68, 3) in scan mm (NaN rows unknown) that came with the scan; estimate: the landmarks
+    that a network found on the raw scan, in scan mm, where one was asked."""
 
     scan: Scan
     scan_to_model: SimilarityTransform

@@ -30,20 +30,26 @@ from geometry.transforms import SimilarityTransform
 
 @dataclass(frozen=True)
 class LocatingOptions:
-    """min_confidence: below it there is no face. alternatives: distinct poses kept for verification. reach_mm: of a depth sensor. rival: poses
-    with less than this share of the best one's confidence are dropped. candidates: noses tried in each
-    connected part of the scan. nose_radius_mm: the scale of protrusion.
-    head_radius_mm: the crop about the head's centre. finalists: poses that are polished."""
+    """Settings of the search for heads by geometry alone."""
 
     min_confidence: float = 0.25
+    """In [0, 1]; below it there is no face."""
     alternatives: int = 6
+    """At most so many distinct poses are kept for verification."""
     reach_mm: float = 2000.0
+    """Of a depth sensor: points of an organized cloud beyond it are ignored."""
     rival: float = 0.75
+    """Poses with less than this share of the best one's confidence are dropped."""
     candidates: int = 14
+    """Noses tried in each connected part of the scan."""
     nose_radius_mm: float = 35.0
+    """Radius of the neighbourhood in which a nose protrudes."""
     head_radius_mm: float = 150.0
+    """Of the crop about the head's centre."""
     finalists: int = 24
+    """So many of the best poses are registered to the mean face."""
     seed: int = 0
+    """Of the choice of the points by which a pose is judged."""
 
 
 SPHERE_CENTRE = np.array([0.0, 15.0, -85.0])  # of the sphere that the mean head follows
@@ -182,7 +188,7 @@ class _Search:
         return sorted(poses, key=lambda pose: -pose.confidence)
 
     def _sample_about(self, centre: np.ndarray, radius: float) -> tuple[np.ndarray, float]:
-        """`SAMPLES` indices of points about a centre (repeated where there are fewer) and the area in mm² that each stands for."""
+        """`SAMPLES` indices of points about a centre, repeated where there are fewer, and the area in mm² of each."""
         near = np.sort(self.tree.query_ball_point(centre, radius)).astype(np.int64)
         if not len(near):
             return near, 0.0

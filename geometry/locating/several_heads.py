@@ -55,7 +55,7 @@ def largest(heads: Sequence[Head]) -> int:
 
 
 def several_heads(places: Sequence[Location], believes: Believes) -> Heads | None:
-    """The heads at places, the most confident first, of which each may be a head of its own; None where at most one is believed."""
+    """The heads at places, the most confident first, of which each may be a head of its own; None where at most one is."""
     others = [believes(place) for place in places[1:]]
     if not any(others):
         return None  # the usual case: the first need not be tried

@@ -20,8 +20,8 @@ class MorphableModel:
     expression_basis (E, n, 3) float32: displacement in mm per standard deviation, or per unit of a
         blendshape weight where `expression_range` is (0, 1).
     landmarks: scheme name → (l,) vertex indices ("ibug68" always present).
-    regions: name → (n,) bool. Always: "face" (what a fit may trust), "eyes" (lids and eyeball patches), "mouth_interior"; where the
-        model has linings of mouth and nostrils, "cavities".
+    regions: name → (n,) bool. Always: "face" (what a fit may trust), "eyes" (lids and eyeball patches), "mouth_interior"; where
+        the model has linings of mouth and nostrils, "cavities".
     expression_range: (low, high) bounds of expression coefficients, or None where they are N(0, 1).
     """
 

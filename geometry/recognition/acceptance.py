@@ -14,6 +14,8 @@ from geometry.charts.chart import pixel_centres
 from geometry.charts.geometry_image import GeometryImage
 from geometry.charts.masked_filters import masked_mean
 from geometry.errors import NoFaceFound
+from geometry.fitting.encoding import Encoding
+from geometry.fitting.result import FitResult
 
 FEATURES_MM = 60.0  # about the nose: where a face has relief
 CLOSE_MM = 20.0
@@ -21,18 +23,25 @@ CLOSE_MM = 20.0
 
 @dataclass(frozen=True)
 class AcceptanceOptions:
-    """Bounds below (above, for identity_sigma) which a fit is no usable face."""
+    """Bounds of a usable face, set between real scans and synthetic non-faces."""
 
     visible_face: float = 0.25
+    """Least share of the face region's area that the scan shows."""
     inlier_fraction: float = 0.65
+    """Least share of the scan's points about the face that lie on it."""
     relief_explained: float = 0.7
+    """Least share of the scan's relief that the fit explains, R²."""
     identity_sigma: float = 2.6
+    """Largest root mean square of the identity coefficients, in standard deviations."""
     fit_quality: float = 0.2
+    """Least quality of the fit, in [0, 1]."""
 
 
 def relief_explained(coarse: GeometryImage, scan: GeometryImage) -> float:
-    """Share of the scan's relief (depth about the nose, less the quadric that fits it best) that the fit explains, R² = 1 − Σ(s − c)² / Σs²:
-    near 1 where every feature is where the fit says, at most 0 on a featureless blob, −1 at worst; −1 where too little is seen."""
+    """Share of the scan's relief (depth about the nose, less the quadric that fits it best) that the fit explains.
+
+    R² = 1 − Σ(s − c)² / Σs²: near 1 where every feature is where the fit says, at most 0 on a featureless blob; −1 at worst, and
+    where too little is seen."""
     chart = coarse.chart
     points = chart.lift(pixel_centres(chart), coarse["depth"].ravel().astype(float)).reshape(*coarse.shape, 3)
     both = coarse.valid_mask & scan.valid_mask & (np.linalg.norm(points, axis=2) < FEATURES_MM)
@@ -51,10 +60,9 @@ def relief_explained(coarse: GeometryImage, scan: GeometryImage) -> float:
     return float(max(1.0 - ((b - a) ** 2).sum() / max((b**2).sum(), 1e-9), -1.0))
 
 
-def require_face(fit, encoding, options: AcceptanceOptions = AcceptanceOptions()) -> None:
-    """Raises NoFaceFound with the first test that a FitResult and its Encoding fail."""
+def require_face(fit: FitResult, encoding: Encoding, options: AcceptanceOptions = AcceptanceOptions()) -> None:
+    """Raises NoFaceFound with the first test that a fit and its encoding fail."""
     relief = relief_explained(encoding.coarse, encoding.scan)
-    sigma = fit.identity_rms_sigma
     tests = (
         (
             fit.visible_face >= options.visible_face,
@@ -76,5 +84,6 @@ def require_face(fit, encoding, options: AcceptanceOptions = AcceptanceOptions()
     for passed, found, needed in tests:
         if not passed:
             raise NoFaceFound(f"no face found: only {found}, at least {needed} is needed")
-    if not sigma <= options.identity_sigma:
-        raise NoFaceFound(f"no face found: the shape is implausible ({sigma:.1f} σ a mode, at most {options.identity_sigma:.1f})")
+    if not fit.identity_rms_sigma <= options.identity_sigma:
+        found, most = f"{fit.identity_rms_sigma:.1f} σ a mode", f"{options.identity_sigma:.1f}"
+        raise NoFaceFound(f"no face found: the shape is implausible ({found}, at most {most})")

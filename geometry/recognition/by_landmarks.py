@@ -1,9 +1,9 @@
 """Find the head by its landmarks: poses that geometry proposes, a network that knows faces decides and corrects.
 
-`geometry.locating.pose_search` proposes where a face may be and how it may be turned. Each proposal is looked at once (`geometry.landmarks.views`);
-the landmarks that the network finds there, lifted to the scan's surface, are held against what a model of faces allows
-(`geometry.landmarks.shape_prior`), which gives a pose, and says how many landmarks are seen, sure and where a face has them. The best
-proposal is looked at again, straight on in its corrected pose and from both sides.
+`geometry.locating.pose_search` proposes where a face may be and how it may be turned. Each proposal is looked at once
+(`geometry.landmarks.views`); the landmarks that the network finds there, lifted to the scan's surface, are held against what a
+model of faces allows (`geometry.landmarks.shape_prior`), which gives a pose, and says how many landmarks are seen, sure and where
+a face has them. The best proposal is looked at again, straight on in its corrected pose and from both sides.
 """
 
 from __future__ import annotations
@@ -30,22 +30,26 @@ from geometry.transforms import SimilarityTransform
 
 INNER = slice(17, 68)  # of ibug68
 TURNED_ABOUT = 2  # proposals that are also tried on their side and upside down
-YAWS = (0.0, -25.0, 25.0)  # of the closer look
 
 
 @dataclass(frozen=True)
 class LandmarkLocatingOptions:
-    """sure: a proposal with this support is taken at once. least: below it there is no face. yaws: of the views of the closer
-    look, in degrees about the corrected pose. settled_deg, settled_mm: a pose that the closer look moves by more is looked at
-    again, at most `looks` times."""
+    """Settings of the choice among candidate poses by the landmarks that a network finds from them."""
 
     sure: float = 0.6
+    """A proposal with this support, in [0, 1], is taken at once."""
     least: float = 0.12
-    yaws: tuple[float, ...] = YAWS
+    """Below this support there is no face."""
+    yaws: tuple[float, ...] = (0.0, -25.0, 25.0)
+    """Of the views of the closer look, in degrees about the corrected pose."""
     settled_deg: float = 8.0
+    """A pose that the closer look turns by more is looked at again."""
     settled_mm: float = 8.0
+    """A pose that the closer look shifts by more is looked at again."""
     looks: int = 3
+    """At most so many closer looks."""
     locating: LocatingOptions = LocatingOptions(min_confidence=0.2, rival=0.6)
+    """Of the search that proposes the candidates: it lets more of them through than where geometry decides."""
 
 
 @dataclass(frozen=True)
@@ -128,8 +132,8 @@ def _believable(
     if candidates[0].confidence < alone.min_confidence:
         support = 0.0 if best is None else best[0].support
         raise NoFaceFound(
-            f"no face found: the best proposal's landmarks have a support of {support:.2f}, at least {options.least:.2f} is needed, "
-            f"and its shape a confidence of {candidates[0].confidence:.2f}, at least {alone.min_confidence:.2f}"
+            f"no face found: the best proposal's landmarks have a support of {support:.2f}, at least {options.least:.2f} is "
+            f"needed, and its shape a confidence of {candidates[0].confidence:.2f}, at least {alone.min_confidence:.2f}"
         )
     return [candidate for candidate in candidates if candidate.confidence >= worth]
 

@@ -44,8 +44,8 @@ REMEDY = "undo the mirror; or, where its coordinates are known to be right, set 
 
 
 def facing(scan: Scan, location: Location, model: MorphableModel) -> float:
-    """Mean sign in [−1, 1], by area, of what the scan's triangles or grid call outward against the located face's outside: 1 where
-    all agree, −1 where the surface faces inward; NaN where the scan has no surface at the face.
+    """Mean sign in [−1, 1], by area, of what the scan's triangles or grid call outward against the located face's outside: 1
+    where all agree, −1 where the surface faces inward; NaN where the scan has no surface at the face.
 
     scan: cleaned, as it is wound in its file, in any unit; location: of the head in it.
     """
@@ -106,12 +106,17 @@ def landmarks_are_mirrored(landmarks: np.ndarray, model: MorphableModel) -> bool
 def require_unmirrored(
     scan: Scan, location: Location, model: MorphableModel, declared: str = CHECKED, check: Callable[[], None] = lambda: None
 ) -> None:
-    """Raises MirroredScan where the located head's surface or its given landmarks say that the scan is a mirror image; NoFaceFound
-    where they say so of what is no face. scan: cleaned, as it was given to the locator; `check` may raise, which ends this."""
+    """Raises MirroredScan where the located head's surface or its given landmarks say that the scan is a mirror image;
+    NoFaceFound where they say so of what is no face.
+
+    scan: cleaned, as it was given to the locator; `check` may raise, which ends this."""
     if declared == INSIDE_OUT:
         return
     if location.landmarks is not None and landmarks_are_mirrored(location.landmarks, model):
-        seen = "the landmarks given with it fit only the mirror image of a face: the scan is mirrored, or left and right are exchanged in them"
+        seen = (
+            "the landmarks given with it fit only the mirror image of a face: the scan is mirrored, "
+            "or left and right are exchanged in them"
+        )
         raise MirroredScan(scan.source, seen, "undo the mirror, or name the subject's left and right, not the viewer's")
     if scan.camera is not None or not facing(scan, location, model) < TURNED_AWAY:
         return
@@ -129,4 +134,5 @@ def _seen(scan: Scan) -> str:
     though = ""
     if scan.normals is not None and (scan.normals * surface_of(scan).vertex_normals).sum(1).mean() < -0.5:
         though = " though its normals face outward"
-    return f"its triangles face inward{though}: the scan is mirrored (a coordinate negated, or a left-handed frame), or wound inside out"
+    mirrored = "the scan is mirrored (a coordinate negated, or a left-handed frame), or wound inside out"
+    return f"its triangles face inward{though}: {mirrored}"

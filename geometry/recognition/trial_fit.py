@@ -22,12 +22,14 @@ TRIAL_STAGES = (Stage(5, 0.0, 0.0, 1.0, 20.0, 2500), Stage(8, 0.15, 0.0, 10.0, 1
 
 @dataclass(frozen=True)
 class VerificationOptions:
-    """sure: a first candidate this confident is taken untried, as is one without a rival. margin: how much better another
-    must do in the trial."""
+    """Settings of the choice among candidate poses by trial fits."""
 
     sure: float = 0.83
+    """A first candidate of this confidence is taken untried, as is one without a rival."""
     margin: float = 1.03
+    """By this factor the support of another candidate's trial fit must be larger."""
     locating: LocatingOptions = LocatingOptions()
+    """Of the search that proposes the candidates."""
 
 
 def locate(
