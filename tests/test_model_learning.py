@@ -5,13 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import geometry
 from geometry.mesh import TriangleMesh
 from geometry.model.registry import load_model
+from geometry.surfaces.closest_point import surface_distance
 from geometry.template.model_card import model_card
 from geometry.template.model_learning import (
     LearningOptions,
     SurfaceNorm,
-    distances,
     local_factors,
     population_moments,
     principal_modes,
@@ -71,11 +72,6 @@ def test_coefficients_come_back_from_an_instance_of_the_shipped_model():
     assert np.allclose(project(model, model.instance(wanted[: model.n_identity]), norm), wanted[: model.n_identity], atol=1e-3)
 
 
-def test_distances_to_a_triangle():
-    triangle = TriangleMesh(np.array([[0, 0, 0], [4, 0, 0], [0, 4, 0]]), np.array([[0, 1, 2]]))
-    assert np.allclose(distances(np.array([[1, 1, 2], [-3, 0, 4]]), triangle), [2, 5], atol=1e-5)
-
-
 def test_the_card_states_the_figures_of_its_model():
     model = load_model("default")
     keys = (
@@ -104,7 +100,7 @@ def test_the_card_states_the_figures_of_its_model():
         and model.notes["source_sha256"] in card
         and "Permission is hereby granted" in card
     )
-    shipped = (Path(model_card.__code__.co_filename).parent / "data" / "face_relief_model.md").read_text(encoding="utf-8")
+    shipped = (Path(geometry.__file__).parent / "data" / "face_relief_model.md").read_text(encoding="utf-8")
     assert f"{model.n_vertices} vertices" in shipped and model.notes["source_sha256"] in shipped
 
 
@@ -124,7 +120,7 @@ def test_held_out_faces_of_the_source_are_reached_within_a_sixth_of_a_millimetre
     weights = np.column_stack([1 - uv.sum(axis=1), uv])[:, :, None]
     mean = TriangleMesh(model.mean, model.triangles)
     narrow = np.flatnonzero(source.regions["face"])
-    covered = narrow[distances(source.mean[narrow], mean) < 0.3]
+    covered = narrow[surface_distance(source.mean[narrow], mean) < 0.3]
     area = np.zeros(model.n_vertices)
     area[face] = mean.vertex_areas[face]
     rng, errors = np.random.default_rng(seed), []
@@ -133,5 +129,5 @@ def test_held_out_faces_of_the_source_are_reached_within_a_sixth_of_a_millimetre
         wanted = model.mean.copy()
         wanted[face] += ((truth - source.mean)[corners] * weights).sum(axis=1)
         reached = model.mesh(project(model, wanted, SurfaceNorm(mean.vertex_normals, area, 0.1)))
-        errors.append(distances(truth[covered], reached).mean())
+        errors.append(surface_distance(truth[covered], reached).mean())
     assert np.mean(errors) <= 0.15

@@ -13,6 +13,7 @@ from geometry.charts.rasterize import rasterize
 from geometry.mesh import TriangleMesh
 from geometry.model.landmark_embedding import shipped_schemes
 from geometry.model.registry import load_model
+from geometry.surfaces.closest_point import surface_distance
 from geometry.template.remeshing import smallest_angles
 from geometry.template.skin_patch import boundary_loops
 
@@ -213,15 +214,13 @@ def test_no_view_of_any_face_shows_a_hole_or_an_inside_out_triangle(seed):
 
 @needs_ict
 def test_its_mean_lies_on_the_source_within_a_chord():
-    from geometry.template.model_learning import distances
-
     source = load_model(ICT)
     skin = source.triangles[source.regions["skin"][source.triangles].all(axis=1)]
     face = mean().triangles[model().regions["face"][mean().triangles].all(axis=1)]
     rng = np.random.default_rng(0)
     corners = mean().vertices[face[rng.choice(len(face), 5000)]]
     points = (corners * rng.dirichlet((1, 1, 1), 5000)[:, :, None]).sum(axis=1)
-    gap = distances(points, TriangleMesh(source.mean, skin))
+    gap = surface_distance(points, TriangleMesh(source.mean, skin))
     assert gap.mean() < 0.03 and np.percentile(gap, 99) < 0.2
 
 

@@ -1,4 +1,4 @@
-"""The model card that `geometry.template.model_learning` writes beside the model."""
+"""The model card that `geometry.model_learning` writes beside the model."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """Learn the project's own morphable model from a population sampled from a source model.
 
-    python -m geometry.template.model_learning --source ../shared/models/ict_facekit_light.npz --output geometry/data/face_relief_model.npz
+    python -m geometry.model_learning --source ../shared/models/ict_facekit_light.npz --output geometry/data/face_relief_model.npz
 
 Subjects are drawn from the source's identities, mirrored, and given small smooth deformations of their own; every subject lives
-on the project's template (geometry/template/template.py). Principal components of the population under a norm that counts the trusted
-face most become the identity basis (Blanz & Vetter 1999); the source's blendshapes carry over as the expression basis.
+on the project's template (geometry/template/template.py). Principal components of the population under a norm that counts the
+trusted face most become the identity basis (Blanz & Vetter 1999); the source's blendshapes carry over as the expression basis.
 All subjects are linear in a few hundred factors, so the components are computed exactly, from the factors' second moments.
 """
 
@@ -16,7 +16,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import open3d as o3d
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
@@ -24,6 +23,7 @@ from geometry.mesh import TriangleMesh
 from geometry.model.format_face_relief import quantise, save_model
 from geometry.model.morphable_model import MorphableModel
 from geometry.model.registry import load_model
+from geometry.surfaces.closest_point import surface_distance
 from geometry.template.model_card import model_card
 from geometry.template.remeshing import smallest_angles
 from geometry.template.template import Template, TemplateOptions, build_template
@@ -195,7 +195,7 @@ def held_out_errors(source: MorphableModel, template: Template, model: Morphable
         truth = source.instance(rng.standard_normal(source.n_identity))
         wanted = model.mean + template.transfer(truth - source.mean)
         found = model.mesh(project(model, wanted, norm))
-        errors.append(distances(truth[covered], found))
+        errors.append(surface_distance(truth[covered], found))
     return np.array(errors)
 
 
@@ -204,14 +204,7 @@ def covered_vertices(source: MorphableModel, mean: TriangleMesh) -> np.ndarray:
     0.3 mm."""
     face = np.flatnonzero(source.regions["face"])
     skin, _ = mean.submesh(mean.component_labels == np.bincount(mean.component_labels).argmax())
-    return face[distances(source.mean[face], skin) < _COVERED_MM]
-
-
-def distances(points: np.ndarray, mesh: TriangleMesh) -> np.ndarray:
-    """(p,) mm from points (p, 3) to the surface."""
-    scene = o3d.t.geometry.RaycastingScene()
-    scene.add_triangles(o3d.core.Tensor(mesh.vertices.astype(np.float32)), o3d.core.Tensor(mesh.triangles.astype(np.uint32)))
-    return scene.compute_distance(o3d.core.Tensor(points.astype(np.float32))).numpy().astype(np.float64)
+    return face[surface_distance(source.mean[face], skin) < _COVERED_MM]
 
 
 def figures(source: MorphableModel, template: Template, model: MorphableModel, seed: int) -> dict[str, float]:
@@ -220,7 +213,7 @@ def figures(source: MorphableModel, template: Template, model: MorphableModel, s
     edge = np.linalg.norm(mesh.vertices[mesh.edges[:, 0]] - mesh.vertices[mesh.edges[:, 1]], axis=1)
     in_face = model.regions["face"][mesh.edges].all(axis=1)
     angle = smallest_angles(mesh.vertices[mesh.triangles])
-    chord = distances(source.mean[covered_vertices(source, mesh)], mesh)
+    chord = surface_distance(source.mean[covered_vertices(source, mesh)], mesh)
     errors = held_out_errors(source, template, model, seed, 30)
     # half a quantum, as stored: one int16 step of the mode with the largest displacement
     quantised = max(quantise(basis)[1].max() / 2 for basis in (model.identity_basis, model.expression_basis))
@@ -246,7 +239,7 @@ def figures(source: MorphableModel, template: Template, model: MorphableModel, s
 
 def main(arguments: list[str] | None = None) -> None:
     """The documented command: learn, save, measure, write the card."""
-    parser = argparse.ArgumentParser(prog="python -m geometry.template.model_learning", description=__doc__.split("\n\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m geometry.model_learning", description=__doc__.split("\n\n")[0])
     parser.add_argument("--source", type=Path, required=True, help="the packed ICT Face Model Light")
     parser.add_argument("--output", type=Path, required=True, help="the .npz to write; its card goes beside it (.md)")
     for name, default in asdict(LearningOptions()).items():
