@@ -36,7 +36,7 @@ from geometry.model.registry import load_model
 from geometry.readers import read
 from geometry.readers.ply_writer import read_ply
 from geometry.surfaces.closest_point import closest_points
-from geometry.surfaces.raycasting import cast_rays, raycasting_scene
+from geometry.surfaces.raycasting import cast_rays, nearest_on_scene, raycasting_scene
 from geometry.surfaces.triangulation import surface_of
 from geometry.transforms import SimilarityTransform, rotation_from_vector
 
@@ -178,12 +178,8 @@ def aligned(
     mask (n,); starts from pose (mesh → reference) and returns the better one."""
     points, normals = reference.points[mask], reference.normals[mask]
     scene = raycasting_scene(mesh)
-    import open3d as o3d
-
     for _ in range(iterations):
-        local = pose.inverse().apply(points)
-        nearest = scene.compute_closest_points(o3d.core.Tensor(local.astype(np.float32)), nthreads=1)["points"].numpy()
-        found = pose.apply(nearest.astype(float))
+        found = pose.apply(nearest_on_scene(scene, pose.inverse().apply(points))[0])
         residual = ((found - points) * normals).sum(1)
         kept = np.abs(residual) <= np.quantile(np.abs(residual), 1 - TRIMMED)
         centre = points.mean(0)

@@ -19,7 +19,7 @@ from geometry.charts.masked_filters import masked_mean
 from geometry.charts.rasterize import image_from_depth
 from geometry.mesh import TriangleMesh
 from geometry.scan import Scan
-from geometry.surfaces.raycasting import cast_rays, closest_points, raycasting_scene
+from geometry.surfaces.raycasting import cast_rays, nearest_on_scene, raycasting_scene
 from geometry.surfaces.triangulation import cloud_triangles, surface_of
 from geometry.transforms import SimilarityTransform, rotation_from_vector
 
@@ -88,7 +88,7 @@ class Viewer:
         """The nearest point (q, 3) of the scan's surface, or of its points for a bare cloud, to each of (q, 3), scan frame."""
         if self._scene is None:
             return self.scan.points[cKDTree(self.scan.points).query(points)[1]]
-        return closest_points(self._scene, points - self._origin) + self._origin
+        return nearest_on_scene(self._scene, points - self._origin)[0] + self._origin
 
     def view(self, scan_to_view: SimilarityTransform, chart: OrthographicChart = VIEW_CHART) -> View:
         """The scan in the view frame. Pixels without a surface, or that show a back side, are invalid."""

@@ -194,7 +194,7 @@ def _split_bow_ties(triangles: np.ndarray, shape: tuple[int, int]) -> tuple[np.n
     touching = np.flatnonzero(np.isin(triangles, bow_ties).any(1))
     for vertex in bow_ties:
         around = touching[(triangles[touching] == vertex).any(1)]
-        fans = _fans(triangles[around], vertex)
+        fans = _fan_labels(triangles[around], vertex)
         for fan in range(1, fans.max() + 1):
             rows = around[fans == fan]
             triangles[rows] = np.where(triangles[rows] == vertex, h * w + len(copies), triangles[rows])
@@ -202,7 +202,7 @@ def _split_bow_ties(triangles: np.ndarray, shape: tuple[int, int]) -> tuple[np.n
     return triangles, np.array(copies, dtype=np.int64)
 
 
-def _fans(triangles: np.ndarray, vertex: int) -> np.ndarray:
+def _fan_labels(triangles: np.ndarray, vertex: int) -> np.ndarray:
     """(k,) label of the fan, from 0, that each of the triangles (k, 3) around `vertex` belongs to."""
     others = [set(row) - {vertex} for row in triangles.tolist()]
     linked = np.array([[bool(p & q) for q in others] for p in others])

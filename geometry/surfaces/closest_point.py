@@ -1,4 +1,4 @@
-"""Exact nearest points on a triangle mesh, in float64."""
+"""Nearest points on a triangle mesh and the distances to them, in float64."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from geometry.mesh import TriangleMesh
-from geometry.surfaces.raycasting import raycasting_scene
+from geometry.surfaces.raycasting import nearest_on_scene, raycasting_scene
 
 
 @dataclass(frozen=True)
@@ -23,14 +23,9 @@ def closest_points(points: np.ndarray, mesh: TriangleMesh) -> ClosestPoints:
     """The closest point of the mesh's triangles to each point (n, 3). Raises ValueError for a mesh without triangles."""
     if not len(mesh.triangles):
         raise ValueError(f"the mesh has {len(mesh.vertices)} vertices and no triangle; distances need a surface")
-    scene = raycasting_scene(mesh)
-    import open3d as o3d
-
     points = np.asarray(points, float).reshape(-1, 3)
-    answer = scene.compute_closest_points(o3d.core.Tensor(points.astype(np.float32)), nthreads=1)
-    distance = np.linalg.norm(points - answer["points"].numpy(), axis=1)
-    triangle, uv = answer["primitive_ids"].numpy().astype(np.int64), answer["primitive_uvs"].numpy().astype(float)
-    return ClosestPoints(distance, triangle, uv)
+    nearest, triangle, uv = nearest_on_scene(raycasting_scene(mesh), points)
+    return ClosestPoints(np.linalg.norm(points - nearest, axis=1), triangle, uv)
 
 
 def surface_distance(points: np.ndarray, mesh: TriangleMesh) -> np.ndarray:

@@ -99,7 +99,7 @@ class SampledFace:
         return [membrane.with_vertices(moved), *self.occluders]
 
 
-def smoothed_normals(mesh: TriangleMesh, averaging: sparse.csr_matrix) -> np.ndarray:
+def normals_without_thin_parts(mesh: TriangleMesh, averaging: sparse.csr_matrix) -> np.ndarray:
     """(n, 3) unit normals of the shape without its thin parts."""
     normals = mesh.vertex_normals
     for _ in range(NORMAL_ROUNDS):
@@ -203,7 +203,9 @@ def sample_face(
     surface = fine_surface(model, options.edge_mm)
     identity, expression = sample_identity(model, person, options), sample_expression(model, rng, options)
     core = TriangleMesh(model.instance(identity, expression), model.triangles)
-    shaped = core.vertices + discrepancy(model.mean, person, options)[:, None] * smoothed_normals(core, surface.averaging)
+    shaped = core.vertices + discrepancy(model.mean, person, options)[:, None] * normals_without_thin_parts(
+        core, surface.averaging
+    )
     shaped = shaped + surface.features[:, None] * feature_shift(model.mean, person, options)
     shaped = soften(shaped, model, surface.averaging, person, options)
     fine = TriangleMesh(surface.subdivision.apply(shaped), surface.subdivision.triangles)

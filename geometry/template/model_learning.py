@@ -105,11 +105,11 @@ def local_factors(mesh: TriangleMesh, face: np.ndarray, options: LearningOptions
     fields = kernel(mesh.vertices, nodes) @ (vectors[:, top] / np.sqrt(values[top]))
     fade = np.exp(-((cKDTree(mesh.vertices[face]).query(mesh.vertices)[0] / options.local_length) ** 2))
     areas = mesh.vertex_areas if outer is None else mesh.vertex_areas * outer
-    along = _smoothed_normals(mesh, areas, nodes, options.local_length / 2)
+    along = _gaussian_normals(mesh, areas, nodes, options.local_length / 2)
     return options.local_sigma * (fields * fade[:, None]).T[:, :, None] * along
 
 
-def _smoothed_normals(mesh: TriangleMesh, areas: np.ndarray, nodes: np.ndarray, radius: float) -> np.ndarray:
+def _gaussian_normals(mesh: TriangleMesh, areas: np.ndarray, nodes: np.ndarray, radius: float) -> np.ndarray:
     """(n, 3) unit means of the surface's normals, weighted by areas (n,), under a Gaussian of standard deviation `radius` mm,
     gathered at nodes (c, 3)."""
     owner = cKDTree(nodes).query(mesh.vertices)[1]

@@ -118,7 +118,7 @@ def relaxed(samples: Cloud, constraints: Cloud, chosen: np.ndarray, triangles: n
     positions, n_fixed = np.vstack([constraints.positions, samples.positions[chosen]]), len(constraints.positions)
     chosen, tree = chosen.copy(), cKDTree(samples.lifted)
     lifted = samples.lifted
-    fans = _fans(triangles, len(positions))
+    fans = _opposite_edges(triangles, len(positions))
     angle = smallest_angles(positions[triangles])
     worst = np.full(len(positions), 180.0)
     np.minimum.at(worst, triangles.ravel(), np.repeat(angle, 3))
@@ -142,7 +142,7 @@ def _scores(samples: Cloud, candidates: np.ndarray, fan: np.ndarray) -> np.ndarr
     return worst + 20 * np.minimum(facing.min(axis=1), 0.5)  # degrees: a fold costs more than any angle gains
 
 
-def _fans(triangles: np.ndarray, n: int) -> list[list[tuple[int, int]]]:
+def _opposite_edges(triangles: np.ndarray, n: int) -> list[list[tuple[int, int]]]:
     """For each vertex the two other corners of its triangles, in order."""
     fans: list[list[tuple[int, int]]] = [[] for _ in range(n)]
     for a, b, c in triangles.tolist():
