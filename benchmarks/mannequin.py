@@ -34,7 +34,6 @@ from geometry.evaluation.metrics import boundary_triangles, sample_surface
 from geometry.mesh import TriangleMesh
 from geometry.model.registry import load_model
 from geometry.readers import read
-from geometry.readers.ply_writer import read_ply
 from geometry.surfaces.closest_point import closest_points
 from geometry.surfaces.raycasting import cast_rays, nearest_on_scene, raycasting_scene
 from geometry.surfaces.triangulation import surface_of
@@ -120,7 +119,7 @@ def load_reference(path: pathlib.Path, run: pathlib.Path, line: dict) -> Referen
     scan = read(path)
     points = scan.points * (1.0 if scan.unit_mm else unit_mm)
     model = load_model(json.loads((run / "run.json").read_text())["config"]["model"]["name"])
-    coarse = read_ply(run / line["files"]["coarse"])[0].vertices * unit_mm
+    coarse = read(run / line["files"]["coarse"]).points * unit_mm
     distance, vertex = cKDTree(coarse).query(points, distance_upper_bound=FACE_MM)
     region = np.append(model.regions["face"] & ~model.regions["mouth_interior"], False)
     tree = cKDTree(points)
@@ -137,7 +136,7 @@ def load_frame(path: pathlib.Path, run: pathlib.Path, line: dict, reference: Ref
     start = SimilarityTransform(start.rotation, start.translation)  # a fit may carry scale; a camera's millimetres are true
     raw = surface_of(read(path))
     raw = raw.submesh(np.linalg.norm(frame_to_model.apply(raw.vertices), axis=1) < HEAD_MM)[0]
-    refined = read_ply(run / line["files"]["refined"])[0]
+    refined = surface_of(read(run / line["files"]["refined"]))
     refined = refined.with_vertices(refined.vertices * unit_mm)
     pose = start
     for _ in range(2):  # what was seen depends on the pose, if little

@@ -1,4 +1,4 @@
-"""Meshes to and from binary little-endian PLY with per-vertex attributes.
+"""Meshes as binary little-endian PLY with per-vertex attributes. `geometry.readers` reads them back.
 
 Written with NumPy alone: one mesh, one sequence of bytes, whatever the versions of the mesh libraries.
 """
@@ -11,14 +11,11 @@ from typing import BinaryIO
 
 import numpy as np
 
-from geometry.errors import ReadError
 from geometry.mesh import TriangleMesh
 
 PRECISION_MM = 1e-4  # coordinates that float32 rounds by more than this are written as doubles
 _TYPES = {"u1": "uchar", "i4": "int", "f4": "float", "f8": "double"}
-_CODES = {name: code for code, name in _TYPES.items()}
 _COLORS = ("red", "green", "blue")
-_OTHER_READER = "read it with geometry.readers, which knows all of PLY"
 _TRIANGLE = np.dtype([("count", "u1"), ("corners", "<i4", 3)])
 
 
@@ -80,40 +77,3 @@ def write_ply(
         path_or_file.write(data)
     else:
         Path(path_or_file).write_bytes(data)
-
-
-def _parse_header(header: str, source: str) -> tuple[int, list[tuple[str, str]], int]:
-    counts, columns, element = {"vertex": 0, "face": 0}, [], ""
-    for line in header.splitlines():
-        words = line.split()
-        if words[:1] == ["element"] and len(words) == 3:
-            element, counts[words[1]] = words[1], int(words[2])
-        elif words[:1] == ["property"] and element == "vertex":
-            if len(words) != 3 or words[1] not in _CODES:
-                raise ReadError(source, f"unknown vertex property {line!r}", _OTHER_READER)
-            columns.append((words[2], _CODES[words[1]] if words[1] == "uchar" else "<" + _CODES[words[1]]))
-    return counts["vertex"], columns, counts["face"]
-
-
-def read_ply(path_or_file: str | Path | BinaryIO) -> tuple[TriangleMesh, dict[str, np.ndarray]]:
-    """Read back what `write_ply` wrote: the mesh and its attributes, name → (n,). Raises ReadError for any other PLY file.
-
-    For scans of unknown origin use `geometry.readers`.
-    """
-    is_file = hasattr(path_or_file, "read")
-    data = path_or_file.read() if is_file else Path(path_or_file).read_bytes()
-    source = getattr(path_or_file, "name", "<file>") if is_file else str(path_or_file)
-    head, mark, body = data.partition(b"end_header\n")
-    if not mark or not head.startswith(b"ply\nformat binary_little_endian 1.0\n"):
-        raise ReadError(str(source), "is not a PLY file of this program", _OTHER_READER)
-    n, columns, m = _parse_header(head.decode("ascii", "replace"), str(source))
-    vertex = np.dtype(columns)
-    if len(body) != n * vertex.itemsize + m * _TRIANGLE.itemsize:
-        fault = f"holds {len(body)} bytes for {n} vertices and {m} triangles"
-        raise ReadError(str(source), fault, "write it again: it is truncated")
-    vertices = np.frombuffer(body, vertex, n)
-    triangles = np.frombuffer(body, _TRIANGLE, m, n * vertex.itemsize)
-    names = [name for name, _ in columns]
-    colors = np.stack([vertices[c] for c in _COLORS], 1) if set(_COLORS) <= set(names) else None
-    mesh = TriangleMesh(np.stack([vertices[c] for c in "xyz"], 1), triangles["corners"], colors)
-    return mesh, {name: vertices[name].copy() for name in names if name not in (*"xyz", *_COLORS)}
