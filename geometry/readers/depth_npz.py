@@ -1,6 +1,7 @@
 """Depth images as NumPy `.npz`: `depth` (h, w) in `depth_unit_mm`, fx, fy, cx, cy; perhaps `color` (h, w, 3).
 
-Pickles are never opened, and nothing is unpacked that is larger than a depth image can be.
+Pickles are never opened, and nothing is unpacked that is larger than a depth image can be: `numpy.load` would allocate whatever
+an archive's headers promise, so they are checked here first.
 """
 
 from __future__ import annotations

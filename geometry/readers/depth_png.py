@@ -1,4 +1,7 @@
-"""16-bit grey PNG depth images with a JSON sidecar (width, height, fx, fy, cx, cy, depth_unit_mm); 0 = no depth."""
+"""16-bit grey PNG depth images with a JSON sidecar (width, height, fx, fy, cx, cy, depth_unit_mm); 0 = no depth.
+
+Pillow decodes; the header is checked here first, so that a picture is told from a depth image and a huge one is refused.
+"""
 
 from __future__ import annotations
 

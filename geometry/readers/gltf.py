@@ -1,7 +1,8 @@
 """glTF 2.0, as .glb or .gltf: every mesh of the scene in scene coordinates, with vertex or texture colours.
 
-glTF says metres, but exporters of face scans often leave millimetres or no unit at all, so the unit stays open. Read here and not
-by a library, because those read compressed or sparse geometry as zeros and quantized coordinates unscaled.
+glTF says metres, but exporters of face scans often leave millimetres or no unit at all, so the unit stays open.
+Read here and not by a library, because trimesh reads Draco-compressed and sparse geometry as zeros and quantized coordinates
+unscaled, all without an error.
 """
 
 from __future__ import annotations

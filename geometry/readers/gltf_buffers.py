@@ -1,6 +1,6 @@
 """The container of glTF 2.0: the JSON document, its binary buffers and the arrays (accessors) in them. Nothing is fetched.
 
-https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html, sections 3.6 (binary data) and 4 (GLB).
+https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html, sections 3.6 (binary data) and 4 (GLB). Read here, see `gltf`.
 """
 
 from __future__ import annotations

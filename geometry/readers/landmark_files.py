@@ -1,7 +1,7 @@
 """Files of landmarks that people pick on scans: bytes in, names and points out. What each point is called is kept as written.
 
 Coordinates stay in the file's own unit and frame. A row that the file leaves open (null, nan, an inactive point) is NaN.
-A further format is one function and one line in `FORMATS`.
+A further format is one function and one line in `FORMATS`. Read here, because no library reads more than one of these formats.
 """
 
 from __future__ import annotations

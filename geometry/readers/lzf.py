@@ -1,4 +1,7 @@
-"""LZF decompression (LibLZF by Marc Lehmann), the codec of PCD's `binary_compressed`."""
+"""LZF decompression (LibLZF by Marc Lehmann), the codec of PCD's `binary_compressed`.
+
+Written here, because no package that the project needs anyway decompresses it.
+"""
 
 from __future__ import annotations
 

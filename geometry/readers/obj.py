@@ -1,6 +1,6 @@
 """Wavefront OBJ: vertices, their colours where a line has six numbers, and polygons. Materials and textures are passed over.
 
-Read here and not by a library, because those split vertices at texture seams, look for the material file and log what they miss.
+Read here and not by a library, because trimesh splits vertices at texture seams and makes a cut file a cloud without an error.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""OFF (Geomview's object file format) as text: OFF, COFF, NOFF, CNOFF, with or without counts on the first line."""
+"""OFF (Geomview's object file format) as text: OFF, COFF, NOFF, CNOFF, with or without counts on the first line.
+
+Read here and not by a library, because trimesh makes a mesh of a cut file's beginning, or raises an error that names no fault.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Point Cloud Library's PCD: ascii, binary and binary_compressed; organized clouds keep the pixel of each point.
 
-Open3D reads PCD from files only and forgets the organization, hence this reader. PCL's own data are in metres and its robots
+Read here and not by a library, because Open3D reads PCD from files only and forgets the rows and columns. PCL's own data are in metres and its robots
 mostly speak metres, but the format declares no unit: it is left open, to be inferred.
 """
 

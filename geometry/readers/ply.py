@@ -1,4 +1,7 @@
-"""PLY meshes and clouds: text, little- and big-endian; colours and normals where there are any, other properties passed over."""
+"""PLY meshes and clouds: text, little- and big-endian; colours and normals where there are any, other properties passed over.
+
+Read here and not by a library, because a scanner's own elements must not make the file an empty scene, as they do in trimesh.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 Any element and any property is read, lists too, because scanners put their own into the files. Nothing is allocated that the
 file's own length does not bear out.
+Read here and not by a library: plyfile is GPL and allocates what a header promises; trimesh keeps the elements that it knows.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """STL, text and binary. The format repeats a corner for every triangle that uses it: equal corners are merged.
 
 The byte pair after each binary triangle, into which some programs write a colour in one of two contrary ways, is passed over.
+Read here and not by a library, because trimesh takes a cut file for an empty one, without an error.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 `metadata` is JSON, a byte a row; `color` is rgb 0..1 a pixel; `depth` is metres a pixel, 9999 for none. Depth is as distorted
 as the colour image (AVCameraCalibrationData.h: "geometrically distorted to align with images produced by the camera"), so each
 pixel is moved to its undistorted position before it becomes a ray. Frame: x right, y down, z forward; never turned upright.
+Read here and not by a library: none knows these elements, and trimesh returns an empty scene without an error.
 
 Which of the two lens tables: the header's reference implementation takes the *inverse* table from a point of the distorted image
 to its undistorted place, and the plain table back. (Its property texts can be read the other way.) Standard Cyborg's own SDK
