@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from geometry.readers.scan_file import ScanFile
@@ -17,14 +19,14 @@ def assemble(
     triangles: np.ndarray = NO_TRIANGLES,
     colors: np.ndarray | None = None,
     normals: np.ndarray | None = None,
-    pixels: np.ndarray | None = None,
     raster_shape: tuple[int, int] | None = None,
-    notes: tuple[str, ...] = (),
 ) -> Scan:
     """points (n, 3), triangles (m, 3) of any integer type, colors (n, 3) of any number type, normals (n, 3) of any length.
 
-    Raises ReadError for an index that no vertex has and where no point is finite.
+    raster_shape (h, w): of an organized cloud, whose h·w points come row by row. Raises ReadError for an index that no vertex has
+    and where no point is finite.
     """
+    rows_and_columns = None if raster_shape is None else np.divmod(np.arange(len(points)), raster_shape[1])
     scan = Scan(
         points,
         _checked_triangles(file, triangles, points),
@@ -32,9 +34,8 @@ def assemble(
         format,
         colors=None if colors is None else eight_bit(colors),
         normals=None if normals is None else _unit_normals(normals),
-        pixels=pixels,
+        pixels=None if rows_and_columns is None else np.stack(rows_and_columns, 1).astype(np.int32),
         raster_shape=raster_shape,
-        notes=tuple(notes),
     )
     finite = np.isfinite(scan.points).all(1)
     if not finite.any():
@@ -100,14 +101,5 @@ def _without_degenerate_triangles(scan: Scan) -> Scan:
         has_area = (np.cross(b - a, c - a) != 0).any(1)  # also false for a repeated corner
     if has_area.all():
         return scan
-    return Scan(
-        scan.points,
-        scan.triangles[has_area],
-        scan.source,
-        scan.format,
-        colors=scan.colors,
-        normals=scan.normals,
-        pixels=scan.pixels,
-        raster_shape=scan.raster_shape,
-        notes=scan.notes + (f"{int((~has_area).sum())} triangles without area were dropped",),
-    )
+    whole = replace(scan, triangles=scan.triangles[has_area])
+    return whole.with_note(f"{int((~has_area).sum())} triangles without area were dropped")

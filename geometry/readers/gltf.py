@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image
@@ -24,6 +25,7 @@ from geometry.readers.gltf_buffers import (
 from geometry.readers.scan_file import ScanFile
 from geometry.scan import Scan
 
+UNIT_NOTE = "glTF's unit is the metre, but exporters often ignore it: the unit was left open"
 POINTS, TRIANGLES, STRIP, FAN = 0, 4, 5, 6
 MOST_INSTANCES = 10_000
 MOST_TEXELS = 100_000_000
@@ -55,16 +57,11 @@ def read(file: ScanFile) -> Scan:
             offset += len(part[0])
     if not points:
         raise file.error("its scene holds no mesh or points", "export the scan as a mesh or point cloud")
-    notes = ("glTF's unit is the metre, but exporters often ignore it: the unit was left open",)
     all_colored = all(color is not None for color in colors)
-    return assemble(
-        file,
-        "gltf",
-        np.concatenate(points),
-        np.concatenate(triangles),
-        np.concatenate(colors) if all_colored else None,
-        notes=notes,
+    scan = assemble(
+        file, "gltf", np.concatenate(points), np.concatenate(triangles), np.concatenate(colors) if all_colored else None
     )
+    return replace(scan, notes=(UNIT_NOTE, *scan.notes))
 
 
 def _instances(document: Document) -> Iterator[tuple[dict, np.ndarray]]:

@@ -1,7 +1,7 @@
 """Point Cloud Library's PCD: ascii, binary and binary_compressed; organized clouds keep the pixel of each point.
 
-Read here and not by a library, because Open3D reads PCD from files only and forgets the rows and columns. PCL's own data are in metres and its robots
-mostly speak metres, but the format declares no unit: it is left open, to be inferred.
+Read here and not by a library, because Open3D reads PCD from files only and forgets the rows and columns. PCL's own data are in
+metres and its robots mostly speak metres, but the format declares no unit: it is left open, to be inferred.
 """
 
 from __future__ import annotations
@@ -55,16 +55,8 @@ def read(file: ScanFile) -> Scan:
     points = np.stack([_first(fields[axis]) for axis in "xyz"], axis=1)
     normal_names = ("normal_x", "normal_y", "normal_z")
     normals = np.stack([_first(fields[name]) for name in normal_names], 1) if set(normal_names) <= fields.keys() else None
-    pixels = np.stack(np.divmod(np.arange(header.points), header.width), 1).astype(np.int32) if header.height > 1 else None
-    return assemble(
-        file,
-        "pcd",
-        points,
-        colors=_colors(fields),
-        normals=normals,
-        pixels=pixels,
-        raster_shape=(header.height, header.width) if header.height > 1 else None,
-    )
+    raster_shape = (header.height, header.width) if header.height > 1 else None
+    return assemble(file, "pcd", points, colors=_colors(fields), normals=normals, raster_shape=raster_shape)
 
 
 def _first(field: np.ndarray) -> np.ndarray:

@@ -25,7 +25,7 @@ def noise_of_surface(scan: Scan, surface: TriangleMesh) -> float:
     product over the edges (the largest 2 % on either side left out): a clean mesh, coarse or fine, has none.
     """
     if not len(surface.triangles):
-        return noise_of_cloud(scan.points, scan.normals) if scan.normals is not None else 0.0
+        return noise_of_cloud(scan.points) if scan.normals is not None else 0.0
     adjacency = surface.adjacency
     degree = np.asarray(adjacency.sum(1)).ravel()
     umbrella = (sparse.diags(1.0 / np.maximum(degree, 1)) @ adjacency - sparse.identity(len(degree))).tocsr()
@@ -53,7 +53,7 @@ def noise_of_surface(scan: Scan, surface: TriangleMesh) -> float:
     return float(TRIMMING * np.sqrt(max(variance, 0.0)) * min(1.0, (DENSE_MM / spacing) ** 2))
 
 
-def noise_of_cloud(points: np.ndarray, normals: np.ndarray, neighbours: int = 12) -> float:
+def noise_of_cloud(points: np.ndarray, neighbours: int = 12) -> float:
     """As `noise_of_surface`, from the spread of each point's neighbours about their plane."""
     if len(points) < neighbours + 1:
         return 0.0
