@@ -142,7 +142,7 @@ def test_a_stroke_is_a_groove_of_its_depth_with_raised_flanks_and_ends():
 
 def test_detail_spares_eyes_mouth_and_back_of_the_head():
     surface = fine_surface.fine_surface(model(), BARE.edge_mm)
-    fine_eyes = surface.subdivision.apply_mask(model().regions["eyes"])
+    fine_eyes = surface.subdivision.apply(model().regions["eyes"].astype(float)) > 0.5
     assert not fine_eyes[surface.detailed[surface.weight > 0.5]].any()
     assert surface.mean[surface.detailed, 2].min() > -125
     assert np.abs(face(0).displacement[fine_eyes]).max() < 0.05

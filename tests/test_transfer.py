@@ -39,7 +39,7 @@ def expressed(**weights):
 
 
 def face_of_scan():
-    face = fine_surface(default_model(), 1.2).subdivision.apply_mask(default_model().regions["face"])
+    face = fine_surface(default_model(), 1.2).subdivision.apply(default_model().regions["face"].astype(float)) > 0.5
     return face & (attached().trust > 0.5)
 
 

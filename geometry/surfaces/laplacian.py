@@ -45,9 +45,12 @@ Kernel = Callable[[np.ndarray], np.ndarray]
 
 
 @lru_cache(maxsize=2)
-def _kernels(vertices: bytes, triangles: bytes) -> tuple[sparse.csr_matrix, tuple[Kernel, ...]]:
-    """The stiffness matrix, and one smoothing kernel (n, k) → (n, k) per level, factorised once per model."""
-    mesh = TriangleMesh(np.frombuffer(vertices), np.frombuffer(triangles, np.int32))
+def smoothing_kernels(model: MorphableModel) -> tuple[sparse.csr_matrix, tuple[Kernel, ...]]:
+    """The model's stiffness matrix (n, n), and one smoothing kernel (n, k) → (n, k) per level, from long to short.
+
+    The first call per model and process factorises (about 0.3 s), later ones look up.
+    """
+    mesh = TriangleMesh(model.mean, model.triangles)
     areas, k = np.maximum(mesh.vertex_areas, 1e-3), stiffness(mesh)
 
     def kernel(length: float) -> Kernel:
@@ -55,15 +58,6 @@ def _kernels(vertices: bytes, triangles: bytes) -> tuple[sparse.csr_matrix, tupl
         return lambda values: factor.solve(areas[:, None] * values)
 
     return k, tuple(kernel(length) for length in LEVELS_MM)
-
-
-def smoothing_kernels(model: MorphableModel) -> tuple[sparse.csr_matrix, tuple[Kernel, ...]]:
-    """The model's stiffness matrix (n, n) and its kernels, from long to short.
-
-    The first call per model and process factorises (about 0.3 s), later ones look up.
-    """
-    vertices, triangles = np.ascontiguousarray(model.mean, np.float64), np.ascontiguousarray(model.triangles, np.int32)
-    return _kernels(vertices.tobytes(), triangles.tobytes())
 
 
 def smooth_field(targets: np.ndarray, weights: np.ndarray, kernels: tuple[Kernel, ...]) -> np.ndarray:

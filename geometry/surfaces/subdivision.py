@@ -25,10 +25,6 @@ class Subdivision:
         """(n, …) values at coarse vertices → (N, …) at fine vertices."""
         return self.matrix @ values
 
-    def apply_mask(self, mask: np.ndarray) -> np.ndarray:
-        """(n,) bool → (N,) bool: a new vertex is inside where the vertices around it are, by majority of weight."""
-        return self.matrix @ mask.astype(float) > 0.5
-
 
 def refine_region(
     vertices: np.ndarray, triangles: np.ndarray, region: np.ndarray, edge_mm: float, levels: int = 2

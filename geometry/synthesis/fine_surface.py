@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy import sparse
@@ -35,18 +36,9 @@ class FineSurface:
     features: np.ndarray
 
 
-_FINE_SURFACES: dict[tuple, tuple[MorphableModel, FineSurface]] = {}
-
-
+@cache
 def fine_surface(model: MorphableModel, edge_mm: float) -> FineSurface:
     """The subdivided topology of a model; kept per process, because it costs half a second."""
-    key = (id(model), edge_mm)
-    if key not in _FINE_SURFACES or _FINE_SURFACES[key][0] is not model:
-        _FINE_SURFACES[key] = (model, _fine_surface(model, edge_mm))
-    return _FINE_SURFACES[key][1]
-
-
-def _fine_surface(model: MorphableModel, edge_mm: float) -> FineSurface:
     skin = model.regions["face"] & ~model.regions["eyes"] & ~model.regions["mouth_interior"]
     coarse = TriangleMesh(model.mean, model.triangles)
     neighbours = np.maximum(np.asarray(coarse.adjacency.sum(1)).ravel(), 1)
