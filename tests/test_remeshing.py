@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
+from geometry.errors import ModelError
 from geometry.mesh import TriangleMesh
 from geometry.template.constraints import AnchorGatherer
 from geometry.template.remeshing import Cloud, embed_in_circle, relaxed, samples_on, smallest_angles, spread_vertices, triangulate
@@ -133,3 +134,18 @@ def test_smallest_angles_of_known_triangles():
     apexes = np.array([[0.5, np.sqrt(3) / 2, 0], [0, 1, 0], [2, 0, 0]])
     corners = np.stack([np.zeros((3, 3)), np.tile([1.0, 0, 0], (3, 1)), apexes], axis=1)
     assert np.allclose(smallest_angles(corners), [60, 45, 0])
+
+
+def test_an_edge_that_must_be_kept_is_there_or_an_error_names_it():
+    rng, kept = np.random.default_rng(0), 0
+    for _ in range(40):
+        plane = np.append(rng.uniform(-1, 1, (60, 2)), [[-2, -2], [2, -2], [2, 2], [-2, 2]], axis=0)
+        points, edge = np.column_stack([plane, np.zeros(64)]), rng.choice(60, 2, replace=False)
+        try:
+            triangles = triangulate(points, plane, edge[None], np.tile([0.0, 0.0, 1.0], (64, 1)))
+        except ModelError as error:
+            assert f"points {edge[0]} and {edge[1]}" in str(error)
+        else:
+            kept += 1
+            assert tuple(sorted(edge)) in set(map(tuple, TriangleMesh(points, triangles).edges.tolist()))
+    assert 0 < kept < 40

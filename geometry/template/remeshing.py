@@ -15,12 +15,14 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 from scipy.spatial import Delaunay, cKDTree
 
+from geometry.errors import ModelError
 from geometry.mesh import TriangleMesh
 from geometry.template.constraints import Constraints
 
 _NORMAL_LIFT = 1.5  # × the local edge length: opposite sheets are three edge lengths apart
 _SAMPLES_PER_VERTEX = 60
 _FACING_COSINE = 0.2  # between a triangle's normal and the surface's; below it the triangle counts as folded
+_MOST_FLIPS = 200  # that one kept edge may take
 _LEAST_AREA = 1e-15  # of a triangle in the unit circle, above rounding
 
 
@@ -202,7 +204,8 @@ class _Flips:
 def triangulate(points: np.ndarray, plane: np.ndarray, keep: np.ndarray, normals: np.ndarray) -> np.ndarray:
     """points (n, 3) with injective coordinates plane (n, 2) in a convex region, unit normals (n, 3) → triangles (m, 3).
 
-    keep (c, 2): edges that the result contains. All other edges are flipped until they are Delaunay in space.
+    keep (c, 2): edges that the result contains. All other edges are flipped until they are Delaunay in space. Raises ModelError
+    where flips do not lead to an edge of `keep`.
     """
     start = Delaunay(plane).simplices
     a, b, c = (plane[start[:, corner]] for corner in range(3))
@@ -216,14 +219,18 @@ def triangulate(points: np.ndarray, plane: np.ndarray, keep: np.ndarray, normals
 
 
 def _force_edge(mesh: _Flips, a: int, b: int) -> None:
-    """Flip the edges that the plane segment ab crosses until it is an edge (Sloan 1993)."""
-    for _ in range(200):
+    """Flip the edges that the plane segment ab crosses until it is an edge (Sloan 1993). Raises ModelError where it stays none."""
+    for _ in range(_MOST_FLIPS):
         if (a, b) in mesh.corner or (b, a) in mesh.corner:
             return
         crossing = [edge for edge in _edges_round(mesh, a, b) if mesh.can_flip(*edge)]
         if not crossing:
-            return
+            break
         mesh.flip(*crossing[0])
+    if (a, b) not in mesh.corner and (b, a) not in mesh.corner:
+        raise ModelError(
+            f"the edge between the points {a} and {b} must be kept and is missing; place more points along its curve"
+        )
 
 
 def _edges_round(mesh: _Flips, a: int, b: int) -> list[tuple[int, int]]:
