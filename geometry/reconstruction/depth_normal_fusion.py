@@ -20,18 +20,22 @@ from geometry.charts.curvature import normals_from_depth, ray_frame
 
 @dataclass(frozen=True)
 class FusionOptions:
-    """floor_degrees: angle between chord and tangent plane that facets and the sampling itself explain; normal_degrees: the
-    given normals' own error; largest_weight: bound of λ, whose square root is the scale in pixels below which normals rule and
-    above which depth rules; jump_mm: residuals of this size are silhouettes, which no normal explains; tile_px: where the
-    median of the residuals is taken."""
+    """How strongly normals correct depth."""
 
     floor_degrees: float = 0.5
+    """Angle in degrees between chord and tangent plane that facets and the sampling itself explain."""
     normal_degrees: float = 1.0
+    """The given normals' own error, in degrees."""
     largest_weight: float = 16.0
+    """Bound of λ. Its square root is the scale in pixels below which normals rule and above which depth rules."""
     jump_mm: float = 3.0
+    """Residuals of this size, in mm, are silhouettes, which no normal explains."""
     tile_px: int = 8
+    """Side in pixels of the tiles in which the median of the residuals is taken."""
     tolerance_mm: float = 1e-4
+    """The solver stops where no pixel would move by more than this, in mm."""
     iterations: int = 60
+    """Most steps of the solver."""
 
 
 @dataclass(frozen=True)

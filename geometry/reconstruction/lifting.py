@@ -25,22 +25,28 @@ from geometry.reconstruction.template_registration import RegistrationOptions, r
 
 @dataclass(frozen=True)
 class LiftingOptions:
-    """face_centre, face_axes: (x, y) mm of the ellipse in the model frame inside which the surface is one piece: there the
-    underside of nose and lip is bridged up to bridge_mm of depth, and any hole is filled.
-    jump_mm, off_tangent_mm: outside it, neighbours are cut apart where their depths differ by more than jump_mm and the chord
-    leaves the given normals' tangent planes by more than off_tangent_mm, or where they differ by more than bridge_mm.
-    peel_px: how far steep cells are removed from such a cut, or from the border of the valid region, inwards.
-    hole_mm2: largest enclosed hole that is filled outside the ellipse. island_mm2: smaller separate pieces are dropped."""
+    """Where a geometry image is one surface, and where it is cut."""
 
     face_centre: tuple[float, float] = (0.0, 10.0)
+    """(x, y) in mm, model frame, of the middle of the ellipse inside which the surface is one piece: there the underside of
+    nose and lip is bridged up to `bridge_mm` of depth, and any hole is filled."""
     face_axes: tuple[float, float] = (55.0, 60.0)
+    """Half axes in mm of that ellipse."""
     bridge_mm: float = 30.0
+    """Neighbours whose depths differ by more than this, in mm, are cut apart everywhere."""
     jump_mm: float = 5.0
+    """Outside the ellipse neighbours are cut apart where their depths differ by more than this, in mm, and the chord between
+    them leaves the given normals' tangent planes by more than `off_tangent_mm`."""
     off_tangent_mm: float = 3.0
+    """See `jump_mm`; mm."""
     peel_px: int = 3
+    """How many pixels inwards steep cells are removed from such a cut, or from the border of the valid region."""
     hole_mm2: float = 60.0
+    """Area in mm² of the largest enclosed hole that is filled outside the ellipse."""
     island_mm2: float = 400.0
+    """Separate pieces with less area than this, in mm², are dropped."""
     fusion: FusionOptions = field(default_factory=FusionOptions)
+    """How depth and normals are fused before."""
 
 
 @dataclass(frozen=True)

@@ -23,21 +23,26 @@ from geometry.surfaces.raycasting import cast_rays, interpolate, raycasting_scen
 
 @dataclass(frozen=True)
 class RegistrationOptions:
-    """reach_mm: longest projection along a vertex normal; facing: least cosine between a vertex's normal and its projection's;
-    unobserved_weight: of surface that no scan supports; hidden_mm: a vertex that far behind the coarse surface's first hit is
-    occluded; projections: rounds of projecting vertices; fits: rounds of fitting the triangles between them; slack_mm: errors
-    beyond it are no detail but a mismatch; damping: pixels' worth of trust in the projected position; smoothing: of the fitted
-    steps against zigzag between pixels."""
+    """How the model's mesh is drawn onto a surface."""
 
     reach_mm: float = 12.0
+    """Longest projection along a vertex normal, in mm."""
     facing: float = 0.6
+    """Least cosine between a vertex's normal and the surface's where it is projected to."""
     unobserved_weight: float = 0.05
+    """Weight of surface that no scan supports; observed surface counts 1."""
     hidden_mm: float = 0.5
+    """A vertex that lies this far, in mm, behind the coarse surface's first hit is occluded."""
     projections: int = 2
+    """Rounds in which vertices are projected."""
     fits: int = 2
+    """Rounds in which the triangles between the vertices are fitted."""
     slack_mm: float = 1.5
+    """An error beyond this, in mm, is no detail but a mismatch; no vertex moves further in a round of fitting."""
     damping: float = 0.05
+    """Trust in a vertex's projected position, in pixels that would say the same."""
     smoothing: float = 0.03
+    """Weight of the smoothness of the fitted steps, against zigzag between pixels."""
 
 
 def visible_vertices(mesh: TriangleMesh, chart: Chart, hidden_mm: float) -> np.ndarray:

@@ -34,16 +34,21 @@ LIPS_MM = 12.0  # about the membrane between the lips: where an expression parts
 
 @dataclass(frozen=True)
 class TransferOptions:
-    """trust_mm: distance from the model at which a scan vertex's trust has fallen to a quarter; smoothing_mm: ℓ;
-    rest_mm: r; torn_stretch, torn_mm: a triangle of the mouth whose longest edge grows by more than that factor and that
-    much is cut: it spans closed lips that an expression parts (elsewhere skin stretches). edge_mm: of the subdivided model."""
+    """How a scan follows a change of the model that was fitted to it."""
 
     trust_mm: float = 5.0
+    """Distance in mm from the model at which a scan vertex's trust has fallen to a quarter."""
     smoothing_mm: float = 0.5
+    """ℓ of the energy, in mm: over this length the displacement is smooth."""
     rest_mm: float = 60.0
+    """r of the energy, in mm: over this length what has no trust comes to rest."""
     torn_stretch: float = 1.6
+    """A triangle of the mouth is cut where its longest edge grows by more than this factor and by more than `torn_mm`: it
+    spans closed lips that an expression parts. Elsewhere skin stretches."""
     torn_mm: float = 1.0
+    """Least growth in mm of the longest edge of a triangle that is cut."""
     edge_mm: float = 1.2
+    """Longest edge in mm of the subdivided model that the scan is tied to."""
 
 
 @dataclass(frozen=True)

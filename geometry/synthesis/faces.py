@@ -32,35 +32,40 @@ MOUTH_SPREAD = 1.25  # the inside is wider than the opening, so that no gap show
 
 @dataclass(frozen=True)
 class SynthesisOptions:
-    """Ranges are (low, high), drawn uniformly for each face.
-
-    identity_spread: standard deviation of the identity coefficients, in σ.
-    expression_strength: scale of expression coefficients; 0 is neutral.
-    beyond_rms_mm, beyond_wavelengths_mm: shape outside the model's span; broad_rms_mm: its part of 40–100 mm wavelength.
-    feature_rms_mm, feature_wavelengths_mm: displacement of lids, lips and nostrils against the model's, each component.
-    soft_share: of faces, for each of eyes, mouth and nose, blurred by so many (soft_rounds) neighbour averages.
-    smooth_share, aged_share: fractions of faces with hardly any, and with strong, fine detail.
-    edge_mm: edges in the face are split until they are no longer than this (at most twice).
-    beard_share: fraction of faces with a beard or stubble, which is part of the surface that a scan shows.
-    hair_share, glasses_share, hand_share: fractions of faces that are occluded so.
-    """
+    """How faces are sampled. A range is (low, high), drawn uniformly for each face."""
 
     identity_spread: tuple[float, float] = (0.8, 1.2)
+    """Standard deviation of the identity coefficients, in σ of the model."""
     expression_strength: tuple[float, float] = (0.0, 0.8)
+    """Factor of the expression coefficients; 0 is a neutral face."""
     beyond_rms_mm: tuple[float, float] = (0.1, 0.6)
+    """RMS in mm of the shape that lies outside the model's span."""
     beyond_wavelengths_mm: tuple[float, float] = (10.0, 40.0)
+    """Band in mm of the wavelengths of that shape."""
     broad_rms_mm: tuple[float, float] = (0.0, 0.5)
+    """RMS in mm of a further part of it, whose wavelengths are 40–100 mm."""
     feature_rms_mm: tuple[float, float] = (0.0, 0.9)
+    """RMS in mm, in each of x, y and z, by which lids, lips and nostrils are moved against the model's."""
     feature_wavelengths_mm: tuple[float, float] = (14.0, 45.0)
+    """Band in mm of the wavelengths of that motion."""
     soft_share: float = 0.35
+    """Share of faces whose eyes are blurred, as scanners do; the same share holds for mouth and nose, drawn apart."""
     soft_rounds: tuple[float, float] = (2.0, 14.0)
+    """How many times each vertex of a blurred part is averaged with its neighbours."""
     smooth_share: float = 0.2
+    """Share of faces with hardly any fine detail."""
     aged_share: float = 0.3
+    """Share of faces with strong fine detail."""
     edge_mm: float = 1.2
+    """Longest edge in the face, in mm: longer ones are split, at most twice, so that fine detail is resolved."""
     hair_share: float = 0.25
+    """Share of faces with hair that hides part of the scalp, forehead or temples."""
     beard_share: float = 0.15
+    """Share of faces with a beard or stubble, which is part of the surface that a scan shows."""
     glasses_share: float = 0.12
+    """Share of faces that wear glasses."""
     hand_share: float = 0.1
+    """Share of faces with a hand before them."""
 
 
 @dataclass(frozen=True)

@@ -25,18 +25,22 @@ CAMERA_FROM_UPRIGHT = np.diag([1.0, -1.0, -1.0])  # model axes (left, up, out) a
 
 @dataclass(frozen=True)
 class Sensor:
-    """name; noise: a function of `geometry.synthesis.sensor_noise`; distance_mm: (low, high) of the nose tip;
-    strength: (low, high) multiples of the published noise, log-uniform;
-    camera: of depth cameras, and None for scanners, which sample the surface every pitch_mm (low, high) and return a mesh;
-    cylindrical: a scanner that goes round the head instead of standing before it."""
+    """A simulated sensor: a depth camera, or a scanner that delivers a mesh. A range is (low, high)."""
 
     name: str
+    """The name in SENSORS, and the source of its scans."""
     noise: Callable
+    """A function of `geometry.synthesis.sensor_noise`: ideal depth in, measured depth out."""
     distance_mm: tuple[float, float]
+    """Range in mm of the distance between the sensor and the nose tip."""
     strength: tuple[float, float]
+    """Range of the multiple of the published noise, drawn log-uniformly."""
     camera: PinholeCamera | None = None
+    """Of a depth camera; None for a scanner, which samples the surface and returns a mesh."""
     pitch_mm: tuple[float, float] | None = None
+    """Range in mm of a scanner's sampling step; None for a depth camera."""
     cylindrical: bool = False
+    """Whether the scanner goes round the head instead of standing before it."""
 
 
 def _camera(width: int, height: int, focal_px: float) -> PinholeCamera:
@@ -63,13 +67,16 @@ SENSORS: dict[str, Sensor] = {
 
 @dataclass(frozen=True)
 class PoseRange:
-    """Degrees. yaw and pitch are Gaussian with half the limit as σ, cut at the limit; roll is within ±roll, and any
-    angle for a share of frames (a phone held on its side, a mesh in no frame at all)."""
+    """How heads are turned before a sensor, in degrees."""
 
     yaw: float = 60.0
+    """Limit of the turn to the left or right: drawn from a Gaussian whose σ is half of it, and cut at the limit."""
     pitch: float = 30.0
+    """Limit of the nod, drawn in the same way."""
     roll: float = 20.0
+    """Limit of the turn in the picture, drawn uniformly."""
     free_roll_share: float = 0.3
+    """Share of frames whose roll is any angle (a phone held on its side, a mesh in no particular frame)."""
 
 
 def head_rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:

@@ -34,11 +34,14 @@ _PATH_STEPS = 10  # points along an edge of the lips' contour, for distances to 
 
 @dataclass(frozen=True)
 class CavityOptions:
-    """Edge length in mm at the rim, how it grows away from it (mm per mm), and at most."""
+    """Edge lengths of the linings."""
 
     rim_edge: float = 2.6
+    """Edge length at the rim, in mm."""
     growth: float = 0.16
+    """How the edge length grows away from the rim, in mm per mm."""
     longest_edge: float = 10.0
+    """Longest edge, in mm."""
 
 
 @dataclass(frozen=True)

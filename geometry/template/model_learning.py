@@ -36,19 +36,24 @@ _LID_MOTION_MM = 3.0  # a gaze blendshape is kept where it moves the lids by mor
 
 @dataclass(frozen=True)
 class LearningOptions:
-    """subjects: size of the population, before reflection; identity_modes: size of the basis;
-    local_sigma (mm), local_length (mm): the smooth deformations, a Gaussian process along the normals (Lüthi et al. 2018);
-    outside_weight: what a square millimetre outside the trusted face counts, inside = 1; tangential_weight: what motion within
-    the surface counts, motion along the normal = 1: it moves landmarks, but changes no shape."""
+    """The population that the model is learned from, and what counts in it."""
 
     subjects: int = 1000
+    """Size of the population, before reflection."""
     identity_modes: int = 100
+    """Size of the identity basis."""
     local_sigma: float = 1.0
+    """Standard deviation in mm of the smooth deformations: a Gaussian process along the normals (Lüthi et al. 2018)."""
     local_length: float = 30.0
+    """Correlation length in mm of those deformations."""
     local_factors: int = 150
+    """How many of their leading modes take part."""
     outside_weight: float = 0.02
+    """What a square millimetre outside the trusted face counts; inside it counts 1."""
     tangential_weight: float = 0.05
+    """What motion within the surface counts; motion along the normal counts 1. It moves landmarks, but changes no shape."""
     seed: int = 2019
+    """Seed of the random population."""
 
 
 def learn(source: MorphableModel, template: Template, options: LearningOptions = LearningOptions()) -> MorphableModel:

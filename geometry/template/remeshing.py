@@ -300,11 +300,14 @@ def _facing(position: list, normals: list, triangle: tuple[int, int, int]) -> fl
 
 @dataclass(frozen=True)
 class RemeshOptions:
-    """rounds of Lloyd's iteration; vertices of triangles with an angle below `angle_deg` are moved where that helps; seed."""
+    """How a surface is triangulated anew."""
 
     rounds: int
+    """Rounds of Lloyd's iteration, which spreads the vertices."""
     angle_deg: float
+    """Vertices of triangles with an angle below this, in degrees, are moved where that helps."""
     seed: int
+    """Seed of the random samples."""
 
 
 def remesh(

@@ -30,21 +30,32 @@ _MIRROR = np.array([-1.0, 1.0, 1.0])
 
 @dataclass(frozen=True)
 class TemplateOptions:
-    """Edge lengths in mm and how they grow away from the features (mm per mm); rounds of Lloyd's iteration; triangles with a
-    smaller angle than `angle_deg` are improved where they can be."""
+    """Edge lengths of the template, and how its vertices are placed."""
 
     cheek_edge: float = 2.9
+    """Edge length in mm in the face away from its features."""
     lip_edge: float = 1.4
+    """Edge length in mm at the lips."""
     eye_edge: float = 1.25
+    """Edge length in mm at the eyes."""
     nose_edge: float = 1.5
+    """Edge length in mm at the nostrils and the base of the nose."""
     bridge_edge: float = 2.0
+    """Edge length in mm along the bridge of the nose."""
     outer_edge: float = 4.8
+    """Longest edge in mm outside the narrow face."""
     ear_edge: float = 2.7
+    """Edge length in mm at the ears."""
     cavity_edge: float = 2.6
+    """Edge length in mm at the rims of the linings of mouth and nostrils."""
     growth: float = 0.11
+    """How the edge length grows away from the features, in mm per mm."""
     rounds: int = 40
+    """Rounds of Lloyd's iteration."""
     angle_deg: float = 30.0
+    """Triangles with a smaller angle than this, in degrees, are improved where they can be."""
     seed: int = 68
+    """Seed of the random samples."""
 
 
 @dataclass(frozen=True)
