@@ -8,11 +8,11 @@ class FaceReliefError(Exception):
 class ReadError(FaceReliefError):
     """A file that cannot be read as a scan."""
 
-    def __init__(self, source: str, fault: str, remedy: str):
+    def __init__(self, source: str, fault: str, remedy: str) -> None:
         super().__init__(f"{source}: {fault}; {remedy}")
         self.source, self.fault, self.remedy = source, fault, remedy
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type, tuple[str, str, str]]:
         return type(self), (self.source, self.fault, self.remedy)
 
 
@@ -27,11 +27,11 @@ class NoFaceFound(FaceReliefError):
 class MirroredScan(FaceReliefError):
     """A scan that looks like a mirror image of a face: an error of its export, which is reported and never mended silently."""
 
-    def __init__(self, source: str, seen: str, remedy: str):
+    def __init__(self, source: str, seen: str, remedy: str) -> None:
         super().__init__(f"{source}: {seen}; {remedy}")
         self.source, self.seen, self.remedy = source, seen, remedy
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type, tuple[str, str, str]]:
         return type(self), (self.source, self.seen, self.remedy)
 
 

@@ -31,7 +31,9 @@ class SimilarityTransform:
         return cls(linear / scale, np.asarray(matrix, float)[:3, 3].copy(), float(scale))
 
     @classmethod
-    def umeyama(cls, source: np.ndarray, target: np.ndarray, weights: np.ndarray | None = None, with_scale: bool = True):
+    def umeyama(
+        cls, source: np.ndarray, target: np.ndarray, weights: np.ndarray | None = None, with_scale: bool = True
+    ) -> SimilarityTransform:
         """Least-squares source (n, 3) → target (n, 3), never a reflection (Umeyama 1991, eq. 34–42)."""
         w = np.ones(len(source)) if weights is None else np.asarray(weights, float)
         w = w / w.sum()

@@ -12,7 +12,6 @@ import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -37,7 +36,7 @@ class LandmarkFile:
 class _Fault(Exception):
     """What is wrong with a file's content, and what was expected."""
 
-    def __init__(self, fault: str, remedy: str = "write it again, or give NAME.landmarks.json"):
+    def __init__(self, fault: str, remedy: str = "write it again, or give NAME.landmarks.json") -> None:
         super().__init__(fault)
         self.remedy = remedy
 
@@ -90,11 +89,11 @@ def _json(data: bytes) -> LandmarkFile:
     return LandmarkFile(".landmarks.json", _array(rows), None if names is None else tuple(names), scheme)
 
 
-def _texts(values: Any, count: int) -> bool:
+def _texts(values: object, count: int) -> bool:
     return isinstance(values, list) and len(values) == count and all(isinstance(value, str) for value in values)
 
 
-def _json_row(point: Any, number: int, remedy: str) -> list[float]:
+def _json_row(point: object, number: int, remedy: str) -> list[float]:
     if point is None or point == [None, None, None]:
         return [math.nan] * 3
     if isinstance(point, list) and len(point) == 3 and all(type(value) in (int, float) for value in point):

@@ -89,9 +89,8 @@ def _tile_medians(edge: _Edges, shape: tuple[int, int], tile: int) -> np.ndarray
     np.divide(np.abs(edge.residual), edge.length, out=ratio[:h, :w], where=edge.far != 0)
     tiles = ratio.reshape(rows, tile, columns, tile).transpose(0, 2, 1, 3).reshape(rows, columns, -1)
     count = np.isfinite(tiles).sum(2)
-    middle = np.take_along_axis(np.sort(tiles, axis=2), np.maximum(count - 1, 0)[..., None] // 2, axis=2)[
-        ..., 0
-    ]  # nan sorts last
+    lower_middle = np.maximum(count - 1, 0)[..., None] // 2  # nan sorts last
+    middle = np.take_along_axis(np.sort(tiles, axis=2), lower_middle, axis=2)[..., 0]
     medians = median_filter(np.where(count > 0, middle, 0.0), 3)
     row_at, column_at = np.meshgrid(*((np.arange(n) - (tile - 1) / 2) / tile for n in shape), indexing="ij")
     return map_coordinates(medians, [row_at, column_at], order=1, mode="nearest")
@@ -167,7 +166,7 @@ def fuse(
 
 
 def normal_disagreement(depth: np.ndarray, normals: np.ndarray, valid: np.ndarray, chart: Chart) -> float:
-    """Median angle in degrees between the depth's own normals and the given ones over the valid pixels; nan where there are none."""
+    """Median angle in degrees between the depth's own normals and the given ones over valid pixels; nan where there are none."""
     valid = np.asarray(valid, bool)
     cosine = np.einsum("nk,nk->n", normals_from_depth(depth, valid, chart)[valid], normals[valid])
     return float(np.degrees(np.median(np.arccos(np.clip(cosine, -1, 1))))) if valid.any() else float("nan")

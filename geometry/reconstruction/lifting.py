@@ -6,6 +6,7 @@ every cell between four pixel centres becomes two triangles. The vertices lie ex
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -104,7 +105,7 @@ def _enclosed_holes(valid: np.ndarray, inside: np.ndarray, largest_px: float) ->
 
 
 def fill_harmonic(depth: np.ndarray, valid: np.ndarray, holes: np.ndarray) -> np.ndarray:
-    """depth (h, w) with the pixels under `holes` (h, w) set to the solution of Laplace's equation between the valid pixels around them.
+    """depth (h, w) with the pixels under `holes` (h, w) set to the solution of Laplace's equation between their valid neighbours.
 
     A hole must touch valid pixels; neighbours that are neither valid nor in a hole count as free (natural) boundary.
     """
@@ -128,9 +129,11 @@ def fill_harmonic(depth: np.ndarray, valid: np.ndarray, holes: np.ndarray) -> np
     return filled
 
 
-def _cuts(depth: np.ndarray, normals: np.ndarray, valid: np.ndarray, inside: np.ndarray, chart: Chart, options: LiftingOptions):
-    """Edges between 4-neighbours that the surface must not cross, per axis; (h − 1, w − 1) bool each: steep cells outside the face,
-    and cells inside it."""
+def _cuts(
+    depth: np.ndarray, normals: np.ndarray, valid: np.ndarray, inside: np.ndarray, chart: Chart, options: LiftingOptions
+) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+    """Edges between 4-neighbours that the surface must not cross, per axis; (h − 1, w − 1) bool each: steep cells outside the
+    face, and cells inside it."""
     cuts, steep = [], np.zeros((depth.shape[0] - 1, depth.shape[1] - 1), bool)
     for axis, edge in enumerate(edge_residuals(depth, normals, valid, chart)):
         step = np.abs(np.diff(depth, axis=axis))
@@ -145,17 +148,25 @@ def _cuts(depth: np.ndarray, normals: np.ndarray, valid: np.ndarray, inside: np.
 
 
 def _trimmed(cells: np.ndarray, steep: np.ndarray, inside: np.ndarray, peel_px: int) -> np.ndarray:
-    """Cells less what the raster makes needles of at a silhouette: steep cells near an empty one, then strips of one or two cells."""
+    """Cells less what the raster makes needles of at a silhouette: steep cells near an empty one, then strips of 1–2 cells."""
     if peel_px > 0:
         cells = ~binary_dilation(~cells, mask=~cells | steep, iterations=peel_px)
     padded = np.pad(cells, 2, mode="edge")  # the image border is no silhouette
     return cells & (inside | binary_opening(padded, np.ones((3, 3), bool))[2:-2, 2:-2])
 
 
-def _grid_triangles(points: np.ndarray, normals: np.ndarray, valid: np.ndarray, cuts, trimmed) -> np.ndarray:
-    """(m, 3) pixel indices, counter-clockwise from outside: a cell with four connected corners gives two triangles, with three one.
+def _grid_triangles(
+    points: np.ndarray,
+    normals: np.ndarray,
+    valid: np.ndarray,
+    cuts: list[np.ndarray],
+    trimmed: Callable[[np.ndarray], np.ndarray],
+) -> np.ndarray:
+    """(m, 3) pixel indices, counter-clockwise from outside: a cell with four connected corners gives two triangles, with three
+    one.
 
-    trimmed: maps the cells that have triangles, (h − 1, w − 1) bool, to those that keep them. Of a cell's two diagonals the one whose chord turns less against its end normals is taken: it lies closer to the surface.
+    trimmed: maps the cells that have triangles, (h − 1, w − 1) bool, to those that keep them. Of a cell's two diagonals the one
+    whose chord turns less against its end normals is taken: it lies closer to the surface.
     """
     h, w = valid.shape
     index = np.arange(h * w).reshape(h, w)
@@ -229,8 +240,10 @@ def _without_islands(triangles: np.ndarray, points: np.ndarray, least_mm2: float
     return triangles[kept[piece]]
 
 
-def _completed(image: GeometryImage, observed: np.ndarray, options: LiftingOptions):
-    """Despiked, hole-filled and fused: depth, normals, valid, observed, inside (each (h, w, …)), and the normals' disagreement."""
+def _completed(
+    image: GeometryImage, observed: np.ndarray, options: LiftingOptions
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]:
+    """Despiked, hole-filled, fused: depth, normals, valid, observed, inside (each (h, w, …)), and the normals' disagreement."""
     chart, depth = image.chart, image["depth"].astype(float)
     valid = _without_spikes(depth, image.valid_mask, options.jump_mm)
     normals = channel_normals(image)

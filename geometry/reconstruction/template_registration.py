@@ -9,6 +9,7 @@ factor is computed once per model; data enter by normalised convolution, S(w t) 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
@@ -19,6 +20,9 @@ from geometry.mesh import TriangleMesh
 from geometry.model.morphable_model import MorphableModel
 from geometry.surfaces.laplacian import smooth_field, smoothing_kernels
 from geometry.surfaces.raycasting import cast_rays, interpolate, raycasting_scene
+
+if TYPE_CHECKING:
+    from open3d.t.geometry import RaycastingScene
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,9 @@ def visible_vertices(mesh: TriangleMesh, chart: Chart, hidden_mm: float) -> np.n
     return (slope > 0.1) & (start - distance - depth < hidden_mm / np.maximum(slope, 0.1)) & outer
 
 
-def _project(mesh: TriangleMesh, surface: TriangleMesh, scene, support: np.ndarray, options: RegistrationOptions):
+def _project(
+    mesh: TriangleMesh, surface: TriangleMesh, scene: RaycastingScene, support: np.ndarray, options: RegistrationOptions
+) -> tuple[np.ndarray, np.ndarray]:
     """Along ±normal: offsets (n, 3) to the nearer compatible hit and weights (n,), 0 where there is none."""
     normals, n = mesh.vertex_normals, len(mesh.vertices)
     attributes = np.concatenate([surface.vertex_normals, support[:, None]], axis=1)
@@ -109,8 +115,8 @@ def _fit_between_vertices(
 
 
 def _unflipped(vertices: np.ndarray, coarse: TriangleMesh, rounds: int = 20) -> np.ndarray:
-    """vertices (n, 3) whose displacement from the coarse mesh is averaged over the neighbours wherever a triangle has turned by more
-    than 75° from the coarse one; repeated there, that tends to a translation, which turns nothing."""
+    """vertices (n, 3) whose displacement from the coarse mesh is averaged over the neighbours wherever a triangle has turned by
+    more than 75° from the coarse one; repeated there, that tends to a translation, which turns nothing."""
     moved, before, neighbours = vertices - coarse.vertices, coarse.triangle_area_vectors, coarse.adjacency
     mean = sparse.diags(1 / np.maximum(np.asarray(neighbours.sum(1)).ravel(), 1)) @ neighbours
     for _ in range(rounds):

@@ -38,7 +38,7 @@ def oriented_normals(scan: Scan) -> np.ndarray:
 
 
 def plane_normals(points: np.ndarray, at: np.ndarray | None = None, neighbours: int = 16) -> np.ndarray:
-    """(n, 3) unit normals, of either sign, of the planes through each point's neighbours; only of the points `at`, where given."""
+    """(n, 3) unit normals, of either sign, of the planes through each point's neighbours; of the points `at` only, if given."""
     wanted = points if at is None else points[at]
     _, index = cKDTree(points).query(wanted, k=min(neighbours, len(points)))
     local = points[index] - points[index].mean(1, keepdims=True)

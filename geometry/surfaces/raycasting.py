@@ -57,7 +57,7 @@ def cast_rays(
 
 
 def nearest_on_scene(scene: RaycastingScene, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The scene's points nearest to points (q, 3): (q, 3), exact to float32; their triangles (q,) int; (q, 2) barycentric u, v."""
+    """The scene's points nearest to points (q, 3): (q, 3), exact to float32; triangles (q,) int; (q, 2) barycentric u, v."""
     import open3d as o3d
 
     if not len(points):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,7 +59,7 @@ def _edges_of(triangles: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     return np.stack(np.divmod(keys, n), 1), inverse.reshape(-1, 3)
 
 
-def _opposite_lookup(triangles: np.ndarray, n: int):
+def _opposite_lookup(triangles: np.ndarray, n: int) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """A function (i, j) → the vertex left of the half-edge i→j, −1 where there is none."""
     start = triangles.astype(np.int64).ravel()
     end, opposite = np.roll(triangles, -1, 1).astype(np.int64).ravel(), np.roll(triangles, -2, 1).ravel()

@@ -82,7 +82,9 @@ def incidence_term(cosine: np.ndarray) -> np.ndarray:
     return theta**2 / (np.pi / 2 - theta) ** 2
 
 
-def structured_light(depth, cosine, camera: PinholeCamera, strength: float, rng: np.random.Generator) -> np.ndarray:
+def structured_light(
+    depth: np.ndarray, cosine: np.ndarray, camera: PinholeCamera, strength: float, rng: np.random.Generator
+) -> np.ndarray:
     """Kinect v1. Khoshelham & Elberink 2012 (Sensors 12:1437): σ_z = z²/(f b) σ_d with b = 75 mm, disparity in steps of 1/8 px
     and σ_d = half a step (their σ_z = 1.43e-5 z² in cm: 1.0 mm at 0.85 m). Nguyen, Izadi & Lovell 2012
     (3DIMPVT): lateral noise of 0.8 + 0.035 θ/(π/2 − θ) px and an axial term 0.1 mm /√z · θ²/(π/2 − θ)², z in m. The matching
@@ -103,7 +105,7 @@ def structured_light(depth, cosine, camera: PinholeCamera, strength: float, rng:
     return np.where(valid & ~lost, measured, 0)
 
 
-def _jitter(depth, cosine, strength, rng) -> np.ndarray:
+def _jitter(depth: np.ndarray, cosine: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
     """Each 2×2 block reads a pixel that is off by Nguyen's lateral noise: a staircase on slopes, ragged silhouettes."""
     theta = np.arccos(np.clip(cosine, 0.2, 1))
     sigma = strength * (0.8 + 0.035 * theta / (np.pi / 2 - theta))
@@ -114,7 +116,9 @@ def _jitter(depth, cosine, strength, rng) -> np.ndarray:
     return depth[rows, np.clip(np.round(columns + offsets[1]).astype(int), 0, width - 1)]
 
 
-def truedepth(depth, cosine, camera: PinholeCamera, strength: float, rng: np.random.Generator) -> np.ndarray:
+def truedepth(
+    depth: np.ndarray, cosine: np.ndarray, camera: PinholeCamera, strength: float, rng: np.random.Generator
+) -> np.ndarray:
     """iPhone TrueDepth: structured light of about 30,000 dots, so depth is interpolated between dots 1.6 px (at 320×240) apart.
     Breitbarth et al. 2019 (Proc. SPIE 11144) and Vogt et al. 2021 (Technologies 9:25) find sub-millimetre noise at arm's
     length and errors of the order of a millimetre; here σ_z = 0.25 mm (z / 300 mm)², three quarters of its variance with the
@@ -133,7 +137,9 @@ def truedepth(depth, cosine, camera: PinholeCamera, strength: float, rng: np.ran
     return np.where(valid & ~lost, np.round(measured, 1), 0)
 
 
-def time_of_flight(depth, cosine, camera: PinholeCamera, strength: float, rng: np.random.Generator) -> np.ndarray:
+def time_of_flight(
+    depth: np.ndarray, cosine: np.ndarray, camera: PinholeCamera, strength: float, rng: np.random.Generator
+) -> np.ndarray:
     """Kinect v2. Fankhauser et al. 2015 (ICAR): σ_z = 1.5 − 0.5 z + 0.3 z² + 0.1 z^(3/2) θ²/(π/2 − θ)² mm, z in m. Sarbolandi,
     Lefloch & Kolb 2015 (CVIU 139): a pixel across an edge mixes both distances (flying pixels); the range error wiggles with
     distance by millimetres; interreflection makes concave places too far (multipath); all of it is smooth in the image."""
@@ -160,7 +166,9 @@ def _flying_pixels(measured: np.ndarray, depth: np.ndarray, rng: np.random.Gener
     return np.where(edge, measured + mixture * np.maximum(further - depth, 0), measured)
 
 
-def passive_stereo(depth, cosine, camera: PinholeCamera, strength: float, rng: np.random.Generator) -> np.ndarray:
+def passive_stereo(
+    depth: np.ndarray, cosine: np.ndarray, camera: PinholeCamera, strength: float, rng: np.random.Generator
+) -> np.ndarray:
     """Two cameras, b = 100 mm. σ_z = z²/(f b) σ_d (Gallup et al. 2008) with σ_d = 0.15 px, correlated over the matching
     window, which also smooths the surface (Scharstein & Szeliski 2002); sub-pixel estimates are drawn to whole pixels
     (pixel locking: Shimizu & Okutomi 2001); texture-poor patches have no answer, or a wrong one."""
@@ -179,7 +187,9 @@ def passive_stereo(depth, cosine, camera: PinholeCamera, strength: float, rng: n
     return np.where(valid & ~lost, focal_baseline / np.maximum(disparity, 1e-3), 0)
 
 
-def laser_lines(depth, cosine, camera, strength: float, rng: np.random.Generator) -> np.ndarray:
+def laser_lines(
+    depth: np.ndarray, cosine: np.ndarray, camera: PinholeCamera | None, strength: float, rng: np.random.Generator
+) -> np.ndarray:
     """Triangulating laser scanner of the Minolta Vivid class (that of FRGC: Phillips et al. 2005): σ_z = 0.1 mm, each swept
     line with an offset of its own, spikes at up to one point in 2,000, ragged holes."""
     measured = depth + strength * 0.1 * correlated_noise(depth.shape, 0.5, rng)
@@ -190,7 +200,9 @@ def laser_lines(depth, cosine, camera, strength: float, rng: np.random.Generator
     return np.where((depth > 0) & ~lost, measured, 0)
 
 
-def photogrammetry(depth, cosine, camera, strength: float, rng: np.random.Generator) -> np.ndarray:
+def photogrammetry(
+    depth: np.ndarray, cosine: np.ndarray, camera: PinholeCamera | None, strength: float, rng: np.random.Generator
+) -> np.ndarray:
     """Multi-view stereo of the 3dMD class: mean error 0.2 mm (Lübbers et al. 2010, J. Craniomaxillofac. Surg. 38:179), smooth
     where matching windows and surface fitting averaged, over two ranges; holes are few and filled with a wrong membrane."""
     valid = depth > 0
@@ -202,12 +214,16 @@ def photogrammetry(depth, cosine, camera, strength: float, rng: np.random.Genera
     return np.where(valid & ~lost, measured, 0)
 
 
-def nearly_clean(depth, cosine, camera, strength: float, rng: np.random.Generator) -> np.ndarray:
+def nearly_clean(
+    depth: np.ndarray, cosine: np.ndarray, camera: PinholeCamera | None, strength: float, rng: np.random.Generator
+) -> np.ndarray:
     """A finished mesh: 0.01 mm of rounding and nothing else, so that a good scan is learnt to be kept."""
     return np.where(depth > 0, depth + 0.01 * strength * rng.standard_normal(depth.shape), 0)
 
 
-def any_depth(depth, cosine, camera: PinholeCamera, strength: float, rng: np.random.Generator) -> np.ndarray:
+def any_depth(
+    depth: np.ndarray, cosine: np.ndarray, camera: PinholeCamera, strength: float, rng: np.random.Generator
+) -> np.ndarray:
     """No sensor in particular: the ingredients of the published models in random proportion (domain randomization,
     Tobin et al. 2017), so that a network learns to read the noise itself, not to know seven sensors.
 

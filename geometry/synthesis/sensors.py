@@ -23,13 +23,16 @@ from geometry.transforms import SimilarityTransform, rotation_from_vector
 CAMERA_FROM_UPRIGHT = np.diag([1.0, -1.0, -1.0])  # model axes (left, up, out) as a camera in front of the face sees them
 
 
+NoiseModel = Callable[..., np.ndarray]  # of depth, cosine, camera, strength and generator, see `sensor_noise`
+
+
 @dataclass(frozen=True)
 class Sensor:
     """A simulated sensor: a depth camera, or a scanner that delivers a mesh. A range is (low, high)."""
 
     name: str
     """The name in SENSORS, and the source of its scans."""
-    noise: Callable
+    noise: NoiseModel
     """A function of `geometry.synthesis.sensor_noise`: ideal depth in, measured depth out."""
     distance_mm: tuple[float, float]
     """Range in mm of the distance between the sensor and the nose tip."""
@@ -162,7 +165,9 @@ def _scan_mesh(
     return scan.keep(used)
 
 
-def _sample_front(scene, sensor, scan_pose, strength, rng) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
+def _sample_front(
+    scene: TriangleMesh, sensor: Sensor, scan_pose: SimilarityTransform, strength: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
     """A scanner standing before the head: a camera whose pixels are `pitch_mm` apart at the nose."""
     distance = float(np.linalg.norm(scan_pose.translation))
     focal = distance / rng.uniform(*sensor.pitch_mm)
@@ -176,7 +181,9 @@ def _sample_front(scene, sensor, scan_pose, strength, rng) -> tuple[np.ndarray, 
     return points, np.stack([rows, columns], 1), measured.shape
 
 
-def _sample_round(scene, sensor, scan_pose, strength, rng) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
+def _sample_round(
+    scene: TriangleMesh, sensor: Sensor, scan_pose: SimilarityTransform, strength: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
     """A scanner that goes round: rays towards an upright axis within the head, off their grid by up to a third of a step."""
     pitch = rng.uniform(*sensor.pitch_mm)
     width = int(rng.uniform(250, 360) / pitch)

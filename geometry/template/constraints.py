@@ -19,7 +19,7 @@ class Constraints:
 class AnchorGatherer:
     """Anchors under construction: each is two surface vertices and the share of the second."""
 
-    def __init__(self, points: np.ndarray, size: np.ndarray):
+    def __init__(self, points: np.ndarray, size: np.ndarray) -> None:
         self.points, self.size = points, size
         self.entries: list[tuple[int, int, float]] = []
         self.edges: list[tuple[int, int]] = []

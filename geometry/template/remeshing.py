@@ -166,9 +166,9 @@ def smallest_angles(corners: np.ndarray) -> np.ndarray:
 class _Flips:
     """A plane triangulation under edge flips: triangles as lists, and for each directed edge the triangle on its left."""
 
-    def __init__(self, triangles: np.ndarray, plane: np.ndarray):
+    def __init__(self, triangles: np.ndarray, plane: np.ndarray) -> None:
         self.plane = plane
-        self.corner = {}  # directed edge (a, b) → the third corner of the triangle on its left
+        self.corner: dict[tuple[int, int], int] = {}  # directed edge (a, b) → the third corner of the triangle on its left
         for a, b, c in triangles.tolist():
             self.corner[a, b], self.corner[b, c], self.corner[c, a] = c, a, b
 
@@ -219,7 +219,7 @@ def triangulate(points: np.ndarray, plane: np.ndarray, keep: np.ndarray, normals
 
 
 def _force_edge(mesh: _Flips, a: int, b: int) -> None:
-    """Flip the edges that the plane segment ab crosses until it is an edge (Sloan 1993). Raises ModelError where it stays none."""
+    """Flip the edges that the plane segment ab crosses until it is an edge (Sloan 1993). Raises ModelError where none comes."""
     for _ in range(_MOST_FLIPS):
         if (a, b) in mesh.corner or (b, a) in mesh.corner:
             return

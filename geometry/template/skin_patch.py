@@ -23,7 +23,8 @@ _NEAR_MIDLINE_MM = 0.25  # the same for split edges, before they are made symmet
 
 @dataclass(frozen=True)
 class Skin:
-    """weights (k, n_source) csr, rows sum to 1; lift (k, 3) mm added to the mean; triangles (m, 3) and their part (m,), 0 = skin."""
+    """weights (k, n_source) csr, rows sum to 1; lift (k, 3) mm added to the mean; triangles (m, 3) and their part (m,), 0 is
+    skin."""
 
     weights: sparse.csr_matrix
     lift: np.ndarray
@@ -58,7 +59,7 @@ class Skin:
 def half_skin(mean: np.ndarray, triangles: np.ndarray, skin: np.ndarray, mirror_vertex: np.ndarray, edge_mm: float) -> Skin:
     """The triangles wholly under `skin` (n,) bool in x ≥ 0, their edges beyond `edge_mm` split along a smooth surface.
 
-    twin (n,): the vertex that is each one's mirror image. Raises ModelError where a triangle straddles the midline.
+    mirror_vertex (n,): the vertex that is each one's mirror image. Raises ModelError where a triangle straddles the midline.
     """
     own = triangles[skin[triangles].all(axis=1)]
     if ((mean[own, 0].min(axis=1) < -MIDLINE_MM) & (mean[own, 0].max(axis=1) > MIDLINE_MM)).any():

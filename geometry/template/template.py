@@ -1,9 +1,8 @@
 """The project's own template: a clean triangulation of the face, every vertex a fixed linear combination of a source model's.
 
-`build_template` takes half the outer skin of a source model with eyes, nostrils and mouth closed (geometry/template/closed_skin.py),
-triangulates it anew (geometry/template/remeshing.py) and mirrors it. Behind the patches that close mouth and nostrils lie their linings
-(geometry/template/cavities.py), components of their own that no view from outside reaches. `Template.transfer` carries shapes and modes
-of the source over.
+`build_template` takes half the outer skin of a source model with eyes, nostrils and mouth closed (`closed_skin`), triangulates it
+anew (`remeshing`) and mirrors it. Behind the patches that close mouth and nostrils lie their linings (`cavities`), components of
+their own that no view from outside reaches. `Template.transfer` carries shapes and modes of the source over.
 """
 
 from __future__ import annotations
@@ -65,7 +64,7 @@ class Template:
 
     eye_openings (2, n_source) csr: rows that measure the height of the left and right eye opening from y coordinates;
     eye_lift (2, n, 3): the share of `lift` that vanishes as that eye closes; rest_opening (2,) mm: on the mean.
-    twin (n,): the vertex that is each one's mirror image.
+    mirror_vertex (n,): the vertex that is each one's mirror image.
     """
 
     weights: sparse.csr_matrix
