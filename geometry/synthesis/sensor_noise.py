@@ -10,6 +10,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, uniform_filter
 
 from geometry.camera import PinholeCamera
+from geometry.charts.masked_filters import masked_mean
 
 JUMP_MM = 25.0  # neighbouring pixels further apart than this lie on two surfaces
 KINECT_BASELINE_MM = 75.0
@@ -34,9 +35,8 @@ def _gain(sigma_px: float) -> float:
 
 def window_mean(values: np.ndarray, valid: np.ndarray, sigma_px: float) -> np.ndarray:
     """Gaussian mean over the valid pixels of a window; elsewhere the value itself."""
-    weight = gaussian_filter(valid.astype(np.float32), sigma_px)
-    mean = gaussian_filter(np.where(valid, values, 0).astype(np.float32), sigma_px) / np.maximum(weight, 1e-3)
-    return np.where(valid, mean, values)
+    known = np.where(valid, values, 0).astype(np.float32)
+    return np.where(valid, masked_mean(known, valid.astype(np.float32), sigma_px, 1e-3), values)
 
 
 def depth_edges(depth: np.ndarray) -> np.ndarray:
