@@ -68,8 +68,7 @@ def closure(graph: Graph) -> Graph:
     """Node → all that can be reached from it."""
     reach = {node: found & graph.keys() for node, found in graph.items()}
     for middle, node in itertools.product(graph, graph):
-        if middle in reach[node]:
-            reach[node] = reach[node] | reach[middle]
+        reach[node] |= reach[middle] if middle in reach[node] else set()
     return reach
 
 
@@ -94,17 +93,17 @@ def routed(graph: Graph) -> tuple[list[list[str]], list[tuple[str, str]]]:
     return [[node for node in nodes if height[node] == level] for level in range(max(height.values()) + 1)], sorted(links)
 
 
-def placed(levels: list[list[str]], links: list[tuple[str, str]], straightness: int) -> dict[str, float]:
-    """Node → x of its middle. Floor after floor, down and up, is sorted by, and moved to, where its links lead."""
+def placed(levels: list[list[str]], links: list[tuple[str, str]], seed: int) -> dict[str, float]:
+    """Node → x of its middle, from places shuffled by the seed: floors are sorted and moved by where their links lead."""
     near: dict[str, list[str]] = {node: [] for level in levels for node in level}
     for node, other in [*links, *(link[::-1] for link in links)]:
-        near[node] += [other] * (straightness if "@" in node + other else 1)
-    x = {node: (index + 1) * WIDTH / (len(level) + 1) for level in levels for index, node in enumerate(level)}
-    for turn in range(300):
+        near[node] += [other] * (3 if "@" in node + other else 1)  # long arrows shall be straight
+    x = {node: (index + 7) ** 3 * (seed + 7) ** 2 % 1217.0 for index, node in enumerate(near)}
+    for turn in range(80):
         for level in levels if turn % 2 else levels[::-1]:
             # with a slight pull to the middle, without which the drawing spreads
             wish = {node: (sum(x[other] for other in near[node]) + WIDTH / 8) / (len(near[node]) + 1 / 4) for node in level}
-            order = sorted(level, key=lambda node: (wish[node] if turn < 100 else x[node], node))
+            order = sorted(level, key=lambda node: (wish[node] if turn < 40 else x[node], node))
             moved = [pushed(order[::sign], wish, sign) for sign in (1, -1)]
             x |= {node: (moved[0][node] + moved[1][node]) / 2 for node in level}
     return x
@@ -123,7 +122,8 @@ def svg(graph: Graph) -> str:
     levels, links = routed(graph)
     pairs = [(a, b) for level in levels for a, b in itertools.combinations([link for link in links if link[0] in level], 2)]
     crossings = lambda x: sum((x[a[0]] - x[b[0]]) * (x[a[1]] - x[b[1]]) < 0 for a, b in pairs)
-    x = min((placed(levels, links, straightness) for straightness in range(1, 9)), key=crossings)
+    length = lambda x: sum(abs(x[above] - x[below]) for above, below in links)
+    x = min((placed(levels, links, seed) for seed in range(100)), key=lambda x: (crossings(x), length(x)))
     left, right = min(x[node] - half_width(node) for node in x), max(x[node] + half_width(node) for node in x)
     top = {node: MARGIN + (len(levels) - 1 - floor) * FLOOR for floor, level in enumerate(levels) for node in level}
     box = f"{left - MARGIN:.0f} 0 {right - left + 2 * MARGIN:.0f} {max(top.values()) + HEIGHT + MARGIN}"
