@@ -1,4 +1,8 @@
-"""Recovery: known coefficients and pose come back from a scan sampled from the model, whole or in part."""
+"""Recovery: known coefficients and pose come back from a scan sampled from the model, whole or in part.
+
+The scans are surfaces of the model itself, in its own triangles: these tests show that the solver finds what is there to be
+found, not how well it fits faces that the model cannot make, or what sensors do to them (`benchmarks` measure that).
+"""
 
 from dataclasses import replace
 

@@ -56,7 +56,8 @@ class Killed(Exception):
 
 
 def test_a_killed_and_resumed_run_ends_where_an_uninterrupted_one_does(folder, tmp_path, monkeypatch, caplog):
-    """Killed in the middle of a log window, resumed under a time limit that allows one step."""
+    """Ended by an exception one step after a checkpoint, resumed under a time limit that allows one step. The curves hold the
+    losses of single batches, as Keras resets its means before every step: a resumed run has no window of them to restore."""
     caplog.set_level("INFO")
     from gan.refiner import training as training_module
 

@@ -63,17 +63,30 @@ def test_a_hand_before_the_face_is_no_evidence(surface):
     np.testing.assert_allclose(gated["depth"], surface, atol=1e-4)
 
 
+@pytest.mark.xfail(strict=True, reason="a scan more than OCCLUDER_MM behind the surface is taken for an occluder before it")
+def test_a_scan_behind_the_surface_is_evidence():
+    flat = np.zeros(SHAPE)
+    gated = replace_contradicted(image(flat), scan_of(flat - 4.5), image(flat))
+    assert np.abs(gated["depth"] + 4.5).mean() < 1.0
+
+
 def test_what_nobody_saw_stays_near_the_coarse_surface(surface):
-    left = ALL.copy()
-    left[:, SHAPE[1] // 2 :] = False
-    imagined = np.where(left, 0.0, 6.0)
-    gated = replace_contradicted(image(surface), scan_of(surface, left), image(surface + imagined))
-    assert np.abs(gated["depth"] - surface).max() < IMAGINED_MM + 1e-3
+    left = SHAPE[1] // 2 > COLUMNS
+    gated = replace_contradicted(image(surface), scan_of(surface, left), image(surface + np.where(left, 0.0, 6.0)))
+    moved, near_border = gated["depth"] - surface, np.abs(COLUMNS - SHAPE[1] // 2) < 12
+    np.testing.assert_allclose(moved[~near_border], np.where(left, 0.0, IMAGINED_MM)[~near_border], atol=1e-3)
+    assert moved.min() > -1e-3 and moved.max() < IMAGINED_MM + 1e-3
+
+
+@pytest.mark.xfail(strict=True, reason="what nobody saw is clipped to IMAGINED_MM by itself: a step where the seen surface ends")
+def test_a_surface_that_is_whole_stays_whole_where_the_scan_ends(surface):
+    left = SHAPE[1] // 2 > COLUMNS
+    gated = replace_contradicted(image(surface), scan_of(surface + 6.0, left), image(surface + 6.0))
+    assert np.abs(np.diff(gated["depth"] - surface, axis=1)).max() < 1.0
 
 
 def test_what_nobody_saw_carries_no_fine_pattern():
-    left = ALL.copy()
-    left[:, SHAPE[1] // 2 :] = False
+    left = SHAPE[1] // 2 > COLUMNS
     flat, checks = np.zeros(SHAPE), 0.3 * (-1.0) ** (ROWS + COLUMNS)
     gated = replace_contradicted(image(flat), scan_of(flat, left), image(flat + np.where(left, 0.0, 0.8 + checks)))
     unseen = ~left

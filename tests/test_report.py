@@ -210,11 +210,13 @@ def test_axes_are_round_and_hold_their_values(value):
 
 
 def test_the_curve_reaches_all_scans_and_the_bars_count_all_scans():
-    values = {"Coarse": [0.2, 0.4, 0.4, 7.0], "Refined": []}
     curve = str(plots.cumulative({"Coarse": [0.2, 0.4, 0.4], "Refined": []}, "mm"))
     lowest = min(float(y) for y in re.findall(r"V([\d.]+)", curve))
     assert lowest == pytest.approx(plots.TOP, abs=0.1)
-    assert "7" in str(plots.histogram(values, "mm"))
+    bars = str(plots.histogram({"Coarse": [0.02] * 19 + [7.0]}, "mm"))  # the last is beyond the axis
+    heights = [float(height) for height in re.findall(r'<rect [^>]*height="([\d.]+)"', bars)]
+    assert heights == pytest.approx([19 * heights[1], heights[1]], rel=0.02) and len(heights) == 2
+    assert heights[1] == pytest.approx((plots.HEIGHT - plots.TOP - plots.BOTTOM) / 20, abs=0.1)  # an axis up to 20 scans
 
 
 LANDMARK_RUN = {"config": {"output": {"stages": "landmarks"}}}

@@ -1,6 +1,7 @@
 """End to end through `python -m pipeline.run`: the output contract, every failure in its manifest line, resume after
 kill −9, the same outputs for one worker and for two, and the exit codes."""
 
+import hashlib
 import io
 import json
 import os
@@ -117,7 +118,7 @@ def out(run_once):
     return run_once[0]
 
 
-def test_every_scan_has_its_line_and_every_failure_its_stage_and_reason(out):
+def test_every_scan_has_its_line_and_every_failure_its_stage_and_reason(scans, out):
     lines = manifest_of(out)
     assert list(lines) == ["empty.ply", "sphere.ply", "sub/turned_in_metres.ply", "truncated.ply", "upright.ply"]
     ended = {source: (line["status"], line["stage"]) for source, line in lines.items()}
@@ -128,7 +129,8 @@ def test_every_scan_has_its_line_and_every_failure_its_stage_and_reason(out):
     for source, line in lines.items():
         assert set(line["files"]) == (FILES if source in FACES else set())
         assert all((out / path).stat().st_size > 0 for path in line["files"].values())
-        assert line["scan_id"].endswith(line["scan_id"][-8:]) and len(line["sha256"]) == 64 and "\n" not in (line["reason"] or "")
+        assert line["scan_id"].endswith("-" + hashlib.sha256(source.encode()).hexdigest()[:8])
+        assert line["sha256"] == hashlib.sha256((scans / source).read_bytes()).hexdigest() and "\n" not in (line["reason"] or "")
 
 
 def test_the_rest_of_the_contract_is_there(out):
@@ -257,7 +259,7 @@ def test_a_time_limit_and_an_exception_in_a_stage_end_that_scan_alone(scans, tmp
     assert (broken["status"], broken["stage"], broken["reason"]) == ("failed", "fit", "ValueError: a stage broke")
     (log,) = (tmp_path / "logs").iterdir()
     assert "Traceback" in log.read_text() and log.stem == broken["scan_id"]
-    assert "2 failed" not in capsys.readouterr().out
+    assert "0 ok, 0 rejected, 4 failed" in capsys.readouterr().out
 
 
 def test_a_rejected_scan_is_kept_and_force_does_it_again(scans, tmp_path, monkeypatch):

@@ -187,7 +187,10 @@ def test_a_url_is_listed_and_read_like_a_folder(memory_filesystem):
         listing.list_sources(f"{memory_filesystem}://bucket/no")
 
 
-@given(st.lists(st.text(min_size=1, max_size=30), min_size=2, max_size=6, unique=True))
+NAMES = st.one_of(st.text(min_size=1, max_size=30), st.binary(min_size=1, max_size=30).map(os.fsdecode))  # UTF-8, and any bytes
+
+
+@given(st.lists(NAMES, min_size=2, max_size=6, unique=True))
 def test_scan_ids_are_safe_folder_names_and_never_collide(found):
     ids = [Source(name, name).scan_id for name in found]
     assert len(set(ids)) == len(ids)

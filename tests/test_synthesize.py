@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from geometry import readers
 from geometry.charts import chart as charts
-from geometry.charts.geometry_image import CHANNELS
+from geometry.charts.chart import OrthographicChart
+from geometry.charts.geometry_image import CHANNELS, GeometryImage
 from geometry.errors import ConfigError, NoFaceFound
 from geometry.mesh import TriangleMesh
 from geometry.model.registry import load_model
@@ -131,10 +133,15 @@ def test_a_warm_start_ends_where_the_search_does():
     assert np.abs(apart).mean() < 0.15
 
 
-def test_rounding_is_far_below_what_matters_and_halves_nothing_else():
-    for name, step in sampled_pairs.STEPS.items():
-        assert np.log2(step) == int(np.log2(step)), f"{name}: only powers of two leave zero bits"
-    assert sampled_pairs.STEPS["depth"] <= 0.002
+def test_rounding_moves_a_channel_by_half_a_step_at_most_and_leaves_zero_bits():
+    rng, names = np.random.default_rng(0), sampled_pairs.STEPS
+    channels = {name: rng.uniform(-1, 1, (8, 8)).astype(np.float32) for name in (*names, "untouched")}
+    found = sampled_pairs.rounded(GeometryImage(channels, np.ones((8, 8), bool), OrthographicChart(8, 8)))
+    np.testing.assert_array_equal(found["untouched"], channels["untouched"])
+    for name in names:
+        assert 0 < np.abs(found[name] - channels[name]).max() <= names[name] / 2
+        assert not (found[name].view(np.uint32) & 0xFF).any(), f"{name}: gzip finds no zero byte"
+    assert np.abs(found["depth"] - channels["depth"]).max() <= 0.001
 
 
 def test_a_set_counts_what_it_dropped_by_reason_and_describes_itself(fast, tmp_path):
@@ -226,10 +233,13 @@ def test_the_shipped_example_scans_are_many_formats_and_small():
 def test_example_scans_are_written_the_same_again(tmp_path):
     chosen = [example for example in example_scans.EXAMPLES if example.name in ("kinect_in_a_room", "truedepth_on_its_side")]
     for name in example_scans.write_examples(str(tmp_path), model(), chosen):
-        shipped = ROOT / "examples" / "scans" / name
-        same_bytes = (tmp_path / name).read_bytes() == shipped.read_bytes()
-        # another machine's arithmetic may end in other bits, and a threshold fall the other way: then about as large
-        assert same_bytes or (tmp_path / name).stat().st_size == pytest.approx(shipped.stat().st_size, rel=0.05), name
+        shipped, written = ROOT / "examples" / "scans" / name, tmp_path / name
+        if written.read_bytes() == shipped.read_bytes():
+            continue
+        # another machine's arithmetic may end in other bits, and a threshold fall the other way in a few pixels
+        load = {".png": Image.open, ".ply": lambda path: readers.read(path).points}[written.suffix]
+        found, expected = (np.asarray(load(path)).astype(float) for path in (written, shipped))
+        assert found.shape == expected.shape and (np.abs(found - expected) <= 1).mean() > 0.99, name
     kinect = np.asarray(Image.open(tmp_path / "kinect_in_a_room.png"))
     assert kinect.dtype == np.uint16 and (kinect > 1500).any() and (kinect[kinect > 0] > 500).all()
 
@@ -264,7 +274,7 @@ def test_a_wrong_choice_is_refused_by_name(wrong):
         config_of(wrong)
 
 
-def test_the_asked_noise_reaches_the_sensor_of_sampled_and_real_faces_alike(monkeypatch):
+def test_the_asked_noise_reaches_the_sensor(monkeypatch):
     seen = []
     monkeypatch.setattr(sampled_pairs.sensors, "observe", lambda *given, strength=None, **options: seen.append(strength))
     face = sample_face(load_model("default"), np.random.default_rng(0))

@@ -78,10 +78,23 @@ def test_an_opening_jaw_parts_closed_lips_and_nothing_else():
     assert len(attached().deformed(expressed(mouthSmile_L=0.5, mouthSmile_R=0.5) - fitted)[1]) > len(mesh.triangles) - 60
 
 
-def test_what_lies_far_from_the_model_comes_to_rest():
+@cache
+def with_a_far_piece():
+    """The scan with a triangle 150 mm before it as its last three vertices, and how it moves (n, 3) where the model moves 5 mm."""
     corners = np.array([[0.0, 0, 0], [10, 0, 0], [0, 10, 0]]) + [0, 0, 150]
     both = merged([scan()[0], TriangleMesh(corners, np.array([[0, 1, 2]]))])
     tied = attach(both, default_model(), scan()[2])
-    moved = tied.displacement(np.tile([0.0, 0, 5.0], (default_model().n_vertices, 1)))
+    return tied, tied.displacement(np.tile([0.0, 0, 5.0], (default_model().n_vertices, 1)))
+
+
+def test_what_lies_far_from_the_model_has_no_trust_and_is_still_dragged_along():
+    tied, moved = with_a_far_piece()
     assert (tied.trust[-3:] < 1e-3).all() and tied.distance[-3:] == pytest.approx(150, abs=10)
-    assert np.abs(moved[-3:]).max() < 5.0 and np.isfinite(moved).all()
+    assert moved[-3:] == pytest.approx(np.tile([0, 0, 4.53], (3, 1)), abs=0.05)  # a known limit: the next test
+
+
+@pytest.mark.xfail(
+    strict=True, reason="the stiffness ties every separate piece to the main one, so a far one moves nearly as far"
+)
+def test_what_lies_far_from_the_model_comes_to_rest():
+    assert np.abs(with_a_far_piece()[1][-3:]).max() < 0.5
