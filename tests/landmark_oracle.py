@@ -7,8 +7,8 @@ from geometry.landmarks.views import Viewer, visible
 
 
 class Oracle:
-    """`find` for views that its own `viewer_class` has made: the true landmarks (68, 3), scan frame, with noise of sigma_mm in the
-    picture's plane; invisible where they are hidden, or where the face (scan_to_model) is turned away from the view."""
+    """`find` for views that its own `viewer_class` has made: the true landmarks (68, 3), scan frame, with noise of sigma_mm in
+    the picture's plane; invisible where they are hidden, or where the face (scan_to_model) is turned away from the view."""
 
     def __init__(self, truth: np.ndarray, scan_to_model, sigma_mm: float = 0.5, seed: int = 0):
         self.truth, self.scan_to_model, self.sigma_mm = truth, scan_to_model, sigma_mm

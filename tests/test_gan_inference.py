@@ -105,7 +105,8 @@ def test_nothing_to_refine_is_nothing(refiner):
 
 
 def test_importing_the_refiner_or_its_card_imports_no_tensorflow():
-    code = "import sys, gan.inference, gan.weights, gan.config, gan.train; sys.exit(bool({'tensorflow', 'keras'} & set(sys.modules)))"
+    code = "import sys, gan.inference, gan.weights, gan.config, gan.train\n"
+    code += "sys.exit(bool({'tensorflow', 'keras'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -107,11 +107,14 @@ def test_an_empty_file_says_so(name):
 
 @pytest.mark.parametrize("count", [10**12, 10**15 - 1, 2**31])
 def test_a_header_that_promises_the_absurd_allocates_nothing(count):
+    binary, ascii = "ply\nformat binary_little_endian 1.0\n", "ply\nformat ascii 1.0\n"
+    vertices = f"element vertex {count}\nproperty float x\nproperty float y\nproperty float z\nend_header\n"
+    polygons = f"element face {count}\nproperty list uint int vertex_indices\nend_header\n"
     heads = {
-        "a.ply": f"ply\nformat binary_little_endian 1.0\nelement vertex {count}\nproperty float x\nproperty float y\nproperty float z\nend_header\n",
-        "b.ply": f"ply\nformat ascii 1.0\nelement vertex {count}\nproperty float x\nproperty float y\nproperty float z\nend_header\n1 2 3\n",
-        "c.ply": f"ply\nformat binary_little_endian 1.0\nelement face {count}\nproperty list uint int vertex_indices\nend_header\n\xff\xff",
-        "d.ply": f"ply\nformat ascii 1.0\nelement face {count}\nproperty list uint int vertex_indices\nend_header\n{count} 1 2\n",
+        "a.ply": f"{binary}{vertices}",
+        "b.ply": f"{ascii}{vertices}1 2 3\n",
+        "c.ply": f"{binary}{polygons}\xff\xff",
+        "d.ply": f"{ascii}{polygons}{count} 1 2\n",
         "a.off": f"OFF\n{count} {count} 0\n0 0 0\n",
     }
     for encoding in ENCODINGS:

@@ -125,7 +125,8 @@ def test_an_unorganized_pcd_has_no_pixels(encoding):
 
 
 def test_a_pcd_may_have_padding_counts_and_doubles():
-    header = "VERSION .7\nFIELDS _ z y x rgba\nSIZE 1 8 8 8 4\nTYPE U F F F U\nCOUNT 4 1 1 1 1\nWIDTH 2\nHEIGHT 1\nPOINTS 2\nDATA binary\n"
+    header = "VERSION .7\nFIELDS _ z y x rgba\nSIZE 1 8 8 8 4\nTYPE U F F F U\nCOUNT 4 1 1 1 1\n"
+    header += "WIDTH 2\nHEIGHT 1\nPOINTS 2\nDATA binary\n"
     body = struct.pack("<4B3dI", 0, 0, 0, 0, 3, 2, 1, 0xFF102030) + struct.pack("<4B3dI", 0, 0, 0, 0, 6, 5, 4, 0x010203)
     scan = readers.read(header.encode() + body, "p.pcd")
     assert scan.points.tolist() == [[1, 2, 3], [4, 5, 6]] and scan.colors.tolist() == [[16, 32, 48], [1, 2, 3]]
@@ -300,8 +301,9 @@ def truedepth_ply(depth_m, colors=None, **changes):
     metadata = json.dumps({"width": width, "height": height, "camera_intrinsics": calibration}).encode()
     colors = np.zeros((*depth_m.shape, 3)) if colors is None else colors
     header = (
-        f"ply\nformat binary_little_endian 1.0\nelement metadata {len(metadata)}\nproperty uchar char\nelement color {depth_m.size}\n"
-        f"property float r\nproperty float g\nproperty float b\nelement depth {depth_m.size}\nproperty float d\nend_header\n"
+        f"ply\nformat binary_little_endian 1.0\nelement metadata {len(metadata)}\nproperty uchar char\n"
+        f"element color {depth_m.size}\nproperty float r\nproperty float g\nproperty float b\n"
+        f"element depth {depth_m.size}\nproperty float d\nend_header\n"
     )
     return header.encode() + metadata + colors.astype("<f4").tobytes() + depth_m.astype("<f4").tobytes()
 
