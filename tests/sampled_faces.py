@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
+import geometry
 from geometry.camera import PinholeCamera
 from geometry.locating.candidates import candidate_locations
 from geometry.locating.location import Location
@@ -15,6 +17,7 @@ from geometry.scan import Scan
 from geometry.surfaces.normals import with_normals
 from geometry.transforms import SimilarityTransform, rotation_from_vector
 
+SHIPPED_MODEL = Path(geometry.__file__).parent / "data" / "face_relief_model.npz"
 NO_TRIANGLES = np.zeros((0, 3), np.int32)
 CAMERA = PinholeCamera(240, 240, 280.0, 280.0, 119.5, 119.5)
 

@@ -23,14 +23,17 @@ def bumpy_depth(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return dome + nose + eyes + 0.3 * np.cos(y / 2.5) * np.exp(-((y - 60) ** 2) / 200) - 18
 
 
-def bumpy_mesh(step: float = 0.8, half: float = 80.0) -> TriangleMesh:
-    side = np.arange(-half, half + step, step)
-    x, y = np.meshgrid(side, side)
-    n = len(side)
-    index = np.arange(n * n).reshape(n, n)
+def grid_mesh(x: np.ndarray, y: np.ndarray, z: np.ndarray | float = 0.0) -> TriangleMesh:
+    """Two triangles a cell of the points (rows, columns); where x grows with the column and y with the row it looks along +z."""
+    index = np.arange(x.size).reshape(x.shape)
     a, b, c, d = (index[r, s].ravel() for r in (slice(None, -1), slice(1, None)) for s in (slice(None, -1), slice(1, None)))
-    triangles = np.concatenate([np.stack([a, b, c], 1), np.stack([b, d, c], 1)])  # y grows with the row: a–b–c looks along +z
-    return TriangleMesh(np.stack([x, y, bumpy_depth(x, y)], 2).reshape(-1, 3), triangles)
+    triangles = np.concatenate([np.stack([a, b, c], 1), np.stack([b, d, c], 1)])
+    return TriangleMesh(np.stack(np.broadcast_arrays(x, y, z), 2).reshape(-1, 3), triangles)
+
+
+def bumpy_mesh(step: float = 0.8, half: float = 80.0) -> TriangleMesh:
+    x, y = np.meshgrid(*2 * [np.arange(-half, half + step, step)])
+    return grid_mesh(x, y, bumpy_depth(x, y))
 
 
 def image_with(image: GeometryImage, **channels: np.ndarray) -> GeometryImage:

@@ -18,11 +18,6 @@ CHART = OrthographicChart(128, 128, 1.5)
 POSE = SimilarityTransform(rotation_from_vector(np.array([0.4, -0.8, 0.3])), np.array([40.0, -10.0, 300.0]))
 
 
-@pytest.fixture(scope="module")
-def model():
-    return default_model()
-
-
 def fit_of_the_mean(scan_to_model: SimilarityTransform = SimilarityTransform.identity(), noise_mm: float = 0.0) -> FitResult:
     mean = default_model().mean
     return FitResult(np.zeros(0), np.zeros(0), scan_to_model, mean, {}, 1.0, noise_mm, 1.0, 1e4, 1.0)

@@ -1,16 +1,16 @@
 """Evaluation of a finished run: truth found by name, errors known in advance, failures charged, the report rewritten."""
 
 import csv
-import io
 import json
 
 import numpy as np
 import pytest
+from surfaces import grid_mesh
 
 from geometry.errors import ConfigError
 from geometry.evaluation.metrics import CAP_MM
 from geometry.mesh import TriangleMesh
-from geometry.readers.ply_writer import write_ply
+from geometry.readers.ply_writer import ply_bytes
 from pipeline import evaluate
 from pipeline.reporting import comparison
 from pipeline.store import storage
@@ -18,17 +18,7 @@ from pipeline.store import storage
 
 def plate(z=0.0, size=140.0, steps=36, scale=1.0):
     """A square that looks along +z, in mm × scale."""
-    x, y = np.meshgrid(np.linspace(-size, size, steps), np.linspace(-size, size, steps))
-    vertices = np.stack([x, y, np.full_like(x, z)], -1).reshape(-1, 3) * scale
-    index = np.arange(steps * steps).reshape(steps, steps)
-    a, b, c, d = (index[i, j].ravel() for i in (slice(-1), slice(1, None)) for j in (slice(-1), slice(1, None)))
-    return TriangleMesh(vertices, np.concatenate([np.stack([a, b, c], 1), np.stack([b, d, c], 1)]))
-
-
-def ply_bytes(mesh):
-    buffer = io.BytesIO()
-    write_ply(buffer, mesh)
-    return buffer.getvalue()
+    return grid_mesh(*np.meshgrid(*2 * [np.linspace(-size, size, steps) * scale]), z * scale)
 
 
 def write_run(out, offsets, unit_mm=1.0, failed=()):

@@ -27,16 +27,6 @@ NOSE = 30
 
 
 @pytest.fixture(scope="module")
-def model():
-    return default_model()
-
-
-@pytest.fixture(scope="module")
-def face() -> KnownFace:
-    return known_face(1)
-
-
-@pytest.fixture(scope="module")
 def whole(face, model) -> FitResult:
     return fit(nearly_located(mesh_scan(face.scan_points), face), model)
 

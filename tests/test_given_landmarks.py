@@ -29,11 +29,6 @@ BOSPHORUS_FILE = [  # (label, iBUG point): the labels' left is the viewer's
 
 
 @pytest.fixture(scope="module")
-def model():
-    return load_model("default")
-
-
-@pytest.fixture(scope="module")
 def face68(model):
     return landmarks_on(model, model.mean).round(3)
 

@@ -2,11 +2,11 @@
 
 import pickle
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-from sampled_faces import CAMERA, NO_TRIANGLES, default_model, known_face, mesh_scan, most_confident
+from sampled_faces import CAMERA, NO_TRIANGLES, default_model, mesh_scan, most_confident
+from shared_files import SHARED, needs
 from surfaces import sphere
 
 from geometry import readers
@@ -30,18 +30,8 @@ from geometry.surfaces.triangulation import surface_of
 from geometry.synthesis.sensors import head_rotation, render_depth
 from geometry.transforms import SimilarityTransform
 
-SHARED = Path(__file__).parents[2] / "shared"
+STL = SHARED / "scans/registered_arbitrary_pose/01.stl"
 MIRRORS = {"x": (-1, 1, 1), "y": (1, -1, 1), "z": (1, 1, -1)}
-
-
-@pytest.fixture(scope="module")
-def model():
-    return default_model()
-
-
-@pytest.fixture(scope="module")
-def face():
-    return known_face(1)
 
 
 @pytest.fixture
@@ -209,11 +199,9 @@ def test_the_error_survives_its_way_between_workers():
     assert str(pickle.loads(pickle.dumps(error))) == str(error) == "a.ply: its triangles face inward; undo the mirror"
 
 
+@needs(STL)
 def test_a_real_scan_passes_and_its_mirror_image_does_not(unquestioned):
-    path = SHARED / "scans/registered_arbitrary_pose/01.stl"
-    if not path.exists():
-        pytest.skip("../shared/scans is not here")
-    scan = readers.read(path)
+    scan = readers.read(STL)
     admitted(scan)
     with pytest.raises(MirroredScan):
         admitted(mirrored(scan))

@@ -10,11 +10,6 @@ from geometry.landmarks.shape_prior import RESIDUAL_MM, completed, posterior, pr
 from geometry.transforms import SimilarityTransform
 
 
-@pytest.fixture(scope="module")
-def model():
-    return default_model()
-
-
 def measured(face, sigma_mm: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     truth = face.pose.apply(face.vertices[default_model().landmarks["ibug68"]])
     noise = np.random.default_rng(seed).normal(size=truth.shape) * sigma_mm

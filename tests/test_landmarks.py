@@ -20,15 +20,9 @@ from geometry.model.landmark_embedding import (
     shipped_schemes,
 )
 from geometry.model.landmark_scheme import NO_POINT, parse_scheme
-from geometry.model.registry import load_model
 from geometry.surfaces.closest_point import surface_distance
 
 COUNTS = {"bosphorus22": 22, "ibug51": 51, "ibug68": 68, "now7": 7}
-
-
-@pytest.fixture(scope="module")
-def model():
-    return load_model("default")
 
 
 def on_mean(model, name):

@@ -141,8 +141,7 @@ def test_a_face_is_judged_by_its_ibug_landmarks_and_not_by_the_points_that_were_
     assert np.abs(found.points[0] - found.points[1] * [-1, 1, 1]).max() < 3
 
 
-def test_the_mesh_s_landmarks_outside_the_chart_are_not_called_seen():
-    model = load_model("default")
+def test_the_mesh_s_landmarks_outside_the_chart_are_not_called_seen(model):
     chart = OrthographicChart(height=64, width=64, pixel_mm=1.5)
     image = rasterize(model.mesh(), chart)
     location = located(0.9)
@@ -154,8 +153,7 @@ def test_the_mesh_s_landmarks_outside_the_chart_are_not_called_seen():
     assert (mesh.confidence[outside] < mesh.confidence[30]).all()
 
 
-def test_fused_landmarks_lie_between_both_and_are_seen_where_either_is():
-    model = load_model("default")
+def test_fused_landmarks_lie_between_both_and_are_seen_where_either_is(model):
     image = rasterize(model.mesh(), OrthographicChart())
     location = located(0.9)
     shifted = replace(location, estimate=replace(location.estimate, points=location.estimate.points + [1.0, 0, 0]))

@@ -1,12 +1,12 @@
 """The head is found however the scan is turned and whatever its unit; what is no face is refused."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 from sampled_faces import CAMERA, NO_TRIANGLES, default_model, known_face, mesh_scan, most_confident, nearly_located, proposals
 from scipy.spatial.transform import Rotation
+from shared_files import SHARED, needs
 from surfaces import sphere
 
 from geometry import readers
@@ -27,19 +27,9 @@ from geometry.synthesis import occluders
 from geometry.synthesis.sensors import head_rotation, render_depth
 from geometry.transforms import SimilarityTransform
 
-SHARED = Path(__file__).parents[2] / "shared"
+COW = SHARED / "scans/not_faces/cow.obj"
 CHART = OrthographicChart(128, 128, 1.5)
 NOSE = 30
-
-
-@pytest.fixture(scope="module")
-def model():
-    return default_model()
-
-
-@pytest.fixture(scope="module")
-def face():
-    return known_face(1)
 
 
 def turned(face, rotation: np.ndarray, seed: int = 0) -> tuple[Scan, SimilarityTransform]:
@@ -239,12 +229,10 @@ def test_what_is_no_face_is_refused(make):
         accepted(make())
 
 
+@needs(COW)
 def test_the_cow_is_refused():
-    path = SHARED / "scans/not_faces/cow.obj"
-    if not path.exists():
-        pytest.skip("../shared/scans is not here")
     with pytest.raises(NoFaceFound, match="no face found"):
-        accepted(readers.read(path))
+        accepted(readers.read(COW))
 
 
 def test_verification_prefers_the_pose_whose_trial_fit_explains_the_scan(face, model, monkeypatch):

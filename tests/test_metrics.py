@@ -1,8 +1,8 @@
 import importlib.util
-import pathlib
 
 import numpy as np
 import pytest
+from shared_files import SHARED, needs
 from surfaces import bumpy_mesh, sphere
 
 from geometry.evaluation.metrics import (
@@ -15,7 +15,7 @@ from geometry.mesh import TriangleMesh
 from geometry.surfaces.closest_point import surface_distance
 
 NOSE = np.zeros(3)
-SCORE = pathlib.Path(__file__).parents[2] / "shared" / "bench" / "score.py"
+SCORE = SHARED / "bench" / "score.py"
 
 
 def test_distance_to_a_sphere_is_the_difference_of_radii():
@@ -72,7 +72,7 @@ def test_boundary_triangles_of_a_grid_are_its_rim():
     assert boundary_triangles(bumpy_mesh(40.0)).sum() == 14 and not boundary_triangles(sphere(subdivisions=2)).any()
 
 
-@pytest.mark.skipif(not SCORE.exists(), reason="../shared/bench/score.py is absent")
+@needs(SCORE)
 @pytest.mark.parametrize("both_ways", [True, False])
 def test_the_figures_are_those_of_the_bench(both_ways):
     spec = importlib.util.spec_from_file_location("score", SCORE)

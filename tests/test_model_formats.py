@@ -4,23 +4,20 @@ import hashlib
 import io
 import pickle
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sampled_faces import SHIPPED_MODEL
+from shared_files import ICT, needs
 
-import geometry
 from geometry.errors import ModelError
 from geometry.model import registry
 from geometry.model.format_face_relief import dequantise, quantise, save_model
 from geometry.model.model_file import ModelFormat
 from geometry.model.morphable_model import MorphableModel
 from geometry.model.registry import load_model
-
-SHIPPED = Path(geometry.__file__).parent / "data" / "face_relief_model.npz"
-ICT = Path(__file__).parents[2] / "shared" / "models" / "ict_facekit_light.npz"
 
 
 def small_model(n=80, seed=0):
@@ -50,8 +47,10 @@ def test_default_loads_in_float32_with_what_everything_relies_on():
     assert model.n_identity <= 100 and model.expression_range == (0.0, 1.0) and len(model.expression_names) == model.n_expression
     assert {"face", "eyes", "mouth_interior"} <= set(model.regions)
     assert np.allclose(model.mean[model.landmarks["ibug68"][30]], 0)
-    assert model.sha256 == hashlib.sha256(SHIPPED.read_bytes()).hexdigest() and SHIPPED.stat().st_size <= 12e6
-    assert "Copyright (c) 2020 USC Institute for Creative Technologies" in SHIPPED.with_suffix(".md").read_text(encoding="utf-8")
+    assert model.sha256 == hashlib.sha256(SHIPPED_MODEL.read_bytes()).hexdigest() and SHIPPED_MODEL.stat().st_size <= 12e6
+    assert "Copyright (c) 2020 USC Institute for Creative Technologies" in SHIPPED_MODEL.with_suffix(".md").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_a_saved_model_comes_back_with_its_nose_at_the_origin(tmp_path):
@@ -80,7 +79,7 @@ def test_quantisation_errs_by_at_most_half_a_step(seed, size):
 
 
 def test_shipped_quantisation_is_below_a_hundredth_of_a_millimetre():
-    with np.load(SHIPPED) as archive:
+    with np.load(SHIPPED_MODEL) as archive:
         assert max(archive["identity_scale"].max(), archive["expression_scale"].max()) / 2 < 0.01
 
 
@@ -92,7 +91,7 @@ def test_instances_are_linear_in_the_coefficients():
     assert np.allclose(both, (model.instance(a) - model.mean) + (model.instance(b, e) - model.mean), atol=1e-3)
 
 
-@pytest.mark.skipif(not ICT.exists(), reason="../shared/models is absent")
+@needs(ICT)
 def test_the_ict_model_loads_in_the_model_frame():
     model = load_model(ICT)
     assert (model.n_vertices, model.n_identity, model.n_expression) == (17202, 100, 55)

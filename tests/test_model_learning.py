@@ -1,11 +1,11 @@
 """Learning: exact where the population is linear, close on held-out shapes of the source, small enough to ship."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
+from sampled_faces import SHIPPED_MODEL
+from shared_files import ICT, needs
+from surfaces import grid_mesh
 
-import geometry
 from geometry.mesh import TriangleMesh
 from geometry.model.registry import load_model
 from geometry.surfaces.closest_point import surface_distance
@@ -18,8 +18,6 @@ from geometry.template.model_learning import (
     principal_modes,
     project,
 )
-
-ICT = Path(__file__).parents[2] / "shared" / "models" / "ict_facekit_light.npz"
 
 
 def plain_norm(n):
@@ -52,11 +50,7 @@ def test_a_population_is_reproducible_mirrored_and_centred():
 
 
 def test_local_deformations_have_the_variance_and_reach_they_are_given():
-    x, y = np.meshgrid(np.arange(0, 60, 3.0), np.arange(0, 60, 3.0))
-    index = np.arange(400).reshape(20, 20)
-    a, b, c, d = index[:-1, :-1].ravel(), index[:-1, 1:].ravel(), index[1:, :-1].ravel(), index[1:, 1:].ravel()
-    triangles = np.vstack([np.stack([a, b, c], 1), np.stack([b, d, c], 1)])
-    mesh = TriangleMesh(np.stack([x.ravel(), y.ravel(), 0 * x.ravel()], 1), triangles)
+    mesh = grid_mesh(*np.meshgrid(np.arange(0, 60, 3.0), np.arange(0, 60, 3.0)))
     fields = local_factors(mesh, np.ones(400, bool), LearningOptions(local_sigma=0.7, local_length=15.0))
     covariance = fields[:, :, 2].T @ fields[:, :, 2]
     assert np.allclose(np.diag(covariance), 0.49, rtol=0.02) and not fields[:, :, :2].any()
@@ -100,11 +94,11 @@ def test_the_card_states_the_figures_of_its_model():
         and model.notes["source_sha256"] in card
         and "Permission is hereby granted" in card
     )
-    shipped = (Path(geometry.__file__).parent / "data" / "face_relief_model.md").read_text(encoding="utf-8")
+    shipped = SHIPPED_MODEL.with_suffix(".md").read_text(encoding="utf-8")
     assert f"{model.n_vertices} vertices" in shipped and model.notes["source_sha256"] in shipped
 
 
-@pytest.mark.skipif(not ICT.exists(), reason="../shared/models is absent")
+@needs(ICT)
 @pytest.mark.parametrize("seed", [101, 102, 103])
 def test_held_out_faces_of_the_source_are_reached_within_a_sixth_of_a_millimetre(seed):
     """Independent of the builder: correspondences are the points of the source's mean nearest to the template's mean."""

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from surfaces import grid_mesh
 
 from geometry.landmarks.estimate import LandmarkEstimate
 from geometry.mesh import TriangleMesh
@@ -14,12 +15,9 @@ def dome(radius=80.0, centre=(0.0, 6.0, -60.0), steps=80, flip=False):
     u, v = np.meshgrid(np.linspace(-0.98, 0.98, steps), np.linspace(-0.98, 0.98, steps))
     inside = u**2 + v**2 < 0.96
     z = np.sqrt(np.maximum(1 - u**2 - v**2, 0))
-    vertices = np.stack([u, v, z], -1).reshape(-1, 3) * radius + centre
-    index = np.arange(steps * steps).reshape(steps, steps)
-    a, b, c, d = (index[i, j].ravel() for i in (slice(-1), slice(1, None)) for j in (slice(-1), slice(1, None)))
-    triangles = np.concatenate([np.stack([a, b, c], 1), np.stack([b, d, c], 1)])
-    triangles = triangles[inside.ravel()[triangles].all(1)]
-    return TriangleMesh(vertices, triangles[:, ::-1] if flip else triangles)
+    mesh = grid_mesh(u, v, z)
+    triangles = mesh.triangles[inside.ravel()[mesh.triangles].all(1)]
+    return TriangleMesh(mesh.vertices * radius + centre, triangles[:, ::-1] if flip else triangles)
 
 
 def estimate(*points, seen=True, confidence=1.0):

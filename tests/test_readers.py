@@ -1,16 +1,14 @@
 """The registry: what is claimed, what unit a scan gets, and the real files."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
+from shared_files import SHARED, needs
 from test_readers_meshes import a_mesh, ply
 
 from geometry import readers
 from geometry.errors import ReadError
 
-SHARED = Path(__file__).parents[2] / "shared"
-needs_scans = pytest.mark.skipif(not (SHARED / "scans").is_dir(), reason=f"the real scans are not at {SHARED / 'scans'}")
+needs_scans = needs(SHARED / "scans")
 
 
 @pytest.mark.parametrize(

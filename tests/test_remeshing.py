@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
+from surfaces import grid_mesh
 
 from geometry.errors import ModelError
 from geometry.mesh import TriangleMesh
@@ -33,11 +34,7 @@ def as_skin(mesh):
 
 
 def test_clipping_by_a_plane_leaves_its_side_and_its_area():
-    x, y = np.meshgrid(np.arange(6.0), np.arange(5.0))
-    index = np.arange(30).reshape(5, 6)
-    a, b, c, d = index[:-1, :-1].ravel(), index[:-1, 1:].ravel(), index[1:, :-1].ravel(), index[1:, 1:].ravel()
-    triangles = np.vstack([np.stack([a, b, c], 1), np.stack([b, d, c], 1)])
-    mesh = TriangleMesh(np.stack([x.ravel(), y.ravel(), 0 * x.ravel()], 1), triangles)
+    mesh = grid_mesh(*np.meshgrid(np.arange(6.0), np.arange(5.0)))
     level = mesh.vertices @ (1.0, 0.3, 0.0) - 2.2
     clipped = clip(as_skin(mesh), level)
     points = clipped.points(mesh.vertices)

@@ -2,7 +2,6 @@
 kill −9, the same outputs for one worker and for two, and the exit codes."""
 
 import hashlib
-import io
 import json
 import os
 import pathlib
@@ -21,8 +20,7 @@ from geometry.errors import NoFaceFound
 from geometry.locating.location import Location
 from geometry.mesh import TriangleMesh
 from geometry.model.landmark_embedding import landmarks_on
-from geometry.model.registry import load_model
-from geometry.readers.ply_writer import write_ply
+from geometry.readers.ply_writer import ply_bytes
 from geometry.reconstruction import lifting
 from geometry.surfaces.closest_point import surface_distance
 from geometry.transforms import SimilarityTransform, rotation_from_vector
@@ -37,17 +35,6 @@ ROOT = pathlib.Path(__file__).parents[1]
 FACES = ("sub/turned_in_metres.ply", "upright.ply")
 FILES = set(FILE_NAMES)
 QUICK = ("locate=pose_search", "refine=smooth", "landmarks=mesh", "chart.height=128", "chart.width=128", "chart.pixel_mm=1.5")
-
-
-def ply(mesh):
-    buffer = io.BytesIO()
-    write_ply(buffer, mesh)
-    return buffer.getvalue()
-
-
-@pytest.fixture(scope="module")
-def model():
-    return load_model("default")
 
 
 @pytest.fixture(scope="module")
@@ -68,12 +55,12 @@ def scans(tmp_path_factory, faces):
     folder = tmp_path_factory.mktemp("scans")
     (folder / "sub").mkdir()
     for name, mesh in faces.items():
-        (folder / name).write_bytes(ply(mesh))
+        (folder / name).write_bytes(ply_bytes(mesh))
     (folder / "empty.ply").write_bytes(b"")
-    (folder / "truncated.ply").write_bytes(ply(faces["upright.ply"])[:5000])
+    (folder / "truncated.ply").write_bytes(ply_bytes(faces["upright.ply"])[:5000])
     angles = np.random.default_rng(0).normal(size=(4000, 3))
     sphere = 90 * angles / np.linalg.norm(angles, axis=1, keepdims=True)
-    (folder / "sphere.ply").write_bytes(ply(TriangleMesh(sphere, np.zeros((0, 3)))))
+    (folder / "sphere.ply").write_bytes(ply_bytes(TriangleMesh(sphere, np.zeros((0, 3)))))
     (folder / "README.txt").write_text("not a scan")
     return folder
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from surfaces import grid_mesh
 
 from geometry.camera import PinholeCamera
 from geometry.mesh import TriangleMesh
@@ -21,11 +22,8 @@ def plane_depth(camera, z):
 
 def sphere(radius=80.0, n=160):
     polar, around = np.meshgrid(np.linspace(0, np.pi, n), np.linspace(0, 2 * np.pi, 2 * n), indexing="ij")
-    vertices = radius * np.stack([np.sin(polar) * np.cos(around), np.sin(polar) * np.sin(around), np.cos(polar)], -1)
-    index = np.arange(vertices[..., 0].size).reshape(polar.shape)
-    a, b, c, d = index[:-1, :-1].ravel(), index[:-1, 1:].ravel(), index[1:, :-1].ravel(), index[1:, 1:].ravel()
-    triangles = np.concatenate([np.stack([a, c, b], 1), np.stack([b, c, d], 1)])
-    return TriangleMesh(vertices.reshape(-1, 3), triangles)
+    inside_out = grid_mesh(np.sin(polar) * np.cos(around), np.sin(polar) * np.sin(around), np.cos(polar))
+    return TriangleMesh(radius * inside_out.vertices, inside_out.triangles[:, ::-1])
 
 
 def test_a_rendered_plane_has_the_depth_of_the_plane_in_every_pixel():

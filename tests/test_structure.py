@@ -123,18 +123,9 @@ def wrong_sizes(root) -> list[str]:
     return wrong
 
 
-def test_packages_import_one_way_and_only_what_they_may():
-    wrong = wrong_packages(ROOT)
-    assert not wrong, "\n".join(wrong)
-
-
-def test_no_imports_run_in_a_circle_and_every_room_keeps_to_its_floor():
-    wrong = wrong_floors(ROOT)
-    assert not wrong, "\n".join(wrong)
-
-
-def test_files_lines_functions_and_folders_stay_small():
-    wrong = wrong_sizes(ROOT)
+@pytest.mark.parametrize("rule", [wrong_packages, wrong_floors, wrong_sizes], ids=["packages", "floors", "sizes"])
+def test_the_library_keeps_its_layout(rule):
+    wrong = rule(ROOT)
     assert not wrong, "\n".join(wrong)
 
 

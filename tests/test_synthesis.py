@@ -5,9 +5,10 @@ from functools import cache
 
 import numpy as np
 import pytest
+from sampled_faces import default_model as model
+from surfaces import grid_mesh
 
 from geometry.mesh import TriangleMesh, merged
-from geometry.model.registry import load_model
 from geometry.surfaces.subdivision import refine_region
 from geometry.synthesis import faces, fine_surface, occluders, wrinkles
 from geometry.synthesis.faces import SynthesisOptions, sample_face
@@ -16,20 +17,13 @@ BARE = SynthesisOptions(hair_share=0.0, hand_share=0.0, glasses_share=0.0)
 
 
 @cache
-def model():
-    return load_model("default")
-
-
-@cache
 def face(seed=0, options=BARE):
     return sample_face(model(), np.random.default_rng(seed), options)
 
 
 def grid(n=12, step=3.0):
-    x, y = np.meshgrid(np.arange(n) * step, np.arange(n) * step)
-    index = np.arange(n * n).reshape(n, n)
-    a, b, c, d = index[:-1, :-1].ravel(), index[:-1, 1:].ravel(), index[1:, :-1].ravel(), index[1:, 1:].ravel()
-    return np.stack([x.ravel(), y.ravel(), 0 * x.ravel()], 1), np.concatenate([np.stack([a, b, c], 1), np.stack([b, d, c], 1)])
+    mesh = grid_mesh(*np.meshgrid(np.arange(n) * step, np.arange(n) * step))
+    return mesh.vertices, mesh.triangles
 
 
 def test_subdivision_keeps_old_vertices_and_makes_no_t_junctions():

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from sampled_faces import default_model as model
 
 from geometry import readers
 from geometry.charts import chart as charts
@@ -19,7 +20,6 @@ from geometry.charts.chart import OrthographicChart
 from geometry.charts.geometry_image import CHANNELS, GeometryImage
 from geometry.errors import ConfigError, NoFaceFound
 from geometry.mesh import TriangleMesh
-from geometry.model.registry import load_model
 from geometry.settings import loading
 from geometry.synthesis import sensors
 from geometry.synthesis.faces import sample_face
@@ -37,11 +37,6 @@ from pipeline.training.sampled_pairs import make_pair, split_of
 
 ROOT = Path(__file__).parents[1]
 CONFIG = SynthesisConfig(set=SetOptions(seed=3), pairs=PairOptions(sensor_weights={"truedepth": 1.0}))
-
-
-@cache
-def model():
-    return load_model("default")
 
 
 @cache
@@ -277,7 +272,7 @@ def test_a_wrong_choice_is_refused_by_name(wrong):
 def test_the_asked_noise_reaches_the_sensor(monkeypatch):
     seen = []
     monkeypatch.setattr(sampled_pairs.sensors, "observe", lambda *given, strength=None, **options: seen.append(strength))
-    face = sample_face(load_model("default"), np.random.default_rng(0))
+    face = sample_face(model(), np.random.default_rng(0))
     sensor = sensors.SENSORS["truedepth"]
     for strength in (None, (3.0, 3.0)):
         options = replace(PairOptions(), strength=strength)

@@ -1,12 +1,13 @@
 """The shipped template is a clean disc, and building one keeps the promises of its docstring."""
 
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import open3d as o3d
 import pytest
+from sampled_faces import default_model as model
 from scipy.spatial import cKDTree
+from shared_files import ICT, needs
 
 from geometry.charts.chart import OrthographicChart
 from geometry.charts.rasterize import rasterize
@@ -16,14 +17,6 @@ from geometry.model.registry import load_model
 from geometry.surfaces.closest_point import surface_distance
 from geometry.template.remeshing import smallest_angles
 from geometry.template.skin_patch import boundary_loops
-
-ICT = Path(__file__).parents[2] / "shared" / "models" / "ict_facekit_light.npz"
-needs_ict = pytest.mark.skipif(not ICT.exists(), reason="../shared/models is absent")
-
-
-@cache
-def model():
-    return load_model("default")
 
 
 @cache
@@ -212,7 +205,7 @@ def test_no_view_of_any_face_shows_a_hole_or_an_inside_out_triangle(seed):
     assert inside_out.mean() < 1e-3  # a lip rolled over its patch
 
 
-@needs_ict
+@needs(ICT)
 def test_its_mean_lies_on_the_source_within_a_chord():
     source = load_model(ICT)
     skin = source.triangles[source.regions["skin"][source.triangles].all(axis=1)]
@@ -224,7 +217,7 @@ def test_its_mean_lies_on_the_source_within_a_chord():
     assert gap.mean() < 0.03 and np.percentile(gap, 99) < 0.2
 
 
-@needs_ict
+@needs(ICT)
 def test_building_a_coarse_template_gives_a_disc_that_carries_the_source_over():
     from geometry.template.template import TemplateOptions, build_template
 

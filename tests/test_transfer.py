@@ -80,7 +80,7 @@ def test_an_opening_jaw_parts_closed_lips_and_nothing_else():
 
 @cache
 def with_a_far_piece():
-    """The scan with a triangle 150 mm before it as its last three vertices, and how it moves (n, 3) where the model moves 5 mm."""
+    """The scan with a triangle 150 mm before it as its last vertices, and how it moves (n, 3) where the model moves 5 mm."""
     corners = np.array([[0.0, 0, 0], [10, 0, 0], [0, 10, 0]]) + [0, 0, 150]
     both = merged([scan()[0], TriangleMesh(corners, np.array([[0, 1, 2]]))])
     tied = attach(both, default_model(), scan()[2])
