@@ -35,7 +35,7 @@ FLOORS = [
     gan.training
     gan.landmarks gan.refiner
     gan.export gan.train
-    pipeline pipeline.errors
+    pipeline
     pipeline.store
     pipeline.inputs pipeline.pictures
     pipeline.scans
