@@ -81,7 +81,7 @@ READERS = {
     "beam": """
 import io
 from apache_beam.io.tfrecordio import _TFRecordUtil
-from pipeline.records import decode_example
+from pipeline.store.tfrecord import decode_example
 with open(path, 'rb') as handle:
     floats = decode_example(_TFRecordUtil.read_record(handle))['coarse/depth']
 """,
