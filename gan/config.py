@@ -8,14 +8,11 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from geometry.settings import loading
-from geometry.settings.options import Texts, options
+from geometry.settings.options import AtLeast0, Count, Share, Texts, options
 
 Norm = Literal["pixel", "group", "none"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
-Count = Annotated[int, Field(ge=1)]
 Counts = Annotated[tuple[Count, ...], Field(min_length=1)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Weight = Annotated[float, Field(ge=0)]
 
 
 @options
@@ -70,19 +67,19 @@ class DiscriminatorConfig:
 class LossConfig:
     """Weights of the generator's losses; 0 leaves a term out, adversarial 0 the whole discriminator."""
 
-    depth: Weight = 20.0
+    depth: AtLeast0 = 20.0
     """Of the depth error, per mm."""
-    normal: Weight = 20.0
+    normal: AtLeast0 = 20.0
     """Of the predicted normals."""
-    depth_normal: Weight = 10.0
+    depth_normal: AtLeast0 = 10.0
     """Of the normals of the predicted depth."""
-    adversarial: Weight = 0.1
+    adversarial: AtLeast0 = 0.1
     """Of the discriminator's judgement."""
     adversarial_kind: Literal["bce", "lsgan", "hinge"] = "bce"
     """bce is as published."""
-    uncertainty: Weight = 0.1
+    uncertainty: AtLeast0 = 0.1
     """Of the predicted σ; it sees the error as a constant, so it does not trade accuracy for it."""
-    feature: Weight = 3.0
+    feature: AtLeast0 = 3.0
     """Extra weight of strongly curved pixels (lids, lips, nostrils), where people look and errors live."""
     normal_kind: Literal["chord", "cosine"] = "chord"
     """chord: |n − n′|; cosine: 1 − n·n′."""
@@ -90,9 +87,9 @@ class LossConfig:
     """Of the Charbonnier penalty: quadratic below, L1 above."""
     depth_saturation_mm: float = Field(default=2.0, ge=0)
     """Larger errors (occluders, the unseen) pull ever less."""
-    unobserved: Weight = 0.05
+    unobserved: AtLeast0 = 0.05
     """Weight of pixels that the scan does not see: half an image, with errors that no one can know."""
-    noise_balance: Weight = 0.5
+    noise_balance: AtLeast0 = 0.5
     """Losses are divided by (noise + 0.1 mm) to this power: coarse sensors shall not drown fine ones."""
 
 
@@ -118,17 +115,17 @@ class LandmarkNetConfig:
     """Of pictures with a rectangle cut out."""
     hole_px: Counts = (6, 36)
     """The least and the largest side of that rectangle."""
-    hidden: Weight = 0.15
+    hidden: AtLeast0 = 0.15
     """Weight of landmarks that the scan does not show."""
     target_mm: float = Field(default=3.0, gt=0)
     """Width of the heatmaps' target."""
-    coordinate: Weight = 1.0
+    coordinate: AtLeast0 = 1.0
     """Weight of the loss on coordinates."""
-    heatmap: Weight = 1.0
+    heatmap: AtLeast0 = 1.0
     """Weight of the loss on heatmaps."""
-    spread: Weight = 0.2
+    spread: AtLeast0 = 0.2
     """Weight of the loss on covariances."""
-    visibility: Weight = 0.5
+    visibility: AtLeast0 = 0.5
     """Weight of the loss on visibility."""
 
 

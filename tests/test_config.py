@@ -10,14 +10,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from geometry.errors import ConfigError
+from geometry.settings import describing, loading
 from geometry.settings.options import to_dict
+from pipeline import cli
+from pipeline.launch.show_config import CONFIGS, config_of
 from pipeline.scans import config
 
 ROOT = pathlib.Path(__file__).parents[1]
 
 
-def test_default_yaml_writes_out_exactly_the_defaults():
+def test_default_yaml_and_the_reference_are_what_the_command_prints(capsys):
     text = (ROOT / "configs" / "default.yaml").read_text()
+    assert cli.main(["config"]) == 0 and capsys.readouterr().out == text
+    assert cli.main(["config", "--markdown"]) == 0
+    assert (ROOT / "docs" / "reference" / "configuration.md").read_text().endswith(capsys.readouterr().out)
     assert yaml.safe_load(text) == to_dict(config.Config())
     assert config.load(str(ROOT / "configs" / "default.yaml")) == config.Config()
 
@@ -121,3 +127,33 @@ def test_help_is_instant_and_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("command", list(CONFIGS))
+def test_every_key_of_every_command_is_documented_and_survives_its_own_file(command, tmp_path):
+    def undocumented(kind, prefix=""):
+        for name, field in loading.fields_of(kind).items():
+            section = loading.section_of(field.annotation)
+            yield from undocumented(section, f"{prefix}{name}.") if section else [prefix + name] * (not field.description)
+
+    kind = config_of(command)
+    assert not list(undocumented(kind))
+    (tmp_path / "all.yaml").write_text(describing.as_yaml(kind))
+    assert loading.load(kind, str(tmp_path / "all.yaml")) == kind()
+
+
+@pytest.mark.parametrize(
+    "setting, words",
+    [
+        ("fit.stages=[{iterations: 0}]", ["fit.stages.0.iterations", "0 is out of range", "a whole number ≥ 1"]),
+        ("fit.stages=3", ["a list of sections"]),
+        ("pairs.sensor_weights={kinekt: 1}", ["keys among kinect_v1", "a number > 0"]),
+        ("pairs.strength=[2, 1]", ["out of range", "a list of 2 numbers > 0, the lower first or null"]),
+        ("pairs.faces.hair_shar=0", ["did you mean 'pairs.faces.hair_share'?"]),
+        ("scans.subject_from=fil", ["did you mean 'file'?"]),
+    ],
+)
+def test_lists_sections_in_sections_and_ranges_are_checked_alike(setting, words):
+    with pytest.raises(ConfigError) as caught:
+        loading.load(config_of("synthesize"), settings=[setting])
+    assert all(word in str(caught.value) for word in words), str(caught.value)

@@ -12,8 +12,8 @@ from gan.inference import start_tensorflow
 from gan.layout import VIEW, pack_view
 from geometry.charts.geometry_image import GeometryImage
 from geometry.landmarks.heatmaps import ViewLandmarks, covariance_of_factor
-from geometry.settings.loading import from_dict
 from geometry.model.landmark_embedding import shipped_schemes
+from geometry.settings.loading import from_dict
 
 
 class LandmarkFinder:

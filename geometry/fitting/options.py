@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from pydantic import Field
+
+from geometry.settings.options import AtLeast0, Count, Positive, Share, options
 
 
-@dataclass(frozen=True)
+@options
 class Stage:
     """A run of iterations under the same settings."""
 
-    iterations: int
+    iterations: Count
     """How many Gauss–Newton steps."""
-    identity: float
+    identity: Share
     """Identity modes in play, as a fraction of those that the model has and the options allow; the first ones come first."""
-    expression: float
+    expression: Share
     """The same of the expression modes."""
-    prior: float
+    prior: AtLeast0
     """Weight of the priors relative to the last stage's."""
-    gate_mm: float
+    gate_mm: Positive
     """A scan point and a model vertex farther apart than this are no pair."""
-    points: int
+    points: Count
     """How many of the scan's samples take part."""
 
 
@@ -32,39 +34,39 @@ STAGES = (
 )
 
 
-@dataclass(frozen=True)
+@options
 class FittingOptions:
     """Settings of the fit, chosen on simulated scans (benchmarks/fit_settings.py) where nothing else is said."""
 
-    identity_modes: int = 100
+    identity_modes: Count = 100
     """At most so many identity modes."""
-    expression_modes: int = 60
+    expression_modes: int = Field(default=60, ge=0)
     """At most so many expression modes."""
-    regularization_weight: float = 1.0
+    regularization_weight: AtLeast0 = 1.0
     """Scales the priors of identity and expression."""
-    expression_sigma: float = 0.05
+    expression_sigma: Positive = 0.05
     """Prior standard deviation of blendshape weights. Found on the six meshes of the bench, before simulated scans existed."""
-    noise_floor_mm: float = 0.25
+    noise_floor_mm: Positive = 0.25
     """Standard deviation of what the model cannot show: it is never fitted away."""
-    noise_inflation: float = 2.0
+    noise_inflation: AtLeast0 = 2.0
     """The scan's estimated noise counts with so many times its standard deviation."""
-    landmark_sigma_mm: float = 2.0
+    landmark_sigma_mm: Positive = 2.0
     """Standard deviation of landmarks that come with the scan."""
-    found_sigma_factor: float = 1.0
+    found_sigma_factor: AtLeast0 = 1.0
     """Landmarks that a network found on the scan count with so many times their own standard deviation, or `landmark_sigma_mm`
     where that is larger; 0: not at all."""
-    found_confidence: float = 0.5
+    found_confidence: Share = 0.5
     """Found landmarks of less confidence do not count."""
-    surround_weight: float = 0.05
+    surround_weight: AtLeast0 = 0.05
     """Weight of model vertices outside the face region (ears, neck), which help the pose and matter little. Neutral on simulated
     scans; lowered after that helped on the bench."""
-    trust_radius_mm: float = 3.0
+    trust_radius_mm: Positive = 3.0
     """Motion of the face that the damping of one step allows for. On simulated scans 3 gave smaller errors than 1."""
-    independent_area_mm2: float = 9.0
+    independent_area_mm2: Positive = 9.0
     """Area of the face that counts as one independent measurement."""
-    normal_cosine: float = 0.5
+    normal_cosine: float = Field(default=0.5, ge=-1, le=1)
     """Least cosine between the normals of a scan point and of a model vertex that are a pair."""
-    normal_weight_mm: float = 6.0
+    normal_weight_mm: AtLeast0 = 6.0
     """What a difference of normals of length 1 counts in the search for the nearest vertex, in mm."""
     stages: tuple[Stage, ...] = STAGES
     """Run one after the other, coarse to fine."""

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from scipy.spatial import cKDTree
 
 from geometry.errors import NoFaceFound
 from geometry.scan import Scan
+from geometry.settings.options import Count, Positive, options
 from geometry.surfaces.normals import _voxel_representatives
 
 
-@dataclass(frozen=True)
+@options
 class CleaningOptions:
     """What is no face before any is sought."""
 
-    max_points: int = 400_000
+    max_points: Count = 400_000
     """A bare cloud of more is thinned on a voxel grid."""
-    max_distance_mm: float = 1600.0
+    max_distance_mm: Positive = 1600.0
     """Depth images: points beyond it are dropped."""
-    outlier_neighbours: int = 8
+    outlier_neighbours: Count = 8
     """A point of a bare cloud is alone, and dropped, by the distance to this neighbour, counted by nearness…"""
-    outlier_factor: float = 6.0
+    outlier_factor: Positive = 6.0
     """…where that is more than so many times the median point's."""
 
 

@@ -6,9 +6,8 @@ is believed where the scan shows the *relief* that the fitted face predicts ther
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
+from pydantic import Field
 
 from geometry.charts.chart import pixel_centres
 from geometry.charts.geometry_image import GeometryImage
@@ -16,24 +15,25 @@ from geometry.charts.masked_filters import masked_mean
 from geometry.errors import NoFaceFound
 from geometry.fitting.encoding import Encoding
 from geometry.fitting.result import FitResult
+from geometry.settings.options import Positive, Share, options
 
 FEATURES_MM = 60.0  # about the nose: where a face has relief
 CLOSE_MM = 20.0
 
 
-@dataclass(frozen=True)
+@options
 class AcceptanceOptions:
     """Bounds of a usable face, set between real scans and synthetic non-faces."""
 
-    visible_face: float = 0.25
+    visible_face: Share = 0.25
     """Least share of the face region's area that the scan shows."""
-    inlier_fraction: float = 0.65
+    inlier_fraction: Share = 0.65
     """Least share of the scan's points about the face that lie on it."""
-    relief_explained: float = 0.7
+    relief_explained: float = Field(default=0.7, le=1)
     """Least share of the scan's relief that the fit explains, R²."""
-    identity_sigma: float = 2.6
+    identity_sigma: Positive = 2.6
     """Largest root mean square of the identity coefficients, in standard deviations."""
-    fit_quality: float = 0.2
+    fit_quality: Share = 0.2
     """Least quality of the fit, in [0, 1]."""
 
 

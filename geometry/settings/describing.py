@@ -22,7 +22,7 @@ def _yaml_lines(kind: Any, values: dict[str, Any], indent: str) -> Iterator[str]
         value, is_section = values[name], bool(fields_of(field.annotation))
         if is_section and not indent:
             yield ""
-        comment = _meaning(field) if is_section else f"{_meaning(field)} [{expected(field)}]".strip()
+        comment = _meaning(field) if is_section else f"{_meaning(field)} [{accepted(name, field)}]".strip()
         yield from textwrap.wrap(comment, WIDTH, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ")
         if is_section:
             yield f"{indent}{name}:"
@@ -53,13 +53,22 @@ def _markdown_lines(kind: Any, values: dict[str, Any], prefix: str) -> Iterator[
         yield from ("| key | default | accepts | meaning |", "| --- | --- | --- | --- |")
     for name, field in plain.items():
         default = "as `face-relief config` prints" if section_of(field.annotation) else f"`{_flow(values[name])}`"
-        yield f"| `{prefix}{name}` | {default} | {_cell(expected(field))} | {_cell(_meaning(field))} |"
+        yield f"| `{prefix}{name}` | {default} | {_cell(accepted(name, field))} | {_cell(_meaning(field))} |"
     yield ""
     for name, field in fields_of(kind).items():
         if fields_of(field.annotation):
             yield from _markdown_lines(field.annotation, values[name], f"{prefix}{name}.")
         elif section_of(field.annotation) and values[name]:
             yield from _markdown_lines(section_of(field.annotation), values[name][0], f"{prefix}{name}[…].")
+
+
+UNITS = {"_mm": "mm", "_mm2": "mm²", "_deg": "degrees", "_px": "pixels", "_mib": "MiB"}
+
+
+def accepted(name: str, field: Any) -> str:
+    """What a key accepts, with its unit, which its name ends in."""
+    unit = next((unit for ending, unit in UNITS.items() if name.endswith(ending)), "s" if name.startswith("seconds") else "")
+    return expected(field) + (f", in {unit}" if unit else "")
 
 
 def _meaning(field: Any) -> str:

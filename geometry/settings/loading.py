@@ -14,6 +14,8 @@ import typing
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from pydantic import AfterValidator, TypeAdapter, ValidationError
+
 from geometry.errors import ConfigError
 from geometry.settings.shipped import config_path, names
 
@@ -33,8 +35,6 @@ def load(kind: type[T], file: str | None = None, settings: Iterable[str] = ()) -
 
 def build(kind: type[T], *layers: Layer) -> T:
     """An options class from nested values, later layers winning. Raises ConfigError."""
-    from pydantic import TypeAdapter, ValidationError
-
     merged: dict[str, Any] = {}
     for where, content in layers:
         merged = _merged(merged, _expanded(kind, content, where))
@@ -187,19 +187,19 @@ def _holds(content: Any, path: Sequence[str]) -> bool:
 def _kinds(field: Any) -> list[tuple[Any, tuple[Any, ...]]]:
     """(type, constraints) of everything that a field accepts: the members of a union, without their annotations."""
     members = typing.get_args(field.annotation) if _is_union(field.annotation) else (field.annotation,)
-    found = [
-        (typing.get_args(kind)[0], _metadata(kind)) if typing.get_origin(kind) is typing.Annotated else (kind, ())
-        for kind in members
-    ]
-    return [(kind, (*metadata, *field.metadata)) for kind, metadata in found]
+    return [(kind, (*constraints, *field.metadata)) for kind, constraints in map(_parts, members)]
+
+
+def _parts(kind: Any) -> tuple[Any, tuple[Any, ...]]:
+    """A type without its annotations, and these."""
+    if typing.get_origin(kind) is not typing.Annotated:
+        return kind, ()
+    plain, *extras = typing.get_args(kind)
+    return plain, tuple(item for extra in extras for item in getattr(extra, "metadata", [extra]))
 
 
 def _is_union(annotation: Any) -> bool:
     return typing.get_origin(annotation) in (typing.Union, types.UnionType)
-
-
-def _metadata(annotated: Any) -> tuple[Any, ...]:
-    return tuple(item for extra in typing.get_args(annotated)[1:] for item in getattr(extra, "metadata", [extra]))
 
 
 def choices_of(field: Any) -> list[str]:
@@ -223,11 +223,22 @@ def expected(field: Any) -> str:
 
 
 def _described(kind: Any, metadata: Sequence[Any]) -> str:
-    bounds = [f" {sign} {getattr(item, name):g}" for item in metadata for name, sign in _BOUNDS.items() if hasattr(item, name)]
     if typing.get_origin(kind) is tuple:
-        items = typing.get_args(kind)
-        count = "" if items[-1] is Ellipsis else f"{len(items)} "
-        return f"a list of {count}{_ITEMS.get(items[0], 'sections')}"
-    if typing.get_origin(kind) is dict or fields_of(kind):
+        first, *others = typing.get_args(kind)
+        count = "" if others[-1] is Ellipsis else f"{1 + len(others)} "
+        rising = ", the lower first" if any(isinstance(item, AfterValidator) for item in metadata) else ""
+        plain, constraints = _parts(first)
+        return f"a list of {count}{_ITEMS.get(plain, 'sections')}" + _bounds(constraints) + rising
+    if typing.get_origin(kind) is dict:
+        keys, values = typing.get_args(kind)
+        known = [text for item in _parts(keys)[1] for text in item.known]
+        return f"keys among {', '.join(known)}, each with {_described(*_parts(values))}"
+    if fields_of(kind):
         return "keys and values"
-    return _NAMES.get(kind, str(kind)) + (" and".join(bounds) if kind is not type(None) else "")
+    return _NAMES.get(kind, str(kind)) + ("" if kind is type(None) else _bounds(metadata))
+
+
+def _bounds(metadata: Sequence[Any]) -> str:
+    return " and".join(
+        f" {sign} {getattr(item, name):g}" for item in metadata for name, sign in _BOUNDS.items() if hasattr(item, name)
+    )

@@ -15,7 +15,7 @@ import json
 from collections.abc import Collection
 from typing import Annotated, Any, TypeVar, dataclass_transform
 
-from pydantic import BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic.dataclasses import dataclass
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
@@ -26,7 +26,11 @@ CONFIG = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan
 @dataclass_transform(frozen_default=True, field_specifiers=(Field,))
 def options(cls: type[T]) -> type[T]:
     """Makes a class of annotated fields an options class: frozen, hashable, checked, unknown names refused."""
-    return dataclass(frozen=True, config=CONFIG)(cls)
+    made = dataclass(frozen=True, config=CONFIG)(cls)
+    for name, field in made.__pydantic_fields__.items():  # pydantic reads the docstrings of a class, and not of its bases
+        inherited = (base.__pydantic_fields__.get(name) for base in made.__mro__[1:] if hasattr(base, "__pydantic_fields__"))
+        field.description = field.description or next((base.description for base in inherited if base), None)
+    return made
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +48,18 @@ class OneOf:
         return value
 
 
+def _rising(pair: tuple[float, float]) -> tuple[float, float]:
+    if pair[0] > pair[1]:
+        raise PydanticCustomError("less_than", "the first number is the larger one")
+    return pair
+
+
+Count = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+AtLeast0 = Annotated[float, Field(ge=0)]
+Positive = Annotated[float, Field(gt=0)]
+Range = Annotated[tuple[AtLeast0, AtLeast0], AfterValidator(_rising)]
+PositiveRange = Annotated[tuple[Positive, Positive], AfterValidator(_rising)]
 Texts = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else tuple(value))]
 """A list of texts; one text stands for a list of one."""
 

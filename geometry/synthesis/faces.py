@@ -20,6 +20,7 @@ from scipy import sparse
 
 from geometry.mesh import TriangleMesh
 from geometry.model.morphable_model import MorphableModel
+from geometry.settings.options import Positive, Range, Share, options
 from geometry.synthesis import occluders, random_fields, wrinkles
 from geometry.synthesis.fine_surface import fine_surface
 
@@ -30,41 +31,41 @@ MOUTH_DEPTH_MM = (3.0, 20.0)  # teeth to palate
 MOUTH_SPREAD = 1.25  # the inside is wider than the opening, so that no gap shows past its edge
 
 
-@dataclass(frozen=True)
+@options
 class SynthesisOptions:
     """How faces are sampled. A range is (low, high), drawn uniformly for each face."""
 
-    identity_spread: tuple[float, float] = (0.8, 1.2)
+    identity_spread: Range = (0.8, 1.2)
     """Standard deviation of the identity coefficients, in σ of the model."""
-    expression_strength: tuple[float, float] = (0.0, 0.8)
+    expression_strength: Range = (0.0, 0.8)
     """Factor of the expression coefficients; 0 is a neutral face."""
-    beyond_rms_mm: tuple[float, float] = (0.1, 0.6)
+    beyond_rms_mm: Range = (0.1, 0.6)
     """RMS in mm of the shape that lies outside the model's span."""
-    beyond_wavelengths_mm: tuple[float, float] = (10.0, 40.0)
+    beyond_wavelengths_mm: Range = (10.0, 40.0)
     """Band in mm of the wavelengths of that shape."""
-    broad_rms_mm: tuple[float, float] = (0.0, 0.5)
+    broad_rms_mm: Range = (0.0, 0.5)
     """RMS in mm of a further part of it, whose wavelengths are 40–100 mm."""
-    feature_rms_mm: tuple[float, float] = (0.0, 0.9)
+    feature_rms_mm: Range = (0.0, 0.9)
     """RMS in mm, in each of x, y and z, by which lids, lips and nostrils are moved against the model's."""
-    feature_wavelengths_mm: tuple[float, float] = (14.0, 45.0)
+    feature_wavelengths_mm: Range = (14.0, 45.0)
     """Band in mm of the wavelengths of that motion."""
-    soft_share: float = 0.35
+    soft_share: Share = 0.35
     """Share of faces whose eyes are blurred, as scanners do; the same share holds for mouth and nose, drawn apart."""
-    soft_rounds: tuple[float, float] = (2.0, 14.0)
+    soft_rounds: Range = (2.0, 14.0)
     """How many times each vertex of a blurred part is averaged with its neighbours."""
-    smooth_share: float = 0.2
+    smooth_share: Share = 0.2
     """Share of faces with hardly any fine detail."""
-    aged_share: float = 0.3
+    aged_share: Share = 0.3
     """Share of faces with strong fine detail."""
-    edge_mm: float = 1.2
+    edge_mm: Positive = 1.2
     """Longest edge in the face, in mm: longer ones are split, at most twice, so that fine detail is resolved."""
-    hair_share: float = 0.25
+    hair_share: Share = 0.25
     """Share of faces with hair that hides part of the scalp, forehead or temples."""
-    beard_share: float = 0.15
+    beard_share: Share = 0.15
     """Share of faces with a beard or stubble, which is part of the surface that a scan shows."""
-    glasses_share: float = 0.12
+    glasses_share: Share = 0.12
     """Share of faces that wear glasses."""
-    hand_share: float = 0.1
+    hand_share: Share = 0.1
     """Share of faces with a hand before them."""
 
 

@@ -15,6 +15,7 @@ from geometry.camera import PinholeCamera
 from geometry.charts.chart import CylindricalChart, pixel_centres
 from geometry.mesh import TriangleMesh, merged
 from geometry.scan import Scan
+from geometry.settings.options import AtLeast0, Share, options
 from geometry.surfaces.raycasting import first_hits, raycasting_scene
 from geometry.surfaces.triangulation import grid_triangles
 from geometry.synthesis import sensor_noise
@@ -68,17 +69,17 @@ SENSORS: dict[str, Sensor] = {
 }
 
 
-@dataclass(frozen=True)
+@options
 class PoseRange:
     """How heads are turned before a sensor, in degrees."""
 
-    yaw: float = 60.0
+    yaw: AtLeast0 = 60.0
     """Limit of the turn to the left or right: drawn from a Gaussian whose σ is half of it, and cut at the limit."""
-    pitch: float = 30.0
+    pitch: AtLeast0 = 30.0
     """Limit of the nod, drawn in the same way."""
-    roll: float = 20.0
+    roll: AtLeast0 = 20.0
     """Limit of the turn in the picture, drawn uniformly."""
-    free_roll_share: float = 0.3
+    free_roll_share: Share = 0.3
     """Share of frames whose roll is any angle (a phone held on its side, a mesh in no particular frame)."""
 
 

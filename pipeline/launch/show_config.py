@@ -15,6 +15,11 @@ CONFIGS = {
     "evaluate": ("pipeline.reporting.evaluation", "EvaluationConfig"),
 }
 
+HEADER = """\
+# Every key of `face-relief {command}` with its default. Give a file with any of them back by --config FILE, or single ones by
+# --set section.key=value. A section with a `method`, `name` or `kind` may be given as that one value, such as `refine: smooth`.
+"""
+
 
 def config_of(command: str) -> Any:
     """The options class of a command."""
@@ -33,5 +38,5 @@ def main(argv: Sequence[str] | None = None, program: str = "face-relief config")
     if arguments.markdown:
         print("\n".join(f"## `face-relief {name}`\n\n{describing.as_markdown(config_of(name))}" for name in CONFIGS), end="")
     else:
-        print(describing.as_yaml(config_of(arguments.command)), end="")
+        print(HEADER.format(command=arguments.command), describing.as_yaml(config_of(arguments.command)), sep="", end="")
     return 0

@@ -29,11 +29,6 @@ class Deadline:
         self.limit_seconds = limit_seconds
         self._end = time.perf_counter() + limit_seconds - spent
 
-    @classmethod
-    def of(cls, scan: Scan, start: SimilarityTransform | None = None) -> ScanState:
-        """A scan that no file holds: simulated, or read already."""
-        return cls(Source(scan.source, ""), scan=scan, start=start)
-
     def check(self) -> None:
         if time.perf_counter() > self._end:
             limit = f"limits.seconds_per_scan = {self.limit_seconds:g} s"

@@ -5,16 +5,13 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
-from geometry.settings.options import OneOf, options
+from geometry.settings.options import AtLeast0, Count, OneOf, Positive, PositiveRange, Range, Share, options
 from geometry.synthesis.faces import SynthesisOptions
 from geometry.synthesis.sensors import SENSORS, PoseRange
 from pipeline.scans.config import ChainConfig
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
-Millimetres = Annotated[float, Field(ge=0)]
 WEIGHTS = {
     "kinect_v1": 1.2,
     "truedepth": 1.2,
@@ -30,29 +27,20 @@ WEIGHTS = {
 }
 
 
-def _rising(pair: tuple[float, float]) -> tuple[float, float]:
-    if pair[0] > pair[1]:
-        raise ValueError("the first number is the larger one; give LOW, then HIGH")
-    return pair
-
-
-Range = Annotated[tuple[Positive, Positive], AfterValidator(_rising)]
-
-
 @options
 class SetOptions:
     """The set as a whole."""
 
     seed: int = 0
     """Everything drawn follows from it and a record's index."""
-    count: Annotated[int, Field(ge=1)] | None = None
+    count: Count | None = None
     """Pairs to try, or scans to take views of; null: 1000, or with an archive of scans all of them times the views."""
-    views_per_subject: int = Field(default=1, ge=1)
+    views_per_subject: Count = 1
     """Scans of each subject, each with another expression and sensor; with an archive, pairs of each scan, all but the first
     with expression and identity changed by the model."""
     split_shares: tuple[Share, Share, Share] = (0.9, 0.05, 0.05)
     """Of subjects: train, validation, test."""
-    pairs_per_shard: int = Field(default=25, ge=1)
+    pairs_per_shard: Count = 25
     """Pairs in a file."""
 
 
@@ -64,14 +52,14 @@ class PairOptions:
         default_factory=lambda: dict(WEIGHTS), hash=False
     )
     """Relative frequencies of the sensors."""
-    strength: Range | None = None
+    strength: PositiveRange | None = None
     """Lowest and highest multiple of the published noise, for every sensor, log-uniform; null: each sensor's own range."""
     start: Literal["located", "perturbed"] = "located"
     """Where a fit starts. located: where a run would find the head; perturbed: at the true pose, wrong by the next two, without
     the search for the head (half a second a pair less)."""
     turn_deg: float = Field(default=3.0, ge=0)
     """Standard deviation, about each axis, of a perturbed start's error."""
-    shift_mm: Millimetres = 3.0
+    shift_mm: AtLeast0 = 3.0
     """Standard deviation, along each axis, of a perturbed start's error."""
     wall_share: Share = 0.15
     """Of depth frames with a wall behind the head."""
@@ -91,7 +79,7 @@ class ScanOptions:
     """What the scan channels show: a simulated sensor's view of the scan, or the scan itself (the papers' setting)."""
     subject_from: Literal["file", "folder"] = "file"
     """Whom a scan shows, so that nobody is in two splits: each file, or each folder of the first level, is a subject."""
-    noise_mm: Millimetres = 0.1
+    noise_mm: AtLeast0 = 0.1
     """Most noise of a truth."""
     edge_mm: Positive = 3.0
     """Largest median edge of a truth's mesh in the face; longer facets hide detail of 6 mm wavelength."""
@@ -99,7 +87,7 @@ class ScanOptions:
     """Least share of the face that a truth shows."""
     reach_mm: Positive = 12.0
     """Surface farther from the fitted model is no face."""
-    identity_sigma: tuple[Millimetres, Millimetres] = (0.0, 0.5)
+    identity_sigma: Range = (0.0, 0.5)
     """Lowest and highest standard deviation, in σ, of the identity coefficients' change."""
 
 
@@ -118,15 +106,15 @@ class ViewOptions:
     """Largest yaw, pitch and roll of the free views."""
     aligned_deg: float = Field(default=6.0, ge=0)
     """Standard deviation of the first estimate's error in the aligned views."""
-    aligned_mm: Millimetres = 5.0
+    aligned_mm: AtLeast0 = 5.0
     """Standard deviation of the first estimate's error in the aligned views."""
-    shift_mm: Millimetres = 25.0
+    shift_mm: AtLeast0 = 25.0
     """Largest offset of the face from the picture's middle, uniform, in the other views."""
     astray_per_scan: int = Field(default=1, ge=0)
     """Views besides, that show no face as it should be looked at, with all landmarks invisible."""
     hole_share: Share = 0.25
     """Of scans with a hole cut into them."""
-    hole_mm: tuple[Positive, Positive] = (8.0, 30.0)
+    hole_mm: Range = (8.0, 30.0)
     """Least and largest radius of that hole."""
 
 
