@@ -10,7 +10,7 @@ from geometry.fitting.residuals import (
     point_to_point,
     pose_jacobian,
 )
-from geometry.robust_loss import geman_mcclure_weights
+from geometry.surfaces.robust_loss import geman_mcclure_weights
 from geometry.transforms import rotation_from_vector
 
 N_ROWS, N_MODES, STEP = 7, 4, 1e-6

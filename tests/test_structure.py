@@ -26,7 +26,7 @@ FLOORS = [
     geometry.model geometry.scan geometry.settings
     geometry.readers geometry.surfaces
     geometry.charts geometry.template
-    geometry.evaluation geometry.landmarks geometry.reconstruction geometry.refinement geometry.synthesis
+    geometry.model_learning geometry.evaluation geometry.landmarks geometry.reconstruction geometry.refinement geometry.synthesis
     geometry.locating
     geometry.fitting
     geometry.recognition

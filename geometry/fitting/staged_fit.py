@@ -28,7 +28,7 @@ from geometry.fitting.target import ScanSamples, prepare_target
 from geometry.locating.location import Location
 from geometry.mesh import TriangleMesh
 from geometry.model.morphable_model import MorphableModel
-from geometry.robust_loss import geman_mcclure_weights
+from geometry.surfaces.robust_loss import geman_mcclure_weights
 from geometry.transforms import SimilarityTransform, rotation_from_vector
 
 LEAST_MATCHES = 60  # model vertices with a partner on the scan: with fewer, what is fitted is no face

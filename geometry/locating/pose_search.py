@@ -24,7 +24,7 @@ from geometry.locating.hypotheses import (
     nose_candidates,
 )
 from geometry.locating.mean_face_field import GRID_MM, LOW, SignedDistanceField
-from geometry.robust_loss import geman_mcclure_weights
+from geometry.surfaces.robust_loss import geman_mcclure_weights
 from geometry.transforms import SimilarityTransform
 
 

@@ -203,11 +203,10 @@ def _is_union(annotation: Any) -> bool:
 
 
 def choices_of(field: Any) -> list[str]:
-    """The texts that a field accepts; empty where any is."""
+    """What a field accepts, where that is a list; empty where it is not."""
     known = [text for _, metadata in _kinds(field) for item in metadata for text in getattr(item, "known", ())]
-    return known + [
-        text for kind, _ in _kinds(field) if typing.get_origin(kind) is typing.Literal for text in typing.get_args(kind)
-    ]
+    literals = [kind for kind, _ in _kinds(field) if typing.get_origin(kind) is typing.Literal]
+    return known + [str(value) for literal in literals for value in typing.get_args(literal)]
 
 
 _NAMES = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", type(None): "null"}
