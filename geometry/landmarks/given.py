@@ -22,7 +22,7 @@ from geometry.scan import Scan
 BY_COUNT = {68: "ibug68", 51: "ibug51", 7: "now7"}  # what a list without names is
 MOST_AT_ONE_PLACE = 2  # closed lips may share a point; more is a placeholder for "unknown"
 _REMEDY = (
-    "accepted are names (iBUG-68 as in docs/landmarks_input.md, or iBUG numbers from 0), or unnamed lists of 68 (ibug68), "
+    "accepted are names (iBUG-68 as in docs/how_to/own_landmarks.md, or iBUG numbers from 0), or unnamed lists of 68 (ibug68), "
     "51 (ibug51) or 7 points (now7), in that order"
 )
 _NUMBERING = re.compile(r"(p|pt|point|lm|landmark|marker)?[ _.#-]*(\d{1,5})", re.IGNORECASE | re.ASCII)

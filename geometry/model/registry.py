@@ -1,7 +1,7 @@
 """Morphable-model files: one registry, chosen by content, never by suffix.
 
 A format is a `ModelFormat(name, sniff, load)`; another one (BFM, FLAME, LSFM, eos …) is one more entry in `FORMATS`.
-The project's own format (docs/model_format.md) keeps its bases as 16-bit integers with one scale per mode.
+The project's own format (docs/reference/model_format.md) keeps its bases as 16-bit integers with one scale per mode.
 """
 
 from __future__ import annotations

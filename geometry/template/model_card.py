@@ -31,7 +31,7 @@ _CARD = """# Model card: face-relief's default morphable model
 
     {command}
 
-(which also writes this card). The format is described in `docs/model_format.md`.
+(which also writes this card). The format is described in `docs/reference/model_format.md`.
 
 ## What it is
 A linear model of the outer face, ear to ear, chin and the start of the neck to the hairline, in mm, origin at the mean's nose
