@@ -3,10 +3,13 @@
 import json
 import os
 
+import numpy as np
 import pytest
 
+from geometry.scan import Scan
 from pipeline.inputs.source import Source
 from pipeline.scans import manifest
+from pipeline.scans.state import ScanState
 from pipeline.store import storage
 
 SOURCE = Source("a/b.ply", "/in/a/b.ply")
@@ -17,7 +20,8 @@ def finished(out, status="ok", inputs="in", results="cfg", source=SOURCE, trace=
     if status == "ok":
         files = {"coarse": f"scans/{source.scan_id}/coarse.ply"}
         storage.write_bytes(storage.join(out, files["coarse"]), b"mesh")
-    line = manifest.line(source, "sha", status, {"read": 0.123456}, None if status == "ok" else "fit", "why", {"m": 1.0}, files)
+    state = ScanState(source, "sha", seconds={"read": 0.123456}, metrics={"m": 1.0}, files=files)
+    line = manifest.line(state, status, None if status == "ok" else "fit", "why")
     manifest.record(out, line, inputs, results, trace)
     return line
 
@@ -33,8 +37,14 @@ def test_a_line_has_the_keys_of_the_contract_in_order(out):
 
 
 def test_notes_are_on_the_line_where_there_are_any():
-    assert "notes" not in manifest.line(SOURCE, "sha", "ok", {})
-    assert manifest.line(SOURCE, "sha", "ok", {}, notes=("several heads",))["notes"] == ["several heads"]
+    assert "notes" not in manifest.line(ScanState(SOURCE), "ok")
+    scan = Scan(np.zeros((1, 3)), np.zeros((0, 3), int), "a", "ply", notes=("several heads",))
+    assert manifest.line(ScanState(SOURCE, scan=scan), "ok")["notes"] == ["several heads"]
+
+
+def test_a_scan_that_fails_late_has_neither_metrics_nor_files():
+    line = manifest.line(ScanState(SOURCE, metrics={"m": 1.0}, files={"fit": "scans/x/fit.json"}), "failed", "write", "disk full")
+    assert line["metrics"] == {} and line["files"] == {}
 
 
 @pytest.mark.xfail(strict=True, raises=UnicodeEncodeError, reason="states and the manifest are written as strict UTF-8")

@@ -162,7 +162,7 @@ def test_loading_hashes_the_input_and_keeps_what_is_done(tmp_path, job):
     path.write_bytes(b"scan")
     source = Source("a.ply", str(path))
     expected = manifest.input_hash(b"scan", {})
-    manifest.record(job.out, manifest.line(source, "old", "rejected", {}, "locate", "no face"), expected, "cfg")
+    manifest.record(job.out, manifest.line(ScanState(source, "old"), "rejected", "locate", "no face"), expected, "cfg")
     (end,) = stages.Load(job).process(source)
     assert end.tag == stages.ENDED and end.value.line["sha256"] == "old" and not end.value.is_new
     (gone,) = stages.Load(job).process(Source("b.ply", str(path) + "x"))

@@ -86,11 +86,8 @@ class Refine(beam.DoFn):
 class Finish(beam.DoFn):
     """ScanState whose files are written → its Outcome."""
 
-    def process(self, item: ScanState) -> Iterator[Outcome]:
-        finished = manifest.line(
-            item.source, item.sha256, "ok", item.seconds, metrics=item.metrics, files=item.files, notes=item.notes
-        )
-        yield Outcome(finished, item.input_hash)
+    def process(self, state: ScanState) -> Iterator[Outcome]:
+        yield Outcome(manifest.line(state, "ok"), state.input_hash)
 
 
 class Record(beam.DoFn):

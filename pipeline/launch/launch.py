@@ -25,6 +25,7 @@ from pipeline.launch.identity import VERSIONED, identify
 from pipeline.reporting import page
 from pipeline.scans import config, manifest, record_shards
 from pipeline.scans.job import Job
+from pipeline.scans.state import ScanState
 from pipeline.store import storage
 
 
@@ -99,7 +100,7 @@ class Launch:
                 alone.run(partial(graph.build, listed=[source], job=job), job.journal)
             except supervision.WorkerLost:
                 reason = "its worker process died of it (out of memory, or a library crashed); see limits.file_mib"
-                manifest.record(job.out, manifest.line(source, "", "failed", {}, "run", reason), "", job.result_hash)
+                manifest.record(job.out, manifest.line(ScanState(source), "failed", "run", reason), "", job.result_hash)
 
     def _write_records(self, lines: list[dict[str, Any]]) -> None:
         settings, folder = self.job.config.output, storage.join(self.job.out, "records")

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pipeline.inputs.source import Source
+from pipeline.scans.state import ScanState
 from pipeline.store import storage
 
 STATUSES = ("ok", "rejected", "failed")
@@ -39,30 +40,21 @@ def input_hash(data: bytes, sidecars: Mapping[str, bytes]) -> str:
     return digest.hexdigest()
 
 
-def line(
-    source: Source,
-    sha256: str,
-    status: str,
-    seconds: Mapping[str, float],
-    stage: str | None = None,
-    reason: str | None = None,
-    metrics: Mapping[str, float] | None = None,
-    files: Mapping[str, str] | None = None,
-    notes: Iterable[str] = (),
-) -> dict[str, Any]:
-    """A manifest line; stage and reason are null for a scan that is ok. notes: what there is to know of the scan all the same."""
+def line(state: ScanState, status: str, stage: str | None = None, reason: str | None = None) -> dict[str, Any]:
+    """A manifest line; stage and reason are null for a scan that is ok, and only such a one has metrics and files."""
+    ok = status == "ok"
     values = (
-        source.scan_id,
-        source.name,
-        sha256,
+        state.source.scan_id,
+        state.source.name,
+        state.sha256,
         status,
         stage,
         reason,
-        {name: round(value, 4) for name, value in seconds.items()},
-        dict(metrics or {}),
-        dict(files or {}),
+        {name: round(value, 4) for name, value in state.seconds.items()},
+        dict(state.metrics) if ok else {},
+        dict(state.files) if ok else {},
     )
-    return dict(zip(LINE_KEYS, values, strict=True)) | ({"notes": list(notes)} if notes else {})
+    return dict(zip(LINE_KEYS, values, strict=True)) | ({"notes": list(state.notes)} if state.notes else {})
 
 
 def kept_line(out: str, source: Source, inputs: str, results: str) -> dict[str, Any] | None:
@@ -113,7 +105,7 @@ def collect(out: str, sources: Iterable[Source]) -> list[dict[str, Any]]:
     for source in sources:
         state = _read_state(out, source.scan_id)
         lost = "its worker ended before the scan did (out of memory?); run the command again"
-        lines.append(state["line"] if state else line(source, "", "failed", {}, "run", lost))
+        lines.append(state["line"] if state else line(ScanState(source), "failed", "run", lost))
     return sorted(lines, key=lambda entry: entry["source"])
 
 

@@ -35,8 +35,7 @@ def ended_by(error: Exception, state: ScanState, stage: str) -> Outcome:
     expected = isinstance(error, FaceReliefError)
     reason = message if expected and message else f"{type(error).__name__}: {message}" if message else type(error).__name__
     trace = "" if expected else "".join(traceback.format_exception(error))
-    finished = manifest.line(state.source, state.sha256, status, state.seconds, stage, reason, notes=state.notes)
-    return Outcome(finished, state.input_hash, trace)
+    return Outcome(manifest.line(state, status, stage, reason), state.input_hash, trace)
 
 
 def advance(chain: Sequence[Step], state: ScanState, job: Job) -> ScanState | Outcome:
