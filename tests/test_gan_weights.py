@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from test_gan_networks import TINY, inputs, outputs, random_generator
+from test_refiner_networks import TINY, inputs, outputs, random_generator
 
 from gan import weights
 from gan.config import TrainingConfig

@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 from gan_pairs import simulate
-from test_gan_networks import TINY, random_generator
+from test_refiner_networks import TINY, random_generator
 
 from gan import layout, weights
 from gan.config import TrainingConfig

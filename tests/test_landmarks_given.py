@@ -5,7 +5,7 @@ import pickle
 
 import numpy as np
 import pytest
-from test_landmark_files import as_amira, as_bnd, as_json, as_lm3, as_pp, as_pts
+from test_readers_landmark_files import as_amira, as_bnd, as_json, as_lm3, as_pp, as_pts
 
 from geometry.errors import ReadError
 from geometry.landmarks.given import GivenLandmarks, check_on_surface, given_landmarks
