@@ -13,7 +13,7 @@ from geometry.fitting.residuals import LinearTerm
 
 def normal_equations(terms: Sequence[LinearTerm]) -> tuple[np.ndarray, np.ndarray]:
     """H = Σ Jᵀ W J (p, p) and g = Σ Jᵀ W r (p,), accumulated in float64."""
-    hessian, gradient = 0.0, 0.0
+    hessian, gradient = np.zeros(()), np.zeros(())
     for term in terms:
         weighted = term.jacobian * term.weights[:, None].astype(term.jacobian.dtype)
         hessian = hessian + (weighted.T @ term.jacobian).astype(np.float64)

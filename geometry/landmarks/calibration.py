@@ -11,6 +11,7 @@ import json
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
+from typing import Any
 
 import numpy as np
 
@@ -41,7 +42,8 @@ class LandmarkCalibration:
 def shipped_calibration() -> LandmarkCalibration:
     """That of the shipped landmark network and model."""
     text = (resources.files("geometry") / "data" / "landmark_calibration.json").read_text(encoding="utf-8")
-    return LandmarkCalibration(**{k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(text).items()})
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(text).items()}
+    return LandmarkCalibration(**values)
 
 
 def confidence_of(covariance: np.ndarray, calibration: LandmarkCalibration | None = None) -> np.ndarray:

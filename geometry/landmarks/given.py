@@ -109,8 +109,8 @@ def _identified(file: LandmarkFile, schemes: Mapping[str, LandmarkScheme]) -> Gi
         return _by_order(file, scheme)
     if names is None:
         if file.scheme is not None:
-            known = ", ".join(sorted(schemes))
-            raise ReadError("", f"its scheme {file.scheme!r} is unknown", f'known are {known}; or give the points\' "names"')
+            listed = ", ".join(sorted(schemes))
+            raise ReadError("", f"its scheme {file.scheme!r} is unknown", f'known are {listed}; or give the points\' "names"')
         return _by_count(file, schemes)
     known = {}
     for each in sorted(schemes.values(), key=lambda scheme: (scheme.name != file.scheme, scheme.name != "ibug68")):

@@ -157,7 +157,8 @@ def _every_other_pixel(scan: Scan, enough: int = 60_000) -> Scan:
     """A large raster at a half, a quarter, … of its resolution: a head is sought on an 8 mm grid."""
     while scan.pixels is not None and len(scan.points) > enough:
         scan = scan.keep((scan.pixels % 2 == 0).all(1))
-        scan = replace(scan, pixels=scan.pixels // 2, raster_shape=tuple((side + 1) // 2 for side in scan.raster_shape))
+        height, width = scan.raster_shape
+        scan = replace(scan, pixels=scan.pixels // 2, raster_shape=((height + 1) // 2, (width + 1) // 2))
     return scan
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -13,7 +13,19 @@ HEAD_CENTRE = np.array([0.0, 10.0, -70.0])
 APART_MM = 120.0  # two heads' centres are farther apart than this, two poses of one head are nearer
 CONFIDENT, RIVAL = 0.55, 0.7  # what may be another head: its confidence, and that as a share of the first one's
 MOST_HEADS = 6
-PoseOrLocation = TypeVar("PoseOrLocation")  # anything with scan_to_model and confidence
+
+
+class Placed(Protocol):
+    """A pose, or a location."""
+
+    @property
+    def scan_to_model(self) -> SimilarityTransform: ...
+
+    @property
+    def confidence(self) -> float: ...
+
+
+PoseOrLocation = TypeVar("PoseOrLocation", bound=Placed)
 
 
 def head_centre(scan_to_model: SimilarityTransform) -> np.ndarray:

@@ -85,7 +85,7 @@ def landmarks_on(model: MorphableModel, vertices: np.ndarray, scheme: str | Land
     scheme: shipped, a file's path, one that the model itself brings (`model.landmarks`), or a `LandmarkScheme`. A shipped name
     means the shipped scheme, whatever the model has under it; ibug68 is where the model says.
     """
-    if _is_of_model(scheme, model):
+    if isinstance(scheme, str) and _is_of_model(scheme, model):
         _check_topology(model, vertices)
         return vertices[model.landmarks[scheme]]
     return points_of(_scheme_of(model, scheme), model, vertices)

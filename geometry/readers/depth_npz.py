@@ -59,7 +59,7 @@ def _scan(file: ScanFile, depth: np.ndarray, values: dict[str, object], colors: 
     depth_mm[~(np.abs(depth_mm) < 1e9)] = 0  # a thousand kilometres: not a depth
     if not (depth_mm > 0).any():
         raise file.error("no pixel has a positive, finite depth", "check the sensor's export")
-    notes = ()
+    notes: tuple[str, ...] = ()
     if colors is not None and not (
         colors.shape[:2] == depth.shape and colors.ndim == 3 and colors.shape[2] in (3, 4) and colors.dtype.kind in "fiu"
     ):

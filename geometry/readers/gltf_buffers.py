@@ -46,11 +46,11 @@ class Document:
     def array(self, index: object) -> np.ndarray:
         """(count, width) of an accessor; integers marked as normalized become 0..1 or −1..1 (section 3.11)."""
         accessor = self.item("accessors", index)
-        dtype, width = COMPONENTS.get(accessor.get("componentType")), WIDTHS.get(accessor.get("type"))
+        component, width = COMPONENTS.get(accessor.get("componentType")), WIDTHS.get(accessor.get("type"))
         count = self.whole(accessor, "count")
-        if dtype is None or width is None or "sparse" in accessor or "bufferView" not in accessor:
+        if component is None or width is None or "sparse" in accessor or "bufferView" not in accessor:
             raise self.file.error(f"its accessor {index} is sparse, compressed or of an unknown type", GLB_REMEDY)
-        dtype, view = np.dtype(dtype), self.item("bufferViews", accessor["bufferView"])
+        dtype, view = np.dtype(component), self.item("bufferViews", accessor["bufferView"])
         data = self.view(accessor["bufferView"])
         offset, row = self.whole(accessor, "byteOffset", 0), dtype.itemsize * width
         stride = self.whole(view, "byteStride", row) or row
@@ -83,7 +83,7 @@ class Document:
             raise self.file.error(f"its glTF document gives {key} as {str(value)[:40]!r}, expected a whole number")
         return value
 
-    def _buffer(self, index: object) -> bytes:
+    def _buffer(self, index: int) -> bytes:
         buffer = self.item("buffers", index)
         if index not in self.buffers:
             self.buffers[index] = self._load_buffer(buffer)

@@ -110,10 +110,11 @@ def _polygons(file: ScanFile, text: bytes, vertices_before: int) -> tuple[np.nda
         raise file.error("a face line 'f' holds a vertex number that is none (they are whole and count from 1)")
     corners = corners.astype(np.int64)
     if (corners < 0).any():
-        starts = [
-            [match.start() for match in re.finditer(rb"^[ \t]*" + key + rb"[ \t]", text, re.MULTILINE)] for key in (rb"v", rb"f")
-        ]
-        so_far = np.repeat(vertices_before + np.searchsorted(*starts), counts)
+        of_vertices, of_faces = (
+            np.array([match.start() for match in re.finditer(rb"^[ \t]*" + key + rb"[ \t]", text, re.MULTILINE)])
+            for key in (rb"v", rb"f")
+        )
+        so_far = np.repeat(vertices_before + np.searchsorted(of_vertices, of_faces), counts)
         corners = np.where(corners < 0, so_far + corners + 1, corners)
     return corners - 1, counts
 

@@ -33,10 +33,8 @@ def read(file: ScanFile) -> Scan:
 
 def _stacked(columns: Columns, names: tuple[str, ...]) -> np.ndarray | None:
     """(n, 3), or None where a property is missing or a list."""
-    picked = [columns.get(name) for name in names]
-    if any(column is None or isinstance(column, Lists) for column in picked):
-        return None
-    return np.stack(picked, axis=1)
+    picked = [column for name in names if isinstance(column := columns.get(name), np.ndarray)]
+    return np.stack(picked, axis=1) if len(picked) == len(names) else None
 
 
 def _triangles(file: ScanFile, elements: dict[str, Columns]) -> np.ndarray:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -165,7 +166,7 @@ def _binary_lists(file: ScanFile, header: Header, element: Element, at: int) -> 
             p.name: Lists(empty[p.name], np.zeros(0, int)) if p.count_dtype else empty[p.name] for p in element.properties
         }, at
     starts, counts, _ = _walk_binary_rows(file, header, element, at, 1)
-    fields = []
+    fields: list[tuple] = []
     for k, p in enumerate(element.properties):
         if p.count_dtype:
             fields.append((f"n{k}", order + p.count_dtype))
@@ -189,7 +190,7 @@ def _binary_lists(file: ScanFile, header: Header, element: Element, at: int) -> 
 
 def _walk_binary_rows(file: ScanFile, header: Header, element: Element, at: int, rows: int) -> tuple[np.ndarray, np.ndarray, int]:
     """(rows, properties) byte offset of each property's first value and number of its values, and where the rows end."""
-    big = "big" if header.byte_order == ">" else "little"
+    big: Literal["big", "little"] = "big" if header.byte_order == ">" else "little"
     layout = [
         (
             np.dtype(p.dtype).itemsize,
@@ -265,7 +266,12 @@ def _text_element(file: ScanFile, element: Element, numbers: np.ndarray, at: int
 def _typed(element: Element, columns: Columns) -> Columns:
     """Colours keep their declared type, by which they are scaled; coordinates and indices stay float64."""
     eight_bit = {p.name for p in element.properties if p.dtype == "u1" and not p.count_dtype}
-    return {name: np.clip(c, 0, 255).astype(np.uint8) if name in eight_bit else c for name, c in columns.items()}
+    narrowed = {
+        name: np.clip(c, 0, 255).astype(np.uint8)
+        for name, c in columns.items()
+        if isinstance(c, np.ndarray) and name in eight_bit
+    }
+    return {**columns, **narrowed}
 
 
 def _lists_vary(table: np.ndarray, starts: np.ndarray, element: Element) -> bool:

@@ -56,7 +56,7 @@ def read(file: ScanFile) -> Scan:
     camera = _camera(file, calibration, shape)
     rows, columns = np.divmod(valid, shape[1])
     uv = np.stack([columns, rows], axis=1).astype(np.float64)
-    notes = ()
+    notes: tuple[str, ...] = ()
     if calibration.get(UNDISTORTING_TABLE):
         uv = _undistorted(file, calibration, uv, shape)
     else:
@@ -150,8 +150,8 @@ def _numbers(file: ScanFile, values: dict, key: str) -> np.ndarray:
 
 
 def _colors(element: Columns, valid: np.ndarray, pixels: int) -> np.ndarray | None:
-    channels = [element.get(name) for name in "rgb"]
-    if any(channel is None or isinstance(channel, Lists) or len(channel) != pixels for channel in channels):
+    channels = [channel for name in "rgb" if isinstance(channel := element.get(name), np.ndarray) and len(channel) == pixels]
+    if len(channels) < 3:
         return None
     colors = np.stack(channels, axis=1)[valid].astype(np.float64)
     return np.rint(np.clip(np.nan_to_num(colors, nan=0.0), 0.0, 1.0) * 255).astype(np.uint8)

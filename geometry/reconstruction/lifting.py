@@ -122,8 +122,9 @@ def fill_harmonic(depth: np.ndarray, valid: np.ndarray, holes: np.ndarray) -> np
         right += np.where(known, depth[at], 0.0)
         i.append(np.flatnonzero(unknown))
         j.append(index[at][unknown])
-    i, j = np.concatenate(i), np.concatenate(j)
-    system = sparse.diags(np.maximum(diagonal, 1)) - sparse.coo_matrix((np.ones(len(i)), (i, j)), shape=(len(rows), len(rows)))
+    edges = np.concatenate(i), np.concatenate(j)
+    links = sparse.coo_matrix((np.ones(len(edges[0])), edges), shape=(len(rows), len(rows)))
+    system = sparse.diags(np.maximum(diagonal, 1)) - links
     filled = depth.copy()
     filled[rows, columns] = spsolve(system.tocsc(), right)
     return filled
@@ -209,7 +210,7 @@ def _split_bow_ties(triangles: np.ndarray, shape: tuple[int, int]) -> tuple[np.n
     bow_ties = np.flatnonzero(excess >= 2)
     triangles, copies = triangles.copy(), []
     touching = np.flatnonzero(np.isin(triangles, bow_ties).any(1))
-    for vertex in bow_ties:
+    for vertex in bow_ties.tolist():
         around = touching[(triangles[touching] == vertex).any(1)]
         fans = _fan_labels(triangles[around], vertex)
         for fan in range(1, fans.max() + 1):

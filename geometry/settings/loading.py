@@ -61,8 +61,9 @@ def _read_yaml(file: str) -> Mapping[str, Any]:
         with open(file, encoding="utf-8") as handle:
             content = _parse_yaml(handle.read(), file)
     except (OSError, UnicodeDecodeError) as error:
+        shipped = ", ".join(names())
         raise ConfigError(
-            f"--config {file}: cannot be read ({error}); `face-relief config` prints one to begin with; shipped: {', '.join(names())}"
+            f"--config {file}: cannot be read ({error}); `face-relief config` prints one; shipped: {shipped}"
         ) from error
     if not isinstance(content or {}, Mapping):
         raise ConfigError(

@@ -26,7 +26,7 @@ CONFIG = ConfigDict(extra="forbid", use_attribute_docstrings=True, allow_inf_nan
 @dataclass_transform(frozen_default=True, field_specifiers=(Field,))
 def options(cls: type[T]) -> type[T]:
     """Makes a class of annotated fields an options class: frozen, hashable, checked, unknown names refused."""
-    made = dataclass(frozen=True, config=CONFIG)(cls)
+    made: Any = dataclass(frozen=True, config=CONFIG)(cls)
     for name, field in made.__pydantic_fields__.items():  # pydantic reads the docstrings of a class, and not of its bases
         inherited = (base.__pydantic_fields__.get(name) for base in made.__mro__[1:] if hasattr(base, "__pydantic_fields__"))
         field.description = field.description or next((base.description for base in inherited if base), None)

@@ -35,8 +35,7 @@ def stiffness(mesh: TriangleMesh) -> sparse.csr_matrix:
         apart = np.flatnonzero(~main)
         i, j = i + [apart], j + [np.flatnonzero(main)[cKDTree(v[main]).query(v[apart])[1]]]
         weights.append(np.full(len(apart), 0.05))
-    i, j, weights = np.concatenate(i), np.concatenate(j), np.concatenate(weights)
-    half = sparse.coo_matrix((weights, (i, j)), shape=(n, n))
+    half = sparse.coo_matrix((np.concatenate(weights), (np.concatenate(i), np.concatenate(j))), shape=(n, n))
     both = (half + half.T).tocsr()
     return (sparse.diags(np.asarray(both.sum(1)).ravel()) - both).tocsr()
 

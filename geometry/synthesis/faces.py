@@ -231,6 +231,6 @@ def sample_face(
         before.append(occluders.glasses(landmarks, rng))
     if rng.random() < options.hand_share:
         before.append(occluders.hand(landmarks, rng))
-    before = tuple(mesh for mesh in before if len(mesh.triangles))
+    shown = tuple(mesh for mesh in before if len(mesh.triangles))
     mouth_depth = rng.uniform(*MOUTH_DEPTH_MM)
-    return SampledFace(mesh, identity, expression, landmarks, surface.excluded, before, displacement, strength, mouth_depth)
+    return SampledFace(mesh, identity, expression, landmarks, surface.excluded, shown, displacement, strength, mouth_depth)

@@ -12,7 +12,8 @@ def smooth_noise(
 
     Wavelengths are log-uniform in the band; amplitudes are wavelength^slope (1: equally steep at every scale).
     """
-    wavelength = np.exp(rng.uniform(*np.log(wavelengths_mm), waves))
+    low, high = np.log(wavelengths_mm)
+    wavelength = np.exp(rng.uniform(low, high, waves))
     direction = rng.normal(size=(3, waves))
     wave_vectors = direction / np.linalg.norm(direction, axis=0) * (2 * np.pi / wavelength)
     # float32: the cosines are the cost of a face, and 1e-6 of a millimetre is no loss
