@@ -8,22 +8,15 @@ images of sampled faces (the filter on a sensor's own image, where noise is not 
 rows by the mean of both errors relative to raw. amberg's steps are trimesh's in kind and were not searched. Everything is in mm.
 """
 
-# ruff: noqa: E402  (a script beside the packages finds them by path)
 from __future__ import annotations
 
-import argparse
 import itertools
-import pathlib
-import sys
 from dataclasses import replace
 from unittest import mock
 
-import numpy as np
-
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
+import common
 import fit_settings
+import numpy as np
 from refinement_cases import Pair, near_fit, pair_error, pairs_of
 
 from geometry.charts.curvature import positions
@@ -35,7 +28,7 @@ from geometry.model.morphable_model import MorphableModel
 from geometry.model.registry import load_model
 from geometry.scan import Scan
 from geometry.surfaces.closest_point import surface_distance
-from geometry.surfaces.raycasting import raycasting_scene
+from geometry.surfaces.raycasting import nearest_on_scene, raycasting_scene
 from geometry.surfaces.triangulation import surface_of
 
 SENSOR_WIDTHS = (3.0, 3.0)  # bilateral filter of a sensor's image: mm across and in depth
@@ -104,13 +97,10 @@ def _closest_point():
     scenes = []
 
     def closest_point(mesh, points):
-        import open3d as o3d
-
         if not scenes:
             scenes.append(raycasting_scene(TriangleMesh(mesh.vertices, mesh.faces)))
-        answer = scenes[0].compute_closest_points(o3d.core.Tensor(np.asarray(points, np.float32)), nthreads=1)
-        nearest = answer["points"].numpy().astype(float)
-        return nearest, np.linalg.norm(points - nearest, axis=1), answer["primitive_ids"].numpy().astype(int)
+        nearest, triangle, _ = nearest_on_scene(scenes[0], points)
+        return nearest, np.linalg.norm(points - nearest, axis=1), triangle
 
     return closest_point
 
@@ -191,7 +181,7 @@ def filtered_head(depth: np.ndarray, scan: Scan, widths: tuple[float, float] = S
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.parser(__doc__)
     parser.add_argument("records", nargs="*", help="validation pairs")
     parser.add_argument("--limit", type=int, help="only the first N pairs")
     parser.add_argument("--faces", type=int, default=0, help="faces to sample and to simulate every sensor on")
@@ -219,13 +209,13 @@ def pair_rows(paths: list[str], limit: int | None) -> dict[str, list[tuple[float
 def sensor_rows(faces: int) -> dict[str, list[tuple[float, float]]]:
     """Setting → (mm, degrees) of each simulated depth image, measured as the bench measures."""
     table: dict[str, list[tuple[float, float]]] = {}
-    for _, location, skin, pose in fit_settings.cases(load_model(), faces):
-        scan = location.scan
+    for case in fit_settings.cases(load_model(), faces):
+        scan, skin = case.state.location.scan, case.skin
         if scan.camera is None:
             continue
         depth = np.zeros(scan.raster_shape)
         depth[tuple(scan.pixels.T)] = scan.points[:, 2]
-        nose = pose.apply(np.zeros((1, 3)))[0]
+        nose = case.pose.apply(np.zeros((1, 3)))[0]
         visible = surface_distance(skin.vertices, surface_of(scan)) < 3.0
         images = {"raw": depth} | {
             "bilateral {:g} mm, {:g} mm".format(*widths): filtered_head(depth, scan, widths)

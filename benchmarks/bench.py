@@ -16,9 +16,9 @@ import subprocess
 import sys
 from collections import Counter
 
+import common
 import numpy as np
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
 SURFACES = ("raw", "coarse", "refined", "registered")
 INDIVIDUALS = ("humface", "james", "registered_arbitrary_pose")
 
@@ -29,7 +29,7 @@ def main() -> int:
     for model in arguments.model:
         for refiner in arguments.refine:
             for kind in arguments.sets:
-                out = arguments.state / f"{pathlib.Path(model).stem}-{refiner}-{kind}"
+                out = arguments.work / f"{pathlib.Path(model).stem}-{refiner}-{kind}"
                 if not arguments.score_only:
                     run_pipeline(arguments.shared, kind, out, model, refiner, arguments.pipeline)
                 table = score(arguments.shared, kind, out)
@@ -39,11 +39,11 @@ def main() -> int:
     return 0
 
 
-def parser() -> argparse.ArgumentParser:
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parser():
+    arguments = common.parser(__doc__)
     add = arguments.add_argument
-    add("--work", type=pathlib.Path, default=ROOT / "runs" / "bench", help="folder for the outputs")
-    add("--shared", type=pathlib.Path, default=ROOT.parent / "shared", help="folder with bench/ and scans/")
+    add("--work", type=pathlib.Path, default=common.ROOT / "runs" / "bench", help="folder for the outputs")
+    add("--shared", type=pathlib.Path, default=common.SHARED, help="folder with bench/ and scans/")
     add("--refine", nargs="+", default=["gan"], help="refiners: gan, smooth, none")
     add("--model", nargs="+", default=["default"], help="model names or files")
     add("--sets", nargs="+", default=["depth", "meshes"], choices=("depth", "meshes"))
@@ -59,7 +59,7 @@ def run_pipeline(shared: pathlib.Path, kind: str, out: pathlib.Path, model: str,
     command = [sys.executable, "-m", "pipeline.run", "--input", str(source), "--output", str(out.resolve()), "--model", model]
     command += ["--set", f"refine.method={refiner}", *extra]
     print("$ " + " ".join(command[1:]), flush=True)
-    code = subprocess.run(command, cwd=ROOT, check=False).returncode
+    code = subprocess.run(command, cwd=common.ROOT, check=False).returncode
     if code not in (0, 3):
         sys.exit(f"pipeline.run ended with code {code}")
 
@@ -97,10 +97,8 @@ def mean_of(rows: list[dict], surface: str) -> tuple[float, float] | None:
 
 
 def statuses(out: pathlib.Path) -> str:
-    lines = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines() if line]
-    return f"{out.name}: " + ", ".join(
-        f"{count} {status}" for status, count in sorted(Counter(line["status"] for line in lines).items())
-    )
+    counts = sorted(Counter(line["status"] for line in common.manifest(out)).items())
+    return f"{out.name}: " + ", ".join(f"{count} {status}" for status, count in counts)
 
 
 def formatted(rows: list[tuple]) -> str:

@@ -2,112 +2,63 @@
 
     python benchmarks/fit_speed.py ../shared/scans/average_faces ../shared/bench/depth --repeat 3
 
-Reading and cleaning are timed beside them but do not count as the fit; model and libraries are loaded, and one scan
+Reading and cleaning are timed beside them but do not count as the fit; model, networks and libraries are loaded, and one scan
 has been through, before the clock runs. The smallest of the repetitions is reported, and the processor's seconds of
 locate + fit beside the clock's: on a shared machine the rest measures the neighbours.
 """
 
-# ruff: noqa: E402  (the thread limits must stand before NumPy loads)
 from __future__ import annotations
 
-import os
-
-for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "TBB_NUM_THREADS"):
-    os.environ.setdefault(variable, "1")  # before NumPy and Open3D load: one core
-
-import argparse
-import pathlib
 import sys
-import time
 
+import common
 import numpy as np
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from geometry import readers
-from geometry.errors import FaceReliefError
-from geometry.fitting import staged_fit
-from geometry.locating import candidates, cleaning
-from geometry.model.registry import load_model
+from pipeline.inputs import listing
+from pipeline.scans import config, steps
+from pipeline.scans.chain import TO_THE_FIT
+from pipeline.scans.job import Job, warm_up
+from pipeline.scans.state import ScanState
 
 STAGES = ("read", "clean", "locate", "fit")
 
 
 def main() -> int:
     arguments = parser().parse_args()
-    pin_to_one_core()
-    model = load_model(arguments.model)
-    paths = [path for given in arguments.scans for path in scan_files(given)]
-    if not paths:
-        sys.exit("no scans found")
-    timed(paths[0], model)
+    common.pin_to_one_core()
+    job = Job(config.load(settings=arguments.settings))
+    warm_up(job)
+    states = [steps.load(ScanState(source), job) for given in arguments.scans for source in listing.list_sources(given)]
+    common.walk(TO_THE_FIT, states[0], job)
     print(
         f"{'scan':44s}"
         + "".join(f"{stage:>9s}" for stage in STAGES)
         + f"{'locate+fit':>12s}{'processor':>11s}  outcome   (seconds)"
     )
-    rows = []
-    for path in paths:
-        runs = [timed(path, model) for _ in range(arguments.repeat)]
-        best = {stage: min((run[stage] for run, _ in runs if stage in run), default=float("nan")) for stage in STAGES}
-        cells = "".join(f"{best[stage]:9.3f}" for stage in STAGES)
-        processor = min(run.get("processor", float("nan")) for run, _ in runs)
-        print(
-            f"{'/'.join(path.parts[-2:])[-43:]:44s}{cells}{best['locate'] + best['fit']:12.3f}{processor:11.3f}  {runs[0][1]}",
-            flush=True,
-        )
-        rows.append([best[stage] for stage in STAGES] + [best["locate"] + best["fit"], processor])
-    fitted = np.array([row for row in rows if np.isfinite(row).all()])
-    if len(fitted):
-        for name, row in (("mean", fitted.mean(0)), ("longest", fitted.max(0))):
-            print(
-                f"{name + f' of {len(fitted)} fitted':44s}"
-                + "".join(f"{value:9.3f}" for value in row[:4])
-                + f"{row[4]:12.3f}{row[5]:11.3f}"
-            )
+    fitted = []
+    for state in states:
+        runs = [common.walk(TO_THE_FIT, state, job) for _ in range(arguments.repeat)]
+        row = [min(run.seconds.get(stage, np.nan) for run in runs) for stage in STAGES]
+        row += [row[2] + row[3], min(run.processor.get("locate", np.nan) + run.processor.get("fit", np.nan) for run in runs)]
+        outcome = runs[0].reason.partition(":")[0] or f"fit quality {runs[0].state.fit.fit_quality:.2f}"
+        print(line(state.source.name[-43:], row) + f"  {outcome}", flush=True)
+        if not runs[0].reason:
+            fitted.append(row)
+    for name, statistic in (("mean", np.mean), ("longest", np.max)) if fitted else ():
+        print(line(f"{name} of {len(fitted)} fitted", statistic(fitted, axis=0)))
     return 0
 
 
-def parser() -> argparse.ArgumentParser:
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("scans", nargs="*", type=pathlib.Path, default=[ROOT / "examples" / "scans"], help="files or folders")
-    arguments.add_argument("--model", default="default", help="model name or file")
+def line(name: str, row: list[float]) -> str:
+    return f"{name:44s}" + "".join(f"{value:9.3f}" for value in row[:4]) + f"{row[4]:12.3f}{row[5]:11.3f}"
+
+
+def parser():
+    arguments = common.parser(__doc__)
+    arguments.add_argument("scans", nargs="*", default=[str(common.ROOT / "examples" / "scans")], help="files or folders")
+    arguments.add_argument("--set", dest="settings", action="append", default=[], help="section.key=value of the configuration")
     arguments.add_argument("--repeat", type=int, default=3)
     return arguments
-
-
-def pin_to_one_core() -> None:
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-
-
-def scan_files(path: pathlib.Path) -> list[pathlib.Path]:
-    """The scans at or below a path, as the pipeline would list them."""
-    files = sorted(path.rglob("*")) if path.is_dir() else [path]
-    return [file for file in files if file.is_file() and readers.claims(file.name, file.read_bytes()[:65536])]
-
-
-def timed(path: pathlib.Path, model) -> tuple[dict[str, float], str]:
-    """(stage → seconds, outcome); a scan that ends early has no later stages."""
-    seconds: dict[str, float] = {}
-    value = path
-    stages = (
-        readers.read,
-        cleaning.clean,
-        lambda scan: candidates.candidate_locations(scan, model, lambda place: None)[0],
-        lambda found: staged_fit.fit(found, model),
-    )
-    for stage, function in zip(STAGES, stages, strict=True):
-        start, processor = time.perf_counter(), time.process_time()
-        try:
-            value = function(value)
-        except FaceReliefError as error:
-            return seconds, f"{stage}: {type(error).__name__}"
-        seconds[stage] = time.perf_counter() - start
-        if stage in ("locate", "fit"):
-            seconds["processor"] = seconds.get("processor", 0.0) + time.process_time() - processor
-    return seconds, f"fit quality {value.fit_quality:.2f}"
 
 
 if __name__ == "__main__":

@@ -97,7 +97,7 @@ landmarks() {
 
 rotations() {
     present "rotations" "$SHARED/scans" || return
-    check "rotations" "$PYTHON" -m benchmarks.rotations --scans "$SHARED/scans" --count "${ROTATIONS:-200}"
+    check "rotations" "$PYTHON" benchmarks/rotations.py --scans "$SHARED/scans" --count "${ROTATIONS:-200}"
 }
 
 pairs() {

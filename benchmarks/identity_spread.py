@@ -9,19 +9,15 @@ the model frame, and the figure after a rigid alignment of each shape to their m
 that the identity modes take from the pose.
 """
 
-# ruff: noqa: E402  (a script beside the packages finds them by path)
 from __future__ import annotations
 
-import argparse
 import fnmatch
 import json
 import pathlib
 import sys
 
+import common
 import numpy as np
-
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
 
 from geometry.model.registry import load_model
 from geometry.transforms import SimilarityTransform
@@ -29,8 +25,7 @@ from geometry.transforms import SimilarityTransform
 
 def main() -> int:
     arguments = parser().parse_args()
-    lines = [json.loads(line) for line in (arguments.output / "manifest.jsonl").read_text().splitlines() if line]
-    lines = [line for line in lines if fnmatch.fnmatch(line["source"], arguments.sources)]
+    lines = [line for line in common.manifest(arguments.output) if fnmatch.fnmatch(line["source"], arguments.sources)]
     fits = {
         line["source"]: json.loads((arguments.output / line["files"]["fit"]).read_text())
         for line in lines
@@ -49,9 +44,8 @@ def main() -> int:
         print(f"{source[-43:]:44s}{rms[0]:14.3f}{rms[1]:12.3f}{fit['fit_quality']:13.2f}")
     for name, part in (("spread", raw), ("spread, aligned", aligned)):
         per_vertex = np.sqrt((part**2).mean(0))
-        print(
-            f"{name}: mean {per_vertex.mean():.3f} mm, 90 % {np.percentile(per_vertex, 90):.3f} mm, largest {per_vertex.max():.3f} mm"
-        )
+        mean, ninety, largest = per_vertex.mean(), np.percentile(per_vertex, 90), per_vertex.max()
+        print(f"{name}: mean {mean:.3f} mm, 90 % {ninety:.3f} mm, largest {largest:.3f} mm")
     from_mean = np.linalg.norm(shapes.mean(0) - model.mean, axis=1)[face].mean()
     print(f"for comparison, their mean shape lies {from_mean:.3f} mm from the model's mean ({len(fits)} scans)")
     if missing:
@@ -59,8 +53,8 @@ def main() -> int:
     return 0
 
 
-def parser() -> argparse.ArgumentParser:
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parser():
+    arguments = common.parser(__doc__)
     arguments.add_argument("output", type=pathlib.Path, help="a run's OUT")
     arguments.add_argument("--model", help="model name or file (default: the run's)")
     arguments.add_argument(

@@ -8,40 +8,23 @@ stages (Beam, records, manifest, report). Peak memory is the whole process's (re
 what the launching process needs.
 """
 
-# ruff: noqa: E402  (the thread limits must stand before NumPy loads)
 from __future__ import annotations
 
-import os
-
-for variable in (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "TF_NUM_INTRAOP_THREADS",
-    "TF_NUM_INTEROP_THREADS",
-):
-    os.environ.setdefault(variable, "1")  # before NumPy, Open3D and TensorFlow load: one core
-
-import argparse
-import json
 import pathlib
 import resource
 import sys
 import tempfile
 import time
 
+import common
 import numpy as np
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+from pipeline import run
 
 
 def main() -> int:
     arguments, extra = parser().parse_known_args()
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    from pipeline import run
-
+    common.pin_to_one_core()
     with tempfile.TemporaryDirectory() as folder:
         out = arguments.output or pathlib.Path(folder)
         job = ["--output", str(out), "--workers", "1", "--force", *extra]
@@ -51,18 +34,15 @@ def main() -> int:
         start = time.perf_counter()
         run.main(["--input", str(arguments.input), *job])
         wall = time.perf_counter() - start
-        lines = [json.loads(line) for line in (out / "manifest.jsonl").read_text().splitlines() if line]
+        lines = common.manifest(out)
     show(lines, wall)
     return 0
 
 
-def parser() -> argparse.ArgumentParser:
-    arguments = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
-    arguments.add_argument(
-        "input", nargs="?", type=pathlib.Path, default=ROOT / "examples" / "scans", help="what pipeline.run takes as --input"
-    )
+def parser():
+    arguments = common.parser(__doc__)
+    default = common.ROOT / "examples" / "scans"
+    arguments.add_argument("input", nargs="?", type=pathlib.Path, default=default, help="what pipeline.run takes as --input")
     arguments.add_argument("--warm", type=pathlib.Path, help="scans for the first, warming run (default: the same)")
     arguments.add_argument("--output", type=pathlib.Path, help="keep the outputs here")
     return arguments

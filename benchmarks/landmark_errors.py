@@ -1,4 +1,5 @@
-"""What `landmarks.py --calibrate` computes from the errors of fitted scans: geometry/data/landmark_calibration.json."""
+"""What `landmarks.py` makes of the errors of fitted scans: whether their spreads are true, and
+geometry/data/landmark_calibration.json (`--calibrate`)."""
 
 from __future__ import annotations
 
@@ -18,8 +19,8 @@ MEDIAN_CHI2 = 2.366  # of three dimensions
 
 
 def calibrate(rows: list[dict]) -> dict:
-    """What stands in geometry/data/landmark_calibration.json, from fitted scans; see `geometry.landmarks.calibration`. A landmark and
-    its mirror image are measured together, and medians speak for variances, so that a few gross errors do not."""
+    """What stands in geometry/data/landmark_calibration.json, from fitted scans; see `geometry.landmarks.calibration`. A landmark
+    and its mirror image are measured together, and medians speak for variances, so that a few gross errors do not."""
     usable = [row for row in rows if not row["reason"] and {"heatmaps", "registered"} <= set(row["result"].estimates)]
     before, pairs = np.array(shipped_calibration().heatmap_variance), {name: [] for name in ("heatmaps", "registered")}
     for row in usable:
@@ -64,7 +65,7 @@ def _fused_excess(rows: list[dict], found: dict, before: np.ndarray) -> tuple[fl
         heatmaps, mesh = (row["result"].estimates[name] for name in ("heatmaps", "registered"))
         sigma = np.where(mesh.seen, found["seen_mm"], found["unseen_mm"])
         mesh = replace(
-            mesh, covariance=(sigma**2 + NOISE_WEIGHT * row["result"].item.fit.noise_mm ** 2)[:, None, None] * np.eye(3)
+            mesh, covariance=(sigma**2 + NOISE_WEIGHT * row["result"].state.fit.noise_mm ** 2)[:, None, None] * np.eye(3)
         )
         factor = (np.array(found["heatmap_variance"]) / before)[:, None, None]
         points = np.where(heatmaps.seen[:, None], heatmaps.points, np.nan)
@@ -77,3 +78,30 @@ def _fused_excess(rows: list[dict], found: dict, before: np.ndarray) -> tuple[fl
         expected.append(probability_within(both.covariance)[INNER][heatmaps.seen[INNER]])
     gross = 1 - np.concatenate(within).mean() / np.concatenate(expected).mean()
     return float(np.median(np.concatenate(squared)) / MEDIAN_CHI2), float(np.clip(gross, 0, 0.2))
+
+
+def calibration_table(rows: list[dict]) -> list[str]:
+    """Whether covariance and confidence mean what they say."""
+    lines = [
+        f"{'calibration':14s}{'points':>8s}{'median d²/2.37':>16s}"
+        + "".join(f"{f'conf {low:.1f}-{low + 0.2:.1f}':>22s}" for low in (0, 0.2, 0.4, 0.6, 0.8))
+    ]
+    for name in ("heatmaps", "registered", "fused"):
+        squared, confidence, close = [], [], []
+        for row in rows:
+            estimate = row["result"].estimates.get(name)
+            if estimate is None:
+                continue
+            error = estimate.points - row["made"].landmarks
+            squared.append(
+                np.einsum("li,lij,lj->l", error, np.linalg.inv(estimate.covariance), error)[INNER][estimate.seen[INNER]]
+            )
+            confidence.append(estimate.confidence[INNER])
+            close.append(np.linalg.norm(error, axis=1)[INNER] < CLOSE_MM)
+        squared, confidence, close = (np.concatenate(values) for values in (squared, confidence, close))
+        line = f"{name:14s}{len(close):8d}{np.median(squared) / MEDIAN_CHI2:16.2f}"
+        for low in (0, 0.2, 0.4, 0.6, 0.8):
+            chosen = (confidence >= low) & (confidence <= low + 0.2 + 1e-9)
+            line += f"{f'{100 * close[chosen].mean():.0f} % of {chosen.sum()}' if chosen.any() else '–':>22s}"
+        lines.append(line)
+    return lines

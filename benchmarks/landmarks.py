@@ -15,9 +15,6 @@ pipeline's). Figures are of the inner 51 of iBUG-68 unless said otherwise; "seen
 
 from __future__ import annotations
 
-import argparse
-import contextlib
-import functools
 import json
 import pathlib
 import sys
@@ -25,94 +22,84 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import common
 import numpy as np
+from landmark_errors import CLOSE_MM, INNER, calibrate, calibration_table
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from landmark_errors import CLOSE_MM, INNER, MEDIAN_CHI2, calibrate  # noqa: E402
-
-from geometry import readers  # noqa: E402
-from geometry.errors import FaceReliefError  # noqa: E402
-from geometry.landmarks.estimate import LandmarkEstimate  # noqa: E402
-from geometry.landmarks.views import Viewer, view_of_pose  # noqa: E402
-from geometry.locating import cleaning
-from geometry.model.landmark_embedding import landmarks_on  # noqa: E402
-from geometry.scan import Scan  # noqa: E402
-from pipeline.inputs import source
-from pipeline.scans import config, methods, state, steps
-from pipeline.scans.job import Job, warm_up  # noqa: E402
-from pipeline.scans.landmarking import Evidence, finder  # noqa: E402
+from geometry import readers
+from geometry.landmarks.estimate import LandmarkEstimate
+from geometry.landmarks.views import Viewer, view_of_pose
+from geometry.mesh import TriangleMesh
+from geometry.model.landmark_embedding import landmarks_on
+from geometry.scan import Scan
+from geometry.settings import loading
+from geometry.surfaces.closest_point import closest_points
+from geometry.surfaces.raycasting import interpolate
+from pipeline.inputs import listing
+from pipeline.scans import chain, config, methods, steps
+from pipeline.scans.job import Job, warm_up
+from pipeline.scans.landmarking import Evidence, finder
+from pipeline.scans.state import ScanState
 from pipeline.training import landmark_views
-from pipeline.training.sampled_pairs import split_of  # noqa: E402
+from pipeline.training.config import SynthesisConfig
+from pipeline.training.sampled_pairs import split_of
 
 METHODS = ("heatmaps", "model", "registered", "fused")
 CLEAN = ("clean_mesh", "laser", "photogrammetry", "stereo")
 SEED = 4  # of the set that the shipped weights were trained on; its test split is reported, its validation split calibrates
 SUBJECTS = 4000
 HUMFACE_7 = (36, 39, 42, 45, 30, 48, 54)
+LOCATORS = ("landmarks", "pose_search")
+COST_SCANS = (
+    "bench/depth/f36_kinect_v1.png",
+    "bench/depth/james_truedepth.png",
+    "scans/single/humface.ply",
+    "scans/single/james.obj",
+    "scans/single/walt.obj",
+    "scans/single/kinect_room_profile.pcd",
+    "scans/kinect_v1/kinect_000.png",
+)
 
 
 @dataclass(frozen=True)
 class Result:
-    """One scan: its estimates by name, ibug68 in the scan's frame, mm; what was located and fitted; seconds by stage; reason
-    where it ended early (then `estimates` holds what there was)."""
+    """One scan: its estimates by name, ibug68 in the scan's frame, mm; how far it came, and the reason where it ended early (then
+    `estimates` holds what there was)."""
 
     estimates: dict[str, LandmarkEstimate]
-    item: state.ScanState | None
-    seconds: dict[str, float]
+    state: ScanState
     reason: str = ""
 
 
+def refine(state: ScanState, job: Job) -> ScanState:
+    return steps.refine([state], job)[0]
+
+
 def process(scan: Scan, job: Job) -> Result:
-    """The stages of a run on one scan, and every estimate of its landmarks."""
-    item, estimates, seconds = (
-        state.ScanState(source.Source("benchmark", ""), scan=scan, deadline=state.Deadline(1e9, 0.0)),
-        {},
-        {},
-    )
-    stages = (
-        ("clean", steps.clean),
-        ("locate", steps.locate),
-        ("fit", steps.fit),
-        ("rasterize", steps.rasterize),
-        ("refine", lambda item, job: steps.refine([item], job)[0]),
-        ("lift", steps.lift),
-    )
-    try:
-        for name, stage in stages:
-            start = time.perf_counter()
-            item = stage(item, job)
-            seconds[name] = time.perf_counter() - start
-            if name == "locate" and item.location.estimate is not None:
-                estimates["heatmaps"] = item.location.estimate
-    except FaceReliefError as error:
-        return Result(estimates, item if item.location is not None else None, seconds, f"{type(error).__name__}: {error}")
-    start = time.perf_counter()
-    back = item.fit.scan_to_model.inverse()
+    """The chain of a run on one scan, and every estimate of its landmarks."""
+    found = common.walk((*chain.TO_THE_FIT, refine, steps.lift), ScanState.of(scan), job)
+    state, estimates = found.state, {}
+    if state.location is not None and state.location.estimate is not None:
+        estimates["heatmaps"] = state.location.estimate
+    if found.reason:
+        return Result(estimates, state, found.reason)
+    back, fit = state.fit.scan_to_model.inverse(), state.fit
     evidence = Evidence(
-        item.location,
-        item.fit.scan_to_model,
-        job.model,
-        item.registered,
-        item.refined,
-        item.observed,
-        item.fit.noise_mm,
+        state.location, fit.scan_to_model, job.model, state.registered, state.refined, state.observed, fit.noise_mm
     )
-    settings = job.config.landmarks
     for name, method in (("heatmaps", "heatmaps"), ("registered", "mesh"), ("fused", "fused")):
         if name not in estimates:
-            estimates[name] = methods.LANDMARKERS[method](evidence, settings).transformed(back)
-    seconds["landmarks"] = time.perf_counter() - start
-    model = replace(estimates["registered"], points=back.apply(landmarks_on(job.model, item.fit.vertices)))
-    return Result(estimates | {"model": model}, item, seconds)
+            estimates[name] = methods.LANDMARKERS[method](evidence, job.config.landmarks).transformed(back)
+    model = replace(estimates["registered"], points=back.apply(landmarks_on(job.model, fit.vertices)))
+    return Result(estimates | {"model": model}, state)
 
 
-def simulated(count: int, split: str, options: landmark_views.ViewOptions, model) -> Iterator[landmark_views.SimulatedScan]:
+def simulated(count: int, split: str) -> Iterator[landmark_views.SimulatedScan]:
     """`count` scans of a split, evenly spread."""
-    subjects = [subject for subject in range(SUBJECTS) if split_of(subject, options.split_shares) == split]
+    settings = loading.load(SynthesisConfig, None, [f"set.seed={SEED}"])
+    subjects = [subject for subject in range(SUBJECTS) if split_of(subject, settings.set.split_shares) == split]
     for subject in np.array(subjects)[np.unique(np.linspace(0, len(subjects) - 1, count).astype(int))]:
-        yield landmark_views.simulate(int(subject), SEED, model, options)
+        yield landmark_views.simulate(int(subject), settings)
 
 
 def seen_by_sensor(made: landmark_views.SimulatedScan) -> np.ndarray:
@@ -124,28 +111,20 @@ def seen_by_sensor(made: landmark_views.SimulatedScan) -> np.ndarray:
 
 def synthetic(job: Job, count: int, split: str = "test") -> list[dict]:
     """One dict a scan: sensor, yaw and pitch of the head, what was seen, errors (68,) by estimate, sigma and confidence."""
-    rows, options = [], landmark_views.ViewOptions()
-    for made in simulated(count, split, options, job.model):
+    rows = []
+    for made in simulated(count, split):
         result = process(made.scan, job)
-        row = {
-            "sensor": made.sensor,
-            "seen": seen_by_sensor(made),
-            "reason": result.reason,
-            "errors": {},
-            "made": made,
-            "result": result,
-        }
-        for name, estimate in result.estimates.items():
-            row["errors"][name] = np.linalg.norm(estimate.points - made.landmarks, axis=1)
-        rows.append(row)
+        errors = {name: np.linalg.norm(found.points - made.landmarks, axis=1) for name, found in result.estimates.items()}
+        row = {"sensor": made.sensor, "seen": seen_by_sensor(made), "reason": result.reason, "errors": errors}
+        rows.append(row | {"made": made, "result": result})
         print(".", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     return rows
 
 
 def synthetic_table(rows: list[dict]) -> list[str]:
-    """Errors by kind of sensor, of seen and of all inner landmarks: means over the scans that have the estimate; in the share below
-    4 mm the others count as misses."""
+    """Errors by kind of sensor, of seen and of all inner landmarks: means over the scans that have the estimate; in the share
+    below 4 mm the others count as misses."""
     lines = [
         f"{'synthetic test split':24s}{'scans':>6s}{'no face':>8s}" + "".join(f"{name:>30s}" for name in METHODS),
         f"{'':24s}{'':14s}" + "".join(f"{'seen mm':>12s}{'all mm':>9s}{'<4mm':>9s}" for _ in METHODS),
@@ -168,33 +147,6 @@ def _synthetic_line(label: str, rows: list[dict]) -> str:
         mean = lambda values: values[np.isfinite(values)].mean() if np.isfinite(values).any() else np.nan
         cells += f"{mean(seen):12.2f}{mean(everything):9.2f}{100 * (seen < CLOSE_MM).mean():8.1f}%"
     return cells
-
-
-def calibration_table(rows: list[dict]) -> list[str]:
-    """Whether covariance and confidence mean what they say."""
-    lines = [
-        f"{'calibration':14s}{'points':>8s}{'median d²/2.37':>16s}"
-        + "".join(f"{f'conf {low:.1f}-{low + 0.2:.1f}':>22s}" for low in (0, 0.2, 0.4, 0.6, 0.8))
-    ]
-    for name in ("heatmaps", "registered", "fused"):
-        squared, confidence, close = [], [], []
-        for row in rows:
-            estimate = row["result"].estimates.get(name)
-            if estimate is None:
-                continue
-            error = estimate.points - row["made"].landmarks
-            squared.append(
-                np.einsum("li,lij,lj->l", error, np.linalg.inv(estimate.covariance), error)[INNER][estimate.seen[INNER]]
-            )
-            confidence.append(estimate.confidence[INNER])
-            close.append(np.linalg.norm(error, axis=1)[INNER] < CLOSE_MM)
-        squared, confidence, close = (np.concatenate(values) for values in (squared, confidence, close))
-        line = f"{name:14s}{len(close):8d}{np.median(squared) / MEDIAN_CHI2:16.2f}"
-        for low in (0, 0.2, 0.4, 0.6, 0.8):
-            chosen = (confidence >= low) & (confidence <= low + 0.2 + 1e-9)
-            line += f"{f'{100 * close[chosen].mean():.0f} % of {chosen.sum()}' if chosen.any() else '–':>22s}"
-        lines.append(line)
-    return lines
 
 
 def humface(job: Job, shared: pathlib.Path) -> list[str]:
@@ -250,17 +202,6 @@ def _mean_line(label: str, rows: list[dict[str, float]]) -> str:
     return f"{label:28s}" + "".join(cells) + f"   {len(whole)} of {len(rows)}"
 
 
-def barycentric_place(point: np.ndarray, vertices: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest place on a mesh: corners (3,) and weights (3,)."""
-    import open3d as o3d
-
-    scene = o3d.t.geometry.RaycastingScene(nthreads=1)
-    scene.add_triangles(o3d.core.Tensor(vertices.astype(np.float32)), o3d.core.Tensor(triangles.astype(np.uint32)))
-    answer = scene.compute_closest_points(o3d.core.Tensor(point[None].astype(np.float32)), nthreads=1)
-    u, v = answer["primitive_uvs"].numpy()[0]
-    return triangles[int(answer["primitive_ids"].numpy()[0])], np.array([1 - u - v, u, v])
-
-
 def topology(job: Job, shared: pathlib.Path) -> list[str]:
     """Five meshes of one topology: each landmark's place on one, carried to the others by the vertex numbers."""
     meshes = []
@@ -276,23 +217,19 @@ def topology(job: Job, shared: pathlib.Path) -> list[str]:
         for name in METHODS:
             if name not in result.estimates:
                 continue
-            unit = result.item.location.scan.unit_mm or 1.0
-            places = [
-                barycentric_place(point, scan.points * _mm(scan, unit), scan.triangles)
-                for point in result.estimates[name].points[INNER]
-            ]
+            mesh = TriangleMesh(scan.points * _mm(scan, result), scan.triangles)
+            places = closest_points(result.estimates[name].points[INNER], mesh)
             for second, (other, found) in enumerate(meshes):
                 if second != first and name in found.estimates:
-                    factor = _mm(other, found.item.location.scan.unit_mm or 1.0)
-                    carried = np.array([weights @ other.points[corners] * factor for corners, weights in places])
+                    carried = interpolate(other.points * _mm(other, found), mesh.triangles[places.triangle], places.uv)
                     errors[name] += list(np.linalg.norm(found.estimates[name].points[INNER] - carried, axis=1))
     lines.append(f"{'mean mm':28s}" + "".join(f"{np.mean(errors[name]) if errors[name] else np.nan:12.2f}" for name in METHODS))
     return lines
 
 
-def _mm(scan: Scan, unit_mm: float) -> float:
+def _mm(scan: Scan, result: Result) -> float:
     """What a scan's own coordinates must be multiplied by to be mm."""
-    return 1.0 if scan.unit_mm else unit_mm
+    return 1.0 if scan.unit_mm else result.state.location.scan.unit_mm or 1.0
 
 
 def cost(job: Job, shared: pathlib.Path) -> list[str]:
@@ -300,88 +237,65 @@ def cost(job: Job, shared: pathlib.Path) -> list[str]:
     find = finder(job.config.landmarks.weights)
     warm_up(job)
     lines = [f"{'seconds, one thread':28s}{'view':>8s}{'network':>9s}{'locate: landmarks':>20s}{'pose_search':>13s}"]
-    for name in (
-        "bench/depth/f36_kinect_v1.png",
-        "bench/depth/james_truedepth.png",
-        "scans/single/humface.ply",
-        "scans/single/james.obj",
-        "scans/single/walt.obj",
-        "scans/single/kinect_room_profile.pcd",
-        "scans/kinect_v1/kinect_000.png",
-    ):
-        scan = cleaning.clean(readers.read(shared / name))
-        times = {}
-        for method in ("landmarks", "pose_search"):
-            settings = replace(job.config, locate=config.LocateConfig(method))
-            start, found = time.perf_counter(), None
-            with contextlib.suppress(FaceReliefError):
-                found = methods.LOCATORS[method](scan, job.model, settings, lambda: None)
-            times[method] = time.perf_counter() - start
-        if found is None:
-            lines.append(f"{pathlib.Path(name).name:28s}{'no face':>17s}{times['landmarks']:20.2f}{times['pose_search']:13.2f}")
+    for name in COST_SCANS:
+        state = ScanState.of(readers.read(shared / name))
+        walks = [common.walk(chain.TO_THE_HEAD, state, by(method, job)) for method in LOCATORS]
+        times = [found.seconds.get("locate", np.nan) for found in walks]
+        location, line = walks[-1].state.location, f"{pathlib.Path(name).name:28s}"
+        if location is None:
+            lines.append(line + f"{'no face':>17s}{times[0]:20.2f}{times[1]:13.2f}")
             continue
-        viewer, pose = Viewer(found.scan), view_of_pose(found.scan_to_model)
+        viewer, pose = Viewer(location.scan), view_of_pose(location.scan_to_model)
         viewer.view(pose)
         start = time.perf_counter()
         views = [viewer.view(pose) for _ in range(4)]
         middle = time.perf_counter()
         find([view.image for view in views])
         end = time.perf_counter()
-        lines.append(
-            f"{pathlib.Path(name).name:28s}{(middle - start) / 4:8.3f}{(end - middle) / 4:9.3f}"
-            f"{times['landmarks']:20.2f}{times['pose_search']:13.2f}"
-        )
+        lines.append(line + f"{(middle - start) / 4:8.3f}{(end - middle) / 4:9.3f}{times[0]:20.2f}{times[1]:13.2f}")
     return lines
+
+
+def by(method: str, job: Job) -> Job:
+    """The same job with another locator."""
+    return replace(job, config=replace(job.config, locate=config.LocateConfig(method)))
 
 
 def start(job: Job, shared: pathlib.Path, match: str = "") -> list[str]:
     """Every real scan (whose path holds `match`), fitted from either start: what became of it, its fit's mean residual, inlier
     fraction and quality; seconds of locating."""
-    lines = [f"{'start of the fit':44s}{'pose_search':>34s}{'landmarks':>34s}{'seconds':>16s}"]
-    files = [path for folder in ("bench/depth", "scans") for path in sorted((shared / folder).rglob("*")) if path.is_file()]
-    for path in files:
-        with path.open("rb") as handle:
-            if match not in path.as_posix() or not readers.claims(path.name, handle.read(4096)):
+    lines = [f"{'start of the fit':44s}{'landmarks':>34s}{'pose_search':>34s}{'seconds':>16s}"]
+    for folder in ("bench/depth", "scans"):
+        for source in listing.list_sources(str(shared / folder)):
+            name = f"{folder}/{source.name}"
+            if match not in name:
                 continue
-        line = f"{path.relative_to(shared).as_posix():44s}"
-        seconds = ""
-        for method in ("pose_search", "landmarks"):
-            settings = replace(job.config, locate=config.LocateConfig(method))
-            try:
-                scan = readers.read(path)
-                item = state.ScanState(source.Source(path.name, ""), scan=scan, deadline=state.Deadline(1e9, 0.0))
-                chosen = replace(job, config=settings)
-                item = steps.clean(item, chosen)
-                begun = time.perf_counter()
-                try:
-                    item = steps.locate(item, chosen)
-                finally:
-                    seconds += f"{time.perf_counter() - begun:8.2f}"
-                item = steps.rasterize(steps.fit(item, chosen), chosen)
-                line += f"{'ok':>6s}{item.fit.residuals['mean']:9.3f} mm{item.fit.residuals['inlier_fraction']:9.3f}{item.fit.fit_quality:7.3f}"
-            except FaceReliefError as error:
-                line += f"{type(error).__name__ + ' ' + str(error)[:18]:>31s}"
-        lines.append(line + f"{seconds:>16s}")
-        print(lines[-1], file=sys.stderr, flush=True)
+            walks = [common.walk(chain.TO_THE_FIT, steps.load(ScanState(source), job), by(method, job)) for method in LOCATORS]
+            seconds = "".join(f"{found.seconds.get('locate', np.nan):8.2f}" for found in walks)
+            lines.append(f"{name:44s}" + "".join(map(fit_cell, walks)) + f"{seconds:>16s}")
+            common.say(lines[-1])
     return lines
 
 
+def fit_cell(found: common.Walk) -> str:
+    if found.reason:
+        return f"{found.reason[:33]:>34s}"
+    fit = found.state.fit
+    return f"{'ok':>6s}{fit.residuals['mean']:9.3f} mm{fit.residuals['inlier_fraction']:9.3f}{fit.fit_quality:7.3f}"
+
+
 def main() -> int:
-    parsing = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parsing = common.parser(__doc__)
     add = parsing.add_argument
-    add("--rows", nargs="+", default=["synthetic", "humface", "repeat", "topology", "cost", "start"])
+    add("--rows", nargs="+", default=["synthetic", *ROWS])
     add("--count", type=int, default=60, help="simulated scans; default %(default)s")
     add("--weights", default="landmarks", help="shipped weights, or a weights file")
     add("--locate", default="landmarks", help="locator; default %(default)s")
-    add("--shared", type=pathlib.Path, default=ROOT.parent / "shared")
+    add("--shared", type=pathlib.Path, default=common.SHARED)
     add("--match", default="", help="row start: only scans whose path holds this")
-    add(
-        "--calibrate",
-        action="store_true",
-        help="measure the registered mesh's landmarks on the validation split and print the figures",
-    )
+    add("--calibrate", action="store_true", help="measure the landmarks on the validation split and print the figures")
     arguments = parsing.parse_args()
-    job = Job(config.load(None, [f"landmarks.weights={arguments.weights}", f"locate.method={arguments.locate}"]), "")
+    job = Job(config.load(settings=[f"landmarks.weights={arguments.weights}", f"locate.method={arguments.locate}"]))
     if arguments.calibrate:
         rows = synthetic(job, arguments.count, "validation")
         print("\n".join(synthetic_table(rows) + calibration_table(rows)))
@@ -391,17 +305,15 @@ def main() -> int:
         if name == "synthetic":
             rows = synthetic(job, arguments.count)
             lines = synthetic_table(rows) + calibration_table(rows)
+        elif name == "start":
+            lines = start(job, arguments.shared, arguments.match)
         else:
-            lines = {
-                "humface": humface,
-                "repeat": repeat,
-                "topology": topology,
-                "cost": cost,
-                "start": functools.partial(start, match=arguments.match),
-            }[name](job, arguments.shared)
+            lines = ROWS[name](job, arguments.shared)
         print("\n".join(lines) + "\n", flush=True)
     return 0
 
+
+ROWS = {"humface": humface, "repeat": repeat, "topology": topology, "cost": cost, "start": start}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -15,20 +15,16 @@ in profile the chart's frontal view leaves some out). The reference has the sens
 frames have the lens' distortion: neither figure can reach zero.
 """
 
-# ruff: noqa: E402  (a script beside the packages finds them by path)
 from __future__ import annotations
 
-import argparse
 import json
 import pathlib
 import sys
 from dataclasses import dataclass
 
+import common
 import numpy as np
 from scipy.spatial import cKDTree
-
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
 
 from geometry.evaluation.metrics import boundary_triangles, sample_surface
 from geometry.mesh import TriangleMesh
@@ -73,7 +69,7 @@ class Frame:
 
 def main() -> int:
     arguments = parser().parse_args()
-    lines = {line["source"].rsplit("/", 1)[-1]: line for line in manifest(arguments.run) if is_mannequin(line["source"])}
+    lines = {line["source"].rsplit("/", 1)[-1]: line for line in common.manifest(arguments.run) if is_mannequin(line["source"])}
     missing = [f"{name} ({line['status']})" for name, line in sorted(lines.items()) if line["status"] != "ok"]
     lines = {name: line for name, line in sorted(lines.items()) if line["status"] == "ok"}
     if REFERENCE not in lines or len(lines) < 3:
@@ -87,18 +83,14 @@ def main() -> int:
     return 0
 
 
-def parser() -> argparse.ArgumentParser:
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parser():
+    arguments = common.parser(__doc__)
     arguments.add_argument("run", type=pathlib.Path, help="a run's OUT that holds the mannequin's frames and its reference")
-    default = ROOT.parent / "shared" / "scans" / "truedepth_mannequin"
+    default = common.SHARED / "scans" / "truedepth_mannequin"
     arguments.add_argument("--scans", type=pathlib.Path, default=default, help="the folder of the frames")
     arguments.add_argument("--least", type=int, default=4, help="frames that must have seen a point for its spread to count")
     arguments.add_argument("--json", type=pathlib.Path, help="write the figures here as well")
     return arguments
-
-
-def manifest(run: pathlib.Path) -> list[dict]:
-    return [json.loads(line) for line in (run / "manifest.jsonl").read_text().splitlines() if line.strip()]
 
 
 def is_mannequin(source: str) -> bool:

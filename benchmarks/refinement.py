@@ -5,16 +5,15 @@
 **Bench.** Every scan is read, located, fitted and encoded once, as `pipeline.run` does it, and kept under --work; every method
 starts from there, and its surface, in the scan's frame, is what `score.py`'s own `score_surface` measures: both ways, but for
 coarse and amberg (marked →), whose topology is the model's, truth → surface only. A refined surface is that of the run's
-refined.ply. **Pairs.** Mean |depth error| and mean angle between normals as in `gan/refiner/validation.py`, over the pixels that the scan
-observes (within 15 mm of the fit) and whose truth is known; mean over pairs.
+refined.ply. **Pairs.** Mean |depth error| and mean angle between normals as in `gan/refiner/validation.py`, over the pixels that
+the scan observes (within 15 mm of the fit) and whose truth is known; mean over pairs.
 
 Detail: curvature within 6–20 mm (bench) and 2–8 mm (pairs) of wavelength against the truth's, RMS error in 1/m and correlation
-(`geometry.evaluation.curvature_error`: which band, which filter), over observed pixels where the scan shows the skin (within its noise of the truth);
-of a refined pair, that of the fused depth, which is lifted. Where a method has no surface, the coarse one stands in. Seconds: of
-processor time, a method's own; reading, fitting and encoding come on top.
+(`geometry.evaluation.curvature_error`: which band, which filter), over observed pixels where the scan shows the skin (within its
+noise of the truth); of a refined pair, that of the fused depth, which is lifted. Where a method has no surface, the coarse one
+stands in. Seconds: of processor time, a method's own; reading, fitting and encoding come on top.
 """
 
-# ruff: noqa: E402  (a script beside the packages finds them by path)
 from __future__ import annotations
 
 import argparse
@@ -28,12 +27,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from types import SimpleNamespace
 
-import numpy as np
-
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
 import baselines
+import common
+import numpy as np
+from common import say
 from refinement_cases import (
     BenchScan,
     Pair,
@@ -44,7 +41,6 @@ from refinement_cases import (
     pair_error,
     pair_groups,
     pairs_of,
-    say,
     score_module,
 )
 
@@ -55,8 +51,9 @@ from geometry.fitting import encoding
 from geometry.mesh import TriangleMesh
 from geometry.reconstruction import lifting
 from geometry.reconstruction.depth_normal_fusion import fuse
-from pipeline.scans import config, methods, state, steps
+from pipeline.scans import config, methods, steps
 from pipeline.scans.job import Job
+from pipeline.scans.state import ScanState
 
 BENCH_BAND, PAIRS_BAND = Band(6.0, 20.0), Band(2.0, 8.0)
 ONE_WAY = ("coarse", "amberg")
@@ -93,10 +90,10 @@ def main() -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments = common.parser(__doc__)
     add = arguments.add_argument
-    add("--work", type=pathlib.Path, default=ROOT / "runs" / "refinement", help="folder for the encoded bench scans")
-    add("--shared", type=pathlib.Path, default=ROOT.parent / "shared", help="folder with bench/")
+    add("--work", type=pathlib.Path, default=common.ROOT / "runs" / "refinement", help="folder for the encoded bench scans")
+    add("--shared", type=pathlib.Path, default=common.SHARED, help="folder with bench/")
     add("--scans", default="", help="only bench scans whose name contains this")
     add("--no-bench", action="store_true", help="only the pairs")
     add("--pairs", nargs="+", default=[], help="files or globs of synthetic pairs, test-*.tfrecord.gz")
@@ -148,7 +145,7 @@ def refiner(name: str, settings: dict) -> Method:
     return Method(name, mesh, image)
 
 
-def in_scan(mesh: TriangleMesh, item: state.ScanState) -> TriangleMesh:
+def in_scan(mesh: TriangleMesh, item: ScanState) -> TriangleMesh:
     return mesh.with_vertices(item.fit.scan_to_model.inverse().apply(mesh.vertices))
 
 
@@ -179,8 +176,8 @@ def amberg_mesh(scan: BenchScan) -> TriangleMesh:
 
 def bench_results(rows: list[Method], arguments: argparse.Namespace, score) -> list[dict]:
     found = []
-    job = Job(config.load(settings=arguments.settings), "")
-    for scan in bench_scans(arguments.shared / "bench", score, job, arguments.state, arguments.scans):
+    job = Job(config.load(settings=arguments.settings))
+    for scan in bench_scans(arguments.shared / "bench", score, job, arguments.work, arguments.scans):
         for method in rows:
             start = time.process_time()
             if scan.item is None and method.name != "raw":
@@ -306,10 +303,8 @@ def worse_lines(names: list[str], found: list[dict]) -> list[str]:
         for key in ("distance", "angle"):
             ratio = {scan: at[name, scan][key] / min(at[other, scan][key] for other in simple) for scan in scans}
             worse = [f"{scan} ×{value:.2f}" for scan, value in ratio.items() if value > WORSE]
-            lines.append(
-                f"{name}: {key} worse than the better of {', '.join(simple)} by more than 5 % on {len(worse)} of {len(scans)}"
-                + (f": {', '.join(worse)}" if worse else "")
-            )
+            where = f"on {len(worse)} of {len(scans)}" + (f": {', '.join(worse)}" if worse else "")
+            lines.append(f"{name}: {key} worse than the better of {', '.join(simple)} by more than 5 % {where}")
     return lines
 
 

@@ -7,33 +7,34 @@ import importlib.util
 import json
 import pathlib
 import pickle
-import sys
-import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+import common
 import numpy as np
 import smooth_width
+from common import ROOT, say
 from scipy.ndimage import binary_dilation
 
 from geometry.charts.curvature import ray_frame
 from geometry.charts.geometry_image import GeometryImage, channel_normals
 from geometry.charts.rasterize import rasterize
-from geometry.errors import FaceReliefError
 from geometry.evaluation.curvature_error import MARGIN_MM
 from geometry.mesh import TriangleMesh
 from geometry.model.morphable_model import MorphableModel
-from geometry.recognition import trial_fit as verification  # noqa: F401  (loaded here, so that the fingerprint knows it)
-from pipeline.inputs import listing, reading
+from geometry.settings.options import to_dict
+from pipeline.inputs import listing
 from pipeline.inputs.source import Source
-from pipeline.scans import state, steps
+from pipeline.scans import steps
+from pipeline.scans.chain import TO_THE_FIT
 from pipeline.scans.job import Job
+from pipeline.scans.state import SUPPORT_MM, ScanState
 from pipeline.store import tfrecord
 
 FAR_MM = 15.0  # from the fit: hair, a hand; gan.layout's limit
 INDIVIDUALS = ("humface", "james")
 PAIR_SENSORS = ("kinect_v1", "truedepth", "time_of_flight", "clean_mesh")
-AFTER_ENCODING = ("detail", "fusion", "lifting", "registration", "smoothing")
+NO_ENCODING = ("evaluation", "reconstruction", "refinement", "synthesis", "template")  # rooms that no encoding depends on
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class BenchScan:
     score_args: tuple
     depth: np.ndarray
     camera: dict
-    item: state.ScanState | None
+    item: ScanState | None
     truth: GeometryImage | None
     model: MorphableModel
 
@@ -60,11 +61,6 @@ class Pair:
     scan: GeometryImage
     truth: GeometryImage
     observed: np.ndarray
-
-
-def say(text: str) -> None:
-    """Progress, beside the table on standard output."""
-    print(text, file=sys.stderr, flush=True)
 
 
 def score_module(path: pathlib.Path):
@@ -102,34 +98,29 @@ def bench_scans(bench: pathlib.Path, score, job: Job, folder: pathlib.Path, part
         yield BenchScan(name, score_args, depth, camera, item, image, job.model)
 
 
-def encoded(source: Source, job: Job, folder: pathlib.Path) -> state.ScanState | None:
-    """The scan after the pipeline's stages up to `rasterize`, from --work where it lies there; None where it is rejected."""
-    data, sidecars = reading.read(source, 2**30)
-    digest = hashlib.sha256(fingerprint(job).encode() + data + repr(sorted(sidecars.items())).encode()).hexdigest()[:16]
+def encoded(source: Source, job: Job, folder: pathlib.Path) -> ScanState | None:
+    """The scan after the pipeline's chain up to `rasterize`, from --work where it lies there; None where it is rejected."""
+    loaded = steps.load(ScanState(source), job)
+    digest = hashlib.sha256((fingerprint(job) + loaded.input_hash).encode()).hexdigest()[:16]
     path = folder / "encodings" / f"{source.scan_id}-{digest}.pickle"
     if path.exists():
         return pickle.loads(path.read_bytes())
     say(f"encoding {source.name}")
-    item = state.ScanState(source, data=data, sidecars=sidecars)
-    try:
-        for stage in (steps.read, steps.clean, steps.locate, steps.fit, steps.rasterize):
-            start = time.perf_counter()
-            item = stage(replace(item, deadline=state.Deadline(600, 0)), job)
-            item = replace(item, deadline=None, seconds={**item.seconds, stage.__name__: time.perf_counter() - start})
-    except FaceReliefError as error:
-        say(f"{source.name}: {error}")
+    found = common.walk(TO_THE_FIT, loaded, job)
+    if found.reason:
+        say(f"{source.name}: {found.reason}")
         return None
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(pickle.dumps(item))
-    return item
+    path.write_bytes(pickle.dumps(found.state))
+    return found.state
 
 
 def fingerprint(job: Job) -> str:
     """Changes with whatever decides an encoding: model, configuration, and the sources of the geometry that makes it."""
-    settings = {name: job.config.to_dict()[name] for name in ("input", "locate", "fit", "chart")}
-    modules = sorted(name for name in sys.modules if name.startswith("geometry.") and name.split(".")[1] not in AFTER_ENCODING)
-    code = [hashlib.sha256(pathlib.Path(sys.modules[name].__file__).read_bytes()).hexdigest() for name in modules]
-    return json.dumps([job.model.sha256, settings, modules, code])
+    settings = {name: section for name, section in to_dict(job.config).items() if name not in ("limits", "output", "refine")}
+    files = (path.relative_to(ROOT) for path in sorted((ROOT / "geometry").rglob("*.py")))
+    code = [hashlib.sha256((ROOT / path).read_bytes()).hexdigest() for path in files if path.parts[1] not in NO_ENCODING]
+    return json.dumps([job.model.sha256, settings, code])
 
 
 def bench_groups(name: str) -> list[str]:
@@ -159,7 +150,7 @@ def on_skin(scan: GeometryImage, truth: GeometryImage, observed: np.ndarray) -> 
     """(h, w) bool: observed pixels whose scan lies on the true surface within its noise, as in the pipeline's `observed_pixels`,
     and away from those whose scan does not: a beard or a hand tells nothing of the skin's detail, and its edge less."""
     facing = np.maximum((channel_normals(truth) * ray_frame(truth.chart).direction).sum(2), 0.2)
-    other = observed & (np.abs(scan["depth"] - truth["depth"]) * facing > state.SUPPORT_MM + 4 * scan["noise_sigma"])
+    other = observed & (np.abs(scan["depth"] - truth["depth"]) * facing > SUPPORT_MM + 4 * scan["noise_sigma"])
     return observed & ~binary_dilation(other, np.ones((3, 3), bool), iterations=max(1, round(MARGIN_MM / scan.chart.pixel_mm)))
 
 

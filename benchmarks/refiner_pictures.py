@@ -1,25 +1,20 @@
 """Pictures of good, typical and worst refinements: scan | coarse | refined | truth | error, a row per test pair.
 
-    python benchmarks/refiner_pictures.py --pairs 'runs/pairs/test-*.tfrecord.gz' --weights default --output docs/images/refiner.png
+    python benchmarks/refiner_pictures.py --pairs 'runs/pairs/test-*.tfrecord.gz' --output docs/images/refiner.png
 
-Pairs are ordered by the refined surface's mean depth error over the observed pixels, relative to the better of scan and coarse: the
-first two, the two about the median and the last two are shown, with their figures on standard output.
+Pairs are ordered by the refined surface's mean depth error over the observed pixels, relative to the better of scan and coarse:
+the first two, the two about the median and the last two are shown, with their figures on standard output.
 """
 
-# ruff: noqa: E402  (a script beside the packages finds them by path)
 from __future__ import annotations
 
-import argparse
 import glob
 import pathlib
 import sys
 
+import common
 import numpy as np
 from PIL import Image
-
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
 from refinement_cases import Pair, pairs_of
 
 from gan import layout
@@ -41,11 +36,11 @@ def row(pair: Pair, refined: GeometryImage) -> np.ndarray:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.parser(__doc__)
     parser.add_argument("--pairs", required=True, help="glob of test records")
     parser.add_argument("--weights", default="default")
     parser.add_argument("--limit", type=int, default=60)
-    parser.add_argument("--output", type=pathlib.Path, default=ROOT / "docs" / "images" / "refiner.png")
+    parser.add_argument("--output", type=pathlib.Path, default=common.ROOT / "docs" / "images" / "refiner.png")
     arguments = parser.parse_args()
     refiner, found = Refiner(arguments.weights, batch_size=1), []
     for pair in pairs_of(sorted(glob.glob(arguments.pairs)), arguments.limit):
@@ -54,16 +49,14 @@ def main() -> int:
             name: float(np.abs(image["depth"] - pair.truth["depth"])[pair.observed].mean())
             for name, image in (("coarse", pair.coarse), ("scan", pair.scan), ("refined", refined))
         }
-        found.append(
-            (errors["refined"] / min(errors["coarse"], errors["scan"]), pair.name, pair.sensor, errors, row(pair, refined))
-        )
+        ratio = errors["refined"] / min(errors["coarse"], errors["scan"])
+        found.append((ratio, pair.name, pair.sensor, errors, row(pair, refined)))
     found.sort(key=lambda item: item[0])
     middle = len(found) // 2
     chosen = [found[k] for k in (0, 1, middle - 1, middle, -2, -1)]
     for ratio, name, sensor, errors, _ in chosen:
-        print(
-            f"{name} {sensor:16s} " + "  ".join(f"{key} {value:.3f} mm" for key, value in errors.items()) + f"  ratio {ratio:.2f}"
-        )
+        figures = "  ".join(f"{key} {value:.3f} mm" for key, value in errors.items())
+        print(f"{name} {sensor:16s} {figures}  ratio {ratio:.2f}")
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.concatenate([picture for *_, picture in chosen])).save(arguments.output, optimize=True)
     return 0

@@ -1,48 +1,40 @@
 """Any orientation: scans turned at random and by the 24 axis orientations, located and fitted, against their upright run.
 
-    python -m benchmarks.rotations --scans ../shared/scans --count 200 --seed 0
-    python -m benchmarks.rotations --count 12 --method pose_search --json runs/rotations.json
+    python benchmarks/rotations.py --scans ../shared/scans --count 200 --seed 0
+    python benchmarks/rotations.py --count 12 --method pose_search --json runs/rotations.json
 
---scans is the folder with `average_faces/`, `single/humface.ply` and `single/james.obj`, or any mesh files. The random rotations
-(uniform over all orientations) and the 24 axis orientations are dealt out to the scans in turn; `--every-axis` gives each scan all
-24. Each scan goes through the pipeline's own clean, locate, fit and the gate that decides whether a face is believed.
+--scans is the folder with `average_faces/`, `single/humface.ply` and `single/james.obj`, or any mesh files. The random
+rotations (uniform over all orientations) and the 24 axis orientations are dealt out to the scans in turn; `--every-axis` gives
+each scan all 24. Each scan goes through the pipeline's own chain, and the gate that decides whether a face is believed.
 
-A turned scan is **right** where it is believed, its fitted pose is the upright one's, turned, within 15° and 15 mm at the nose, and
-its mean residual is at most 5 % above the upright one's. **Silently wrong** is what is believed in another pose; **refused** what
-ends as no face; **worse** what is in the right pose with a larger residual. Degrees and mm of the located pose (before the fit) are
-against the fitted upright pose as well; `surface` is the mean distance between the two fitted models, vertex by vertex.
+A turned scan is **right** where it is believed, its fitted pose is the upright one's, turned, within 15° and 15 mm at the
+nose, and its mean residual is at most 5 % above the upright one's. **Silently wrong** is what is believed in another pose;
+**refused** what ends as no face; **worse** what is in the right pose with a larger residual. Degrees and mm of the located
+pose (before the fit) are against the fitted upright pose as well; `surface` is the mean distance between the two fitted
+models, vertex by vertex.
 """
 
-# ruff: noqa: E402  (the thread limits must stand before NumPy loads)
 from __future__ import annotations
-
-import os
-
-for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(variable, "1")
 
 import argparse
 import json
 import pathlib
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 
+import common
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
 from geometry import readers
-from geometry.errors import FaceReliefError
 from geometry.scan import Scan
 from geometry.transforms import SimilarityTransform
-from pipeline.inputs import source
-from pipeline.scans import config, state, steps
+from pipeline.scans import config
+from pipeline.scans.chain import TO_THE_FIT
 from pipeline.scans.job import Job
+from pipeline.scans.state import ScanState
 
 PATTERNS = ("average_faces/*.ply", "single/humface.ply", "single/james.obj")
 WRONG_DEG, WRONG_MM = 15.0, 15.0
@@ -52,7 +44,7 @@ RIGHT, WORSE_FIT, REFUSED, SILENTLY_WRONG = "right", "worse", "refused", "silent
 
 @dataclass(frozen=True)
 class Run:
-    """One scan through the stages. located, fitted: file coordinates → model mm; None where it ended earlier, as `reason` says."""
+    """One scan through the chain. located, fitted: file coordinates → model mm; None where it ended earlier, as `reason` says."""
 
     located: SimilarityTransform | None
     fitted: SimilarityTransform | None
@@ -84,17 +76,13 @@ def main(given: Sequence[str] | None = None) -> int:
     arguments = parser().parse_args(given)
     paths = scan_files(arguments.scans)
     if not paths:
-        sys.exit(
-            f"no scans at {', '.join(map(str, arguments.scans))}; give --scans the folder with average_faces and single, or mesh files"
-        )
-    settings = config.load(settings=[f"locate.method={arguments.method}"] if arguments.method else [])
-    job = Job(settings, out="")
+        places = ", ".join(map(str, arguments.scans))
+        sys.exit(f"no scans at {places}; give --scans the folder with average_faces and single, or mesh files")
+    job = Job(config.load(settings=[f"locate.method={arguments.method}"] if arguments.method else []))
     upright = {path: run(readers.read(path), job) for path in paths}
     for path, reference in upright.items():
-        print(
-            f"{path.name:16s} upright: residual {reference.residual_mm:.3f} mm, confidence {reference.confidence:.2f} {reference.reason}",
-            flush=True,
-        )
+        figures = f"residual {reference.residual_mm:.3f} mm, confidence {reference.confidence:.2f}"
+        print(f"{path.name:16s} upright: {figures} {reference.reason}", flush=True)
     paths = [path for path in paths if not upright[path].reason]
     rows = []
     for path, label, rotation in orientations(paths, arguments.count, arguments.seed, arguments.every_axis):
@@ -104,18 +92,15 @@ def main(given: Sequence[str] | None = None) -> int:
     print("\n".join(table(rows)))
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(
-            json.dumps(
-                {"method": settings.locate.method, "seed": arguments.seed, "rows": [asdict(row) for row in rows]}, indent=1
-            )
-        )
+        found = {"method": job.config.locate.method, "seed": arguments.seed, "rows": [asdict(row) for row in rows]}
+        arguments.json.write_text(json.dumps(found, indent=1))
     return 0
 
 
 def parser() -> argparse.ArgumentParser:
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments = common.parser(__doc__)
     add = arguments.add_argument
-    add("--scans", nargs="+", type=pathlib.Path, default=[ROOT.parent / "shared" / "scans"], help="folders or mesh files")
+    add("--scans", nargs="+", type=pathlib.Path, default=[common.SHARED / "scans"], help="folders or mesh files")
     add("--count", type=int, default=200, help="random rotations")
     add("--seed", type=int, default=0)
     add("--method", default=None, help="the locator; by default the configuration's")
@@ -151,31 +136,17 @@ def turned(scan: Scan, rotation: np.ndarray) -> tuple[Scan, SimilarityTransform]
 
 
 def run(scan: Scan, job: Job) -> Run:
-    """Clean, locate, fit and the gate, as a run of the pipeline does them."""
-    start = time.perf_counter()
-    item = state.ScanState(source.Source(scan.source, ""), scan=scan, deadline=state.Deadline(1e9, 0.0))
-    reason = ""
-    try:
-        for stage in (steps.clean, steps.locate, steps.fit, steps.rasterize):
-            item = stage(item, job)
-    except FaceReliefError as error:
-        reason = f"{type(error).__name__}: {error}"
-    seconds, location, fit = time.perf_counter() - start, item.location, item.fit
+    """The chain of the pipeline, to the gate that believes a fit or not."""
+    walk = common.walk(TO_THE_FIT, ScanState.of(scan), job)
+    seconds, location, fit = sum(walk.seconds.values()), walk.state.location, walk.state.fit
     if location is None:
-        return Run(None, None, None, np.nan, np.nan, seconds, reason)
+        return Run(None, None, None, np.nan, np.nan, seconds, walk.reason)
     to_mm = SimilarityTransform(np.eye(3), np.zeros(3), 1.0 if scan.unit_mm else location.scan.unit_mm)
     located = location.scan_to_model.compose(to_mm)
     if fit is None:
-        return Run(located, None, None, np.nan, location.confidence, seconds, reason)
-    return Run(
-        located,
-        fit.scan_to_model.compose(to_mm),
-        fit.vertices,
-        fit.residuals["mean"],
-        location.confidence,
-        seconds,
-        reason,
-    )
+        return Run(located, None, None, np.nan, location.confidence, seconds, walk.reason)
+    fitted = fit.scan_to_model.compose(to_mm)
+    return Run(located, fitted, fit.vertices, fit.residuals["mean"], location.confidence, seconds, walk.reason)
 
 
 def pose_error(
@@ -198,19 +169,9 @@ def row_of(path: pathlib.Path, label: str, rotation: np.ndarray, upright: Run, j
         rest = found.fitted.compose(motion).compose(upright.fitted.inverse())
         surface = float(np.linalg.norm(rest.apply(upright.vertices) - found.vertices, axis=1).mean())
         ratio = found.residual_mm / upright.residual_mm
-    return Row(
-        path.name,
-        label,
-        outcome(found, fitted, ratio),
-        found.confidence,
-        *located,
-        *fitted,
-        ratio,
-        surface,
-        found.seconds,
-        found.reason,
-        rotation.tolist(),
-    )
+    errors = (*located, *fitted, ratio, surface)
+    judged = outcome(found, fitted, ratio)
+    return Row(path.name, label, judged, found.confidence, *errors, found.seconds, found.reason, rotation.tolist())
 
 
 def outcome(found: Run, fitted: tuple[float, float], ratio: float) -> str:
@@ -223,7 +184,8 @@ def outcome(found: Run, fitted: tuple[float, float], ratio: float) -> str:
 
 def formatted_row(row: Row) -> str:
     return (
-        f"{row.scan:16s}{row.orientation:12s}{row.outcome:16s} confidence {row.confidence:4.2f}  located {row.located_deg:5.1f}° {row.located_mm:5.1f} mm"
+        f"{row.scan:16s}{row.orientation:12s}{row.outcome:16s} confidence {row.confidence:4.2f}"
+        f"  located {row.located_deg:5.1f}° {row.located_mm:5.1f} mm"
         f"  fitted {row.fitted_deg:5.1f}° {row.fitted_mm:5.1f} mm  residual × {row.residual_ratio:.3f}  {row.reason}"
     )
 
@@ -247,7 +209,8 @@ def table(rows: Sequence[Row]) -> list[str]:
         lines.append(
             f"{name:16s}{len(of_scan):5d}"
             + "".join(f"{counts[kind]:9d} ({100 * counts[kind] / len(of_scan):3.0f}%)" for kind in outcomes)
-            + f"{middle[0]:11.1f}° {middle[1]:4.1f}{worst[0]:10.1f}° {worst[1]:4.1f}{middle[2]:11.2f}{worst[2]:8.2f}{middle[3]:12.3f}{middle[4]:9.2f}"
+            + f"{middle[0]:11.1f}° {middle[1]:4.1f}{worst[0]:10.1f}° {worst[1]:4.1f}"
+            + f"{middle[2]:11.2f}{worst[2]:8.2f}{middle[3]:12.3f}{middle[4]:9.2f}"
         )
     return lines
 

@@ -5,8 +5,7 @@ python benchmarks/smooth_width.py runs/pairs/validation-*.tfrecord.gz
 
 from __future__ import annotations
 
-import argparse
-
+import common
 import numpy as np
 
 from geometry.charts import chart as charts
@@ -35,7 +34,7 @@ def errors(refined: GeometryImage, truth: GeometryImage, scan: GeometryImage) ->
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.parser(__doc__)
     parser.add_argument("records", nargs="+")
     arguments = parser.parse_args()
     table: dict[str, list[tuple[float, float]]] = {}
