@@ -151,7 +151,7 @@ class OptimizerConfig:
 
 @options
 class DataConfig:
-    """Training records (docs/how-to/training.md)."""
+    """Training records (docs/how_to/training.md)."""
 
     train: Texts = ("runs/pairs/*.tfrecord*",)
     """TFRecord files (globs)."""

@@ -8,6 +8,8 @@ surface: beyond it lie hair, hands and other things, which must not influence th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from geometry.charts.geometry_image import GeometryImage
@@ -44,6 +46,14 @@ def pack_view(view: GeometryImage) -> np.ndarray:
     """(h, w, 5), 0 where invalid: what the landmark network reads."""
     mask = view.valid_mask.astype(np.float32)
     return _stack([np.nan_to_num(view[name]) * mask for name in VIEW[:-1]] + [mask])
+
+
+def mirrored(image, names: Sequence[str]):
+    """(…, h, w, c), an array or a tensor, left–right mirrored; the channel called normal_x, where there is one, changes sign."""
+    flipped = image[..., ::-1, :]
+    if "normal_x" not in names:
+        return flipped
+    return flipped * np.array([-1.0 if name == "normal_x" else 1.0 for name in names], np.float32)
 
 
 def _stack(channels: list[np.ndarray]) -> np.ndarray:

@@ -34,7 +34,7 @@ def train_landmarks(config: TrainingConfig, resume: bool, max_minutes: float) ->
 
 
 # A network's trainer by its name in the config; another network is one function and one line.
-TRAINERS: dict[str, Callable[["TrainingConfig", bool, float], None]] = {"refiner": train_refiner, "landmarks": train_landmarks}
+TRAINERS: dict[str, Callable[[TrainingConfig, bool, float], None]] = {"refiner": train_refiner, "landmarks": train_landmarks}
 
 
 def train(config: TrainingConfig, resume: bool = False, max_minutes: float = 0.0) -> None:

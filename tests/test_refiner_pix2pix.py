@@ -8,8 +8,8 @@ from gan_pairs import simulate
 from gan import layout
 from gan.config import config_from_dict
 from gan.refiner import losses
-from gan.refiner.pix2pix import compiled
-from gan.training.optimizer import averaged_weights, learning_rate
+from gan.refiner.pix2pix import Pix2Pix
+from gan.training.optimizer import averaged_weights, compiled, learning_rate
 
 
 def tiny(**sections) -> dict:
@@ -33,7 +33,7 @@ def batch(seeds=(0, 1), size: int = 32):
 def test_the_summed_loss_gives_each_player_exactly_its_own_gradient(kind):
     import tensorflow as tf
 
-    model = compiled(config_from_dict(tiny(loss={"adversarial_kind": kind, "adversarial": 0.7})))
+    model = compiled(Pix2Pix, config_from_dict(tiny(loss={"adversarial_kind": kind, "adversarial": 0.7})))
     x, y = batch()
     # A head of zeros would send no gradient below it.
     model.generator.head.kernel.assign(0.1 * np.random.default_rng(0).normal(size=model.generator.head.kernel.shape))
@@ -56,7 +56,7 @@ def test_steps_are_deterministic_train_both_players_and_are_averaged():
     config = config_from_dict(tiny(optimizer={"ema_momentum": 0.5, "warmup_steps": 1}))
     runs = []
     for _ in range(2):
-        model = compiled(config)
+        model = compiled(Pix2Pix, config)
         states = [[np.asarray(v) for v in model.trainable_variables]]
         for _ in range(2):
             logs = model.train_on_batch(x, y, return_dict=True)
@@ -68,13 +68,13 @@ def test_steps_are_deterministic_train_both_players_and_are_averaged():
     changed = {player for player, a, b in zip(players, states[0], states[-1]) if not np.array_equal(a, b)}
     assert changed == set(players) and len(changed) == 2
     # Keras' moving average starts at the first step's weights.
-    averages = [np.asarray(average) for average in averaged_weights(model)]
+    averages = [np.asarray(average) for average in averaged_weights(model, model.generator)]
     for average, first, second in zip(averages, states[1], states[2]):
         np.testing.assert_allclose(average, 0.5 * first + 0.5 * second, atol=1e-6)
 
 
 def test_without_adversarial_weight_there_is_no_discriminator():
-    model = compiled(config_from_dict(tiny(loss={"adversarial": 0})))
+    model = compiled(Pix2Pix, config_from_dict(tiny(loss={"adversarial": 0})))
     x, y = batch()
     assert model.discriminator is None
     assert set(model.loss_terms(x, y, model(x))) == {"depth", "normal", "depth_normal", "uncertainty"}

@@ -1,7 +1,7 @@
-"""TFRecords of views with landmarks (`pipeline.synthesize --landmarks`) → batches, by tf.data alone.
+"""TFRecords of views with landmarks (`pipeline.synthesize --landmarks`) → batches.
 
-As in `gan.refiner.dataset`, element number i of the endless stream is a function of the seed only. A record's landmarks come in mm of
-the view's frame; the network's are mm in the picture's plane from its upper left corner, x to the right, y down.
+A record's landmarks come in mm of the view's frame; the network's are mm in the picture's plane from its upper left corner, x to
+the right, y down.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from gan.config import DataConfig, LandmarkNetConfig
-from gan.layout import VIEW
-from gan.training.records import DatasetError, compression, evenly_spread, record_files, text_feature
+from gan.layout import VIEW, mirrored
+from gan.training import records
 from geometry.model.landmark_embedding import shipped_schemes
 
 FLOATS = tuple(f"view/{name}" for name in VIEW) + ("landmarks", "visible")
@@ -24,24 +24,14 @@ ASTRAY_WEIGHT = 1e-6  # above 0: it counts for visibility
 OUTSIDE_MM = 6.0  # landmarks nearer to the picture's rim than this, outside, still count as in it
 
 
-def split_records(config: DataConfig, split: str) -> tf.data.Dataset:
-    """Serialized records of one split in file order. Raises DatasetError where the files are none of views."""
-    files = record_files(config.validation if split == "validation" and config.validation else config.train)
-    first = next(iter(tf.data.TFRecordDataset([files[0]], compression_type=compression(files[0]))), None)
-    present = tf.train.Example.FromString(first.numpy()).features.feature if first is not None else {}
-    missing = [name for name in (*FLOATS, *TEXTS, "shape") if name not in present]
-    if missing:
-        raise DatasetError(
-            f"{files[0]}: lacks {', '.join(missing)}; the landmark network needs `python -m pipeline.synthesize --landmarks`"
-        )
-    records = tf.data.TFRecordDataset(files, compression_type=compression(files[0]))
-    records = records.filter(lambda record: tf.equal(text_feature(record, "split"), split))
-    return records.take(config.max_pairs) if config.max_pairs else records
+def _records(config: DataConfig, split: str) -> tf.data.Dataset:
+    needed = "the landmark network needs `python -m pipeline.synthesize --landmarks`"
+    return records.split_records(config, split, (*FLOATS, *TEXTS, "shape"), needed)
 
 
 def views(config: DataConfig, split: str) -> tf.data.Dataset:
     """{"view": (h, w, 5) f16, "marks": (l, 3) f32 of x, y, visible; "kind", "sensor": text} in file order."""
-    return split_records(config, split).map(_decode, num_parallel_calls=1, deterministic=True)
+    return _records(config, split).map(_decode, num_parallel_calls=1, deterministic=True)
 
 
 def _decode(record: tf.Tensor) -> dict:
@@ -65,17 +55,8 @@ def _in_picture(chart: bytes, landmarks: np.ndarray) -> np.ndarray:
 def training_batches(config: DataConfig, network: LandmarkNetConfig, seed: int, first_batch: int = 0) -> tf.data.Dataset:
     """Endless (views (b, h, w, 5), targets (b, l, 4) of `TARGET`), changed at random, from batch `first_batch` on."""
     images = views(config, "train").map(lambda item: {name: item[name] for name in ("view", "marks")})
-    if config.cache == "memory":
-        images = images.cache()
-    images = images.shuffle(config.shuffle_buffer, seed=seed, reshuffle_each_iteration=True).repeat()
-    numbered = images.enumerate().skip(first_batch * config.batch_size)
-    changed = numbered.map(
-        lambda number, item: _changed(config, network, seed, number, item), num_parallel_calls=1, deterministic=True
-    )
-    options = tf.data.Options()
-    options.deterministic = True
-    options.threading.private_threadpool_size = 1
-    return changed.batch(config.batch_size, drop_remainder=True).prefetch(2).with_options(options)
+    changed = lambda number, item: _changed(config, network, seed, number, item)
+    return records.endless_batches(images, changed, config, seed, first_batch)
 
 
 def _changed(config: DataConfig, network: LandmarkNetConfig, seed: int, number: tf.Tensor, item: dict):
@@ -121,11 +102,10 @@ def _shifted(network: LandmarkNetConfig, view, marks, random):
 
 
 def _mirrored(network: LandmarkNetConfig, view, marks, flip):
-    signs = np.array([-1.0 if name == "normal_x" else 1.0 for name in VIEW], np.float32)
     width = tf.cast(tf.shape(view)[1], tf.float32) * _pixel_mm()
     other = tf.concat([width - marks[:, :1], marks[:, 1:]], axis=1)
     other = tf.gather(other, np.array(shipped_schemes()[network.scheme].mirror))
-    return tf.where(flip, view[:, ::-1] * signs, view), tf.where(flip, other, marks)
+    return tf.where(flip, mirrored(view, VIEW), view), tf.where(flip, other, marks)
 
 
 def _with_weight(network: LandmarkNetConfig, view, marks):
@@ -147,7 +127,7 @@ def whole_views(
     config: DataConfig, network: LandmarkNetConfig, split: str, count: int = 0
 ) -> Iterator[tuple[np.ndarray, np.ndarray, str, str]]:
     """Up to `count` (0: all) unchanged views, evenly spread over the split: view (h, w, 5), target (l, 4), kind, sensor."""
-    for item in evenly_spread(split_records(config, split), count).map(_decode, num_parallel_calls=1, deterministic=True):
+    for item in records.evenly_spread(_records(config, split), count).map(_decode, num_parallel_calls=1, deterministic=True):
         view = tf.cast(item["view"], tf.float32)
         target = _with_weight(network, view, item["marks"])
         yield view.numpy(), target.numpy(), item["kind"].numpy().decode(), item["sensor"].numpy().decode()
@@ -155,11 +135,5 @@ def whole_views(
 
 def describe(config: DataConfig) -> dict:
     """Counts of views by split and sensor: the data part of a weights card."""
-    counts: dict[str, dict[str, int]] = {}
-    files = sorted(set(record_files(config.train)) | set(record_files(config.validation) if config.validation else ()))
-    records = tf.data.TFRecordDataset(files, compression_type=compression(files[0]))
-    for text in records.map(lambda record: {name: text_feature(record, name) for name in ("split", "sensor")}):
-        split, sensor = (text[name].numpy().decode() for name in ("split", "sensor"))
-        counts.setdefault(split, {}).setdefault(sensor, 0)
-        counts[split][sensor] += 1
-    return {"files": len(files), "views": counts}
+    files, counts, _ = records.census(config)
+    return {"files": files, "views": counts}

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from gan import weights
+from gan import layout, weights
 from gan.config import LandmarkNetConfig
 from gan.inference import start_tensorflow
-from gan.layout import VIEW, pack_view
 from geometry.charts.geometry_image import GeometryImage
 from geometry.landmarks.heatmaps import ViewLandmarks, covariance_of_factor
 from geometry.model.landmark_embedding import shipped_schemes
@@ -40,12 +39,11 @@ class LandmarkFinder:
         return [self._find(view, mirrored) for view in views]
 
     def _find(self, view: GeometryImage, mirrored: bool) -> ViewLandmarks:
-        packed = pack_view(view)
+        packed = layout.pack_view(view)
         found = self._landmarks(packed)
         if not mirrored:
             return self._as_view(found, view)
-        signs = np.array([-1.0 if name == "normal_x" else 1.0 for name in VIEW], np.float32)
-        position, covariance, visibility = self._landmarks(np.ascontiguousarray(packed[:, ::-1] * signs))
+        position, covariance, visibility = self._landmarks(layout.mirrored(packed, layout.VIEW))
         width = view.shape[1] * view.chart.pixel_mm
         position = np.stack([width - position[:, 0], position[:, 1]], 1)[self._swap]
         covariance = (covariance * np.array([[1, -1], [-1, 1]]))[self._swap]

@@ -14,7 +14,7 @@ from gan import weights
 from gan.config import TrainingConfig
 from gan.landmarks.dataset import describe, training_batches, whole_views
 from gan.landmarks.network import LandmarkNet, build_landmark_net, cell_centres
-from gan.training.optimizer import averaged_weights, learning_rate
+from gan.training.optimizer import compiled
 from gan.training.run import TrainingRun
 from geometry.errors import ConfigError
 
@@ -76,29 +76,12 @@ def _heatmap_loss(heatmaps, truth, size: tuple[int, int], target_mm: float):
     return ops.mean(ops.logsumexp(heatmaps, axis=2) - ops.sum(wanted[None] * heatmaps, axis=2), axis=0)
 
 
-def compiled(config: TrainingConfig) -> LandmarkModel:
-    """The model with its optimizer, whose moving average of the weights is what gets validated and shipped."""
-    options = config.optimizer
-    keras.utils.set_random_seed(config.seed)
-    model = LandmarkModel(config)
-    optimizer = keras.optimizers.Adam(
-        learning_rate(config),
-        beta_1=options.beta_1,
-        beta_2=options.beta_2,
-        global_clipnorm=options.clip_norm or None,
-        use_ema=True,
-        ema_momentum=options.ema_momentum,
-    )
-    model.compile(optimizer=optimizer, jit_compile=False)
-    optimizer.build(model.trainable_variables)
-    return model
-
-
 class LandmarkTraining(TrainingRun):
     """The heatmap network of landmarks."""
 
     def build(self) -> None:
-        self.model, self.averaged = compiled(self.config), build_landmark_net(self.config.landmarks)
+        self.model, self.averaged = compiled(LandmarkModel, self.config), build_landmark_net(self.config.landmarks)
+        self.network = self.model.network
 
     def prepare(self) -> None:
         config = self.config
@@ -108,9 +91,6 @@ class LandmarkTraining(TrainingRun):
 
     def batches(self, first_batch: int) -> Iterator:
         return iter(training_batches(self.config.data, self.config.landmarks, self.config.seed, first_batch))
-
-    def averaged_values(self) -> list:
-        return averaged_weights(self.model, self.model.network) if self.progress.step else self.model.network.variables
 
     def validate(self) -> tuple[float, dict[str, float], str]:
         """The score: the mean error in mm over the kinds of views."""

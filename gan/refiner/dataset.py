@@ -1,12 +1,7 @@
-"""TFRecords of training pairs → batches, by tf.data alone (usable with any Keras backend).
-
-The order is a function of the seed only: element number i of the endless stream is always the same crop,
-so that a resumed run continues at element `step · batch_size` as if it had never stopped.
-"""
+"""TFRecords of training pairs → batches of crops."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,11 +9,10 @@ import tensorflow as tf
 
 from gan import layout
 from gan.config import DataConfig
-from gan.training.records import DatasetError, compression, evenly_spread, record_files, text_feature
+from gan.training import records
 from geometry.charts.chart import from_json
 from geometry.charts.geometry_image import CHANNELS, GeometryImage
 
-SPLITS = ("train", "validation", "test")
 GROUPS = {"coarse": CHANNELS, "scan": (*CHANNELS, "noise_sigma"), "truth": CHANNELS}
 FLOAT_FEATURES = tuple(f"{group}/{channel}" for group, channels in GROUPS.items() for channel in (*channels, "valid_mask"))
 TEXT_FEATURES = ("chart", "split", "sensor", "subject", "scan_id")
@@ -26,70 +20,33 @@ TEXT_FEATURES = ("chart", "split", "sensor", "subject", "scan_id")
 HALVES = len(layout.COARSE) - 1 + len(layout.SCAN) + len(layout.TRUTH)
 
 
-def split_records(config: DataConfig, split: str) -> tf.data.Dataset:
-    """Serialized records of one split in file order. Only the split is read here: decoding two million floats to throw them
-    away would cost more than all else."""
-    files = record_files(config.validation if split == "validation" and config.validation else config.train)
-    check_schema(files[0])
-    records = tf.data.TFRecordDataset(files, compression_type=compression(files[0]))
-    records = records.filter(lambda record: tf.equal(text_feature(record, "split"), split))
-    return records.take(config.max_pairs) if config.max_pairs else records
+def _records(config: DataConfig, split: str) -> tf.data.Dataset:
+    needed = "training needs pairs from `python -m pipeline.synthesize`"
+    return records.split_records(config, split, (*FLOAT_FEATURES, "shape", *TEXT_FEATURES), needed)
 
 
 def pairs(config: DataConfig, split: str) -> tf.data.Dataset:
     """Decoded pairs of one split in file order: {"depth": (h, w, 1) f32, "halves": (h, w, 16) f16, "sensor", "scan_id": text}."""
-    return split_records(config, split).map(_decode, num_parallel_calls=1, deterministic=True)
+    return _records(config, split).map(_decode, num_parallel_calls=1, deterministic=True)
 
 
 def training_batches(config: DataConfig, seed: int, first_batch: int = 0) -> tf.data.Dataset:
     """Endless (x, y) batches of random crops, from batch number `first_batch` of the stream on."""
-    images = pairs(config, "train")
-    if config.cache == "memory":
-        images = images.cache()
-    images = images.shuffle(config.shuffle_buffer, seed=seed, reshuffle_each_iteration=True).repeat()
-    if config.crops_per_image > 1:
-        images = images.flat_map(lambda pair: tf.data.Dataset.from_tensors(pair).repeat(config.crops_per_image))
-    numbered = images.enumerate().skip(first_batch * config.batch_size)
-    crops = numbered.map(lambda number, pair: _crop(config, seed, number, pair), num_parallel_calls=1, deterministic=True)
-    batches = crops.batch(config.batch_size, drop_remainder=True).prefetch(2)
-    options = tf.data.Options()
-    options.deterministic = True
-    options.threading.private_threadpool_size = 1
-    return batches.with_options(options)
+    crop = lambda number, pair: _crop(config, seed, number, pair)
+    return records.endless_batches(pairs(config, "train"), crop, config, seed, first_batch)
 
 
 def whole_pairs(config: DataConfig, split: str, count: int = 0) -> Iterator[tuple[dict, np.ndarray, str]]:
     """Up to `count` (0: all) whole images, evenly spread over the split: x and y of batch size 1, and the sensor."""
-    for pair in evenly_spread(split_records(config, split), count).map(_decode, num_parallel_calls=1, deterministic=True):
+    for pair in records.evenly_spread(_records(config, split), count).map(_decode, num_parallel_calls=1, deterministic=True):
         x, y = _unpack(pair["depth"][None], tf.cast(pair["halves"][None], tf.float32))
         yield {name: value.numpy() for name, value in x.items()}, y.numpy(), pair["sensor"].numpy().decode()
 
 
 def describe(config: DataConfig) -> dict:
     """Counts of pairs by split and sensor, and the chart: the data part of a weights card."""
-    counts: dict[str, dict[str, int]] = {}
-    chart = None
-    files = sorted(set(record_files(config.train)) | set(record_files(config.validation) if config.validation else ()))
-    records = tf.data.TFRecordDataset(files, compression_type=compression(files[0]))
-    for text in records.map(lambda record: {name: text_feature(record, name) for name in ("split", "sensor", "chart")}):
-        split, sensor, chart = (text[name].numpy().decode() for name in ("split", "sensor", "chart"))
-        counts.setdefault(split, {}).setdefault(sensor, 0)
-        counts[split][sensor] += 1
-    return {"files": len(files), "pairs": counts, "chart": json.loads(chart)}
-
-
-def check_schema(path: str) -> None:
-    """Raises DatasetError where the first record lacks a feature of the schema."""
-    try:
-        first = next(iter(tf.data.TFRecordDataset([path], compression_type=compression(path))), None)
-        present = tf.train.Example.FromString(first.numpy()).features.feature if first is not None else {}
-    except tf.errors.DataLossError as error:
-        raise DatasetError(f"{path}: no readable TFRecords ({error.message}); make them anew") from None
-    if first is None:
-        raise DatasetError(f"{path}: holds no records; make them anew")
-    missing = [name for name in (*FLOAT_FEATURES, "shape", *TEXT_FEATURES) if name not in present]
-    if missing:
-        raise DatasetError(f"{path}: lacks {', '.join(missing)}; training needs pairs from `python -m pipeline.synthesize`")
+    files, counts, chart = records.census(config)
+    return {"files": files, "pairs": counts, "chart": chart}
 
 
 def _decode(record: tf.Tensor) -> dict:
@@ -134,11 +91,5 @@ def _crop(config: DataConfig, seed: int, number: tf.Tensor, pair: dict) -> tuple
     if not config.mirror:
         return x, y
     flip = random[2] < 0.5
-    x = {"coarse": _mirror(x["coarse"], layout.COARSE, flip), "scan": _mirror(x["scan"], layout.SCAN, flip)}
-    return x, _mirror(y, layout.TRUTH, flip)
-
-
-def _mirror(image: tf.Tensor, names: tuple[str, ...], flip: tf.Tensor) -> tf.Tensor:
-    """Left–right mirrored, n_x with it, where flip is true."""
-    signs = np.array([-1.0 if name == "normal_x" else 1.0 for name in names], np.float32)
-    return tf.where(flip, image[:, ::-1] * signs, image)
+    turned = lambda image, names: tf.where(flip, layout.mirrored(image, names), image)
+    return {"coarse": turned(x["coarse"], layout.COARSE), "scan": turned(x["scan"], layout.SCAN)}, turned(y, layout.TRUTH)

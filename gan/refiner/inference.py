@@ -8,7 +8,7 @@ import numpy as np
 
 from gan import layout
 from gan.config import GeneratorConfig
-from gan.inference import mirrored, start_tensorflow
+from gan.inference import start_tensorflow
 from gan.weights import load
 from geometry.charts.curvature import mean_curvature
 from geometry.charts.geometry_image import GeometryImage
@@ -122,8 +122,8 @@ def averaged_function(generator, mirror: bool, sigma_scale: float):
         found = predict(coarse, scan)
         if not mirror:
             return found
-        other = predict(mirrored(coarse, layout.COARSE), mirrored(scan, layout.SCAN))
-        other = {name: mirrored(values, NORMAL_NAMES if name == "normals" else ()) for name, values in other.items()}
+        other = predict(layout.mirrored(coarse, layout.COARSE), layout.mirrored(scan, layout.SCAN))
+        other = {name: layout.mirrored(values, NORMAL_NAMES if name == "normals" else ()) for name, values in other.items()}
         mean = {name: 0.5 * (found[name] + other[name]) for name in OUTPUTS}
         return mean | {"normals": mean["normals"] / tf.maximum(tf.norm(mean["normals"], axis=-1, keepdims=True), 1e-6)}
 

@@ -14,7 +14,6 @@ from gan.config import TrainingConfig
 from gan.refiner.losses import adversarial_loss, depth_loss, emphasised, fooling_loss, normal_loss, pixel_weights, quantile_loss
 from gan.refiner.networks import build_discriminator, build_generator, discriminator_surface
 from gan.refiner.surface import normals_from_components
-from gan.training.optimizer import learning_rate
 
 
 class Pix2Pix(keras.Model):
@@ -82,21 +81,3 @@ class Pix2Pix(keras.Model):
         fooled, _ = self.discriminator.stateless_call(stopped, state, {"coarse": coarse, "surface": fake})
         halved = 0.5 * (adversarial_loss(judged_real, True, kind) + adversarial_loss(judged_fake, False, kind))
         return {"adversarial": fooling_loss(fooled, kind), "discriminator": halved}
-
-
-def compiled(config: TrainingConfig) -> Pix2Pix:
-    """The model with its optimizer, whose exponential moving average of the weights is what gets validated and shipped."""
-    options = config.optimizer
-    keras.utils.set_random_seed(config.seed)
-    model = Pix2Pix(config)
-    optimizer = keras.optimizers.Adam(
-        learning_rate(config),
-        beta_1=options.beta_1,
-        beta_2=options.beta_2,
-        global_clipnorm=options.clip_norm or None,
-        use_ema=True,
-        ema_momentum=options.ema_momentum,
-    )
-    model.compile(optimizer=optimizer, jit_compile=False)
-    optimizer.build(model.trainable_variables)
-    return model

@@ -9,8 +9,8 @@ from keras import ops
 from PIL import Image
 
 from gan.refiner.surface import depth_normals, normals_from_components
+from gan.training.pictures import shaded_normals, signed_colours
 
-LIGHT = np.array([-0.4, 0.4, 0.82])
 ERROR_FULL_SCALE_MM = 1.0
 PANELS = ("scan", "coarse", "refined", "truth", "error (red: in front of the truth, blue: behind; ±1 mm)")
 
@@ -31,17 +31,5 @@ def panels(x: dict, truth: np.ndarray, prediction: dict, pixel_mm: float) -> lis
     true_normals = ops.convert_to_numpy(normals_from_components(truth[..., 1:2], truth[..., 2:3]))
     error = np.where(true[..., None], prediction["depth"] - truth[..., :1], 0.0)
     shaded = [(scan_normals, seen), (coarse_normals, known), (prediction["normals"], known), (true_normals, true)]
-    return [shade(normals[0], mask[0]) for normals, mask in shaded] + [signed_colours(error[0, ..., 0], true[0])]
-
-
-def shade(normals: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Lambertian grey, (h, w, 3) uint8, white where unknown."""
-    grey = np.clip(normals @ LIGHT, 0.0, 1.0) ** 1.5 * 220
-    return np.repeat(np.where(mask, grey, 255.0).astype(np.uint8)[..., None], 3, axis=-1)
-
-
-def signed_colours(error: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """White at 0 to red (positive) and blue (negative) at full scale, grey where unknown."""
-    level = np.clip(error / ERROR_FULL_SCALE_MM, -1.0, 1.0)
-    colours = np.stack([1.0 - np.maximum(-level, 0), 1.0 - np.abs(level), 1.0 - np.maximum(level, 0)], axis=-1)
-    return (np.where(mask[..., None], colours, 0.8) * 255).astype(np.uint8)
+    shown = [shaded_normals(normals[0], mask[0]) for normals, mask in shaded]
+    return [*shown, signed_colours(error[0, ..., 0], true[0], ERROR_FULL_SCALE_MM)]

@@ -14,9 +14,9 @@ from gan.refiner import validation
 from gan.refiner.dataset import describe, training_batches, whole_pairs
 from gan.refiner.growing import factor_at, phases, reduced
 from gan.refiner.networks import build_generator
-from gan.refiner.pix2pix import compiled
+from gan.refiner.pix2pix import Pix2Pix
 from gan.refiner.samples import save_grid
-from gan.training.optimizer import averaged_weights
+from gan.training.optimizer import compiled
 from gan.training.run import TrainingRun
 from geometry.errors import ConfigError
 
@@ -28,8 +28,8 @@ class RefinerTraining(TrainingRun):
 
     def build(self) -> None:
         phases(self.config.schedule.growing)  # a wrong phase is said now
-        self.model = compiled(self.config)
-        self.averaged = build_generator(self.config.generator)
+        self.model, self.averaged = compiled(Pix2Pix, self.config), build_generator(self.config.generator)
+        self.network = self.model.generator
         self._factor = 0
 
     def prepare(self) -> None:
@@ -56,9 +56,6 @@ class RefinerTraining(TrainingRun):
             self.model.generator.pixel_mm = self.config.generator.pixel_mm * factor
             self.model.train_function = None  # traced anew: Keras would generalize the old trace, and its pixel size
         return reduced(x, y, factor)
-
-    def averaged_values(self) -> list:
-        return averaged_weights(self.model, self.model.generator) if self.progress.step else self.model.generator.variables
 
     def validate(self) -> tuple[float, dict[str, float], str]:
         """The score: errors relative to the coarse surface's, the mean over sensors."""

@@ -1,10 +1,33 @@
-"""Learning rate and averaged weights of every training."""
+"""Optimizer, learning rate and averaged weights of every training."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
 
 import keras
 
 from gan.config import TrainingConfig
+
+Model = TypeVar("Model", bound=keras.Model)
+
+
+def compiled(make: Callable[[TrainingConfig], Model], config: TrainingConfig) -> Model:
+    """A model with its optimizer, whose exponential moving average of the weights is what gets validated and shipped."""
+    options = config.optimizer
+    keras.utils.set_random_seed(config.seed)
+    model = make(config)
+    optimizer = keras.optimizers.Adam(
+        learning_rate(config),
+        beta_1=options.beta_1,
+        beta_2=options.beta_2,
+        global_clipnorm=options.clip_norm or None,
+        use_ema=True,
+        ema_momentum=options.ema_momentum,
+    )
+    model.compile(optimizer=optimizer, jit_compile=False)
+    optimizer.build(model.trainable_variables)
+    return model
 
 
 def learning_rate(config: TrainingConfig) -> keras.optimizers.schedules.LearningRateSchedule:
@@ -20,10 +43,9 @@ def learning_rate(config: TrainingConfig) -> keras.optimizers.schedules.Learning
     )
 
 
-def averaged_weights(model: keras.Model, network: keras.Model | None = None) -> list:
-    """The weights of `network`, a part of the compiled `model` (its generator where not given), trainable ones as their
-    moving average, in the order of `network.variables`."""
-    network = model.generator if network is None else network
+def averaged_weights(model: keras.Model, network: keras.Model) -> list:
+    """The weights of `network`, a part of the compiled `model`, trainable ones as their moving average, in the order of
+    `network.variables`."""
     averages = {
         variable.path: average
         for variable, average in zip(model.optimizer._trainable_variables, model.optimizer._model_variables_moving_average)

@@ -13,12 +13,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from gan import weights
 from gan.config import TrainingConfig, config_from_dict
 from gan.training.checkpoints import Checkpoints, save_arrays
 from gan.training.curves import Curves
+from gan.training.optimizer import averaged_weights
 from geometry.errors import ConfigError, FaceReliefError
 from geometry.settings.options import flatten, to_dict
 
@@ -43,8 +45,14 @@ class DivergedError(FaceReliefError):
 
 class TrainingRun:
     """One run in `config.output`; `resume` continues the newest checkpoint there. Raises ConfigError where
-    the folder holds another run. Subclasses set `model` (compiled) and `averaged` (what is validated and shipped) in
-    `build`, and fill in what raises NotImplementedError."""
+    the folder holds another run. Subclasses set the attributes below in `build`, and fill in what raises NotImplementedError."""
+
+    model: keras.Model
+    """What is trained, compiled."""
+    network: keras.Model
+    """The part of it that is shipped."""
+    averaged: keras.Model
+    """One like that, with the moving average of its weights: what is validated."""
 
     def __init__(self, config: TrainingConfig, resume: bool = False):
         self.config, self.output = config, Path(config.output)
@@ -58,7 +66,7 @@ class TrainingRun:
         weights.write_json(self.output / "config.json", to_dict(config))
 
     def build(self) -> None:
-        """Sets `model` and `averaged`."""
+        """Sets `model`, `network` and `averaged`."""
         raise NotImplementedError
 
     def prepare(self) -> None:
@@ -75,10 +83,6 @@ class TrainingRun:
     def at_resolution(self, x, y) -> tuple:
         """The batch as the step wants it."""
         return x, y
-
-    def averaged_values(self) -> list:
-        """What `averaged` takes over, in the order of its variables."""
-        raise NotImplementedError
 
     def validate(self) -> tuple[float, dict[str, float], str]:
         """Of `averaged`: a score that is the smaller the better, values for the curves, and a text for the log."""
@@ -151,7 +155,8 @@ class TrainingRun:
             save_arrays(self.output / "best.npz", {f"{n:04d}": np.asarray(v) for n, v in enumerate(self.averaged.variables)})
 
     def _load_average(self) -> None:
-        for variable, value in zip(self.averaged.variables, self.averaged_values()):
+        values = averaged_weights(self.model, self.network) if self.progress.step else self.network.variables
+        for variable, value in zip(self.averaged.variables, values):
             variable.assign(np.asarray(value))  # a copy: JAX gives the original away with the next step
 
     def _checkpoint(self) -> None:
@@ -184,8 +189,6 @@ class TrainingRun:
 
 def own_arrays(batch):
     """TensorFlow tensors as they are under TensorFlow, as the backend's own for the others."""
-    import keras
-
     if keras.backend.backend() == "tensorflow":
         return batch
     own = keras.ops.convert_to_tensor

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 from PIL import Image, ImageDraw
 
+from gan.training.pictures import shaded_normals, signed_colours
 from geometry.charts.chart import from_json
 
-LIGHT = np.array([-0.35, 0.45, 0.82]) / np.linalg.norm([-0.35, 0.45, 0.82])
 RESIDUAL_MM = 3.0  # the colour scale's end
 GAP = 2
 
@@ -20,9 +20,7 @@ def shaded(features: Mapping, group: str) -> np.ndarray:
     x, y, elevation, valid = (
         np.reshape(features[f"{group}/{name}"], shape) for name in ("normal_x", "normal_y", "normal_elevation", "valid_mask")
     )
-    normals = np.stack([x, y, np.sin(elevation)], -1)
-    grey = np.clip(normals @ LIGHT, 0, 1) * 235 + 20
-    return np.where(valid[..., None] > 0, grey[..., None], np.array([24, 26, 48])).astype(np.uint8)
+    return shaded_normals(np.stack([x, y, np.sin(elevation)], -1), valid > 0)
 
 
 def residual(features: Mapping, group: str, base: str) -> np.ndarray:
@@ -30,9 +28,7 @@ def residual(features: Mapping, group: str, base: str) -> np.ndarray:
     shape = tuple(int(n) for n in features["shape"])
     valid = (np.reshape(features[f"{group}/valid_mask"], shape) > 0) & (np.reshape(features[f"{base}/valid_mask"], shape) > 0)
     difference = np.reshape(features[f"{group}/depth"], shape) - np.reshape(features[f"{base}/depth"], shape)
-    t = np.clip(difference / RESIDUAL_MM, -1, 1)[..., None]
-    color = np.where(t > 0, np.array([255, 255, 255]) - t * [35, 200, 215], np.array([255, 255, 255]) + t * [215, 165, 30])
-    return np.where(valid[..., None], color, 40).astype(np.uint8)
+    return signed_colours(difference, valid, RESIDUAL_MM)
 
 
 def marked(features: Mapping) -> np.ndarray:
