@@ -13,7 +13,6 @@ from geometry.mesh import TriangleMesh
 from geometry.model.landmark_embedding import (
     NOSE_TIP,
     embedding,
-    landmark_indices,
     landmarks_on,
     points_of,
     scheme,
@@ -86,7 +85,6 @@ def test_default_landmarks_are_where_their_names_say(model):
     assert place["left_eye_outer"][0] > place["left_eye_inner"][0] > 0 > place["right_eye_inner"][0] > place["right_eye_outer"][0]
     assert place["mouth_left"][0] > 0 > place["mouth_right"][0]
     assert place["chin"][1] < place["subnasale"][1] < place["nose_tip"][1] < place["left_eye_inner"][1]
-    assert len(set(landmark_indices(model))) == 68
 
 
 def test_now7_has_the_order_of_its_evaluation_code():
@@ -181,9 +179,7 @@ def test_a_users_scheme_may_not_carry_a_shipped_name(tmp_path, name):
 def test_a_shipped_name_means_the_shipped_scheme_on_a_model_that_has_its_own_of_that_name(model):
     rich = replace(model, landmarks={**model.landmarks, "now7": np.arange(7), "own": np.array([5, 6])})
     assert np.array_equal(landmarks_on(rich, rich.mean, "now7"), landmarks_on(model, model.mean, "now7"))
-    assert np.array_equal(landmark_indices(rich, "now7"), landmark_indices(model, "now7"))
     assert np.array_equal(landmarks_on(rich, rich.mean, "own"), model.mean[[5, 6]])
-    assert landmark_indices(rich, "own").tolist() == [5, 6]
     moved = replace(model, landmarks={"ibug68": model.landmarks["ibug68"][::-1]})
     assert np.array_equal(landmarks_on(moved, moved.mean), landmarks_on(model, model.mean)[::-1])
     with pytest.raises(ModelError, match="unknown landmark scheme 'own'"):
@@ -258,9 +254,6 @@ def test_an_unknown_scheme_and_a_wrong_topology_are_named(model):
         scheme("Bosphorus")
     with pytest.raises(ModelError, match="expected"):
         landmarks_on(model, model.mean[:-1])
-    with pytest.raises(ModelError, match="'right_nose_saddle' is no vertex"):
-        landmark_indices(model, "bosphorus22")
-    assert landmark_indices(model, "now7")[4] == landmark_indices(model)[33]
 
 
 def test_a_scheme_of_another_models_vertices_is_refused(model):

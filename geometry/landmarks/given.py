@@ -12,12 +12,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from geometry.errors import ReadError
+from geometry.mesh import TriangleMesh
 from geometry.model.landmark_embedding import shipped_schemes
 from geometry.model.landmark_scheme import IBUG_POINTS, NO_POINT, LandmarkScheme
-from geometry.readers.landmark_files import SUFFIXES, LandmarkFile, read_landmarks, suffix_of
+from geometry.readers.landmark_files import LandmarkFile, read_landmarks, suffix_of
 from geometry.scan import Scan
+from geometry.surfaces.closest_point import surface_distance
 
 BY_COUNT = {68: "ibug68", 51: "ibug51", 7: "now7"}  # what a list without names is
 MOST_AT_ONE_PLACE = 2  # closed lips may share a point; more is a placeholder for "unknown"
@@ -247,18 +250,10 @@ def check_on_surface(given: GivenLandmarks, scan: Scan, limit_mm: float = 10.0) 
 
 def _distance(points: np.ndarray, scan: Scan, limit_mm: float) -> np.ndarray:
     """(n,) mm to the scan's points, or, where its triangles are coarse, to its surface."""
-    from scipy.spatial import cKDTree
-
     distance = cKDTree(scan.points).query(points)[0]
     doubtful = distance > limit_mm
     if doubtful.any() and not scan.is_cloud:
-        from geometry.mesh import TriangleMesh
-        from geometry.surfaces.closest_point import surface_distance
-
         centre = scan.points.mean(0)  # float32 is used below
         mesh = TriangleMesh(scan.points - centre, scan.triangles)
         distance[doubtful] = np.minimum(distance[doubtful], surface_distance(points[doubtful] - centre, mesh))
     return distance
-
-
-__all__ = ["SUFFIXES", "GivenLandmarks", "check_on_surface", "given_landmarks"]

@@ -24,6 +24,6 @@ def candidate_units(scan: Scan) -> list[tuple[float, bool]]:
         return []
     fits = lambda low, high: [(mm, True) for mm in METRIC_UNITS.values() if low <= longest * mm <= high]
     heads = fits(*HEAD_MM)
-    rooms = [u for u in fits(HEAD_MM[1], ROOM_MM)]
+    rooms = fits(HEAD_MM[1], ROOM_MM)
     free = [(size / longest, False) for size in (190.0, 230.0, 280.0, 340.0, 420.0)]
     return heads + rooms + free

@@ -19,16 +19,6 @@ from geometry.errors import ModelError
 from geometry.model.landmark_scheme import LandmarkScheme, Place, parse_scheme
 from geometry.model.morphable_model import MorphableModel
 
-__all__ = [
-    "NOSE_TIP",
-    "LandmarkScheme",
-    "embedding",
-    "landmark_indices",
-    "landmarks_on",
-    "points_of",
-    "scheme",
-    "shipped_schemes",
-]
 NOSE_TIP = 30  # in ibug68; the origin of the model frame
 
 
@@ -66,17 +56,6 @@ def _unknown(name: str, known: Iterable[str]) -> str:
     return (
         f"unknown landmark scheme {name!r}; known schemes: {', '.join(sorted(known))}, or the path of a scheme's JSON file{hint}"
     )
-
-
-def landmark_indices(model: MorphableModel, scheme: str = "ibug68") -> np.ndarray:
-    """(l,) vertex indices of a scheme, as `landmarks_on` reads it, all of whose points are vertices. Raises ModelError."""
-    if _is_of_model(scheme, model):
-        return model.landmarks[scheme]
-    points = _scheme_of(model, scheme)
-    loose = [name for name, place in zip(points.names, points.places) if place.kind not in ("ibug68", "vertex")]
-    if loose:
-        raise ModelError(f"landmark scheme {points.name!r}: {loose[0]!r} is no vertex of a model; use landmarks_on")
-    return embedding(points, model)[0][:, 0]
 
 
 def landmarks_on(model: MorphableModel, vertices: np.ndarray, scheme: str | LandmarkScheme = "ibug68") -> np.ndarray:

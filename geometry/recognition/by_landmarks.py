@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 
@@ -151,15 +151,13 @@ def locate(
     of geometry. Raises NoFaceFound where nothing is proposed."""
     believes = partial(believed_head, model=model, check=check)
     candidates = places or candidate_locations(scan, model, believes, options.locating)
-    viewers: dict[int, Viewer] = {}
+    viewer_of = cache(Viewer)
     best: tuple[PoseEstimate, Location] | None = None
     for number, (candidate, turn) in enumerate(proposals(candidates)):
         if number >= len(candidates) and best is not None and best[0].support >= options.least:
             break  # turned about only where nothing was found as proposed
         check()
-        if id(candidate) not in viewers:
-            viewers[id(candidate)] = Viewer(candidate.scan)
-        found = landmark_pose(viewers[id(candidate)], candidate.scan_to_model, model, find, turn=turn, mirrored=False)
+        found = landmark_pose(viewer_of(candidate.scan), candidate.scan_to_model, model, find, turn=turn, mirrored=False)
         if found is not None and (best is None or found.support > best[0].support):
             best = found, candidate
         if best is not None and best[0].support >= options.sure:
@@ -167,7 +165,7 @@ def locate(
     if best is None or best[0].support < options.least:
         return trial_fit.choose(_believable(candidates, best, options), model, check=check)
     first, candidate = best
-    found = refine_pose(viewers[id(candidate)], first, model, find, options)
+    found = refine_pose(viewer_of(candidate.scan), first, model, find, options)
     return replace(
         candidate,
         scan_to_model=found.scan_to_model,
