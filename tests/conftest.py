@@ -1,7 +1,11 @@
 """Fixtures that several tests share."""
 
 import pytest
+from hypothesis import settings
 from sampled_faces import default_model, known_face
+
+settings.register_profile("untimed", deadline=None)  # how long an example takes is the machine's affair
+settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

@@ -182,9 +182,9 @@ def test_weights_of_another_network_are_refused(trained):
 
 
 def test_wrong_settings_are_named():
-    with pytest.raises(ConfigError, match="landmarks.widths: expected a list of positive whole numbers"):
+    with pytest.raises(ConfigError, match="landmarks.widths: .* expected a list of whole numbers ≥ 1"):
         config_from_dict({"landmarks": {"widths": [8, 0]}})
-    with pytest.raises(ConfigError, match="landmarks.stacks: expected a positive number"):
+    with pytest.raises(ConfigError, match="landmarks.stacks: .* expected a whole number ≥ 1"):
         config_from_dict({"landmarks": {"stacks": 0}})
 
 

@@ -225,9 +225,7 @@ def test_a_time_limit_and_an_exception_in_a_stage_end_that_scan_alone(scans, tmp
         while True:
             check()
 
-    monkeypatch.setitem(
-        methods.LOCATORS, "at_once", lambda scan, model, settings, check: Location(scan, SimilarityTransform.identity(), 1.0)
-    )
+    monkeypatch.setitem(methods.LOCATORS, "at_once", lambda scan, *_: Location(scan, SimilarityTransform.identity(), 1.0))
     monkeypatch.setitem(methods.FITTERS, "test", fit)
     settings = [
         "locate=at_once",
@@ -250,7 +248,7 @@ def test_a_time_limit_and_an_exception_in_a_stage_end_that_scan_alone(scans, tmp
 
 
 def test_a_rejected_scan_is_kept_and_force_does_it_again(scans, tmp_path, monkeypatch):
-    def locate(scan, model, settings, check):
+    def locate(*_):
         raise NoFaceFound("no face found: for this test")
 
     monkeypatch.setitem(methods.LOCATORS, "nowhere", locate)
@@ -317,7 +315,7 @@ def test_the_network_refines_by_default_and_a_run_without_pictures_has_none(scan
     [
         (["--no-preview"], ["unknown option '--no-preview'", "did you mean '--no-previews'?"]),
         (["--set", "refine.method=gam"], ["'gam' is unknown", "did you mean 'gan'?"]),
-        (["--set", "refien=gan"], ["unknown section 'refien'", "did you mean 'refine'?"]),
+        (["--set", "refien=gan"], ["unknown key 'refien'", "did you mean 'refine'?"]),
         (["--model", "no/such.npz"], ["no such morphable model", "default"]),
         (["--config", "no/such.yaml"], ["cannot be read"]),
         (["--runner", "NoRunner"], ["Unexpected pipeline runner: NoRunner", "FlinkRunner"]),
@@ -342,6 +340,6 @@ def test_missing_arguments_end_with_2(capsys):
 
 
 def test_face_relief_is_an_alias_of_the_modules(capsys):
-    assert cli.main(["--help"]) == 0 and "python -m pipeline.run" in capsys.readouterr().out
+    assert cli.main(["--help"]) == 0 and "scans in, registered and refined geometry out" in capsys.readouterr().out
     assert cli.main(["rum"]) == 2 and "unknown command 'rum'" in capsys.readouterr().err
     assert cli.main(["run", "--input", "no/such", "--output", "/dev/null/x"]) == 2
