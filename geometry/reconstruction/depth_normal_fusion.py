@@ -12,10 +12,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import sparse
 from scipy.ndimage import map_coordinates, median_filter
+from scipy.sparse.linalg import cg
 
 from geometry.charts.chart import Chart
 from geometry.charts.curvature import normals_from_depth, ray_frame
+from geometry.surfaces.robust_loss import geman_mcclure_weights
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class FusionOptions:
     tile_px: int = 8
     """Side in pixels of the tiles in which the median of the residuals is taken."""
     tolerance_mm: float = 1e-4
-    """The solver stops where no pixel would move by more than this, in mm."""
+    """The solver stops where no pixel can be off its solution by more than this, in mm."""
     iterations: int = 60
     """Most steps of the solver."""
 
@@ -105,47 +108,31 @@ def _weights(edges: list[_Edges], shape: tuple[int, int], options: FusionOptions
     weights = []
     for axis, edge in enumerate(edges):
         near, far = _pair(weight, axis)
-        # a normal's error tilts a long chord further; a silhouette's residual is none of its business (Geman–McClure)
+        # a normal's error tilts a long chord further; a silhouette's residual loses its weight
         steepness = (pixel_mm / np.maximum(edge.length, pixel_mm)) ** 2
-        weights.append(np.minimum(near, far) * steepness / (1 + (edge.residual / options.jump_mm) ** 2) ** 2)
+        weights.append(np.minimum(near, far) * steepness * geman_mcclure_weights(edge.residual, options.jump_mm))
     return weights
 
 
 def _solve(edges: list[_Edges], weights: list[np.ndarray], shape: tuple[int, int], options: FusionOptions) -> np.ndarray:
-    """Conjugate gradients on (I + JᵀΛJ) δ = −JᵀΛ r with the diagonal as preconditioner; nothing is assembled."""
-    terms = [
-        (axis, np.sqrt(w) * e.near, np.sqrt(w) * e.far, np.sqrt(w) * e.residual)
-        for axis, (e, w) in enumerate(zip(edges, weights))
-    ]
-    diagonal, right = np.ones(shape), np.zeros(shape)
-    for axis, near, far, residual in terms:
-        for coefficient, into_diagonal, into_right in zip((near, far), _pair(diagonal, axis), _pair(right, axis)):
-            into_diagonal += coefficient**2
-            into_right -= coefficient * residual
+    """(h, w) δ by conjugate gradients on (I + JᵀΛJ) δ = −JᵀΛ r with the diagonal as preconditioner.
 
-    def normal_equations(x: np.ndarray) -> np.ndarray:
-        out = x.copy()
-        for axis, near, far, _ in terms:
-            (x_near, x_far), (out_near, out_far) = _pair(x, axis), _pair(out, axis)
-            change = near * x_near + far * x_far
-            out_near += near * change
-            out_far += far * change
-        return out
-
-    solution, residual = np.zeros(shape), right
-    scaled = residual / diagonal
-    direction, energy = scaled, float((residual * scaled).sum())
-    for _ in range(options.iterations):
-        if np.abs(scaled).max() < options.tolerance_mm:
-            break
-        image = normal_equations(direction)
-        step = energy / float((direction * image).sum())
-        solution = solution + step * direction
-        residual = residual - step * image
-        scaled = residual / diagonal
-        previous, energy = energy, float((residual * scaled).sum())
-        direction = scaled + energy / previous * direction
-    return solution
+    No eigenvalue of the matrix is below 1, so that no pixel's error exceeds the length of the residual.
+    """
+    diagonal, right, couplings = np.ones(shape), np.zeros(shape), []
+    for axis, (edge, weight) in enumerate(zip(edges, weights)):
+        for slope, into_diagonal, into_right in zip((edge.near, edge.far), _pair(diagonal, axis), _pair(right, axis)):
+            into_diagonal += weight * slope**2
+            into_right -= weight * slope * edge.residual
+        coupling = np.zeros(shape)
+        _pair(coupling, axis)[0][...] = weight * edge.near * edge.far
+        couplings.append(coupling.ravel())
+    width = shape[1]
+    down, across = couplings[0][:-width], couplings[1][:-1]
+    system = sparse.diags([diagonal.ravel(), down, down, across, across], [0, width, -width, 1, -1])
+    preconditioner = sparse.diags(1 / diagonal.ravel())
+    solution, _ = cg(system, right.ravel(), rtol=0.0, atol=options.tolerance_mm, maxiter=options.iterations, M=preconditioner)
+    return solution.reshape(shape)
 
 
 def fuse(
