@@ -20,6 +20,7 @@ from geometry.mesh import TriangleMesh
 from geometry.model.morphable_model import MorphableModel
 from geometry.surfaces.laplacian import smooth_field, smoothing_kernels
 from geometry.surfaces.raycasting import cast_rays, interpolate, raycasting_scene
+from geometry.surfaces.robust_loss import geman_mcclure_weights
 
 if TYPE_CHECKING:
     from open3d.t.geometry import RaycastingScene
@@ -104,7 +105,7 @@ def _fit_between_vertices(
     error = (depth[hit] - (start - distance[hit])) * cosine
     facing = np.einsum("ij,ij->i", normals, surface.vertex_normals[hit]) > options.facing
     comparable = facing & (cosine > 0.2) & movable[corners].all(1)
-    weight = np.where(comparable, support[hit] / (1 + (error / options.slack_mm) ** 2) ** 2, 0.0)
+    weight = np.where(comparable, support[hit] * geman_mcclure_weights(error, options.slack_mm), 0.0)
     root = np.sqrt(weight)
     rows = np.repeat(np.arange(len(hit)), 3)
     shape = (len(hit), len(mesh.vertices))

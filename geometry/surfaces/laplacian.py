@@ -12,6 +12,7 @@ from scipy.spatial import cKDTree
 
 from geometry.mesh import TriangleMesh
 from geometry.model.morphable_model import MorphableModel
+from geometry.surfaces.robust_loss import geman_mcclure_weights
 
 LEVELS_MM = (20.0, 7.0, 2.5)
 
@@ -69,7 +70,7 @@ def smooth_field(targets: np.ndarray, weights: np.ndarray, kernels: tuple[Kernel
         residual = targets - field
         size = np.linalg.norm(residual, axis=1)
         scale = 6 * max(float(np.median(size[weights > 0])) if (weights > 0).any() else 0.0, 0.1)
-        w = weights / (1 + (size / scale) ** 2) ** 2
+        w = weights * geman_mcclure_weights(size, scale)
         answer = kernel(np.concatenate([w[:, None] * residual, w[:, None]], axis=1))
         field = field + answer[:, :3] / np.maximum(answer[:, 3:], 0.02)  # below 2 % support a level fades out
     return field

@@ -25,6 +25,7 @@ from geometry.model.morphable_model import MorphableModel
 from geometry.surfaces.closest_point import closest_points
 from geometry.surfaces.laplacian import stiffness
 from geometry.surfaces.raycasting import interpolate
+from geometry.surfaces.robust_loss import geman_mcclure_weights
 from geometry.synthesis.fine_surface import fine_surface
 
 TOLERANCE = 1e-5  # of the linear solve, relative: a hundredth of a µm per mm of motion
@@ -109,7 +110,7 @@ def attach(
     corners = skin.triangles[found.triangle]
     normals = interpolate(skin.vertex_normals, corners, found.uv)
     agreement = np.clip((normals * surface.vertex_normals).sum(1), 0, 1)
-    trust = agreement / (1 + (found.distance / options.trust_mm) ** 2) ** 2
+    trust = agreement * geman_mcclure_weights(found.distance, options.trust_mm)
     u, v = found.uv.T
     rows, barycentric = np.repeat(np.arange(len(corners)), 3), np.stack([1 - u - v, u, v], 1)
     closest = sparse.csr_matrix((barycentric.ravel(), (rows, corners.ravel())), (len(corners), len(skin.vertices)))
