@@ -25,6 +25,7 @@ from dataclasses import dataclass
 import common
 import numpy as np
 from scipy.spatial import cKDTree
+from scipy.spatial.transform import Rotation
 
 from geometry.evaluation.metrics import boundary_triangles, sample_surface
 from geometry.mesh import TriangleMesh
@@ -33,7 +34,7 @@ from geometry.readers import read
 from geometry.surfaces.closest_point import closest_points
 from geometry.surfaces.raycasting import cast_rays, nearest_on_scene, raycasting_scene
 from geometry.surfaces.triangulation import surface_of
-from geometry.transforms import SimilarityTransform, rotation_from_vector
+from geometry.transforms import SimilarityTransform
 
 REFERENCE = "fused_reference.ply"
 FACE_MM = 5.0  # a reference point so near the fitted model's face region belongs to the face
@@ -176,7 +177,7 @@ def aligned(
         centre = points.mean(0)
         rows = np.concatenate([np.cross(found - centre, normals), normals], axis=1)[kept]
         step = np.linalg.lstsq(rows, -residual[kept], rcond=None)[0]
-        turn = rotation_from_vector(step[:3])
+        turn = Rotation.from_rotvec(step[:3]).as_matrix()
         pose = SimilarityTransform(turn, centre + step[3:] - turn @ centre).compose(pose)
         if np.abs(step).max() < 1e-5:
             break

@@ -5,6 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 import geometry
 from geometry.camera import PinholeCamera
@@ -15,7 +16,7 @@ from geometry.model.morphable_model import MorphableModel
 from geometry.model.registry import load_model
 from geometry.scan import Scan
 from geometry.surfaces.normals import with_normals
-from geometry.transforms import SimilarityTransform, rotation_from_vector
+from geometry.transforms import SimilarityTransform
 
 SHIPPED_MODEL = Path(geometry.__file__).parent / "data" / "face_relief_model.npz"
 NO_TRIANGLES = np.zeros((0, 3), np.int32)
@@ -51,7 +52,7 @@ def known_face(seed: int, spread: float = 0.7, expressions: int = 0) -> KnownFac
     identity = rng.standard_normal(model.n_identity) * spread
     expression = np.zeros(model.n_expression)
     expression[rng.permutation(model.n_expression)[:expressions]] = rng.uniform(0.1, 0.3, expressions)
-    pose = SimilarityTransform(rotation_from_vector(rng.normal(size=3)), rng.normal(size=3) * 100)
+    pose = SimilarityTransform(Rotation.from_rotvec(rng.normal(size=3)).as_matrix(), rng.normal(size=3) * 100)
     return KnownFace(identity, expression, model.instance(identity, expression), pose)
 
 
@@ -63,7 +64,7 @@ def mesh_scan(points: np.ndarray, triangles: np.ndarray | None = None, unit_mm: 
 
 def nearly_located(scan: Scan, face: KnownFace, **fields) -> Location:
     """The location a good search gives: off by 6° and 5 mm."""
-    off = SimilarityTransform(rotation_from_vector(np.array([0.08, -0.05, 0.06])), np.array([3.0, -2.0, 3.0]))
+    off = SimilarityTransform(Rotation.from_rotvec(np.array([0.08, -0.05, 0.06])).as_matrix(), np.array([3.0, -2.0, 3.0]))
     return Location(with_normals(scan), off.compose(face.pose.inverse()), 0.8, **fields)
 
 

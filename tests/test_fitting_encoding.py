@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from sampled_faces import CAMERA, NO_TRIANGLES, default_model, mesh_scan
+from scipy.spatial.transform import Rotation
 
 from geometry.charts.chart import CylindricalChart, OrthographicChart
 from geometry.charts.geometry_image import CHANNELS
@@ -12,10 +13,10 @@ from geometry.mesh import TriangleMesh
 from geometry.scan import Scan
 from geometry.surfaces.raycasting import cast_rays, raycasting_scene
 from geometry.synthesis.sensors import head_rotation, render_depth
-from geometry.transforms import SimilarityTransform, rotation_from_vector
+from geometry.transforms import SimilarityTransform
 
 CHART = OrthographicChart(128, 128, 1.5)
-POSE = SimilarityTransform(rotation_from_vector(np.array([0.4, -0.8, 0.3])), np.array([40.0, -10.0, 300.0]))
+POSE = SimilarityTransform(Rotation.from_rotvec(np.array([0.4, -0.8, 0.3])).as_matrix(), np.array([40.0, -10.0, 300.0]))
 
 
 def fit_of_the_mean(scan_to_model: SimilarityTransform = SimilarityTransform.identity(), noise_mm: float = 0.0) -> FitResult:

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from sampled_faces import NO_TRIANGLES, KnownFace, default_model, known_face, mesh_scan, nearly_located
+from scipy.spatial.transform import Rotation
 
 from geometry.errors import FitError, NoFaceFound
 from geometry.fitting.options import FittingOptions, Stage
@@ -18,7 +19,7 @@ from geometry.locating.location import Location
 from geometry.mesh import TriangleMesh
 from geometry.surfaces.closest_point import surface_distance
 from geometry.surfaces.normals import with_normals
-from geometry.transforms import SimilarityTransform, rotation_from_vector
+from geometry.transforms import SimilarityTransform
 
 BRIEF = FittingOptions(
     identity_modes=10, expression_modes=0, stages=(Stage(4, 0.0, 0.0, 1.0, 20.0, 2000), Stage(3, 1.0, 0.0, 1.0, 8.0, 2000))
@@ -136,7 +137,7 @@ def test_a_metric_scan_is_never_rescaled(face, model):
 
 def test_given_landmarks_bring_home_a_pose_that_the_surface_alone_cannot(face, model):
     scan = with_normals(mesh_scan(face.scan_points))
-    off = SimilarityTransform(rotation_from_vector(np.array([0.2, 1.2, 0.6])), np.array([20.0, -25, 10]))
+    off = SimilarityTransform(Rotation.from_rotvec(np.array([0.2, 1.2, 0.6])).as_matrix(), np.array([20.0, -25, 10]))
     far = off.compose(face.pose.inverse())
     landmarks = face.scan_points[model.landmarks["ibug68"]].copy()
     landmarks[:17] = np.nan  # a scheme that knows no jaw

@@ -5,11 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sampled_faces import default_model, known_face
+from scipy.spatial.transform import Rotation
 
 from geometry.landmarks.estimate import LandmarkEstimate
 from geometry.landmarks.fusion import fused, to_scheme
 from geometry.model.landmark_embedding import landmarks_on
-from geometry.transforms import SimilarityTransform, rotation_from_vector
+from geometry.transforms import SimilarityTransform
 
 
 def estimate(points, sigma, seen=True) -> LandmarkEstimate:
@@ -52,7 +53,7 @@ def test_what_only_one_knows_is_taken_from_it():
 @settings(max_examples=20)
 @given(st.tuples(*[st.floats(-3, 3)] * 3), st.floats(0.5, 2))
 def test_a_transformed_estimate_fuses_to_the_transformed_fusion(turn, scale):
-    move = SimilarityTransform(rotation_from_vector(np.array(turn)), np.array([5.0, -7.0, 2.0]), scale)
+    move = SimilarityTransform(Rotation.from_rotvec(np.array(turn)).as_matrix(), np.array([5.0, -7.0, 2.0]), scale)
     a, b = estimate([0, 1, 2], 1.0), estimate([1, 1, 2.5], 2.0)
     b.covariance[0] = np.diag([4.0, 1.0, 0.25])
     here, there = fused(a, b).transformed(move), fused(a.transformed(move), b.transformed(move))

@@ -5,12 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from sampled_faces import default_model, known_face, mesh_scan
+from scipy.spatial.transform import Rotation
 from surfaces import sphere
 
 from geometry.charts.geometry_image import CHANNELS
 from geometry.landmarks.views import DEPTH_MM, FACE_CENTRE, VIEW_CHART, Viewer, turn_of, view_of_pose, visible
 from geometry.scan import Scan
-from geometry.transforms import SimilarityTransform, rotation_from_vector
+from geometry.transforms import SimilarityTransform
 
 NO_TRIANGLES = np.zeros((0, 3), np.int32)
 
@@ -112,7 +113,7 @@ def test_a_scan_without_points_and_one_inside_out_show_nothing(face):
 
 def test_far_coordinates_lose_nothing(face, viewer):
     """Rays are float32: a scan a kilometre from its origin must look the same."""
-    away = SimilarityTransform(rotation_from_vector(np.array([0.3, 1.0, -0.2])), np.array([1e6, -2e6, 5e5]))
+    away = SimilarityTransform(Rotation.from_rotvec(np.array([0.3, 1.0, -0.2])).as_matrix(), np.array([1e6, -2e6, 5e5]))
     pose = view_of_pose(face.pose.inverse())
     far = Viewer(mesh_scan(away.apply(face.scan_points))).view(pose.compose(away.inverse())).image
     near = viewer.view(pose).image

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from sampled_faces import NO_TRIANGLES, default_model, known_face, mesh_scan
+from scipy.spatial.transform import Rotation
 from surfaces import sphere
 
 from geometry.camera import PinholeCamera
@@ -17,14 +18,14 @@ from geometry.recognition import trial_fit
 from geometry.scan import Scan
 from geometry.synthesis import occluders
 from geometry.synthesis.sensors import head_rotation, render_depth
-from geometry.transforms import SimilarityTransform, rotation_from_vector
+from geometry.transforms import SimilarityTransform
 
 CAMERA = PinholeCamera(640, 480, 560.0, 560.0, 319.5, 239.5)
 
 
 def placed(seed: int, place, yaw: float = 0.0, size: float = 1.0) -> TriangleMesh:
     """A known face, looking along +z (a mesh scene) and turned by `yaw` degrees."""
-    turn = rotation_from_vector(np.deg2rad([0.0, yaw, 0.0]))
+    turn = Rotation.from_rotvec(np.deg2rad([0.0, yaw, 0.0])).as_matrix()
     return TriangleMesh(size * known_face(seed).vertices @ turn.T + place, default_model().triangles)
 
 

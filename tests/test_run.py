@@ -13,6 +13,7 @@ import time
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from geometry import readers
 from geometry.charts.chart import from_json
@@ -23,7 +24,7 @@ from geometry.model.landmark_embedding import landmarks_on
 from geometry.readers.ply_writer import ply_bytes
 from geometry.reconstruction import lifting
 from geometry.surfaces.closest_point import surface_distance
-from geometry.transforms import SimilarityTransform, rotation_from_vector
+from geometry.transforms import SimilarityTransform
 from pipeline import cli, run
 from pipeline.inputs.source import Source
 from pipeline.scans import methods
@@ -42,7 +43,7 @@ def faces(model):
     """Two sampled faces as a scanner would give them: one in mm, one turned, moved, in metres and in colour."""
     rng = np.random.default_rng(5)
     front = model.regions["face"] | (model.mean[:, 2] > -70) & ~model.regions["cavities"]
-    turned = SimilarityTransform(rotation_from_vector(np.array([0.4, 0.9, -0.3])), np.array([80.0, -300.0, 900.0]))
+    turned = SimilarityTransform(Rotation.from_rotvec(np.array([0.4, 0.9, -0.3])).as_matrix(), np.array([80.0, -300.0, 900.0]))
     meshes = [model.mesh(rng.normal(size=model.n_identity) * 0.6).submesh(front)[0] for _ in range(2)]
     shades = np.clip(meshes[1].vertices + 128, 0, 255).astype(np.uint8)
     in_metres = TriangleMesh(turned.apply(meshes[1].vertices) / 1000, meshes[1].triangles, shades)

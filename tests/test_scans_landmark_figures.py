@@ -4,18 +4,19 @@ import json
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from geometry.landmarks.estimate import LandmarkEstimate
 from geometry.landmarks.given import GivenLandmarks, given_landmarks
 from geometry.locating.location import Location
 from geometry.model.landmark_embedding import shipped_schemes
 from geometry.scan import Scan
-from geometry.transforms import SimilarityTransform, rotation_from_vector
+from geometry.transforms import SimilarityTransform
 from pipeline.inputs.source import Source
 from pipeline.scans import files, landmark_figures
 from pipeline.scans.state import ScanState
 
-POSE = SimilarityTransform(rotation_from_vector(np.array([0.3, -1.0, 0.5])), np.array([10.0, -40.0, 700.0]))
+POSE = SimilarityTransform(Rotation.from_rotvec(np.array([0.3, -1.0, 0.5])).as_matrix(), np.array([10.0, -40.0, 700.0]))
 
 
 def estimate(scheme="ibug68", sigma_mm=2.0, seed=0):

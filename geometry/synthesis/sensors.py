@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from geometry.camera import PinholeCamera
 from geometry.charts.chart import CylindricalChart, pixel_centres
@@ -19,7 +20,7 @@ from geometry.settings.options import AtLeast0, Share, options
 from geometry.surfaces.raycasting import first_hits, raycasting_scene
 from geometry.surfaces.triangulation import grid_triangles
 from geometry.synthesis import sensor_noise
-from geometry.transforms import SimilarityTransform, rotation_from_vector
+from geometry.transforms import SimilarityTransform
 
 CAMERA_FROM_UPRIGHT = np.diag([1.0, -1.0, -1.0])  # model axes (left, up, out) as a camera in front of the face sees them
 
@@ -85,8 +86,8 @@ class PoseRange:
 
 def head_rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
     """Degrees → (3, 3) model → camera. yaw turns the face to the subject's left, pitch downward, roll in the image."""
-    turn = rotation_from_vector(np.array([0, np.deg2rad(yaw), 0])) @ rotation_from_vector(np.array([np.deg2rad(pitch), 0, 0]))
-    return rotation_from_vector(np.array([0, 0, np.deg2rad(roll)])) @ CAMERA_FROM_UPRIGHT @ turn
+    turn = Rotation.from_euler("YX", [yaw, pitch], degrees=True).as_matrix()
+    return Rotation.from_euler("Z", roll, degrees=True).as_matrix() @ CAMERA_FROM_UPRIGHT @ turn
 
 
 def sample_pose(sensor: Sensor, rng: np.random.Generator, poses: PoseRange = PoseRange()) -> SimilarityTransform:

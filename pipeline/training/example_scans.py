@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from geometry.camera import PinholeCamera
 from geometry.mesh import TriangleMesh
@@ -19,7 +20,7 @@ from geometry.model.morphable_model import MorphableModel
 from geometry.scan import Scan
 from geometry.synthesis import faces, occluders, sensors
 from geometry.synthesis.sensors import SENSORS, Sensor
-from geometry.transforms import SimilarityTransform, rotation_from_vector
+from geometry.transforms import SimilarityTransform
 from pipeline.store import storage
 
 SEED = 2019  # the year of the papers
@@ -102,7 +103,7 @@ def _obj_cm(name, scan, upright, rng) -> dict[str, bytes]:
 
 def _stl_turned(name, scan, upright, rng) -> dict[str, bytes]:
     """Binary STL, mm, turned at random about a far origin: every triangle has corners of its own."""
-    turn = SimilarityTransform(rotation_from_vector(rng.normal(0, 2, 3)), rng.uniform(-300, 300, 3))
+    turn = SimilarityTransform(Rotation.from_rotvec(rng.normal(0, 2, 3)).as_matrix(), rng.uniform(-300, 300, 3))
     corners = turn.apply(scan.points)[scan.triangles]
     facets = np.zeros(len(corners), np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")]))
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from geometry.charts import chart as charts
 from geometry.charts.geometry_image import GeometryImage
@@ -18,7 +19,7 @@ from geometry.locating import cleaning, head_groups, pose_search
 from geometry.locating.candidates import FEWEST_POINTS
 from geometry.scan import Scan
 from geometry.synthesis import faces, sensors
-from geometry.transforms import SimilarityTransform, rotation_from_vector
+from geometry.transforms import SimilarityTransform
 from pipeline.scans.job import Job
 from pipeline.store import image_records
 from pipeline.training import sampled_pairs
@@ -101,7 +102,7 @@ def astray_pose(pose: SimilarityTransform, rng: np.random.Generator) -> Similari
     shift = rng.uniform(-30, 30, 3)
     if rng.random() < 0.7:
         axis = rng.normal(size=3) * rng.choice([[1, 1, 1], [0, 0, 1]], p=[0.6, 0.4])
-        turn = rotation_from_vector(axis / np.linalg.norm(axis) * np.deg2rad(rng.uniform(80, 180)))
+        turn = Rotation.from_rotvec(axis / np.linalg.norm(axis) * np.deg2rad(rng.uniform(80, 180))).as_matrix()
         turn = turn @ turn_of(*rng.uniform(-20, 20, 3))
     else:
         turn, aside = turn_of(*rng.uniform(-40, 40, 3)), rng.normal(size=2)
@@ -112,7 +113,7 @@ def astray_pose(pose: SimilarityTransform, rng: np.random.Generator) -> Similari
 def view_pose(kind: str, pose: SimilarityTransform, rng: np.random.Generator, options: ViewOptions) -> SimilarityTransform:
     """Sensor frame → view frame of one of the `KINDS`; pose: model → sensor."""
     if kind == "aligned":
-        turn = rotation_from_vector(np.deg2rad(rng.normal(0, options.aligned_deg, 3)))
+        turn = Rotation.from_rotvec(np.deg2rad(rng.normal(0, options.aligned_deg, 3))).as_matrix()
         shift = rng.normal(0, options.aligned_mm, 3)
     else:
         limits = np.array(options.free_deg)

@@ -7,6 +7,7 @@ Everything about pair `index` of a set follows from (seed, index) alone, so that
 from __future__ import annotations
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from geometry.charts import chart as charts
 from geometry.charts.geometry_image import GeometryImage
@@ -15,7 +16,7 @@ from geometry.errors import FitError
 from geometry.mesh import TriangleMesh
 from geometry.scan import Scan
 from geometry.synthesis import faces, occluders, sensors
-from geometry.transforms import SimilarityTransform, rotation_from_vector
+from geometry.transforms import SimilarityTransform
 from pipeline.scans import chain
 from pipeline.scans.job import Job
 from pipeline.scans.state import ScanState
@@ -106,7 +107,7 @@ def observe(
 
 def perturbed_inverse(pose: SimilarityTransform, options: PairOptions, rng: np.random.Generator) -> SimilarityTransform:
     """Camera → model, wrong by a few degrees and millimetres, as a located pose is."""
-    turn = rotation_from_vector(np.deg2rad(rng.normal(0, options.turn_deg, 3)))
+    turn = Rotation.from_rotvec(np.deg2rad(rng.normal(0, options.turn_deg, 3))).as_matrix()
     return SimilarityTransform(turn, rng.normal(0, options.shift_mm, 3)).compose(pose.inverse())
 
 
