@@ -16,7 +16,8 @@ from geometry.readers.scan_file import ScanFile
 from geometry.scan import Scan
 
 STATEMENT = re.compile(
-    rb"(#|$|(v|vn|vt|vp|f|fo|l|p|g|o|s|mg|usemtl|mtllib|usemap|maplib|lod|bevel|c_interp|d_interp|cstype|deg|curv2?|surf|parm|end)\b)"
+    rb"(#|$|(v|vn|vt|vp|f|fo|l|p|g|o|s|mg|usemtl|mtllib|usemap|maplib|lod|bevel|c_interp|d_interp|cstype|deg|curv2?|surf"
+    rb"|parm|end)\b)"
 )
 VERTEX = re.compile(rb"^[ \t]*v[ \t]+[-+.\d]\S*[ \t]+[-+.\d]\S*[ \t]+[-+.\d]", re.MULTILINE)
 SNIFFED = 1 << 16  # bytes
