@@ -24,7 +24,8 @@ __all__ = ["Model", "Result", "load_model", "process", "read"]
 _spec = importlib.util.find_spec("pipeline")
 if Path(_spec and _spec.origin or "").resolve() != Path(__file__).resolve().parents[1] / "pipeline" / "__init__.py":
     raise ImportError(
-        f"face-relief needs its own package 'pipeline' beside {Path(__file__).parent}, and Python finds {_spec and _spec.origin}; "
+        f"face-relief needs its own package 'pipeline' beside {Path(__file__).parent}, "
+        f"and Python finds {_spec and _spec.origin}; "
         "rename that file or folder, or run from another folder and without PYTHONPATH"
     )
 importlib.import_module("pipeline")

@@ -41,10 +41,7 @@ def process(scan: Scan | str | os.PathLike[str], *settings: str, config_file: st
     if resolved.output.stages != "all":
         raise ConfigError(f"output.stages {resolved.output.stages!r}: `process` takes a scan through all of them; leave it out")
     job = Job(resolved)
-    if isinstance(scan, Scan):
-        state = ScanState.of(scan)
-    else:
-        state = steps.load(ScanState(_source(os.fspath(scan))), job)
+    state = ScanState.of(scan) if isinstance(scan, Scan) else steps.load(ScanState(_source(os.fspath(scan))), job)
     (state,) = steps.refine([chain.fitted(state, job)], job)
     return Result(chain.through(chain.LIFTED, state, job), job)
 

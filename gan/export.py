@@ -5,7 +5,8 @@
                                      confidence and sigma (mm, calibrated), each (b, h, w, ·)
     DIR/card.json, card.md           the weights' card: data, configuration, figures, hash
 
-It computes what `gan.refiner.inference.Refiner` does, mirrored average and calibration included, and needs nothing of this project.
+It computes what `gan.refiner.inference.Refiner` does, mirrored average and calibration included, and needs nothing of this
+project.
 """
 
 from __future__ import annotations

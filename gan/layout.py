@@ -9,6 +9,7 @@ surface: beyond it lie hair, hands and other things, which must not influence th
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +20,7 @@ SCAN = ("residual", "normal_elevation", "mean_curvature", "normal_x", "normal_y"
 TRUTH = ("residual", "normal_x", "normal_y", "valid_mask")
 VIEW = ("depth", "normal_elevation", "normal_x", "normal_y", "valid_mask")
 RESIDUAL_LIMIT_MM = 15.0
+Tensor = Any  # of the backend that Keras runs on, or an array
 
 
 def pack_coarse(coarse: GeometryImage) -> np.ndarray:
@@ -48,7 +50,7 @@ def pack_view(view: GeometryImage) -> np.ndarray:
     return _stack([np.nan_to_num(view[name]) * mask for name in VIEW[:-1]] + [mask])
 
 
-def mirrored(image, names: Sequence[str]):
+def mirrored(image: Tensor, names: Sequence[str]) -> Tensor:
     """(…, h, w, c), an array or a tensor, left–right mirrored; the channel called normal_x, where there is one, changes sign."""
     flipped = image[..., ::-1, :]
     if "normal_x" not in names:

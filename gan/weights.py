@@ -69,8 +69,8 @@ def read_card(name_or_path: str | Path, network: str | None = None) -> dict:
     found = sha256(path)
     if card.get("format") != FORMAT or card.get("sha256") != found:
         raise WeightsError(
-            f"{path}: format {card.get('format')} and SHA-256 {card.get('sha256')} on the card, format {FORMAT} and {found} expected; "
-            "the file is damaged or belongs to another card or version: fetch both anew"
+            f"{path}: format {card.get('format')} and SHA-256 {card.get('sha256')} on the card, "
+            f"format {FORMAT} and {found} expected; the file is damaged or belongs to another card or version: fetch both anew"
         )
     if network is not None and card["network"] != network:
         raise WeightsError(f"{path}: are weights of the network {card['network']!r}; expected {network!r}")
@@ -137,68 +137,58 @@ def sha256(path: Path) -> str:
 
 def card_markdown(card: dict) -> str:
     """The card for people: what it is, on what it was trained, what it reaches on the validation split."""
+    best = f"best of {card.get('step', 0)} steps by validation error."
     if card["network"] == "landmarks":
-        return _landmark_markdown(card)
-    splits = sorted(card["data"].get("pairs", {}).items())
-    pairs = "; ".join(
-        f"{split}: " + ", ".join(f"{n} {sensor}" for sensor, n in sorted(counts.items())) for split, counts in splits
-    )
-    lines = [
-        f"# Weights: {card['network']}",
-        "",
-        f"{card['parameters'] / 1e6:.2f} M parameters, stored as float16; Keras {card['keras']}; SHA-256 `{card['sha256']}`.",
-        "",
-        f"Condition `{card['generator']['condition']}`, best of {card.get('step', 0)} steps by validation error.",
-        "",
-        f"Training pairs: {pairs or 'not recorded'}.",
-        "",
-    ]
+        counts = sorted(card["data"].get("views", {}).items())
+        views = "; ".join(f"{split}: {sum(sensors.values())}" for split, sensors in counts)
+        about = [f"{card['landmarks']['landmarks']} landmarks ({card['landmarks']['scheme']}), {best}"]
+        about += ["", f"Views: {views or 'not recorded'}."]
+    else:
+        counts = sorted(card["data"].get("pairs", {}).items())
+        listed = lambda sensors: ", ".join(f"{n} {sensor}" for sensor, n in sorted(sensors.items()))
+        pairs = "; ".join(f"{split}: {listed(sensors)}" for split, sensors in counts)
+        about = [f"Condition `{card['generator']['condition']}`, {best}", "", f"Training pairs: {pairs or 'not recorded'}."]
+    size = f"{card['parameters'] / 1e6:.2f} M parameters, stored as float16"
+    lines = [f"# Weights: {card['network']}", "", f"{size}; Keras {card['keras']}; SHA-256 `{card['sha256']}`.", "", *about, ""]
     if card["figures"]:
-        sensors = list(next(iter(card["figures"].values())))
-        count = card.get("images", 0)
-        lines += [
-            f"Validation ({count} images), on the pixels that the scan saw: mean depth error in mm / mean normal angle in degrees",
-            "",
-        ]
-        lines += ["| surface | " + " | ".join(sensors) + " |", "| --- |" + " --- |" * len(sensors)]
-        for method, errors in card["figures"].items():
-            cells = [f"{errors[s]['observed_depth_mm']:.3f} / {errors[s]['observed_angle_degrees']:.2f}" for s in sensors]
-            lines.append(f"| {method} | " + " | ".join(cells) + " |")
-        if "coverage" in card:
-            shares = ", ".join(f"{sensor} {100 * share:.0f} %" for sensor, share in card["coverage"].items())
-            lines += ["", f"Observed pixels whose error lies within the predicted σ (68 % wanted): {shares}."]
-        lines += [
-            "",
-            "`smooth_N`: the coarse surface plus the scan's residual smoothed by N pixels; `smooth_oracle`: the best width for",
-        ]
-        lines += ["each image, chosen with the truth."]
+        lines += _landmark_table(card) if card["network"] == "landmarks" else _refiner_table(card)
     return "\n".join(lines) + "\n"
 
 
-def _landmark_markdown(card: dict) -> str:
-    views = "; ".join(f"{split}: {sum(counts.values())}" for split, counts in sorted(card["data"].get("views", {}).items()))
+def _refiner_table(card: dict) -> list[str]:
+    sensors = list(next(iter(card["figures"].values())))
     lines = [
-        f"# Weights: {card['network']}",
+        f"Validation ({card.get('images', 0)} images), on the pixels that the scan saw: "
+        "mean depth error in mm / mean normal angle in degrees",
         "",
-        f"{card['parameters'] / 1e6:.2f} M parameters, stored as float16; Keras {card['keras']}; SHA-256 `{card['sha256']}`.",
-        "",
-        f"{card['landmarks']['landmarks']} landmarks ({card['landmarks']['scheme']}), best of {card.get('step', 0)} steps by validation error.",
-        "",
-        f"Views: {views or 'not recorded'}.",
-        "",
+        "| surface | " + " | ".join(sensors) + " |",
+        "| --- |" + " --- |" * len(sensors),
     ]
-    if card["figures"]:
-        lines += [
-            f"Validation ({card.get('images', 0)} views), visible landmarks of the inner 51, error in the picture's plane:",
-            "",
-            "| views | mean mm | within 2 mm | within 4 mm |",
-            "| --- | --- | --- | --- |",
-        ]
-        lines += [
+    for method, errors in card["figures"].items():
+        cells = [f"{errors[s]['observed_depth_mm']:.3f} / {errors[s]['observed_angle_degrees']:.2f}" for s in sensors]
+        lines.append(f"| {method} | " + " | ".join(cells) + " |")
+    if "coverage" in card:
+        shares = ", ".join(f"{sensor} {100 * share:.0f} %" for sensor, share in card["coverage"].items())
+        lines += ["", f"Observed pixels whose error lies within the predicted σ (68 % wanted): {shares}."]
+    return [
+        *lines,
+        "",
+        "`smooth_N`: the coarse surface plus the scan's residual smoothed by N pixels; `smooth_oracle`: the best width for",
+        "each image, chosen with the truth.",
+    ]
+
+
+def _landmark_table(card: dict) -> list[str]:
+    return [
+        f"Validation ({card.get('images', 0)} views), visible landmarks of the inner 51, error in the picture's plane:",
+        "",
+        "| views | mean mm | within 2 mm | within 4 mm |",
+        "| --- | --- | --- | --- |",
+        *(
             f"| {name} | {row['mean_mm']:.2f} | {100 * row['within_2']:.1f} % | {100 * row['within_4']:.1f} % |"
             for name, row in card["figures"].items()
-        ]
-    return "\n".join(lines) + "\n"
+        ),
+    ]
 
 
 def _write_float16(source: Path, target: Path) -> None:
@@ -206,7 +196,7 @@ def _write_float16(source: Path, target: Path) -> None:
     import h5py
     import numpy as np
 
-    def copy(from_group, to_group) -> None:
+    def copy(from_group: h5py.Group, to_group: h5py.Group) -> None:
         # Layers' running names (conv2d_7) stay out: they count what else the process has built.
         to_group.attrs.update({key: value for key, value in from_group.attrs.items() if key != "name"})
         for name in sorted(from_group):

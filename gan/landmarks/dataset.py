@@ -13,12 +13,14 @@ import numpy as np
 import tensorflow as tf
 
 from gan.config import DataConfig, LandmarkNetConfig
+from gan.landmarks.network import VIEW_PIXEL_MM
 from gan.layout import VIEW, mirrored
 from gan.training import records
 from geometry.model.landmark_embedding import shipped_schemes
 
 FLOATS = tuple(f"view/{name}" for name in VIEW) + ("landmarks", "visible")
 TEXTS = ("chart", "split", "sensor", "subject", "scan_id", "kind")
+Marked = tuple[tf.Tensor, tf.Tensor]  # a view and its marks
 TARGET = ("x", "y", "visible", "weight")  # of each landmark, as the network is trained: weight 0 outside the picture
 ASTRAY_WEIGHT = 1e-6  # above 0: it counts for visibility
 OUTSIDE_MM = 6.0  # landmarks nearer to the picture's rim than this, outside, still count as in it
@@ -59,7 +61,7 @@ def training_batches(config: DataConfig, network: LandmarkNetConfig, seed: int, 
     return records.endless_batches(images, changed, config, seed, first_batch)
 
 
-def _changed(config: DataConfig, network: LandmarkNetConfig, seed: int, number: tf.Tensor, item: dict):
+def _changed(config: DataConfig, network: LandmarkNetConfig, seed: int, number: tf.Tensor, item: dict) -> Marked:
     """Mirrored, shifted, moved in depth and with a hole, all a function of (seed, number)."""
     view, marks = tf.cast(item["view"], tf.float32), item["marks"]
     random = tf.random.stateless_uniform([9], seed=tf.stack([tf.constant(seed, tf.int64), number]))
@@ -73,7 +75,7 @@ def _changed(config: DataConfig, network: LandmarkNetConfig, seed: int, number: 
     return view, _with_weight(network, view, marks)
 
 
-def _with_hole(network: LandmarkNetConfig, view, marks, random):
+def _with_hole(network: LandmarkNetConfig, view: tf.Tensor, marks: tf.Tensor, random: tf.Tensor) -> Marked:
     """A rectangle without data; what it covers is no longer visible."""
     size = tf.cast(tf.shape(view)[:2], tf.float32)
     low, high = (float(side) for side in network.hole_px)
@@ -84,43 +86,37 @@ def _with_hole(network: LandmarkNetConfig, view, marks, random):
     )
     rows, columns = tf.meshgrid(tf.range(size[0]) + 0.5, tf.range(size[1]) + 0.5, indexing="ij")
     chosen = random[0] < network.hole_share
-    pixels = marks[:, :2] / _pixel_mm()
+    pixels = marks[:, :2] / VIEW_PIXEL_MM
     covered = inside(pixels[:, 1], pixels[:, 0]) & chosen
     view = tf.where((inside(rows, columns) & chosen)[..., None], 0.0, view)
     return view, tf.concat([marks[:, :2], tf.where(covered, 0.0, marks[:, 2])[:, None]], axis=1)
 
 
-def _shifted(network: LandmarkNetConfig, view, marks, random):
+def _shifted(network: LandmarkNetConfig, view: tf.Tensor, marks: tf.Tensor, random: tf.Tensor) -> Marked:
     """By whole pixels; what comes in at the rim is empty."""
     reach = network.shift_px
     step = tf.cast(tf.floor(random * (2 * reach + 1)), tf.int32) - reach
     shape = tf.shape(view)
     padded = tf.pad(view, [[reach, reach], [reach, reach], [0, 0]])
     view = tf.ensure_shape(tf.slice(padded, [reach - step[0], reach - step[1], 0], shape), view.shape)
-    moved = marks[:, :2] + tf.cast(step[::-1], tf.float32) * _pixel_mm()
+    moved = marks[:, :2] + tf.cast(step[::-1], tf.float32) * VIEW_PIXEL_MM
     return view, tf.concat([moved, marks[:, 2:]], axis=1)
 
 
-def _mirrored(network: LandmarkNetConfig, view, marks, flip):
-    width = tf.cast(tf.shape(view)[1], tf.float32) * _pixel_mm()
+def _mirrored(network: LandmarkNetConfig, view: tf.Tensor, marks: tf.Tensor, flip: tf.Tensor) -> Marked:
+    width = tf.cast(tf.shape(view)[1], tf.float32) * VIEW_PIXEL_MM
     other = tf.concat([width - marks[:, :1], marks[:, 1:]], axis=1)
     other = tf.gather(other, np.array(shipped_schemes()[network.scheme].mirror))
     return tf.where(flip, mirrored(view, VIEW), view), tf.where(flip, other, marks)
 
 
-def _with_weight(network: LandmarkNetConfig, view, marks):
-    size = tf.cast(tf.shape(view)[:2][::-1], tf.float32) * _pixel_mm()
+def _with_weight(network: LandmarkNetConfig, view: tf.Tensor, marks: tf.Tensor) -> tf.Tensor:
+    size = tf.cast(tf.shape(view)[:2][::-1], tf.float32) * VIEW_PIXEL_MM
     inside = tf.reduce_all((marks[:, :2] > -OUTSIDE_MM) & (marks[:, :2] < size + OUTSIDE_MM), axis=1)
     weight = tf.where(inside, tf.where(marks[:, 2] > 0.5, 1.0, network.hidden), 0.0)
     # a view astray shows no landmark, and tells of the visibility of all
     weight = tf.where(tf.reduce_any(marks[:, 2] > 0.5), weight, ASTRAY_WEIGHT)
     return tf.concat([marks, weight[:, None]], axis=1)
-
-
-def _pixel_mm() -> float:
-    from gan.landmarks.network import VIEW_PIXEL_MM
-
-    return VIEW_PIXEL_MM
 
 
 def whole_views(

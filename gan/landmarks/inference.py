@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import itemgetter
 
 import numpy as np
 
@@ -22,13 +23,13 @@ class LandmarkFinder:
         start_tensorflow(threads)
         import tensorflow as tf
 
-        from gan.landmarks.network import build_landmark_net
+        from gan.landmarks.network import OUTPUTS, build_landmark_net
 
         network, self.card = weights.load(name_or_path, build_landmark_net, "landmarks")
         self.config = from_dict(LandmarkNetConfig, self.card["landmarks"])
         self.scheme = self.config.scheme
         self._sigma_scale = float(self.card.get("sigma_scale", 1.0))
-        self._run = tf.function(lambda view: _wanted(network(view, training=False)))
+        self._run = tf.function(lambda view: itemgetter(*OUTPUTS)(network(view, training=False)))
         self._swap = list(shipped_schemes()[self.scheme].mirror)
 
     def find(self, views: Sequence[GeometryImage], mirrored: bool = True) -> list[ViewLandmarks]:
@@ -58,7 +59,3 @@ class LandmarkFinder:
     @staticmethod
     def _as_view(found: tuple, view: GeometryImage) -> ViewLandmarks:
         return ViewLandmarks(found[0] / view.chart.pixel_mm, found[1], found[2])
-
-
-def _wanted(prediction: dict) -> tuple:
-    return prediction["position"], prediction["factor"], prediction["visibility"]

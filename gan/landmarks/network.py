@@ -12,12 +12,14 @@ All coordinates are in mm of the view's plane: x to the right of the picture, y 
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
 
 from gan.config import LandmarkNetConfig
-from gan.layout import VIEW
+from gan.layout import VIEW, Tensor
 
 STRIDE = 2  # of the heatmaps: pixels of the view to a cell
 VIEW_PIXEL_MM = 1.5
@@ -25,7 +27,7 @@ LOG_RANGE = (-3.0, 3.5)  # of the logarithms of the factor's diagonal, 1/mm: σ 
 OUTPUTS = ("position", "factor", "visibility")
 
 
-def _convolution(filters: int, size: int, dtype: str, strides: int = 1, **options) -> keras.layers.Layer:
+def _convolution(filters: int, size: int, dtype: str, strides: int = 1, **options: Any) -> keras.layers.Layer:
     return keras.layers.Conv2D(
         filters, size, strides=strides, padding="same", kernel_initializer="he_normal", dtype=dtype, **options
     )
@@ -35,13 +37,13 @@ class ResidualBlock(keras.layers.Layer):
     """Two 3 × 3 convolutions with batch normalization beside the identity, or a 1 × 1 where `before`, the channels of its
     input, are not `width` (He et al. 2016)."""
 
-    def __init__(self, before: int, width: int, dtype: str, **options):
+    def __init__(self, before: int, width: int, dtype: str, **options: Any):
         super().__init__(dtype=dtype, **options)
         self.convolutions = [_convolution(width, 3, dtype, use_bias=False) for _ in range(2)]
         self.norms = [keras.layers.BatchNormalization(momentum=0.98, dtype=dtype) for _ in range(2)]
         self.shortcut = None if before == width else _convolution(width, 1, dtype, use_bias=False)
 
-    def call(self, features, training=None):
+    def call(self, features: Tensor, training: bool | None = None) -> Tensor:
         kept = features if self.shortcut is None else self.shortcut(features)
         inner = ops.relu(self.norms[0](self.convolutions[0](features), training=training))
         return ops.relu(kept + self.norms[1](self.convolutions[1](inner), training=training))
@@ -50,13 +52,13 @@ class ResidualBlock(keras.layers.Layer):
 class Hourglass(keras.layers.Layer):
     """Down by max pooling, up by repetition, the skipped features added."""
 
-    def __init__(self, widths: tuple[int, ...], dtype: str, **options):
+    def __init__(self, widths: tuple[int, ...], dtype: str, **options: Any):
         super().__init__(dtype=dtype, **options)
         self.down = [ResidualBlock(before, width, dtype) for before, width in zip((widths[0], *widths), widths)]
         self.reduce = [_convolution(width, 1, dtype) for width in widths[:-1]]
         self.up = [ResidualBlock(width, width, dtype) for width in widths[:-1]]
 
-    def call(self, features, training=None):
+    def call(self, features: Tensor, training: bool | None = None) -> Tensor:
         skips = []
         for level, block in enumerate(self.down):
             features = block(features if not level else ops.max_pool(features, 2, 2), training=training)
@@ -72,7 +74,7 @@ class LandmarkNet(keras.Model):
     Cholesky factor [[a, 0], [b, c]] of the inverse covariance, 1/mm; visibility (b, l) logits; heatmaps (s, b, n, l) logits
     over the n cells, one for each stack."""
 
-    def __init__(self, config: LandmarkNetConfig, **options):
+    def __init__(self, config: LandmarkNetConfig, **options: Any):
         super().__init__(**options)
         self.config = config
         dtype, width = config.precision, config.widths[0]
@@ -84,7 +86,7 @@ class LandmarkNet(keras.Model):
         self.reading = self.add_weight(shape=shape, initializer=keras.initializers.RandomNormal(stddev=0.02), name="reading")
         self.reading_bias = self.add_weight(shape=shape[::2], initializer="zeros", name="reading_bias")
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Tensor, training: bool | None = None) -> dict[str, Tensor]:
         features, heatmaps = ops.relu(self.stem(scaled(inputs))), []
         for number, hourglass in enumerate(self.hourglasses):
             grown = hourglass(features, training=training)
@@ -107,7 +109,7 @@ class LandmarkNet(keras.Model):
         return {"position": position, "factor": factor, "visibility": read[..., 3], "heatmaps": ops.stack(flat)}
 
 
-def scaled(views):
+def scaled(views: Tensor) -> Tensor:
     """The channels of `VIEW` at the size of one: depth by 50 mm, elevation about its mean over a face."""
     depth, elevation, rest = views[..., :1], views[..., 1:2], views[..., 2:]
     valid = views[..., -1:]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,6 +15,7 @@ from gan import weights
 from gan.config import TrainingConfig
 from gan.landmarks.dataset import describe, training_batches, whole_views
 from gan.landmarks.network import LandmarkNet, build_landmark_net, cell_centres
+from gan.layout import Tensor
 from gan.training.optimizer import compiled
 from gan.training.run import TrainingRun
 from geometry.errors import ConfigError
@@ -28,24 +30,26 @@ MEDIAN_CHI2 = 1.3863  # of two dimensions: ln 4
 class LandmarkModel(keras.Model):
     """x = views (b, h, w, 5), y = targets (b, l, 4) as `gan.landmarks.dataset.TARGET`."""
 
-    def __init__(self, config: TrainingConfig, **options):
+    def __init__(self, config: TrainingConfig, **options: Any):
         super().__init__(**options)
         self.options = config.landmarks
         self.network = build_landmark_net(config.landmarks)
         self.trackers = {name: keras.metrics.Mean(name=name) for name in ("coordinate", "heatmap", "spread", "visibility")}
         self.built = True
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Tensor, training: bool | None = None) -> dict[str, Tensor]:
         return self.network(inputs, training=training)
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(
+        self, x: Tensor = None, y: Tensor = None, y_pred: Tensor = None, sample_weight: Tensor = None, training: bool = True
+    ) -> Tensor:
         terms = loss_terms(y_pred, y, x.shape[1:3], self.options.target_mm)
         for name, value in terms.items():
             self.trackers[name].update_state(value)
         return sum(getattr(self.options, name) * value for name, value in terms.items())
 
 
-def loss_terms(prediction: Mapping, target, size: tuple[int, int], target_mm: float) -> dict:
+def loss_terms(prediction: Mapping[str, Tensor], target: Tensor, size: tuple[int, int], target_mm: float) -> dict[str, Tensor]:
     """Unweighted losses: coordinate, the distance of the peak in mm; heatmap, the cross-entropy to a Gaussian of `target_mm`
     about the truth; spread, the negative log-likelihood of the peak's error under a bivariate Student distribution of the
     predicted scale, which sees the peak as given; visibility, a cross-entropy."""
@@ -68,7 +72,7 @@ def loss_terms(prediction: Mapping, target, size: tuple[int, int], target_mm: fl
     }
 
 
-def _heatmap_loss(heatmaps, truth, size: tuple[int, int], target_mm: float):
+def _heatmap_loss(heatmaps: Tensor, truth: Tensor, size: tuple[int, int], target_mm: float) -> Tensor:
     """heatmaps (s, b, n, l) logits → (b, l), the mean over the stacks."""
     centres = ops.convert_to_tensor(cell_centres(size[0] // 2, size[1] // 2))
     squared = ops.sum(ops.square(centres[None, :, None] - truth[:, None]), axis=-1)
@@ -128,8 +132,8 @@ class LandmarkTraining(TrainingRun):
 
 
 def errors_of(network: LandmarkNet, views: list, batch: int = 16) -> list[dict]:
-    """One dict a view: kind, sensor; error_mm and squared Mahalanobis distance, (l,) each, that count where `used` (l,), the visible
-    inner landmarks; visible and the logit of it, (l,), that count where `counted` (l,)."""
+    """One dict a view: kind, sensor; error_mm and squared Mahalanobis distance, (l,) each, that count where `used` (l,), the
+    visible inner landmarks; visible and the logit of it, (l,), that count where `counted` (l,)."""
     found = []
     for start in range(0, len(views), batch):
         part = views[start : start + batch]

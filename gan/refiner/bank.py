@@ -9,6 +9,8 @@ from __future__ import annotations
 import numpy as np
 from keras import ops
 
+from gan.layout import Tensor
+
 WIDTHS = (0.0, 1.0, 2.0, 4.0, 8.0, 16.0)  # Gaussian σ in pixels; 0 is the raw residual
 FADE_COVERAGE = 0.05  # at this Gaussian-weighted coverage a smoothing has half its weight
 TYPICAL_NOISE_MM = 0.3  # assumed where nothing was measured nearby
@@ -16,7 +18,7 @@ ROUGHNESS_WIDTH = 8.0  # pixels over which a band's RMS is taken
 TAIL = 3.0  # kernels are cut at this many σ
 
 
-def smoothing_bank(residual, noise, mask):
+def smoothing_bank(residual: Tensor, noise: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """residual, noise (mm), mask (b, h, w, 1) → smoothed residuals (b, h, w, 6), coverages in [0, 1] (b, h, w, 6),
     noise carried over into holes (b, h, w, 1)."""
     measured = ops.concatenate([residual * mask, mask], axis=-1)
@@ -31,7 +33,7 @@ def smoothing_bank(residual, noise, mask):
     return ops.concatenate(values, axis=-1), ops.concatenate(coverages, axis=-1), mask * noise + (1.0 - mask) * carried
 
 
-def bands_and_roughness(bank, mask):
+def bands_and_roughness(bank: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """The bank's bands b_k − b_{k+1}, the last being b_5 itself, in mm, and the local RMS of the first five about each
     pixel, in mm; (b, h, w, 6) and (b, h, w, 5). Together the RMS are a coarse local spectrum: sensor noise, its correlation
     and true detail differ in it, which one noise figure cannot tell."""
@@ -41,7 +43,7 @@ def bands_and_roughness(bank, mask):
     return bands, ops.sqrt(power[..., :-1] / (power[..., -1:] + 0.01))
 
 
-def gaussian_smooth(image, width: float):
+def gaussian_smooth(image: Tensor, width: float) -> Tensor:
     """Separable Gaussian of σ `width` pixels over (b, h, w, c), zero beyond the border."""
     radius = int(np.ceil(TAIL * width))
     taps = np.exp(-0.5 * (np.arange(-radius, radius + 1) / width) ** 2)

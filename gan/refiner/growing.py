@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from keras import ops
 
+from gan.layout import Tensor
 from geometry.errors import ConfigError
 
 
@@ -33,7 +34,7 @@ def factor_at(step: int, growing: Iterable[str]) -> int:
     return 1
 
 
-def reduced(x: dict, truth, factor: int) -> tuple[dict, object]:
+def reduced(x: dict[str, Tensor], truth: Tensor, factor: int) -> tuple[dict[str, Tensor], Tensor]:
     """Batches in the layout of `gan.layout`, reduced by masked means over factor × factor pixels; a reduced pixel is known
     where at least half of its own are."""
     if factor == 1:
@@ -41,7 +42,7 @@ def reduced(x: dict, truth, factor: int) -> tuple[dict, object]:
     return {name: _pooled(image, factor) for name, image in x.items()}, _pooled(truth, factor)
 
 
-def _pooled(image, factor: int):
+def _pooled(image: Tensor, factor: int) -> Tensor:
     """The last channel is the mask."""
     mask = image[..., -1:]
     share = _block_means(mask, factor)
@@ -50,7 +51,7 @@ def _pooled(image, factor: int):
     return ops.concatenate([mean * known, known], axis=-1)
 
 
-def _block_means(image, factor: int):
+def _block_means(image: Tensor, factor: int) -> Tensor:
     """(b, h, w, c) → (b, h / factor, w / factor, c)."""
     height, width, channels = image.shape[1:]
     blocks = ops.reshape(image, (-1, height // factor, factor, width // factor, factor, channels))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from gan import layout
 from gan.config import GeneratorConfig
 from gan.inference import start_tensorflow
+from gan.layout import Tensor
 from gan.weights import load
 from geometry.charts.curvature import mean_curvature
 from geometry.charts.geometry_image import GeometryImage
@@ -35,12 +36,15 @@ class Refiner:
         if batch_size < 1 or threads < 1:
             raise ValueError(f"batch_size and threads must be at least 1, got {batch_size} and {threads}")
         start_tensorflow(threads)
-        self.batch_size = batch_size
-        from gan.refiner.networks import build_generator  # imports Keras
+        import tensorflow as tf
 
+        from gan.refiner.networks import build_generator
+
+        self.batch_size = batch_size
         generator, self.card = load(weights, build_generator)
         self.config = from_dict(GeneratorConfig, self.card["generator"])
-        self._function = _compile(generator, mirror, self.card.get("sigma_scale", 1.0))
+        # traced once for each shape
+        self._function = tf.function(averaged_function(generator, mirror, self.card.get("sigma_scale", 1.0)))
 
     def refine(self, pairs: Sequence[tuple[GeometryImage, GeometryImage]]) -> list[GeometryImage]:
         """(coarse, scan with channel "noise_sigma") → refined images with the five CHANNELS and "confidence" in [0, 1].
@@ -77,7 +81,8 @@ class Refiner:
         if coarse.chart.kind != "orthographic" or not np.isclose(coarse.chart.pixel_mm, self.config.pixel_mm):
             raise ChartError(
                 f"the network was trained on an orthographic chart of {self.config.pixel_mm:g} mm a pixel, not on "
-                f"{coarse.chart.kind} with {coarse.chart.pixel_mm:g} mm; use that chart, `refine: smooth`, or train a network for this one"
+                f"{coarse.chart.kind} with {coarse.chart.pixel_mm:g} mm; use that chart, `refine: smooth`, "
+                "or train a network for this one"
             )
 
 
@@ -100,25 +105,18 @@ def _refined_image(coarse: GeometryImage, found: dict[str, np.ndarray]) -> Geome
     return GeometryImage(masked, valid, coarse.chart)
 
 
-def _compile(generator, mirror: bool, sigma_scale: float):
-    """`averaged_function`, traced once for each shape."""
-    import tensorflow as tf
-
-    return tf.function(averaged_function(generator, mirror, sigma_scale))
-
-
-def averaged_function(generator, mirror: bool, sigma_scale: float):
+def averaged_function(generator: Callable, mirror: bool, sigma_scale: float) -> Callable[[Tensor, Tensor], dict[str, Tensor]]:
     """(coarse, scan) tensors → dict of the tensors `OUTPUTS`, σ times its calibration.
 
     mirror: the mean of the prediction and of the mirrored image's, mirrored back. Faces of both handedness were trained on,
     so that it costs no bias and averages away what the strided convolutions make of their grid."""
     import tensorflow as tf
 
-    def predict(coarse, scan):
+    def predict(coarse: Tensor, scan: Tensor) -> dict[str, Tensor]:
         found = generator({"coarse": coarse, "scan": scan})
         return {name: found[name] * (sigma_scale if name == "sigma" else 1.0) for name in OUTPUTS}
 
-    def outputs(coarse, scan):
+    def outputs(coarse: Tensor, scan: Tensor) -> dict[str, Tensor]:
         found = predict(coarse, scan)
         if not mirror:
             return found

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from keras import ops
 
+from gan.layout import Tensor
+
 FULL_BENDING = 0.2  # per mm: a radius of 10 mm (both curvatures), the wing of a nose
 COVERAGE = 0.68
 
 
-def pixel_weights(truth_mask, scan_mask, noise, unobserved: float, noise_balance: float):
+def pixel_weights(truth_mask: Tensor, scan_mask: Tensor, noise: Tensor, unobserved: float, noise_balance: float) -> Tensor:
     """(b, h, w, 1): 1 where the scan saw the pixel, `unobserved` elsewhere, 0 without truth; divided by
     (the image's mean noise + 0.1 mm)^noise_balance, so that coarse sensors do not drown fine ones. Sums to 1 over the batch."""
     seen = ops.sum(scan_mask, axis=(1, 2, 3), keepdims=True)
@@ -17,7 +19,7 @@ def pixel_weights(truth_mask, scan_mask, noise, unobserved: float, noise_balance
     return weights / (ops.sum(weights) + 1e-6)
 
 
-def bending(normals, mask, pixel_mm: float):
+def bending(normals: Tensor, mask: Tensor, pixel_mm: float) -> Tensor:
     """|∂n_x/∂x + ∂n_y/∂y| in 1/mm, twice the mean curvature, of unit normals (b, h, w, 3) → (b, h, w, 1) by central
     differences; 0 where a neighbour is unknown."""
     across = _central(normals[..., :1], mask, axis=2)
@@ -25,7 +27,7 @@ def bending(normals, mask, pixel_mm: float):
     return ops.abs(across - along) / (2.0 * pixel_mm)  # rows run downward
 
 
-def _central(values, mask, axis: int):
+def _central(values: Tensor, mask: Tensor, axis: int) -> Tensor:
     ahead, behind = [slice(None)] * 4, [slice(None)] * 4
     ahead[axis], behind[axis] = slice(2, None), slice(None, -2)
     known = mask[tuple(ahead)] * mask[tuple(behind)]
@@ -34,42 +36,42 @@ def _central(values, mask, axis: int):
     return ops.pad((values[tuple(ahead)] - values[tuple(behind)]) * known, padding)
 
 
-def emphasised(weights, normals, mask, pixel_mm: float, feature: float):
+def emphasised(weights: Tensor, normals: Tensor, mask: Tensor, pixel_mm: float, feature: float) -> Tensor:
     """Pixel weights times 1 + feature · min(1, bending / FULL_BENDING), again with sum 1."""
     weights = weights * (1.0 + feature * ops.minimum(bending(normals, mask, pixel_mm) / FULL_BENDING, 1.0))
     return weights / (ops.sum(weights) + 1e-6)
 
 
-def quantile_loss(weights, log_error, log_sigma):
+def quantile_loss(weights: Tensor, log_error: Tensor, log_sigma: Tensor) -> Tensor:
     """Pinball loss (Koenker & Bassett 1978) whose minimum is where log σ is the 68 % quantile of log |error|: quantiles
     pass through monotone maps, and the logarithm makes the loss free of scale."""
     excess = log_error - log_sigma
     return ops.sum(weights * ops.maximum(COVERAGE * excess, (COVERAGE - 1.0) * excess))
 
 
-def charbonnier(error, epsilon: float):
+def charbonnier(error: Tensor, epsilon: float) -> Tensor:
     """√(e² + ε²) − ε: L1 that is smooth at 0 (Charbonnier et al. 1994)."""
     return ops.sqrt(ops.square(error) + epsilon**2) - epsilon
 
 
-def saturated(penalty, scale: float):
+def saturated(penalty: Tensor, scale: float) -> Tensor:
     """s log(1 + p/s): linear for p ≪ s, ever flatter beyond, where hair and hands lie (Cauchy's)."""
     return scale * ops.log(1.0 + penalty / scale)
 
 
-def depth_loss(weights, residual, truth_residual, epsilon_mm: float, saturation_mm: float):
+def depth_loss(weights: Tensor, residual: Tensor, truth_residual: Tensor, epsilon_mm: float, saturation_mm: float) -> Tensor:
     """Masked robust L1 in mm."""
     return ops.sum(weights * saturated(charbonnier(residual - truth_residual, epsilon_mm), saturation_mm))
 
 
-def normal_loss(weights, normals, truth_normals, kind: str):
+def normal_loss(weights: Tensor, normals: Tensor, truth_normals: Tensor, kind: str) -> Tensor:
     """Masked mean of 1 − cos θ ("cosine") or of the chord 2 sin(θ/2) ("chord", which weighs small angles as the
     mean angle does); normals are unit, (b, h, w, 3)."""
     square = ops.sum(ops.square(normals - truth_normals), axis=-1, keepdims=True)  # = 2 (1 − cos θ)
     return ops.sum(weights * (0.5 * square if kind == "cosine" else ops.sqrt(square + 1e-4) - 1e-2))
 
 
-def adversarial_loss(logits, real: bool, kind: str):
+def adversarial_loss(logits: Tensor, real: bool, kind: str) -> Tensor:
     """Mean cross-entropy with logits ("bce", as published), squared distance to the label ("lsgan", Mao et al. 2017), or the
     discriminator's margin ("hinge", Lim & Ye 2017; the generator's side of it is `fooling_loss`)."""
     if kind == "hinge":
@@ -79,6 +81,6 @@ def adversarial_loss(logits, real: bool, kind: str):
     return ops.mean(ops.softplus(-logits if real else logits))
 
 
-def fooling_loss(logits, kind: str):
+def fooling_loss(logits: Tensor, kind: str) -> Tensor:
     """The generator's: its surfaces shall be taken for real."""
     return -ops.mean(logits) if kind == "hinge" else adversarial_loss(logits, True, kind)

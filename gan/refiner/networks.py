@@ -17,12 +17,14 @@ Tensors are (b, h, w, c) in the layout of `gan.layout`; h and w are multiples of
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
 
 from gan.config import DiscriminatorConfig, GeneratorConfig
-from gan.layout import COARSE, SCAN
+from gan.layout import COARSE, SCAN, Tensor
 from gan.refiner.bank import TYPICAL_NOISE_MM, WIDTHS, bands_and_roughness, smoothing_bank
 from gan.refiner.surface import depth_normals, elevation, unit
 from geometry.charts.geometry_image import CHANNEL_SCALES
@@ -42,7 +44,7 @@ class PixelNorm(keras.layers.Layer):
     """Each pixel's features scaled to unit mean square (Karras et al. 2018, eq. in §4.2), as progressive growing
     uses it: unlike batch or group statistics it gives a crop and its full image the same values."""
 
-    def call(self, features):
+    def call(self, features: Tensor) -> Tensor:
         return features * ops.rsqrt(ops.mean(ops.square(features), axis=-1, keepdims=True) + 1e-6)
 
 
@@ -55,7 +57,7 @@ def norm_layer(kind: str, channels: int) -> keras.layers.Layer:
     return keras.layers.Identity()
 
 
-def _convolution(kind: type, filters: int, size: int, strides: int = 1, **options) -> keras.layers.Layer:
+def _convolution(kind: type, filters: int, size: int, strides: int = 1, **options: Any) -> keras.layers.Layer:
     return kind(filters, size, strides=strides, padding="same", kernel_initializer="he_normal", **options)
 
 
@@ -63,9 +65,9 @@ class UNet(keras.layers.Layer):
     """pix2pix's encoder–decoder with skips: 4 × 4 convolutions of stride 2 down, transposed ones up, between a 3 × 3 stem
     and `mix_layers` 3 × 3 convolutions at full resolution, `head_filters` wide, which also see the `detail` channels."""
 
-    def __init__(self, config: GeneratorConfig, **options):
+    def __init__(self, config: GeneratorConfig, **options: Any):
         super().__init__(dtype=config.precision, **options)
-        dtype = {"dtype": config.precision}
+        dtype: dict[str, Any] = {"dtype": config.precision}
         widths = [config.filters * min(2**level, 8) for level in range(config.levels)]
         self.stem = _convolution(keras.layers.Conv2D, config.head_filters, 3, **dtype) if config.stem else None
         self.down = [_convolution(keras.layers.Conv2D, width, 4, 2, **dtype) for width in widths]
@@ -75,7 +77,7 @@ class UNet(keras.layers.Layer):
         self.up_norms = [norm_layer(config.norm, width) for width in ups]
         self.mix = [_convolution(keras.layers.Conv2D, config.head_filters, 3, **dtype) for _ in range(config.mix_layers)]
 
-    def call(self, inputs, detail):
+    def call(self, inputs: Tensor, detail: Tensor) -> Tensor:
         skips, features = [], inputs
         full = [detail]
         if self.stem is not None:
@@ -101,7 +103,7 @@ class Generator(keras.Model):
 
     pixel_mm: of the images it is called with; training at a lower resolution sets it (`gan.refiner.growing`)."""
 
-    def __init__(self, config: GeneratorConfig, **options):
+    def __init__(self, config: GeneratorConfig, **options: Any):
         super().__init__(**options)
         self.config = config
         self.pixel_mm = config.pixel_mm
@@ -112,13 +114,13 @@ class Generator(keras.Model):
         # Zero weights: training starts from the prior over smoothing widths, an honest refiner by itself.
         self.head = keras.layers.Conv2D(self.outputs_per_pixel, 1, kernel_initializer="zeros")
 
-    def call(self, inputs):
+    def call(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         coarse = inputs["coarse"]
         if self.config.condition == "coarse":
             return self._refine_coarse(coarse)
         return self._refine_with_scan(coarse, inputs["scan"])
 
-    def _refine_coarse(self, coarse):
+    def _refine_coarse(self, coarse: Tensor) -> dict[str, Tensor]:
         scaled = scale_coarse(coarse)
         head = self.head(ops.cast(self.unet(scaled, scaled[..., 1:]), "float32"))
         residual = self.config.correction_limit_mm * ops.tanh(head[..., :1])
@@ -126,7 +128,7 @@ class Generator(keras.Model):
             coarse, residual, NORMAL_CORRECTION * ops.tanh(head[..., 1:4]), head[..., 4:5], ops.zeros_like(residual)
         )
 
-    def _refine_with_scan(self, coarse, scan):
+    def _refine_with_scan(self, coarse: Tensor, scan: Tensor) -> dict[str, Tensor]:
         residual, noise, mask = scan[..., :1], scan[..., -2:-1], scan[..., -1:]
         bank, coverages, noise = smoothing_bank(residual, noise, mask)
         evidence = scale_scan(scan, noise)
@@ -151,7 +153,9 @@ class Generator(keras.Model):
             coarse, predicted, freedom * NORMAL_CORRECTION * ops.tanh(head[..., 1:4]), head[..., 4:5], confidence
         )
 
-    def _surface(self, coarse, residual, correction, log_sigma, confidence):
+    def _surface(
+        self, coarse: Tensor, residual: Tensor, correction: Tensor, log_sigma: Tensor, confidence: Tensor
+    ) -> dict[str, Tensor]:
         known = coarse[..., -1:]
         from_depth = depth_normals(coarse[..., :1] + residual, known, self.pixel_mm)
         return {
@@ -162,12 +166,12 @@ class Generator(keras.Model):
             "confidence": confidence * known,
         }
 
-    def _smoothstep(self, noise):
+    def _smoothstep(self, noise: Tensor) -> Tensor:
         low, high = self.config.clean_noise_mm, self.config.noisy_noise_mm
         t = ops.clip((noise - low) / (high - low), 0.0, 1.0)
         return t * t * (3.0 - 2.0 * t)
 
-    def _prior_logits(self, noise, mask, coverages):
+    def _prior_logits(self, noise: Tensor, mask: Tensor, coverages: Tensor) -> Tensor:
         """(b, h, w, 7): a bell over log₂ width about `widths_per_mm` · noise pixels, times the coverage, and the coarse
         surface's constant. In holes the bell is four times wider: there the nearest measurements have to do."""
         octave = ops.log2(self.config.widths_per_mm * noise * (self.config.pixel_mm / self.pixel_mm) + 0.5)
@@ -176,7 +180,7 @@ class Generator(keras.Model):
         return ops.concatenate([bell, ops.full_like(noise, COARSE_LOGIT)], axis=-1)
 
 
-def _confidence(weights, coverages, noise, mask, freedom, correction):
+def _confidence(weights: Tensor, coverages: Tensor, noise: Tensor, mask: Tensor, freedom: Tensor, correction: Tensor) -> Tensor:
     """c = [(1 − g) m q₀ + g Σ_k w_k C_k q_k] / (1 + (g δ / 1 mm)²): the share of the prediction that was measured, C_k the
     coverage under smoothing k and q_k = 1 / (1 + (n a_k / 1 mm)²) its trust, where smoothing over σ_k pixels leaves a_k =
     1 / (1 + σ_k) of the noise (2√π σ of white noise; sensors' noise is correlated). 1 measured, 0 imagined."""
@@ -187,13 +191,13 @@ def _confidence(weights, coverages, noise, mask, freedom, correction):
     return ops.clip(measured / (1.0 + ops.square(freedom * correction)), 0.0, 1.0)
 
 
-def scale_coarse(coarse):
+def scale_coarse(coarse: Tensor) -> Tensor:
     """Channels by their fixed scales; the mask as it is."""
     scales = np.array([1.0 / CHANNEL_SCALES.get(name, 1.0) for name in COARSE], np.float32)
     return coarse * scales
 
 
-def scale_scan(scan, noise):
+def scale_scan(scan: Tensor, noise: Tensor) -> Tensor:
     """(b, h, w, 7), like the scan's layout: clipped residual, scaled channels, log noise (carried into holes), mask."""
     residual = ops.clip(scan[..., :1], -RESIDUAL_CLIP_MM, RESIDUAL_CLIP_MM) / RESIDUAL_SCALE_MM
     scales = np.array([1.0 / CHANNEL_SCALES[name] for name in SCAN[1:-2]], np.float32)
@@ -201,7 +205,7 @@ def scale_scan(scan, noise):
     return ops.concatenate([residual, shape, _scaled_log(noise), scan[..., -1:]], axis=-1)
 
 
-def _scaled_log(millimetres):
+def _scaled_log(millimetres: Tensor) -> Tensor:
     """Millimetres of noise or roughness → about −2 … 2."""
     return (ops.log(millimetres + 0.01) - LOG_NOISE_MEAN) / LOG_NOISE_SCALE
 
@@ -219,7 +223,7 @@ class Discriminator(keras.Model):
 
     With three strided levels each logit sees 70 × 70 pixels, as published."""
 
-    def __init__(self, config: DiscriminatorConfig, **options):
+    def __init__(self, config: DiscriminatorConfig, **options: Any):
         super().__init__(**options)
         widths = [config.filters * min(2**level, 8) for level in range(config.levels + 1)]
         strides = [2] * config.levels + [1]
@@ -227,14 +231,14 @@ class Discriminator(keras.Model):
         self.norms = [norm_layer(config.norm if level else "none", width) for level, width in enumerate(widths)]
         self.logits = keras.layers.Conv2D(1, 4, padding="same")
 
-    def call(self, inputs):
+    def call(self, inputs: dict[str, Tensor]) -> Tensor:
         features = ops.concatenate([scale_coarse(inputs["coarse"]), inputs["surface"]], axis=-1)
         for convolution, norm in zip(self.convolutions, self.norms):
             features = ops.leaky_relu(norm(convolution(features)), 0.2)
         return self.logits(features)
 
 
-def discriminator_surface(residual, normals, mask):
+def discriminator_surface(residual: Tensor, normals: Tensor, mask: Tensor) -> Tensor:
     """What the discriminator sees of a surface, (b, h, w, 5): scaled residual, n_x, n_y, elevation, mask; 0 outside it."""
     clipped = ops.clip(residual, -RESIDUAL_CLIP_MM, RESIDUAL_CLIP_MM) / RESIDUAL_SCALE_MM
     shape = [clipped, normals[..., :2], elevation(normals) / CHANNEL_SCALES["normal_elevation"]]

@@ -7,10 +7,13 @@ so that each player's variables receive exactly the gradient of their own loss.
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 from keras import ops
 
 from gan.config import TrainingConfig
+from gan.layout import Tensor
 from gan.refiner.losses import adversarial_loss, depth_loss, emphasised, fooling_loss, normal_loss, pixel_weights, quantile_loss
 from gan.refiner.networks import build_discriminator, build_generator, discriminator_surface
 from gan.refiner.surface import normals_from_components
@@ -19,7 +22,7 @@ from gan.refiner.surface import normals_from_components
 class Pix2Pix(keras.Model):
     """x = {"coarse", "scan"}, y = truth (b, h, w, 4), in the layout of `gan.layout`. Calling it is the generator."""
 
-    def __init__(self, config: TrainingConfig, **options):
+    def __init__(self, config: TrainingConfig, **options: Any):
         super().__init__(**options)
         self.config = config
         self.generator = build_generator(config.generator)
@@ -31,23 +34,25 @@ class Pix2Pix(keras.Model):
         self.trackers = {name: keras.metrics.Mean(name=name) for name in names}
         self.built = True
 
-    def call(self, inputs):
+    def call(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         return self.generator(inputs)
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(
+        self, x: Tensor = None, y: Tensor = None, y_pred: Tensor = None, sample_weight: Tensor = None, training: bool = True
+    ) -> Tensor:
         terms = self.loss_terms(x, y, y_pred)
         for name, value in terms.items():
             self.trackers[name].update_state(value)
         return self.generator_loss(terms) + terms.get("discriminator", 0.0)
 
-    def generator_loss(self, terms: dict):
+    def generator_loss(self, terms: dict[str, Tensor]) -> Tensor:
         """The generator's weighted sum of `loss_terms`."""
         weights = self.config.loss
         total = weights.depth * terms["depth"] + weights.normal * terms["normal"] + weights.depth_normal * terms["depth_normal"]
         total = total + weights.uncertainty * terms["uncertainty"]
         return total + (weights.adversarial * terms["adversarial"] if self.adversarial else 0.0)
 
-    def loss_terms(self, x: dict, truth, prediction: dict) -> dict:
+    def loss_terms(self, x: dict[str, Tensor], truth: Tensor, prediction: dict[str, Tensor]) -> dict[str, Tensor]:
         """Unweighted losses by name."""
         options = self.config.loss
         scan_mask, noise, truth_mask = x["scan"][..., -1:], x["scan"][..., -2:-1], truth[..., -1:]
@@ -72,7 +77,7 @@ class Pix2Pix(keras.Model):
             terms |= self._adversarial_terms(x["coarse"], real, fake)
         return terms
 
-    def _adversarial_terms(self, coarse, real, fake) -> dict:
+    def _adversarial_terms(self, coarse: Tensor, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
         kind = self.config.loss.adversarial_kind
         judged_real = self.discriminator({"coarse": coarse, "surface": real})
         judged_fake = self.discriminator({"coarse": coarse, "surface": ops.stop_gradient(fake)})

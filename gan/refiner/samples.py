@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import keras
 import numpy as np
 from keras import ops
 from PIL import Image
@@ -15,7 +16,7 @@ ERROR_FULL_SCALE_MM = 1.0
 PANELS = ("scan", "coarse", "refined", "truth", "error (red: in front of the truth, blue: behind; ±1 mm)")
 
 
-def save_grid(path: Path, generator, images: list[tuple[dict, np.ndarray, str]], pixel_mm: float) -> None:
+def save_grid(path: Path, generator: keras.Model, images: list[tuple[dict, np.ndarray, str]], pixel_mm: float) -> None:
     """A PNG with a row for each (x, truth, sensor), columns as `PANELS`."""
     rows = [np.concatenate(panels(x, truth, generator.predict_on_batch(x), pixel_mm), axis=1) for x, truth, _ in images]
     path.parent.mkdir(parents=True, exist_ok=True)

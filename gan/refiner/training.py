@@ -6,6 +6,7 @@ import dataclasses
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -48,7 +49,7 @@ class RefinerTraining(TrainingRun):
     def batches(self, first_batch: int) -> Iterator:
         return iter(training_batches(self.config.data, self.config.seed, first_batch))
 
-    def at_resolution(self, x: dict, y) -> tuple[dict, object]:
+    def at_resolution(self, x: dict, y: Any) -> tuple[dict, Any]:
         """The batch at the step's resolution, and the model told of it."""
         factor = factor_at(self.progress.step, self.config.schedule.growing)
         if factor != self._factor:
@@ -97,7 +98,7 @@ def _named(method: str, errors: dict[str, validation.SurfaceError]) -> dict[str,
 
 
 def _rounded(figures: dict) -> dict:
-    def plain(error) -> dict[str, float]:
+    def plain(error: validation.SurfaceError) -> dict[str, float]:
         return {name: round(value, 4) for name, value in dataclasses.asdict(error).items()}
 
     return {method: {sensor: plain(error) for sensor, error in errors.items()} for method, errors in figures.items()}

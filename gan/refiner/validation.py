@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -17,6 +18,7 @@ from gan.refiner.bank import WIDTHS, smoothing_bank
 from gan.refiner.losses import COVERAGE
 from gan.refiner.surface import depth_normals, normals_from_components
 
+Image = tuple[dict[str, np.ndarray], np.ndarray, str]  # x, truth and sensor of a whole pair, batch size 1
 MEAN = "mean"  # over sensors
 
 
@@ -35,7 +37,7 @@ class SurfaceError:
         return 0.5 * (depth + self.observed_angle_degrees / other.observed_angle_degrees)
 
 
-def surface_error(residual, normals, scan, truth) -> SurfaceError:
+def surface_error(residual: np.ndarray, normals: np.ndarray, scan: np.ndarray, truth: np.ndarray) -> SurfaceError:
     """residual (1, h, w, 1), normals (1, h, w, 3) against truth (1, h, w, 4), as NumPy arrays; NaN where nothing is known."""
     known = np.asarray(truth)[..., -1] > 0.5
     observed = known & (np.asarray(scan)[..., -1] > 0.5)
@@ -76,7 +78,7 @@ def average(errors: Iterable[tuple[str, SurfaceError]]) -> dict[str, SurfaceErro
     return {sensor: SurfaceError(*(float(value) for value in values)) for sensor, values in means.items()}
 
 
-def baseline_errors(images: Iterable[tuple[dict, np.ndarray, str]], pixel_mm: float) -> dict[str, dict[str, SurfaceError]]:
+def baseline_errors(images: Iterable[Image], pixel_mm: float) -> dict[str, dict[str, SurfaceError]]:
     """Method → sensor → error; adds "smooth_oracle", the best width for each image, chosen with the truth."""
     found: dict[str, list[tuple[str, SurfaceError]]] = {}
     for x, truth, sensor in images:
@@ -88,7 +90,7 @@ def baseline_errors(images: Iterable[tuple[dict, np.ndarray, str]], pixel_mm: fl
     return {name: average(errors) for name, errors in found.items()}
 
 
-def refiner_errors(generator, images: Iterable[tuple[dict, np.ndarray, str]]) -> dict[str, SurfaceError]:
+def refiner_errors(generator: keras.Model, images: Iterable[Image]) -> dict[str, SurfaceError]:
     """Sensor → error of the generator."""
     found = []
     for x, truth, sensor in images:
@@ -97,7 +99,7 @@ def refiner_errors(generator, images: Iterable[tuple[dict, np.ndarray, str]]) ->
     return average(found)
 
 
-def _relative_errors(generator, images) -> dict[str, np.ndarray]:
+def _relative_errors(generator: keras.Model, images: Iterable[Image]) -> dict[str, np.ndarray]:
     """Sensor → |depth error| / predicted σ of every observed, known pixel."""
     found: dict[str, list[np.ndarray]] = {}
     for x, truth, sensor in images:
@@ -108,7 +110,7 @@ def _relative_errors(generator, images) -> dict[str, np.ndarray]:
     return {sensor: np.concatenate(parts) for sensor, parts in sorted(found.items())}
 
 
-def sigma_scale(generator, images: Iterable[tuple[dict, np.ndarray, str]]) -> float:
+def sigma_scale(generator: keras.Model, images: Iterable[Image]) -> float:
     """What the generator's σ must be multiplied by so that, the mean over sensors, 68 % of the errors lie within it: a
     network is surer of the pairs it was trained on."""
     relative = [errors for errors in _relative_errors(generator, images).values() if len(errors)]
@@ -119,7 +121,7 @@ def sigma_scale(generator, images: Iterable[tuple[dict, np.ndarray, str]]) -> fl
     return float(scales[np.abs(covered - COVERAGE).argmin()])
 
 
-def coverage(generator, images: Iterable[tuple[dict, np.ndarray, str]], scale: float) -> dict[str, float]:
+def coverage(generator: keras.Model, images: Iterable[Image], scale: float) -> dict[str, float]:
     """Sensor → share of observed pixels whose error lies within scale · σ, and "mean" over sensors."""
     relative = _relative_errors(generator, images)
     shares = {sensor: round(float((errors <= scale).mean()), 4) for sensor, errors in relative.items() if len(errors)}

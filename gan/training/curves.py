@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 COLUMNS = ("step", "phase", "name", "value")
@@ -39,7 +40,7 @@ def read_curves(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _event_writer(folder: Path):
+def _event_writer(folder: Path) -> Callable[[int, dict[str, float]], None] | None:
     """A function (step, values) that appends scalar events; the raw operation needs no tensorboard package.
     None where TensorFlow is not installed (training under JAX or PyTorch)."""
     try:

@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -80,7 +81,7 @@ class TrainingRun:
         """Endless (x, y) from batch number `first_batch` of the stream on."""
         raise NotImplementedError
 
-    def at_resolution(self, x, y) -> tuple:
+    def at_resolution(self, x: Any, y: Any) -> tuple:
         """The batch as the step wants it."""
         return x, y
 
@@ -187,7 +188,7 @@ class TrainingRun:
             raise ConfigError(f"--resume: {self.output} was trained with another {listed}; choose another output")
 
 
-def own_arrays(batch):
+def own_arrays(batch: Any) -> Any:
     """TensorFlow tensors as they are under TensorFlow, as the backend's own for the others."""
     if keras.backend.backend() == "tensorflow":
         return batch

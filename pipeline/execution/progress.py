@@ -33,7 +33,7 @@ class Bar:
         self._thread.start()
         return self
 
-    def __exit__(self, *_exception) -> None:
+    def __exit__(self, *_exception: object) -> None:
         self._stop.set()
         self._thread.join()
         self._update()

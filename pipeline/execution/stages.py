@@ -34,11 +34,15 @@ class Steps(beam.DoFn):
         yield beam.pvalue.TaggedOutput(ENDED, result) if isinstance(result, Outcome) else result
 
 
-class Load(beam.DoFn):
-    """Source → its bytes as a `ScanState`; a scan that an earlier run finished, unchanged, ends here with its old line."""
+class OfJob(beam.DoFn):
+    """What needs to know the job alone."""
 
     def __init__(self, job: Job):
         self.job = job
+
+
+class Load(OfJob):
+    """Source → its bytes as a `ScanState`; a scan that an earlier run finished, unchanged, ends here with its old line."""
 
     def process(self, source: Source) -> Iterator:
         journal.note(self.job.journal, journal.BEGUN, source.scan_id)
@@ -54,13 +58,10 @@ class Load(beam.DoFn):
             yield beam.pvalue.TaggedOutput(ENDED, Outcome(kept, result.input_hash, is_new=False))
 
 
-class Refine(beam.DoFn):
+class Refine(OfJob):
     """Refines scans, in batches where the refiner gains from them; a scan that breaks its batch fails alone."""
 
-    def __init__(self, job: Job):
-        self.job = job
-
-    def start_bundle(self):
+    def start_bundle(self) -> None:
         self._waiting: list[ScanState] = []
 
     def process(self, item: ScanState) -> Iterator:
@@ -71,7 +72,7 @@ class Refine(beam.DoFn):
 
     def finish_bundle(self) -> Iterator:
         for result in self._flush():
-            in_window = lambda value: WindowedValue(value, GlobalWindow().max_timestamp(), [GlobalWindow()])
+            in_window = lambda value: WindowedValue(value, GlobalWindow().max_timestamp(), (GlobalWindow(),))
             if isinstance(result, beam.pvalue.TaggedOutput):
                 yield beam.pvalue.TaggedOutput(result.tag, in_window(result.value))
             else:
@@ -90,11 +91,8 @@ class Finish(beam.DoFn):
         yield Outcome(manifest.line(state, "ok"), state.input_hash)
 
 
-class Record(beam.DoFn):
+class Record(OfJob):
     """Outcome → its state file, from which the manifest is written and a killed run resumes."""
-
-    def __init__(self, job: Job):
-        self.job = job
 
     def process(self, outcome: Outcome) -> None:
         if outcome.is_new:

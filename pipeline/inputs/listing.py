@@ -29,7 +29,9 @@ def list_sources(path: str, out: str | None = None, archive_members: int = 1_000
     files = [(file, name) for file, name in _expanded(path) if not _hidden(name) and not (file != path and _below(file, out))]
     exists = _existence(path, {file for file, _ in files})
     with ThreadPoolExecutor(16) as pool:  # a head costs a round trip on a remote filesystem
-        found = [source for some in pool.map(lambda file: _sources_of(*file, exists, archive_members), files) for source in some]
+        found = [
+            source for some in pool.map(lambda at: _sources_of(at[0], at[1], exists, archive_members), files) for source in some
+        ]
     if not found:
         raise ConfigError(
             f"--input {path}: no scan among {len(files)} file{'s' * (len(files) != 1)}; expected PLY, OBJ, STL, OFF, GLB, PCD, "

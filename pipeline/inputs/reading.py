@@ -9,6 +9,7 @@ import threading
 import zipfile
 import zlib
 from collections.abc import Iterator
+from typing import IO
 
 from geometry import readers
 from geometry.errors import ReadError
@@ -60,7 +61,7 @@ def _read_file(path: str, limit_bytes: int) -> bytes:
 
 
 class _Zip:
-    def __init__(self, handle):
+    def __init__(self, handle: IO[bytes]):
         self._archive = zipfile.ZipFile(handle)
 
     def heads(self) -> Iterator[tuple[str, bytes | None]]:
@@ -79,7 +80,7 @@ class _Zip:
 
 
 class _Tar:
-    def __init__(self, handle):
+    def __init__(self, handle: IO[bytes]):
         self._archive = tarfile.open(fileobj=handle, mode="r:*")
         self._infos: dict[str, tarfile.TarInfo] = {}
 
@@ -101,7 +102,7 @@ _LOCK = threading.RLock()  # archive handles have one position each
 def _archive(path: str, version: float) -> _Zip | _Tar:
     """An open archive, kept for the next member; one on a remote filesystem is copied to a nameless temporary file."""
     if storage.is_url(path):
-        handle = tempfile.TemporaryFile()
+        handle: IO[bytes] = tempfile.TemporaryFile()
         handle.write(storage.read_bytes(path))
         handle.seek(0)
     else:

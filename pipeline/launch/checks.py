@@ -45,7 +45,7 @@ def refuse_unknown_flags(flags: Sequence[str]) -> None:
     """Beam drops what it does not know with a warning in a log; a misspelt option must not pass so quietly."""
     beam_parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, conflict_handler="resolve")
     for options in PipelineOptions.__subclasses__():
-        options._add_argparse_args(beam_parser)
+        options._add_argparse_args(beam_parser)  # type: ignore[arg-type]  # any argparse parser will do
     _, unknown = beam_parser.parse_known_args(list(flags))
     if unknown:
         known = [name for each in (run_parser(""), beam_parser) for action in each._actions for name in action.option_strings]

@@ -10,7 +10,6 @@ from geometry.landmarks.calibration import shipped_calibration
 from geometry.model import landmark_embedding
 from pipeline.scans import config
 from pipeline.scans.job import model_of
-from pipeline.scans.landmarking import landmark_network_is_used
 
 VERSIONED = ("face-relief", "apache-beam", "tensorflow", "keras", "numpy", "scipy", "open3d", "open3d-cpu")
 
@@ -26,7 +25,7 @@ def identify(resolved: config.Config) -> dict[str, dict[str, str]]:
     }
     networks = {
         "weights": ("refiner", resolved.refine.weights, resolved.refine.method == "gan" and resolved.output.stages == "all"),
-        "landmark_weights": ("landmarks", resolved.landmarks.weights, landmark_network_is_used(resolved)),
+        "landmark_weights": ("landmarks", resolved.landmarks.weights, resolved.uses_landmark_network),
     }
     for role, (network, name, is_used) in networks.items():
         if is_used:

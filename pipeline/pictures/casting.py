@@ -17,6 +17,7 @@ from geometry.mesh import TriangleMesh
 from geometry.transforms import rotation_from_vector
 
 LARGEST_CLOUD = 150_000
+PIVOT_MM = (0.0, 6.0, -60.0)  # the middle of a head
 START_MM = 400.0  # rays start so far in front of the pivot
 
 
@@ -28,7 +29,7 @@ class View:
     height: int
     pixel_mm: float
     yaw: float = 0.0
-    pivot: tuple[float, float, float] = (0.0, 6.0, -60.0)
+    pivot: tuple[float, float, float] = PIVOT_MM
 
     @cached_property
     def model_to_view(self) -> np.ndarray:
@@ -75,7 +76,7 @@ class Surface:
     """A mesh prepared for casting. Parts outside the picture are dropped first, because building the tree costs most."""
 
     def __init__(self, mesh: TriangleMesh):
-        inside = (np.abs(mesh.vertices - (0.0, 6.0, -60.0)) < (135.0, 135.0, 130.0)).all(1)
+        inside = _in_picture(mesh.vertices)
         self.mesh = mesh if inside.all() else mesh.submesh(inside)[0]
         self.points = self.mesh.vertices
         self.normals = self.mesh.vertex_normals.astype(np.float32)
@@ -110,7 +111,7 @@ class Cloud:
 
     def __init__(self, points: np.ndarray):
         points = points[np.isfinite(points).all(1)]
-        points = points[(np.abs(points - (0.0, 6.0, -60.0)) < (135.0, 135.0, 130.0)).all(1)]
+        points = points[_in_picture(points)]
         self.points = points[:: max(1, -(-len(points) // LARGEST_CLOUD))]
 
     @cached_property
@@ -138,6 +139,11 @@ class Cloud:
             return np.full(points.shape, np.inf)
         _, nearest = self.tree.query(points, k=4)
         return self.points[nearest].mean(1) - points
+
+
+def _in_picture(points: np.ndarray) -> np.ndarray:
+    """(n,) bool: no view shows the others."""
+    return np.all(np.abs(points - np.array(PIVOT_MM)) < (135.0, 135.0, 130.0), axis=1)
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

@@ -22,7 +22,8 @@ def confidence_colour(confidence: float) -> tuple[int, int, int]:
     """confidence in [0, 1], clipped; unknown (NaN) counts as 0."""
     stops = np.linspace(0, 1, len(CONFIDENCE_STOPS))
     share = np.nan_to_num(confidence)
-    return tuple(int(round(np.interp(share, stops, channel))) for channel in CONFIDENCE_STOPS.T)
+    red, green, blue = (int(round(np.interp(share, stops, channel))) for channel in CONFIDENCE_STOPS.T)
+    return red, green, blue
 
 
 def draw_landmarks(panel: Image.Image, view: View, landmarks: LandmarkEstimate, layer: Layer | None = None) -> Image.Image:

@@ -109,7 +109,7 @@ def _scan_surface(mesh: TriangleMesh | None, points: np.ndarray | None) -> Surfa
 
 def preview_title(source: str, metrics: Mapping[str, float]) -> str:
     """The two lines of `render_preview`'s strip: the scan's name, and its key figures as far as they are known."""
-    parts = (
+    parts: tuple[tuple[str, str], ...] = (
         ("fit_quality", "fit quality {:.2f}"),
         ("scan_to_coarse_mean_mm", "scan to coarse {:.2f} mm"),
         ("scan_to_refined_mean_mm", "scan to refined {:.2f} mm"),
@@ -219,7 +219,7 @@ def _composed(hit: np.ndarray, colours: np.ndarray) -> np.ndarray:
     return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
 
 
-def _shortened(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+def _shortened(draw: ImageDraw.ImageDraw, text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
     """The text with its middle left out where it is wider than `width`: both ends of a path tell something."""
     if draw.textlength(text, font) <= width:
         return text

@@ -1,7 +1,7 @@
 """A finished run against true surfaces: what each scan's meshes err, as a table.
 
-The truth is a folder of meshes named like the sources (`a/b.png` ↔ `a/b.ply`, or `b.ply` where that name occurs once), in the scans'
-own frame and unit. Nothing is aligned first (no degree of freedom): pose and scale errors count.
+The truth is a folder of meshes named like the sources (`a/b.png` ↔ `a/b.ply`, or `b.ply` where that name occurs once), in the
+scans' own frame and unit. Nothing is aligned first (no degree of freedom): pose and scale errors count.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def nose_tip(landmarks: Mapping, fit: Mapping) -> np.ndarray:
     return SimilarityTransform.from_matrix(np.array(fit["scan_to_model"])).inverse().apply(np.zeros((1, 3)))[0]
 
 
-def read_mesh(file: Path | bytes, unit_mm: float, source: str | None = None):
+def read_mesh(file: Path | bytes, unit_mm: float, source: str | None = None) -> TriangleMesh:
     """A mesh file in the scan's unit → TriangleMesh in mm. Raises ConfigError where it cannot be read or is no mesh."""
     try:
         scan = readers.read(file, source=source, unit=unit_mm)
@@ -161,6 +161,7 @@ def formatted(table: Sequence[Comparison]) -> str:
         )
         lines.append(f"{name:40s}{cells}")
     lines.append(
-        "truth to surface mm, surface to truth mm, angle between normals; nothing aligned; a scan that is not ok costs 20 mm and 90°"
+        "truth to surface mm, surface to truth mm, angle between normals; nothing aligned; "
+        "a scan that is not ok costs 20 mm and 90°"
     )
     return "\n".join(lines)

@@ -49,7 +49,8 @@ METRICS = (
         "0\u20131",
         2,
         "higher",
-        "How well the morphable model explains the scan: 1 is a close fit over the whole face; low values call for a look at the picture.",
+        "How well the morphable model explains the scan: 1 is a close fit over the whole face; "
+        "low values call for a look at the picture.",
     ),
     *_distance_metrics("coarse", "the distances from the scan's points within 100 mm of the nose tip to the fitted model"),
     *_distance_metrics("refined", "the distances from the same points to the refined surface"),
@@ -95,7 +96,8 @@ METRICS = (
         "",
         0,
         "higher",
-        "Number of landmarks at which the scan shows a surface; the others are inferred from the seen ones and the statistics of faces.",
+        "Number of landmarks at which the scan shows a surface; "
+        "the others are inferred from the seen ones and the statistics of faces.",
     ),
     Metric("landmarks_inferred", "Landmarks inferred", "", 0, "lower", "Number of landmarks at which the scan shows nothing."),
     Metric(
@@ -127,7 +129,7 @@ METRICS = (
 BY_KEY = {metric.key: metric for metric in METRICS}
 
 
-def number(value) -> float | None:
+def number(value: object) -> float | None:
     """A finite float, or None for everything else: missing, null, NaN, text, a truth value."""
     if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
         return None
@@ -165,7 +167,7 @@ def worst_first(lines: Iterable[Mapping]) -> list[Mapping]:
     """Failed, rejected, then ok by falling error (one without a figure first) and, in a run for landmarks alone, by rising
     confidence in them; ties by source."""
 
-    def rank(line: Mapping):
+    def rank(line: Mapping) -> tuple:
         status = line.get("status")
         error = error_of(line)
         place = STATUSES.index(status) if status in STATUSES else -1

@@ -79,8 +79,7 @@ def write_report(out: str, manifest: Sequence[Mapping], run: Mapping) -> None:
     manifest: the lines of manifest.jsonl; run: the content of run.json. Both may lack anything but `status` and `source`.
     """
     folder = storage.join(str(out), "report")
-    document = metrics.metrics_document(manifest)
-    storage.write_json(storage.join(folder, "metrics.json"), document)
+    storage.write_json(storage.join(folder, "metrics.json"), metrics.metrics_document(manifest))
     storage.write_text(storage.join(folder, "metrics.csv"), metrics.metrics_csv(manifest))
     text = page(manifest, run, Thumbnails(str(out)), landmark_points(str(out), manifest))
     storage.write_text(storage.join(folder, "index.html"), text)
@@ -186,17 +185,14 @@ def figure(value: float | None, decimals: int = 2) -> str:
 
 def run_facts(run: Mapping) -> list[tuple[str, str]]:
     """(label, text) for the summary: the input, model, refiner and versions, whichever run.json holds."""
-    facts = []
-    for key, label in FACTS:
-        if run.get(key) not in (None, "", {}):
-            facts.append((label, _fact(run[key])))
+    facts = [(label, _fact(run[key])) for key, label in FACTS if run.get(key) not in (None, "", {})]
     versions = run.get("versions")
     if isinstance(versions, Mapping):
         facts.append(("Versions", ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))))
     return facts
 
 
-def _fact(value) -> str:
+def _fact(value: object) -> str:
     """A name with its hash shortened; other mappings as `key value` pairs."""
     if not isinstance(value, Mapping):
         return str(value)

@@ -6,7 +6,7 @@ or drawing library has to load for two plots.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from markupsafe import Markup, escape
@@ -48,9 +48,8 @@ def histogram(series: Mapping[str, Sequence[float]], unit: str, subject: str = "
             if value:
                 x = _x(edges[index], limit) + order * width
                 y = _y(value / ceiling)
-                parts.append(
-                    f'<rect x="{x + 0.75:.1f}" y="{y:.1f}" width="{width - 1:.1f}" height="{HEIGHT - BOTTOM - y:.1f}" fill="{STYLES[name][0]}"/>'
-                )
+                size = f'width="{width - 1:.1f}" height="{HEIGHT - BOTTOM - y:.1f}"'
+                parts.append(f'<rect x="{x + 0.75:.1f}" y="{y:.1f}" {size} fill="{STYLES[name][0]}"/>')
     ticks = [(value / ceiling, str(value)) for value in range(0, ceiling + 1, step)]
     sizes = ", ".join(f"{name.lower()} median {np.median(values):.2f} {unit}" for name, values in series.items() if len(values))
     return _framed(
@@ -99,7 +98,13 @@ def _y(share: float) -> float:
 
 
 def _framed(
-    parts: list[str], limit: float, ticks: list[tuple[float, str]], unit: str, title: str, description: str, series
+    parts: list[str],
+    limit: float,
+    ticks: list[tuple[float, str]],
+    unit: str,
+    title: str,
+    description: str,
+    series: Collection[str],
 ) -> Markup:
     lines = [
         f'<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}. {escape(description)}">',
@@ -108,8 +113,10 @@ def _framed(
     for share, label in ticks:
         lines.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{_y(share):.1f}" y2="{_y(share):.1f}" class="grid"/>')
         lines.append(f'<text x="{LEFT - 7}" y="{_y(share) + 4:.1f}" text-anchor="end">{escape(label)}</text>')
-    for value in axis_values(limit):
-        lines.append(f'<text x="{_x(value, limit):.1f}" y="{HEIGHT - BOTTOM + 17}" text-anchor="middle">{value:.3g}</text>')
+    lines += [
+        f'<text x="{_x(value, limit):.1f}" y="{HEIGHT - BOTTOM + 17}" text-anchor="middle">{value:.3g}</text>'
+        for value in axis_values(limit)
+    ]
     lines.append(
         f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 6}" text-anchor="end">scan to surface, mean per scan ({escape(unit)})</text>'
     )

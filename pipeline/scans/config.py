@@ -155,6 +155,11 @@ class Config(ChainConfig):
     output: OutputConfig = OutputConfig()
     """What is written."""
 
+    @property
+    def uses_landmark_network(self) -> bool:
+        """Whether a run with this configuration looks for landmarks by heatmaps anywhere."""
+        return "landmarks" in (self.locate.method, self.output.stages) or self.landmarks.method != "mesh"
+
     def result_hash(self, **identities: str) -> str:
         """SHA-256 of everything that decides a finished scan's outputs: the configuration without the limits and the
         packing of records, and `identities` such as the hashes of model and weights."""

@@ -96,7 +96,10 @@ def refined_mesh(state: ScanState) -> TriangleMesh:
 
 def refined_bytes(state: ScanState) -> bytes:
     """The refined surface as PLY, with what is known of each vertex."""
-    attributes = {"observed": state.surface.observed.astype(np.uint8), "confidence": state.surface.confidence.astype(np.float32)}
+    attributes: dict[str, np.ndarray] = {
+        "observed": state.surface.observed.astype(np.uint8),
+        "confidence": state.surface.confidence.astype(np.float32),
+    }
     if "sigma_mm" in state.refined.channels:
         attributes["sigma_mm"] = sigma_of_vertices(state)
     return mesh_bytes(refined_mesh(state), state, attributes)
@@ -159,7 +162,7 @@ def fit_bytes(state: ScanState, model: MorphableModel) -> bytes:
     )
 
 
-def _json_bytes(value) -> bytes:
+def _json_bytes(value: object) -> bytes:
     return (json.dumps(value, indent=1, allow_nan=False, ensure_ascii=False) + "\n").encode()
 
 

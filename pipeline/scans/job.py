@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,6 @@ import numpy as np
 
 from geometry.charts import chart as charts
 from geometry.charts.chart import Chart
-from geometry.charts.geometry_image import GeometryImage
 from geometry.charts.rasterize import image_from_depth
 from geometry.charts.rasterize import rasterize as rasterize_mesh
 from geometry.errors import ModelError
@@ -20,7 +18,7 @@ from geometry.model.morphable_model import MorphableModel
 from geometry.model.registry import load_model
 from pipeline.scans import methods
 from pipeline.scans.config import ChartConfig
-from pipeline.scans.landmarking import finder, landmark_network_is_used
+from pipeline.scans.landmarking import finder
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ class Job:
         return chart_of(self.config.chart)
 
     @property
-    def refine(self) -> Callable[[list], list[GeometryImage]]:
+    def refine(self) -> methods.Refine:
         return refiner_of(self.config.refine)
 
 
@@ -67,7 +65,7 @@ def model_of(name: str, sha256: str = "") -> MorphableModel:
 
 
 @functools.lru_cache(maxsize=1)
-def refiner_of(settings: Any) -> Callable[[list], list[GeometryImage]]:
+def refiner_of(settings: Any) -> methods.Refine:
     """The refiner, built (networks loaded) once per process."""
     return methods.REFINERS[settings.method](settings)
 
@@ -76,7 +74,7 @@ def refiner_of(settings: Any) -> Callable[[list], list[GeometryImage]]:
 def warm_up(job: Job) -> None:
     """Loads the model and the landmark network and imports Open3D, once per process."""
     rasterize_mesh(job.model.mesh(), charts.OrthographicChart(height=1, width=1))
-    if landmark_network_is_used(job.config):
+    if job.config.uses_landmark_network:
         empty = np.zeros((VIEW_CHART.height, VIEW_CHART.width))
         finder(job.config.landmarks.weights)([image_from_depth(empty, empty > 0, VIEW_CHART)])
 

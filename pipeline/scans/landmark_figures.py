@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from geometry.landmarks.calibration import confidence_of
 from geometry.landmarks.estimate import LandmarkEstimate
@@ -69,8 +70,8 @@ def with_given(estimate: LandmarkEstimate, given: GivenLandmarks) -> LandmarkEst
 
 
 def counterparts(scheme_name: str, given: GivenLandmarks) -> np.ndarray:
-    """(l, 3) given points for a scheme's, NaN where none: a point's counterpart is the same iBUG point, or has the same name where
-    it is none of these."""
+    """(l, 3) given points for a scheme's, NaN where none: a point's counterpart is the same iBUG point, or has the same name
+    where it is none of these."""
     scheme, unknown = landmark_embedding.scheme(scheme_name), np.full(3, np.nan)
     by_number, by_name = dict(zip(given.in_ibug68, given.points)), dict(zip(given.names, given.points))
     return np.array(
@@ -99,7 +100,7 @@ class RegionFigures:
     to_given_mm: float | None
 
 
-Point = tuple[str, tuple[float, float, float, float]]
+Point = tuple[str, tuple[float, ...]]  # name; seen, confidence, sigma and distance in mm
 
 
 def by_region(scans: Iterable[Sequence[Point]]) -> list[RegionFigures]:
@@ -132,8 +133,8 @@ def _region_figures(region: str, figures: list[tuple[float, ...]]) -> RegionFigu
     return RegionFigures(region, len(figures), *(None if math.isnan(value) else value for value in means))
 
 
-def _mean(values) -> float:
+def _mean(values: npt.ArrayLike) -> float:
     """Of the finite values; NaN where there are none."""
-    values = np.asarray(values, float)
-    values = values[np.isfinite(values)]
-    return float(values.mean()) if len(values) else math.nan
+    array = np.asarray(values, float)
+    finite = array[np.isfinite(array)]
+    return float(finite.mean()) if len(finite) else math.nan

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -16,13 +17,14 @@ from geometry.landmarks.calibration import confidence_of, mesh_covariance, shipp
 from geometry.landmarks.estimate import LandmarkEstimate
 from geometry.landmarks.fusion import UNSEEN_CONFIDENCE, fused, to_scheme
 from geometry.landmarks.multiview import Find
-from geometry.landmarks.shape_prior import completed, posterior
+from geometry.landmarks.shape_prior import Posterior, completed, posterior
 from geometry.landmarks.views import Viewer
 from geometry.locating.location import Location
 from geometry.model.landmark_embedding import landmarks_on
 from geometry.model.morphable_model import MorphableModel
-from geometry.recognition import by_landmarks
 from geometry.recognition.by_landmarks import LandmarkLocatingOptions, PoseEstimate, landmark_pose, refine_pose
+from geometry.transforms import SimilarityTransform
+from pipeline.scans.state import pixels_of
 
 IBUG68 = "ibug68"
 LEAST_SURE_SHARE = 0.2  # of the landmarks; a profile shows about half of them
@@ -32,10 +34,11 @@ OFF_SURFACE_MM = 8.0  # a landmark of the mesh this far from the refined image's
 @dataclass(frozen=True)
 class Evidence:
     """What a landmarker may use of a fitted scan: the location (scan mm), the fit's scan_to_model, the registered mesh's vertices
-    (n, 3), the refined image, where the scan supports it (observed (h, w) bool), both in the model frame, and the scan's noise."""
+    (n, 3), the refined image, where the scan supports it (observed (h, w) bool), both in the model frame, and the scan's
+    noise."""
 
     location: Location
-    scan_to_model: object
+    scan_to_model: SimilarityTransform
     model: MorphableModel
     vertices: np.ndarray
     refined: GeometryImage
@@ -43,9 +46,13 @@ class Evidence:
     noise_mm: float
 
 
-def landmark_network_is_used(config) -> bool:
-    """Whether a run with this configuration (pipeline.scans.config.Config) looks for landmarks by heatmaps anywhere."""
-    return "landmarks" in (config.locate.method, config.output.stages) or config.landmarks.method != "mesh"
+class LandmarkSettings(Protocol):
+    """What a landmarker is told: of `pipeline.scans.config.LandmarksConfig`."""
+
+    @property
+    def scheme(self) -> str: ...
+    @property
+    def weights(self) -> str: ...
 
 
 @functools.lru_cache(maxsize=1)
@@ -56,23 +63,10 @@ def finder(weights: str) -> Find:
     return LandmarkFinder(weights).find
 
 
-def locate(scan, model: MorphableModel, config, check, places=None) -> Location:
-    """The locator "landmarks"."""
-    return by_landmarks.locate(scan, model, finder(config.landmarks.weights), check=check, places=places)
-
-
-def on_raw_scan(location: Location, model: MorphableModel, settings) -> LandmarkEstimate:
+def on_raw_scan(location: Location, model: MorphableModel, settings: LandmarkSettings) -> LandmarkEstimate:
     """All landmarks of the settings' scheme on a located scan, without a fit, in scan mm; the unseen ones inferred from the seen
     by the model. Raises NoFaceFound where too few are seen for a face."""
-    estimate = location.estimate
-    if estimate is None:
-        found = _closer(location, model, finder(settings.weights))
-        estimate = completed(found.estimate, found.posterior)
-    sure = int((estimate.seen & (estimate.confidence > 0.5)).sum())
-    if sure < LEAST_SURE_SHARE * len(estimate):
-        raise NoFaceFound(
-            f"no face found: only {sure} of {len(estimate)} landmarks are seen for sure, {LEAST_SURE_SHARE:.0%} are needed"
-        )
+    estimate = _on_raw_scan_68(location, model, settings.weights)
     if settings.scheme == IBUG68:
         return estimate
     shape = _posterior_of(estimate, location, model)
@@ -80,7 +74,20 @@ def on_raw_scan(location: Location, model: MorphableModel, settings) -> Landmark
     return to_scheme(estimate, model, vertices, settings.scheme)
 
 
-def _posterior_of(estimate: LandmarkEstimate, location: Location, model: MorphableModel):
+def _on_raw_scan_68(location: Location, model: MorphableModel, weights: str) -> LandmarkEstimate:
+    estimate = location.estimate
+    if estimate is None:
+        found = _closer(location, model, finder(weights))
+        estimate = completed(found.estimate, found.posterior)
+    sure = int((estimate.seen & (estimate.confidence > 0.5)).sum())
+    if sure < LEAST_SURE_SHARE * len(estimate):
+        raise NoFaceFound(
+            f"no face found: only {sure} of {len(estimate)} landmarks are seen for sure, {LEAST_SURE_SHARE:.0%} are needed"
+        )
+    return estimate
+
+
+def _posterior_of(estimate: LandmarkEstimate, location: Location, model: MorphableModel) -> Posterior:
     return posterior(estimate.points, estimate.covariance, estimate.seen, model, location.scan.scale_is_metric)
 
 
@@ -92,13 +99,13 @@ def _closer(location: Location, model: MorphableModel, find: Find) -> PoseEstima
     return refine_pose(viewer, first, model, find)
 
 
-def from_heatmaps(evidence: Evidence, settings) -> LandmarkEstimate:
+def from_heatmaps(evidence: Evidence, settings: LandmarkSettings) -> LandmarkEstimate:
     """The landmarker "heatmaps": what the network finds on the raw scan; what it does not see is the registered mesh's."""
     mesh = _mesh_68(evidence)
     return to_scheme(_heatmaps_or(mesh, evidence, settings), evidence.model, evidence.vertices, settings.scheme)
 
 
-def _heatmaps_or(mesh: LandmarkEstimate, evidence: Evidence, settings) -> LandmarkEstimate:
+def _heatmaps_or(mesh: LandmarkEstimate, evidence: Evidence, settings: LandmarkSettings) -> LandmarkEstimate:
     """ibug68, model frame: seen landmarks of the heatmaps, and the mesh's, as inferred, elsewhere."""
     found = _heatmaps_68(evidence, settings)
     keep = found.seen
@@ -111,12 +118,12 @@ def _heatmaps_or(mesh: LandmarkEstimate, evidence: Evidence, settings) -> Landma
     )
 
 
-def from_mesh(evidence: Evidence, settings) -> LandmarkEstimate:
+def from_mesh(evidence: Evidence, settings: LandmarkSettings) -> LandmarkEstimate:
     """The landmarker "mesh": where the registered mesh carries them."""
     return to_scheme(_mesh_68(evidence), evidence.model, evidence.vertices, settings.scheme)
 
 
-def from_both(evidence: Evidence, settings) -> LandmarkEstimate:
+def from_both(evidence: Evidence, settings: LandmarkSettings) -> LandmarkEstimate:
     """The landmarker "fused": heatmaps and registered mesh by their covariances."""
     found = _heatmaps_68(evidence, settings)
     known = replace(found, points=np.where(found.seen[:, None], found.points, np.nan))
@@ -125,13 +132,13 @@ def from_both(evidence: Evidence, settings) -> LandmarkEstimate:
     return to_scheme(both, evidence.model, evidence.vertices, settings.scheme)
 
 
-def _heatmaps_68(evidence: Evidence, settings) -> LandmarkEstimate:
+def _heatmaps_68(evidence: Evidence, settings: LandmarkSettings) -> LandmarkEstimate:
     """In the model frame; unseen ones as they were inferred, or NaN. A scan on which the network sees too little has none."""
     estimate = evidence.location.estimate
     if estimate is None:
         located = replace(evidence.location, scan_to_model=evidence.scan_to_model)
         try:
-            estimate = on_raw_scan(located, evidence.model, replace(settings, scheme=IBUG68))
+            estimate = _on_raw_scan_68(located, evidence.model, settings.weights)
         except NoFaceFound:
             estimate = LandmarkEstimate(
                 np.full((68, 3), np.nan), np.tile(np.eye(3), (68, 1, 1)), np.zeros(68), np.zeros(68, bool)
@@ -142,10 +149,7 @@ def _heatmaps_68(evidence: Evidence, settings) -> LandmarkEstimate:
 def _mesh_68(evidence: Evidence) -> LandmarkEstimate:
     """Seen where the scan supports the refined surface at that place, and the landmark lies on it."""
     points, refined = landmarks_on(evidence.model, evidence.vertices), evidence.refined
-    pixels, depth = refined.chart.project(points)
-    places, size = np.floor(pixels).astype(int), np.array([refined.shape[1], refined.shape[0]])
-    inside = ((places >= 0) & (places < size)).all(1)
-    columns, rows = np.clip(places, 0, size - 1).T
+    inside, rows, columns, depth = pixels_of(points, refined)
     seen = inside & evidence.observed[rows, columns] & (np.abs(refined["depth"][rows, columns] - depth) < OFF_SURFACE_MM)
     covariance = mesh_covariance(seen, evidence.noise_mm)
     confidence = np.where(seen, 1.0, UNSEEN_CONFIDENCE) * confidence_of(covariance)

@@ -12,7 +12,7 @@ from geometry.mesh import TriangleMesh
 from geometry.surfaces import closest_point
 from pipeline.scans import landmark_figures
 from pipeline.scans.job import Job
-from pipeline.scans.state import ScanState
+from pipeline.scans.state import ScanState, pixels_of
 from pipeline.scans.steps import _given_in_model_frame
 
 FACE_RADIUS_MM = 100.0  # about the nose tip: where surfaces are compared
@@ -59,7 +59,8 @@ def _landmark_metrics(state: ScanState) -> dict[str, float]:
 
 
 def given_distances(state: ScanState) -> np.ndarray | None:
-    """(l,) mm from each landmark as found to the one that came with the scan, NaN where none did; None where the scan came without."""
+    """(l,) mm from each landmark as found to the one that came with the scan, NaN where none did; None where the scan came
+    without."""
     given = _given_in_model_frame(state)
     return None if given is None else landmark_figures.distances_to_given(state.found_landmarks, given)
 
@@ -70,13 +71,9 @@ def face_points(state: ScanState) -> np.ndarray:
     points = state.fit.scan_to_model.apply(state.location.scan.points)
     points = points[np.linalg.norm(points, axis=1) < FACE_RADIUS_MM]
     scan = state.encoding.scan
-    pixels, depth = scan.chart.project(points)
-    columns, rows = np.floor(pixels).astype(int).T
-    inside = (columns >= 0) & (columns < scan.shape[1]) & (rows >= 0) & (rows < scan.shape[0])
-    points, rows, columns, depth = points[inside], rows[inside], columns[inside], depth[inside]
+    inside, rows, columns, depth = pixels_of(points, scan)
     # hair, and what lies behind the visible surface, is no evidence of the face
-    shown = scan.valid_mask[rows, columns] & (np.abs(depth - scan["depth"][rows, columns]) < SHOWN_MM)
-    points = points[shown]
+    points = points[inside & scan.valid_mask[rows, columns] & (np.abs(depth - scan["depth"][rows, columns]) < SHOWN_MM)]
     return points[:: max(1, int(np.ceil(len(points) / MOST_POINTS)))]
 
 

@@ -6,15 +6,18 @@ import functools
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from geometry.charts.chart import pixel_centres
 from geometry.charts.geometry_image import GeometryImage, channel_normals
 from geometry.errors import TimeLimitExceeded
+from geometry.fitting.encoding import Encoding
+from geometry.fitting.result import FitResult
 from geometry.landmarks.estimate import LandmarkEstimate
 from geometry.landmarks.given import GivenLandmarks
+from geometry.locating.location import Location
+from geometry.reconstruction.lifting import LiftedSurface
 from geometry.scan import Scan
 from geometry.transforms import SimilarityTransform
 from pipeline.inputs.source import Source
@@ -48,11 +51,11 @@ class ScanState:
     scan: Scan | None = None
     start: SimilarityTransform | None = None  # scan mm → model mm: where the head is, taken for granted and not searched for
     given_landmarks: GivenLandmarks | None = None  # in the file's unit until it is located, then in mm
-    location: Any = None
-    fit: Any = None
-    encoding: Any = None
+    location: Location | None = None
+    fit: FitResult | None = None
+    encoding: Encoding | None = None
     refined: GeometryImage | None = None
-    surface: Any = None
+    surface: LiftedSurface | None = None
     registered: np.ndarray | None = None
     landmarks: LandmarkEstimate | None = None  # model frame; those that came with the scan in the place of found ones
     found_landmarks: LandmarkEstimate | None = None  # as found, whatever came with the scan
@@ -85,6 +88,14 @@ class ScanState:
     def observed(self) -> np.ndarray:
         """(h, w) bool: `observed_pixels` of this scan."""
         return observed_pixels(self.encoding.scan, self.refined)
+
+
+def pixels_of(points: np.ndarray, image: GeometryImage) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Where points (n, 3), model frame, lie in an image: whether inside (n,), rows and columns (n,), clipped, and depth (n,)."""
+    pixels, depth = image.chart.project(points)
+    places, size = np.floor(pixels).astype(int), np.array(image.shape[::-1])
+    columns, rows = np.clip(places, 0, size - 1).T
+    return np.all((places >= 0) & (places < size), axis=1), rows, columns, depth
 
 
 def observed_pixels(scan: GeometryImage, refined: GeometryImage) -> np.ndarray:

@@ -1,7 +1,8 @@
 """The steps of a scan: (ScanState, Job) → ScanState. `pipeline.scans.chain` puts them in order.
 
-They call into `geometry` and the registries of `pipeline.scans.methods`, and raise FaceReliefError where a scan ends; time limits and
-failures are handled in `pipeline.scans.outcome`. `scan` is in its own frame in mm; everything after `fit` is in the model frame.
+They call into `geometry` and the registries of `pipeline.scans.methods`, and raise FaceReliefError where a scan ends; time limits
+and failures are handled in `pipeline.scans.outcome`. `scan` is in its own frame in mm; everything after `fit` is in the model
+frame.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from geometry.reconstruction import lifting
 from pipeline.inputs import reading
 from pipeline.scans import landmark_figures, manifest, methods
 from pipeline.scans.job import Job
-from pipeline.scans.landmarking import Evidence
+from pipeline.scans.landmarking import Evidence, on_raw_scan
 from pipeline.scans.state import ScanState
 
 
@@ -116,7 +117,7 @@ def landmarks(state: ScanState, job: Job) -> ScanState:
 def raw_landmarks(state: ScanState, job: Job) -> ScanState:
     """Landmarks from the located raw scan, without a fit. Raises NoFaceFound where hardly any is seen for sure: no fit
     judges here whether it is a face."""
-    found = methods.raw_landmarks(state.location, job.model, job.config.landmarks)
+    found = on_raw_scan(state.location, job.model, job.config.landmarks)
     return _with_landmarks(state, found.transformed(state.scan_to_model))
 
 

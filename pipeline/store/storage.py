@@ -15,9 +15,12 @@ import re
 import uuid
 import zipfile
 from collections.abc import Iterator, Mapping
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from apache_beam.io.filesystems import FileSystems
 
 PARTIAL_SUFFIX = ".partial"
 _URL = re.compile(r"[a-zA-Z][-a-zA-Z0-9+.]*://")
@@ -28,7 +31,7 @@ def is_url(path: str) -> bool:
     return bool(_URL.match(str(path)))
 
 
-def _filesystems():
+def _filesystems() -> type[FileSystems]:
     from apache_beam.io.filesystems import FileSystems
 
     return FileSystems
@@ -126,7 +129,7 @@ def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 
 @contextlib.contextmanager
-def gzip_writer(handle: BinaryIO) -> Iterator[BinaryIO]:
+def gzip_writer(handle: BinaryIO) -> Iterator[gzip.GzipFile]:
     """A gzip stream over `handle` that holds neither a file name nor a time. Level 1: geometry images become 10 % larger than at
     level 6, in a seventh of the time (0.05 s instead of 0.33 s a training pair)."""
     with gzip.GzipFile(filename="", mode="wb", fileobj=handle, mtime=0, compresslevel=1) as stream:

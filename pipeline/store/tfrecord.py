@@ -7,6 +7,7 @@ import gzip
 import io
 import struct
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -19,7 +20,7 @@ _LISTS = (("BytesList", "TYPE_BYTES"), ("FloatList", "TYPE_FLOAT"), ("Int64List"
 
 
 @functools.cache
-def _example_class():
+def _example_class() -> Any:
     """The class of tf.train.Example, wire-compatible with TensorFlow's, from a private pool."""
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
@@ -69,7 +70,7 @@ def encode_example(features: Mapping[str, Value]) -> bytes:
     return example.SerializeToString(deterministic=True)
 
 
-def _set_feature(feature, name: str, value: Value) -> None:
+def _set_feature(feature: Any, name: str, value: Value) -> None:
     if isinstance(value, (str, bytes)):
         value = [value]
     if isinstance(value, list) and all(isinstance(item, (str, bytes)) for item in value):
@@ -114,7 +115,7 @@ def write_tfrecord(path: str, examples: Iterable[bytes], gzip: bool = False) -> 
             return _write_records(stream, examples)
 
 
-def _write_records(handle, examples: Iterable[bytes]) -> int:
+def _write_records(handle: BinaryIO | gzip.GzipFile, examples: Iterable[bytes]) -> int:
     count = 0
     for example in examples:
         length = struct.pack("<Q", len(example))

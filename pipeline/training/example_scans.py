@@ -28,6 +28,9 @@ FACES = faces.SynthesisOptions(expression_strength=(0.1, 0.5), hair_share=0.0, h
 QVGA = PinholeCamera(320, 240, 291, 291, 159.5, 119.5)  # the Kinect's camera at half resolution
 
 
+Write = Callable[[str, Scan, SimilarityTransform, np.random.Generator], dict[str, bytes]]
+
+
 @dataclass(frozen=True)
 class Example:
     """name: stem of the file; subject: who (equal numbers, one person); write(scan, upright): files by name, where `upright`
@@ -40,7 +43,7 @@ class Example:
     pitch: float
     roll: float
     distance_mm: float
-    write: Callable[[str, Scan, SimilarityTransform, np.random.Generator], dict[str, bytes]]
+    write: Write
     wall_mm: float | None = None
     shoulders: bool = False
     hair: bool = False
@@ -79,11 +82,11 @@ def ply(mesh: TriangleMesh) -> bytes:
     return buffer.getvalue()
 
 
-def _ply_mesh_mm(name, scan, upright, rng) -> dict[str, bytes]:
+def _ply_mesh_mm(name: str, scan: Scan, upright: SimilarityTransform, rng: np.random.Generator) -> dict[str, bytes]:
     return {f"{name}.ply": ply(TriangleMesh(scan.points, scan.triangles))}
 
 
-def _ply_cloud_m(name, scan, upright, rng) -> dict[str, bytes]:
+def _ply_cloud_m(name: str, scan: Scan, upright: SimilarityTransform, rng: np.random.Generator) -> dict[str, bytes]:
     """A cloud in metres with a colour for each point: skin with redder lips and cheeks, made up from where a point lies."""
     x, y, _ = upright.apply(scan.points).T
     lips = np.exp(-(((x / 24) ** 2 + ((y + 38) / 9) ** 2) ** 2))
@@ -94,14 +97,14 @@ def _ply_cloud_m(name, scan, upright, rng) -> dict[str, bytes]:
     return {f"{name}.ply": ply(TriangleMesh(scan.points / 1000, np.zeros((0, 3)), np.clip(color, 0, 255).astype(np.uint8)))}
 
 
-def _obj_cm(name, scan, upright, rng) -> dict[str, bytes]:
+def _obj_cm(name: str, scan: Scan, upright: SimilarityTransform, rng: np.random.Generator) -> dict[str, bytes]:
     lines = ["# centimetres, y up"]
     lines += [f"v {x:.4f} {y:.4f} {z:.4f}" for x, y, z in upright.apply(scan.points) / 10]
     lines += [f"f {a} {b} {c}" for a, b, c in scan.triangles + 1]
     return {f"{name}.obj": ("\n".join(lines) + "\n").encode()}
 
 
-def _stl_turned(name, scan, upright, rng) -> dict[str, bytes]:
+def _stl_turned(name: str, scan: Scan, upright: SimilarityTransform, rng: np.random.Generator) -> dict[str, bytes]:
     """Binary STL, mm, turned at random about a far origin: every triangle has corners of its own."""
     turn = SimilarityTransform(Rotation.from_rotvec(rng.normal(0, 2, 3)).as_matrix(), rng.uniform(-300, 300, 3))
     corners = turn.apply(scan.points)[scan.triangles]
@@ -111,7 +114,7 @@ def _stl_turned(name, scan, upright, rng) -> dict[str, bytes]:
     return {f"{name}.stl": b"face-relief example".ljust(80, b" ") + struct.pack("<I", len(facets)) + facets.tobytes()}
 
 
-def _glb_m(name, scan, upright, rng) -> dict[str, bytes]:
+def _glb_m(name: str, scan: Scan, upright: SimilarityTransform, rng: np.random.Generator) -> dict[str, bytes]:
     """Binary glTF 2.0: one primitive, metres, y up."""
     vertices = (upright.apply(scan.points) / 1000).astype("<f4")
     indices = scan.triangles.astype("<u4")
@@ -145,14 +148,14 @@ def _glb_m(name, scan, upright, rng) -> dict[str, bytes]:
     return {f"{name}.glb": struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks}
 
 
-def _depth_image(scan: Scan, dtype=np.float64) -> np.ndarray:
+def _depth_image(scan: Scan, dtype: type = np.float64) -> np.ndarray:
     depth = np.zeros(scan.raster_shape, dtype)
     depth[scan.pixels[:, 0], scan.pixels[:, 1]] = scan.points[:, 2]
     return depth
 
 
-def _depth_png(unit_mm: float):
-    def write(name, scan, upright, rng) -> dict[str, bytes]:
+def _depth_png(unit_mm: float) -> Write:
+    def write(name: str, scan: Scan, upright: SimilarityTransform, rng: np.random.Generator) -> dict[str, bytes]:
         from PIL import Image
 
         buffer = io.BytesIO()
@@ -164,14 +167,14 @@ def _depth_png(unit_mm: float):
     return write
 
 
-def _depth_npz(name, scan, upright, rng) -> dict[str, bytes]:
+def _depth_npz(name: str, scan: Scan, upright: SimilarityTransform, rng: np.random.Generator) -> dict[str, bytes]:
     camera = scan.camera
     numbers = {"fx": camera.fx, "fy": camera.fy, "cx": camera.cx, "cy": camera.cy, "depth_unit_mm": 1.0}
-    arrays = {"depth": _depth_image(scan, np.float32), **{key: np.float64(value) for key, value in numbers.items()}}
+    arrays = {"depth": _depth_image(scan, np.float32), **{key: np.array(value, float) for key, value in numbers.items()}}
     return {f"{name}.npz": storage.npz_bytes(arrays)}
 
 
-def _pcd_organized(name, scan, upright, rng) -> dict[str, bytes]:
+def _pcd_organized(name: str, scan: Scan, upright: SimilarityTransform, rng: np.random.Generator) -> dict[str, bytes]:
     """Binary PCD, metres, the camera's pixel grid with NaN where there is no depth."""
     height, width = scan.raster_shape
     grid = np.full((height, width, 3), np.nan, "<f4")

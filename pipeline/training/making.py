@@ -19,8 +19,8 @@ from pipeline.training.shards import SHARD_SUFFIXES, Shard
 
 @dataclass(frozen=True)
 class Job:
-    """What every worker knows: where to write, the configuration, whether views for the landmark network are made instead of pairs,
-    the archive where the faces are not sampled, and the folder that the progress bar reads."""
+    """What every worker knows: where to write, the configuration, whether views for the landmark network are made instead of
+    pairs, the archive where the faces are not sampled, and the folder that the progress bar reads."""
 
     folder: str
     config: SynthesisConfig

@@ -21,7 +21,7 @@ from pipeline.inputs import listing
 from pipeline.inputs.source import Source
 from pipeline.scans import chain, steps
 from pipeline.scans.job import Job
-from pipeline.scans.state import ScanState
+from pipeline.scans.state import ScanState, pixels_of
 from pipeline.training.config import ScanOptions, SynthesisConfig
 from pipeline.training.sampled_pairs import split_of
 
@@ -39,7 +39,7 @@ class ScanLeftOut(FaceReliefError):
         super().__init__(reason)
         self.source, self.reason = source, reason
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple:
         return type(self), (self.source, self.reason)
 
 
@@ -130,11 +130,7 @@ def judge_truth(surface: TriangleMesh, fit: FitResult, scan: GeometryImage, mode
 
 def face_share(fit: FitResult, scan: GeometryImage, model: MorphableModel, reach_mm: float) -> float:
     """The share of the fitted face's area before which the scan's image has a surface within reach."""
-    inner = model.regions["mouth_interior"] | model.regions.get("cavities", False)
-    face = model.regions["face"] & ~inner
-    pixels, depth = scan.chart.project(fit.vertices[face])
-    columns, rows = np.floor(pixels).astype(int).T
-    inside = (columns >= 0) & (columns < scan.shape[1]) & (rows >= 0) & (rows < scan.shape[0])
-    rows, columns = np.where(inside, rows, 0), np.where(inside, columns, 0)
+    face = model.regions["face"] & ~(model.regions["mouth_interior"] | model.regions.get("cavities", False))
+    inside, rows, columns, depth = pixels_of(fit.vertices[face], scan)
     seen = inside & scan.valid_mask[rows, columns] & (np.abs(scan["depth"][rows, columns] - depth) < reach_mm)
     return float(np.average(seen, weights=TriangleMesh(fit.vertices, model.triangles).vertex_areas[face]))

@@ -73,7 +73,7 @@ def make_pair(index: int, config: SynthesisConfig) -> dict[str, np.ndarray | str
 
 def pair_features(state: ScanState, truth: GeometryImage, sensor: str) -> dict[str, np.ndarray | str]:
     """What a record holds of a fitted scan and its truth."""
-    features = {"shape": np.array(truth.shape), "chart": charts.to_json(truth.chart)}
+    features: dict[str, np.ndarray | str] = {"shape": np.array(truth.shape), "chart": charts.to_json(truth.chart)}
     for group, image in {"coarse": state.encoding.coarse, "scan": state.encoding.scan, "truth": truth}.items():
         features |= image_records.image_features(group, rounded(image))
     return features | {"sensor": sensor, "fit_residual_mm": np.array([state.fit.residuals["mean"]])}

@@ -100,7 +100,8 @@ def view_of(face: RealFace, number: int, rng: np.random.Generator, config: Synth
         identity = np.clip(identity + change, np.minimum(identity, -3), np.maximum(identity, 3))
         expression = faces.sample_expression(model, rng, options.faces)
     core = model.instance(identity, expression)
-    surface, left = face.attachment.surface, slice(None)
+    surface = face.attachment.surface
+    left = np.arange(len(surface.triangles))
     if number > 0:
         surface, left = face.attachment.deformed(core - model.instance(face.identity, face.expression))
     far = (face.attachment.distance > config.scans.reach_mm)[face.attachment.surface.triangles[left]].any(1)

@@ -28,9 +28,10 @@ class Shard:
 
 def plan_shards(count: int, options: SetOptions, archive: Archive | None = None) -> list[Shard]:
     """Pairs 0 … count − 1 in shards of one split each, in order; an archive's scans whole, for each is fitted once."""
-    views, pairs_per_shard, find_split = options.views_per_subject, options.pairs_per_shard, split_of
+    views, pairs_per_shard = options.views_per_subject, options.pairs_per_shard
+    find_split = split_of if archive is None else archive.split
     if archive is not None:
-        find_split, pairs_per_shard = archive.split, max(pairs_per_shard // views, 1) * views
+        pairs_per_shard = max(pairs_per_shard // views, 1) * views
     by_split: dict[str, list[int]] = {split: [] for split in SPLITS}
     for index in range(count):
         by_split[find_split(index // views, options.split_shares)].append(index)
