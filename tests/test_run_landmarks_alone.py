@@ -20,7 +20,7 @@ from geometry.model.registry import load_model
 from geometry.scan import Scan
 from geometry.transforms import SimilarityTransform
 from pipeline import evaluate, run
-from pipeline.scans import landmarking, methods
+from pipeline.scans import landmarking, methods, steps
 from pipeline.scans.config import LandmarksConfig
 
 EXAMPLES = pathlib.Path(__file__).parents[1] / "examples" / "scans"
@@ -52,7 +52,7 @@ def scans(tmp_path_factory):
 
 def execute(scans, out, finder, *options):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(methods, "raw_landmarks", finder, raising=False)
+        patch.setattr(steps, "on_raw_scan", finder)
         patch.setitem(methods.REFINERS, "gan", refuse)
         words = ["--input", str(scans), "--output", str(out), "--workers", "1", "--stages", "landmarks", *options]
         return run.main([*words, "--set", "locate=pose_search", "--set", "landmarks=mesh"])
