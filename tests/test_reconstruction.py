@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from sampled_faces import default_model
 from surfaces import SMALL_CHART, bumpy_depth, bumpy_mesh, image_with, sphere
 
 from geometry.charts.chart import CylindricalChart, OrthographicChart
@@ -11,6 +12,7 @@ from geometry.mesh import TriangleMesh
 from geometry.model.morphable_model import MorphableModel
 from geometry.reconstruction.depth_normal_fusion import fuse, normal_disagreement
 from geometry.reconstruction.lifting import LiftingOptions, _split_bow_ties, fill_harmonic, lift, register
+from geometry.reconstruction.template_registration import RegistrationOptions, visible_vertices
 from geometry.surfaces.closest_point import surface_distance
 
 CHART = OrthographicChart(192, 192, 0.75, 0.0, 0.0)
@@ -220,3 +222,10 @@ def test_what_the_scan_does_not_reach_follows_smoothly():
 def test_nothing_to_register_to_leaves_the_coarse_mesh():
     nothing = GeometryImage(GENTLE.channels, ~ALL, CHART)
     np.testing.assert_array_equal(register(MODEL, FLAT, nothing, ~ALL), FLAT)
+
+
+def test_what_is_visible_does_not_turn_with_the_last_bits_of_the_coordinates():
+    mesh, hidden_mm = default_model().mesh(), RegistrationOptions().hidden_mm
+    visible = visible_vertices(mesh, OrthographicChart(), hidden_mm)
+    shaken = mesh.with_vertices(mesh.vertices + np.random.default_rng(0).normal(0, 1e-5, mesh.vertices.shape))
+    assert visible.sum() > 9000 and np.array_equal(visible_vertices(shaken, OrthographicChart(), hidden_mm), visible)

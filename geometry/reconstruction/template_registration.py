@@ -51,12 +51,15 @@ class RegistrationOptions:
 
 
 def visible_vertices(mesh: TriangleMesh, chart: Chart, hidden_mm: float) -> np.ndarray:
-    """(n,) bool: the chart's rays meet the vertex first and from outside, at less than about 84° from its normal."""
+    """(n,) bool: nothing lies before the vertex on its ray, which meets it from outside at less than about 84° from its normal.
+
+    What the ray hits at the vertex itself is not asked: it may slip between the triangles, or graze the next one's back, and which
+    of these happens turns with the last bit of the coordinates."""
     image_points, depth = chart.project(mesh.vertices)
     origins, directions, start = chart.rays(image_points, float(np.ceil(depth.max())) + 1.0)
-    distance, _, _, outer = cast_rays(raycasting_scene(mesh), origins, directions)
+    distance, *_ = cast_rays(raycasting_scene(mesh), origins, directions)
     slope = -np.einsum("ij,ij->i", mesh.vertex_normals, directions)
-    return (slope > 0.1) & (start - distance - depth < hidden_mm / np.maximum(slope, 0.1)) & outer
+    return (slope > 0.1) & (start - distance - depth < hidden_mm / np.maximum(slope, 0.1))
 
 
 def _project(
