@@ -71,13 +71,3 @@ class SimilarityTransform:
         matrix = np.eye(4)
         matrix[:3, :3], matrix[:3, 3] = self.scale * self.rotation, self.translation
         return matrix
-
-
-def rotation_from_vector(vector: np.ndarray) -> np.ndarray:
-    """Rotation vector (3,) in radians → (3, 3) (Rodrigues)."""
-    angle = np.linalg.norm(vector)
-    x, y, z = vector
-    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    if angle < 1e-8:  # series: the quotients below lose their digits
-        return np.eye(3) + cross + cross @ cross / 2
-    return np.eye(3) + np.sin(angle) / angle * cross + (1 - np.cos(angle)) / angle**2 * cross @ cross

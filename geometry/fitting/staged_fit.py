@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial import cKDTree
+from scipy.spatial.transform import Rotation
 
 from geometry.errors import NoFaceFound
 from geometry.fitting.gauss_newton import gauss_newton_step
@@ -29,7 +30,7 @@ from geometry.locating.location import Location
 from geometry.mesh import TriangleMesh
 from geometry.model.morphable_model import MorphableModel
 from geometry.surfaces.robust_loss import geman_mcclure_weights
-from geometry.transforms import SimilarityTransform, rotation_from_vector
+from geometry.transforms import SimilarityTransform
 
 LEAST_MATCHES = 60  # model vertices with a partner on the scan: with fewer, what is fitted is no face
 
@@ -158,6 +159,6 @@ def _robust_scale(noise_mm: float, offsets: np.ndarray, gate_mm: float) -> float
 
 
 def _stepped(transform: SimilarityTransform, step: np.ndarray) -> SimilarityTransform:
-    rotation = rotation_from_vector(step[:3])
+    rotation = Rotation.from_rotvec(step[:3]).as_matrix()
     scale = float(np.exp(np.clip(step[6], -0.2, 0.2))) if len(step) == 7 else 1.0
     return SimilarityTransform(rotation, step[3:6], scale).compose(transform)

@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from geometry.errors import NoFaceFound
 from geometry.landmarks.calibration import LandmarkCalibration, confidence_of
 from geometry.landmarks.estimate import LandmarkEstimate
 from geometry.model.morphable_model import MorphableModel
-from geometry.transforms import SimilarityTransform, rotation_from_vector
+from geometry.transforms import SimilarityTransform
 
 RESIDUAL_MM = 1.2  # τ
 BLENDSHAPE_MEAN, BLENDSHAPE_SIGMA = 0.04, 0.15  # of blendshape weights, where the model's expressions are such
@@ -156,7 +157,7 @@ def _motion_modes(x: np.ndarray) -> np.ndarray:
 def _moved_back(motion: np.ndarray, metric: bool, centre: np.ndarray) -> SimilarityTransform:
     """The inverse of a motion (7,) about `centre` (3,)."""
     scale = 1.0 if metric else float(np.exp(-motion[6]))
-    rotation = rotation_from_vector(-motion[:3])
+    rotation = Rotation.from_rotvec(-motion[:3]).as_matrix()
     return SimilarityTransform(rotation, centre - scale * rotation @ (centre + motion[3:6]), scale)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.ndimage import minimum_filter
 from scipy.spatial import cKDTree
+from scipy.spatial.transform import Rotation
 
 from geometry.charts.chart import OrthographicChart, pixel_centres
 from geometry.charts.geometry_image import GeometryImage
@@ -21,7 +22,7 @@ from geometry.mesh import TriangleMesh
 from geometry.scan import Scan
 from geometry.surfaces.raycasting import cast_rays, nearest_on_scene, raycasting_scene
 from geometry.surfaces.triangulation import cloud_triangles, surface_of
-from geometry.transforms import SimilarityTransform, rotation_from_vector
+from geometry.transforms import SimilarityTransform
 
 VIEW_CHART = OrthographicChart(height=128, width=128, pixel_mm=1.5, centre_y=0.0)
 FACE_CENTRE = np.array([0.0, -12.0, -35.0])  # of the model frame: the origin of a view
@@ -145,7 +146,7 @@ def view_of_pose(scan_to_model: SimilarityTransform, turn: np.ndarray | None = N
 def turn_of(yaw: float, pitch: float, roll: float) -> np.ndarray:
     """Degrees → (3, 3) of the view frame: the face's yaw to the subject's left, pitch downward, then roll in the picture."""
     yaw_turn, pitch_turn, roll_turn = (
-        rotation_from_vector(np.deg2rad(angle) * np.array(axis))
+        Rotation.from_rotvec(np.deg2rad(angle) * np.array(axis)).as_matrix()
         for angle, axis in ((yaw, (0.0, 1.0, 0.0)), (pitch, (1.0, 0.0, 0.0)), (roll, (0.0, 0.0, 1.0)))
     )
     return roll_turn @ yaw_turn @ pitch_turn

@@ -53,8 +53,8 @@ class RegistrationOptions:
 def visible_vertices(mesh: TriangleMesh, chart: Chart, hidden_mm: float) -> np.ndarray:
     """(n,) bool: nothing lies before the vertex on its ray, which meets it from outside at less than about 84° from its normal.
 
-    What the ray hits at the vertex itself is not asked: it may slip between the triangles, or graze the next one's back, and which
-    of these happens turns with the last bit of the coordinates."""
+    What the ray hits at the vertex itself is not asked: it may slip between the triangles, or graze the next one's back, and the
+    last bit of the coordinates decides which."""
     image_points, depth = chart.project(mesh.vertices)
     origins, directions, start = chart.rays(image_points, float(np.ceil(depth.max())) + 1.0)
     distance, *_ = cast_rays(raycasting_scene(mesh), origins, directions)

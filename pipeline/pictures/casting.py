@@ -12,9 +12,9 @@ import numpy as np
 import open3d as o3d
 from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
+from scipy.spatial.transform import Rotation
 
 from geometry.mesh import TriangleMesh
-from geometry.transforms import rotation_from_vector
 
 LARGEST_CLOUD = 150_000
 PIVOT_MM = (0.0, 6.0, -60.0)  # the middle of a head
@@ -34,7 +34,7 @@ class View:
     @cached_property
     def model_to_view(self) -> np.ndarray:
         """(3, 3); the view frame has x right, y up, z towards the camera."""
-        return rotation_from_vector(np.array([0.0, -self.yaw, 0.0]))
+        return Rotation.from_rotvec(np.array([0.0, -self.yaw, 0.0])).as_matrix()
 
     def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Points (n, 3) → pixel coordinates (n, 2) as (column, row), centres at integers, and depth (n,) towards the camera."""
