@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from gan import layout, weights
+# Nothing that takes time to import stands here: --help and a typing error answer at once.
 from geometry.errors import ConfigError
 from geometry.settings.commands import command_parser, exit_code
 
@@ -27,6 +27,7 @@ def export(name_or_path: str, output: Path | str) -> Path:
     """Writes the SavedModel and the card; returns the folder. Raises WeightsError; ConfigError where it holds something."""
     import tensorflow as tf
 
+    from gan import layout, weights
     from gan.refiner.inference import averaged_function
     from gan.refiner.networks import build_generator
 

@@ -23,6 +23,8 @@ from geometry.mesh import TriangleMesh
 from geometry.model.format_face_relief import quantise, save_model
 from geometry.model.morphable_model import MorphableModel
 from geometry.model.registry import load_model
+from geometry.settings import loading
+from geometry.settings.options import AtLeast0, Count, Positive, options, to_dict
 from geometry.surfaces.closest_point import surface_distance
 from geometry.template.model_card import model_card
 from geometry.template.remeshing import smallest_angles
@@ -34,23 +36,23 @@ _PROJECTION_TANGENTIAL = 0.1  # sliding within the surface hardly counts, as in 
 _LID_MOTION_MM = 3.0  # a gaze blendshape is kept where it moves the lids by more than this
 
 
-@dataclass(frozen=True)
+@options
 class LearningOptions:
     """The population that the model is learned from, and what counts in it."""
 
-    subjects: int = 1000
+    subjects: Count = 1000
     """Size of the population, before reflection."""
-    identity_modes: int = 100
+    identity_modes: Count = 100
     """Size of the identity basis."""
-    local_sigma: float = 1.0
+    local_sigma: AtLeast0 = 1.0
     """Standard deviation in mm of the smooth deformations: a Gaussian process along the normals (Lüthi et al. 2018)."""
-    local_length: float = 30.0
+    local_length: Positive = 30.0
     """Correlation length in mm of those deformations."""
-    local_factors: int = 150
+    local_factors: Count = 150
     """How many of their leading modes take part."""
-    outside_weight: float = 0.02
+    outside_weight: AtLeast0 = 0.02
     """What a square millimetre outside the trusted face counts; inside it counts 1."""
-    tangential_weight: float = 0.05
+    tangential_weight: AtLeast0 = 0.05
     """What motion within the surface counts; motion along the normal counts 1. It moves landmarks, but changes no shape."""
     seed: int = 2019
     """Seed of the random population."""
@@ -242,26 +244,17 @@ def figures(source: MorphableModel, template: Template, model: MorphableModel, s
     }
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """The documented command: learn, save, measure, write the card."""
-    parser = argparse.ArgumentParser(prog="python -m geometry.model_learning", description=__doc__.split("\n\n")[0])
-    parser.add_argument("--source", type=Path, required=True, help="the packed ICT Face Model Light")
-    parser.add_argument("--output", type=Path, required=True, help="the .npz to write; its card goes beside it (.md)")
-    for name, default in asdict(LearningOptions()).items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default, help=f"default {default}")
-    given = vars(parser.parse_args(arguments))
-    path, output = given.pop("source"), given.pop("output")
+def run(arguments: argparse.Namespace) -> None:
+    """The documented command: learn, save, measure, write the card. Raises ModelError, ConfigError."""
+    chosen = loading.load(LearningOptions, arguments.config, arguments.settings)
+    path, output = Path(arguments.source), Path(arguments.output)
     source = load_model(path)
     template = build_template(source, TemplateOptions())
-    model = learn(source, template, LearningOptions(**given))
+    model = learn(source, template, chosen)
     save_model(output, model)
     measured = figures(source, template, load_model(output), seed=1) | {"bytes": output.stat().st_size}
-    changed = [f" --{key.replace('_', '-')} {value}" for key, value in given.items() if value != getattr(LearningOptions(), key)]
-    command = f"python -m {parser.prog.split()[-1]} --source ../shared/models/{path.name} --output geometry/data/{output.name}"
-    command += "".join(changed)
-    output.with_suffix(".md").write_text(model_card(model, measured, command), encoding="utf-8")
+    defaults = to_dict(LearningOptions())
+    changed = [f" --set {key}={value}" for key, value in to_dict(chosen).items() if value != defaults[key]]
+    command = f"python -m geometry.model_learning --source ../shared/models/{path.name} --output geometry/data/{output.name}"
+    output.with_suffix(".md").write_text(model_card(model, measured, command + "".join(changed)), encoding="utf-8")
     print(json.dumps(measured, indent=2))
-
-
-if __name__ == "__main__":
-    main()
