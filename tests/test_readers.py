@@ -41,21 +41,15 @@ def test_a_scan_under_another_suffix_is_claimed_by_its_content():
     assert readers.claims("scan.txt", ply(points, faces)) and readers.claims("scan", b"v 0 0 0\nv 1 0 0\nf 1 2 1\n")
 
 
-@pytest.mark.parametrize(("unit", "unit_mm"), [("m", 1000.0), ("cm", 10.0), ("mm", 1.0), ("inch", 25.4), (4.2, 4.2), (2, 2.0)])
-def test_a_given_unit_scales_to_mm_and_is_metric(unit, unit_mm):
+@pytest.mark.parametrize(
+    ("unit", "unit_mm"),
+    [("m", 1000.0), ("cm", 10.0), ("mm", 1.0), ("inch", 25.4), (4.2, 4.2), (2, 2.0), (None, None), ("unknown", None)],
+)
+def test_a_given_unit_scales_to_mm_and_is_metric_and_without_one_the_coordinates_stay_the_files_own(unit, unit_mm):
     points, faces, _ = a_mesh()
     scan = readers.read(ply(points, faces), "face.ply", unit=unit)
-    assert np.allclose(scan.points, points.astype(float) * unit_mm, rtol=1e-15) and (scan.unit_mm, scan.scale_is_metric) == (
-        unit_mm,
-        True,
-    )
-
-
-@pytest.mark.parametrize("unit", [None, "unknown"])
-def test_without_a_unit_the_coordinates_stay_the_files_own(unit):
-    points, faces, _ = a_mesh()
-    scan = readers.read(ply(points, faces), "face.ply", unit=unit)
-    assert np.array_equal(scan.points, points) and (scan.unit_mm, scan.scale_is_metric) == (None, False)
+    np.testing.assert_array_equal(scan.points, points.astype(float) * (unit_mm or 1.0))
+    assert (scan.unit_mm, scan.scale_is_metric) == (unit_mm, unit_mm is not None)
 
 
 @pytest.mark.parametrize("unit", ["km", "", 0, -1.0, float("nan"), float("inf"), True])
@@ -64,11 +58,10 @@ def test_an_unknown_unit_is_refused_with_the_known_ones(unit):
         readers.read(b"v 0 0 0\n", "a.obj", unit=unit)
 
 
-def test_a_missing_path_is_a_read_error(tmp_path):
-    with pytest.raises(ReadError, match="cannot be opened .No such file"):
-        readers.read(tmp_path / "nothing.ply")
-    with pytest.raises(ReadError, match="cannot be opened"):
-        readers.read(tmp_path)
+@pytest.mark.parametrize(("name", "words"), [("nothing.ply", "cannot be opened .No such file"), ("", "cannot be opened")])
+def test_a_missing_path_and_a_folder_are_read_errors(tmp_path, name, words):
+    with pytest.raises(ReadError, match=words):
+        readers.read(tmp_path / name)
 
 
 @needs_scans

@@ -35,8 +35,7 @@ def intact_files():
     files["a.gltf"] = (gltf(accessors, points.tobytes(), {"attributes": {"POSITION": 0}, "mode": 0}), {})
     files["frame.png"] = (png(depth), sidecar(depth))
     files["frame.npz"] = (npz(depth=depth, depth_unit_mm=1, color=np.zeros((12, 16, 3), np.uint8), **CAMERA), {})
-    tables = {"inverse_lens_distortion_lookup_table": [0.0, 0.01, 0.02]}
-    files["raw.ply"] = (truedepth_ply(np.full((12, 16), 0.4), **tables), {})
+    files["raw.ply"] = (truedepth_ply(np.full((12, 16), 0.4), **{"inverse_lens_distortion_lookup_table": [0.0, 0.01, 0.02]}), {})
     return files
 
 
@@ -132,48 +131,53 @@ def test_a_header_that_promises_the_absurd_allocates_nothing(count):
         readers.read(b"\0" * 80 + b"\xff\xff\xff\xff" + b"\0" * 100, "a.stl")
 
 
-def test_a_png_header_that_promises_the_absurd_is_refused():
-    data = png(depth_image())
-    data = data[:16] + (10**6).to_bytes(4, "big") * 2 + data[24:]
-    with pytest.raises(ReadError, match="1000000 × 1000000 pixels"):
-        readers.read(data, "frame.png", sidecar(depth_image()))
+@pytest.mark.parametrize("encoding", PLY_TYPES)
+@pytest.mark.parametrize(
+    ("counts", "wrong", "words"),
+    [
+        (b"element vertex 162", b"element vertex 150", "face.ply: .*(wrong counts|face names|truncated)"),
+        (b"element face 320", b"element face 300", "face.ply: .*after the rows .* there are"),
+    ],
+)
+def test_wrong_counts_of_a_ply_are_named(encoding, counts, wrong, words):
+    with pytest.raises(ReadError, match=words):
+        readers.read(ply(*a_mesh()[:2], encoding=encoding).replace(counts, wrong), "face.ply")
 
 
-def test_wrong_counts_are_named():
-    points, faces, _ = a_mesh()
-    for encoding in PLY_TYPES:
-        data = ply(points, faces, encoding=encoding)
-        with pytest.raises(ReadError, match="face.ply: .*(wrong counts|face names|truncated)"):
-            readers.read(data.replace(b"element vertex 162", b"element vertex 150"), "face.ply")
-        with pytest.raises(ReadError, match="face.ply: .*after the rows .* there are"):
-            readers.read(data.replace(b"element face 320", b"element face 300"), "face.ply")
-    with pytest.raises(ReadError, match="promises 3 POINTS, but WIDTH 2 times HEIGHT 1"):
-        readers.read(pcd(points[:2], "ascii").replace(b"POINTS 2", b"POINTS 3"), "a.pcd")
-    with pytest.raises(ReadError, match="more.*wrong counts|data hold"):
-        readers.read(pcd(points[:3], "ascii").replace(b"WIDTH 3", b"WIDTH 2").replace(b"POINTS 3", b"POINTS 2"), "a.pcd")
+ASCII_MESH = ply(*a_mesh()[:2], encoding="ascii")
+ABSURD_PNG = png(depth_image())[:16] + (10**6).to_bytes(4, "big") * 2 + png(depth_image())[24:]
 
 
-def test_no_finite_points_is_a_fault_of_its_own():
-    with pytest.raises(ReadError, match="none of its 2 points is finite"):
-        readers.read(ply(np.full((2, 3), np.nan, np.float32)), "nan.ply")
-    with pytest.raises(ReadError, match="none of its 0 points|no points"):
-        readers.read(ply(np.zeros((0, 3), np.float32)), "none.ply")
-    with pytest.raises(ReadError, match="none of its 4 points is finite"):
-        readers.read(pcd(np.full((4, 3), np.nan, np.float32), "binary", height=2), "nan.pcd")
-
-
-def test_text_that_is_no_number_is_quoted():
-    points, faces, _ = a_mesh()
-    with pytest.raises(ReadError, match="abc"):
-        readers.read(
-            ply(points, faces, encoding="ascii").replace(b"\n0.", b"\nabc0.", 1).replace(b"\n-", b"\nabc-", 1), "face.ply"
-        )
-    with pytest.raises(ReadError, match="'x1'"):
-        readers.read(b"v 0 0 0\nv 1 x1 0\n", "face.obj")
-
-
-def test_a_foreign_file_is_told_which_formats_there_are():
-    with pytest.raises(ReadError, match="notes.md: its content is none of the formats .*ply.*obj.*; convert it to PLY"):
-        readers.read(b"# A heading\n\nSome text.\n", "notes.md")
-    with pytest.raises(ReadError, match="sidecar.json: its content is none"):
-        readers.read(json.dumps({"fx": 1}).encode(), "sidecar.json")
+@pytest.mark.parametrize(
+    ("name", "data", "words"),
+    [
+        ("nan.ply", ply(np.full((2, 3), np.nan, np.float32)), "none of its 2 points is finite"),
+        ("none.ply", ply(np.zeros((0, 3), np.float32)), "none of its 0 points|no points"),
+        ("nan.pcd", pcd(np.full((4, 3), np.nan, np.float32), "binary", height=2), "none of its 4 points is finite"),
+        ("face.ply", ASCII_MESH.replace(b"\n0.", b"\nabc0.", 1).replace(b"\n-", b"\nabc-", 1), "abc"),
+        ("face.obj", b"v 0 0 0\nv 1 x1 0\n", "'x1'"),
+        (
+            "a.pcd",
+            pcd(np.eye(3), "ascii").replace(b"WIDTH 3", b"WIDTH 2").replace(b"POINTS 3", b"POINTS 2"),
+            "more.*wrong counts|data hold",
+        ),
+        (
+            "a.pcd",
+            pcd(np.eye(3)[:2], "ascii").replace(b"POINTS 2", b"POINTS 3"),
+            "promises 3 POINTS, but WIDTH 2 times HEIGHT 1",
+        ),
+        ("frame.png", ABSURD_PNG, "1000000 × 1000000 pixels"),
+        ("frame.png", png(np.zeros((30, 40), np.uint16)), "every pixel is 0"),
+        ("portrait.png", png(np.zeros((4, 5, 3), np.uint8)), "picture, not a depth image"),
+        (
+            "notes.md",
+            b"# A heading\n\nSome text.\n",
+            "notes.md: its content is none of the formats .*ply.*obj.*; convert it to PLY",
+        ),
+        ("sidecar.json", json.dumps({"fx": 1}).encode(), "sidecar.json: its content is none"),
+    ],
+    ids=lambda value: value[:40] if isinstance(value, str) else "",
+)
+def test_a_fault_of_the_content_is_named(name, data, words):
+    with pytest.raises(ReadError, match=words):
+        readers.read(data, name, sidecar(depth_image()))

@@ -100,10 +100,12 @@ def test_ply_headers_may_end_lines_as_windows_and_old_macintosh_did():
 
 
 def test_ply_triangle_strips_become_triangles_that_face_one_way():
-    header = "ply\nformat ascii 1.0\nelement vertex 6\nproperty float x\nproperty float y\nproperty float z\n"
-    header += "element tristrips 1\nproperty list int int vertex_indices\nend_header\n"
-    grid = "0 0 0\n0 1 0\n1 0 0\n1 1 0\n2 0 0\n2 1 0\n"
-    scan = readers.read((header + grid + "8 1 0 3 2 -1 3 2 5\n").encode(), "strip.ply")
+    text = (
+        "ply\nformat ascii 1.0\nelement vertex 6\nproperty float x\nproperty float y\nproperty float z\n"
+        "element tristrips 1\nproperty list int int vertex_indices\nend_header\n"
+        "0 0 0\n0 1 0\n1 0 0\n1 1 0\n2 0 0\n2 1 0\n8 1 0 3 2 -1 3 2 5\n"
+    )
+    scan = readers.read(text.encode(), "strip.ply")
     a, b, c = (scan.points[scan.triangles[:, k]] for k in range(3))
     assert len(scan.triangles) == 3 and (np.cross(b - a, c - a)[:, 2] > 0).all()
 
@@ -122,8 +124,7 @@ def test_the_content_decides_and_not_the_suffix():
     points, faces, _ = a_mesh()
     for name in ("scan.txt", "scan.obj", "scan.png", "scan"):
         assert readers.read(ply(points, faces), name).format == "ply"
-    stl = trimesh.Trimesh(points, faces, process=False).export(file_type="stl")
-    assert readers.read(stl, "scan.ply").format == "stl"
+    assert readers.read(trimesh.Trimesh(points, faces, process=False).export(file_type="stl"), "scan.ply").format == "stl"
 
 
 def test_not_finite_points_go_with_their_triangles_and_leave_a_note():
@@ -211,8 +212,7 @@ def test_a_binary_stl_may_begin_with_the_word_solid():
 @given(point_arrays)
 def test_an_off_cloud_round_trips(points):
     body = "\n".join(" ".join(map(repr, p)) for p in points.tolist())
-    scan = readers.read(f"OFF\n# a comment\n{len(points)} 0 0\n\n{body}\n".encode(), "a.off")
-    assert np.array_equal(scan.points, points)
+    assert np.array_equal(readers.read(f"OFF\n# a comment\n{len(points)} 0 0\n\n{body}\n".encode(), "a.off").points, points)
 
 
 def test_an_off_mesh_keeps_polygons_and_colors():
@@ -274,9 +274,8 @@ def test_quantized_gltf_positions_are_scaled_and_mirrored_nodes_keep_the_outside
 def test_a_gltf_texture_colors_the_vertices():
     texture = io.BytesIO()
     Image.fromarray(np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [9, 9, 9]]], np.uint8)).save(texture, "PNG")
-    points = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]], "<f4").tobytes()
     uv = np.array([[0.25, 0.25], [0.75, 0.25], [0.25, 0.75]], "<f4").tobytes()
-    binary = points + uv + texture.getvalue()
+    binary = np.array([[0, 0, 0], [1, 0, 0], [0, 1, 0]], "<f4").tobytes() + uv + texture.getvalue()
     views = [{"buffer": 0, "byteOffset": at, "byteLength": n} for at, n in ((0, 36), (36, 24), (60, len(binary) - 60))]
     accessors = [{"bufferView": k, "componentType": 5126, "type": t, "count": 3} for k, t in ((0, "VEC3"), (1, "VEC2"))]
     more = {
@@ -290,25 +289,20 @@ def test_a_gltf_texture_colors_the_vertices():
     assert scan.colors.tolist() == [[255, 0, 0], [0, 255, 0], [0, 0, 255]]
 
 
-def test_gltf_that_cannot_be_read_whole_is_refused_and_not_read_as_zeros():
-    accessor = {"componentType": 5126, "type": "VEC3", "count": 3}
-    draco = {"attributes": {"POSITION": 0}, "extensions": {"KHR_draco_mesh_compression": {"bufferView": 0}}}
-    with pytest.raises(ReadError, match="Draco.*plain"):
-        readers.read(gltf([accessor], b"\0" * 36, draco), "d.gltf")
-    with pytest.raises(ReadError, match="sparse"):
-        readers.read(gltf([accessor], b"\0" * 36, {"attributes": {"POSITION": 0}}), "s.gltf")
-    elsewhere = gltf(
-        [accessor | {"bufferView": 0}],
-        b"\0" * 36,
-        {"attributes": {"POSITION": 0}},
-        buffers=[{"byteLength": 36, "uri": "http://a.b/c.bin"}],
-    )
-    with pytest.raises(ReadError, match="missing.*glb"):
-        readers.read(elsewhere, "e.gltf")
+DRACO = {"extensions": {"KHR_draco_mesh_compression": {"bufferView": 0}}}
 
 
-def test_a_gltf_whose_nodes_contain_themselves_ends():
-    accessor = {"bufferView": 0, "componentType": 5126, "type": "VEC3", "count": 3}
-    nodes = {"scenes": [{"nodes": [0]}], "nodes": [{"children": [0, 0]}]}
-    with pytest.raises(ReadError, match="within themselves"):
-        readers.read(gltf([accessor], b"\0" * 36, {"attributes": {"POSITION": 0}}, **nodes), "loop.gltf")
+@pytest.mark.parametrize(
+    ("accessor", "primitive", "more", "words"),
+    [
+        ({}, DRACO, {}, "Draco.*plain"),
+        ({}, {}, {}, "sparse"),
+        ({"bufferView": 0}, {}, {"buffers": [{"byteLength": 36, "uri": "http://a.b/c.bin"}]}, "missing.*glb"),
+        ({"bufferView": 0}, {}, {"scenes": [{"nodes": [0]}], "nodes": [{"children": [0, 0]}]}, "within themselves"),
+    ],
+    ids=["compressed", "sparse", "its buffer is elsewhere", "its nodes contain themselves"],
+)
+def test_gltf_that_cannot_be_read_whole_is_refused_and_not_read_as_zeros(accessor, primitive, more, words):
+    accessors = [{"componentType": 5126, "type": "VEC3", "count": 3} | accessor]
+    with pytest.raises(ReadError, match=words):
+        readers.read(gltf(accessors, b"\0" * 36, {"attributes": {"POSITION": 0}} | primitive, **more), "a.gltf")

@@ -56,20 +56,17 @@ def test_trimesh_and_open3d_read_mesh_colours_and_attributes(tmp_path):
 @given(st.floats(1e-3, 1e7))
 def test_no_coordinate_is_off_by_more_than_a_ten_thousandth_of_a_millimetre(size):
     mesh = TriangleMesh(BALL.vertices / 60 * size, BALL.triangles)
-    back = read(ply_bytes(mesh))
-    assert np.abs(back.points - mesh.vertices).max() <= 1e-4
+    assert np.abs(read(ply_bytes(mesh)).points - mesh.vertices).max() <= 1e-4
 
 
 def test_metres_are_written_in_doubles_where_float32_is_too_coarse():
     metres = TriangleMesh(BALL.vertices / 1000 + [0, 0, 5], BALL.triangles)
-    back = read(ply_bytes(metres, unit_mm=1000.0))
-    assert np.abs(back.points - metres.vertices).max() * 1000 <= 1e-4
+    assert np.abs(read(ply_bytes(metres, unit_mm=1000.0)).points - metres.vertices).max() * 1000 <= 1e-4
 
 
 def test_a_cloud_and_an_empty_mesh_are_files_too():
     for n in (5, 0):
-        data = ply_bytes(TriangleMesh(np.ones((n, 3)), np.zeros((0, 3))))
-        elements = read_elements(ScanFile("some.ply", data))
+        elements = read_elements(ScanFile("some.ply", ply_bytes(TriangleMesh(np.ones((n, 3)), np.zeros((0, 3))))))
         assert len(elements["vertex"]["x"]) == n and len(elements["face"]["vertex_indices"].counts) == 0
 
 
