@@ -3,11 +3,13 @@
 import numpy as np
 import trimesh
 
-from geometry.charts.chart import OrthographicChart
+from geometry.charts.chart import OrthographicChart, pixel_centres
 from geometry.charts.geometry_image import GeometryImage
+from geometry.charts.rasterize import image_from_depth
 from geometry.mesh import TriangleMesh
 
 SMALL_CHART = OrthographicChart(96, 96, 2.0, 0.0, 0.0)
+SMALL_ALL = np.ones((96, 96), bool)
 
 
 def sphere(radius: float = 60.0, centre=(0.0, 0.0, -60.0), subdivisions: int = 6) -> TriangleMesh:
@@ -34,6 +36,15 @@ def grid_mesh(x: np.ndarray, y: np.ndarray, z: np.ndarray | float = 0.0) -> Tria
 def bumpy_mesh(step: float = 0.8, half: float = 80.0) -> TriangleMesh:
     x, y = np.meshgrid(*2 * [np.arange(-half, half + step, step)])
     return grid_mesh(x, y, bumpy_depth(x, y))
+
+
+def small_relief() -> np.ndarray:
+    """(96, 96) mm: the depth of the bumpy relief over the small chart."""
+    return bumpy_depth(*SMALL_CHART.lift(pixel_centres(SMALL_CHART), np.zeros(96 * 96)).T[:2]).reshape(96, 96)
+
+
+def small_image(depth: np.ndarray, valid: np.ndarray = SMALL_ALL) -> GeometryImage:
+    return image_from_depth(np.where(valid, depth, 0).astype(np.float32), valid, SMALL_CHART)
 
 
 def image_with(image: GeometryImage, **channels: np.ndarray) -> GeometryImage:

@@ -21,8 +21,7 @@ def test_lift_is_the_inverse_of_project(chart, seed):
 def test_a_hit_at_distance_t_along_a_ray_has_depth_start_minus_t(chart):
     centres = pixel_centres(chart)[::37]
     origins, directions, start = chart.rays(centres, 150.0)
-    points = origins + 90.0 * directions
-    image_points, depth = chart.project(points)
+    image_points, depth = chart.project(origins + 90.0 * directions)
     np.testing.assert_allclose(depth, start - 90.0, atol=1e-9)
     np.testing.assert_allclose(image_points, centres, atol=1e-6)
 
@@ -36,8 +35,7 @@ def test_depth_grows_along_the_outward_directions(chart):
 
 @pytest.mark.parametrize("chart", CHARTS)
 def test_row_0_is_the_top_and_column_0_the_subjects_right(chart):
-    points = np.array([[0.0, 0.0, 0.0], [0.0, 10.0, 0.0], [10.0, 0.0, 0.0]])
-    (middle, higher, left), _ = chart.project(points)
+    (middle, higher, left), _ = chart.project(np.array([[0.0, 0.0, 0.0], [0.0, 10.0, 0.0], [10.0, 0.0, 0.0]]))
     assert higher[1] < middle[1] and left[0] > middle[0]
 
 

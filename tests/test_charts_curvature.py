@@ -7,7 +7,7 @@ from geometry.charts.curvature import mean_curvature, normals_from_depth, positi
 from geometry.charts.rasterize import rasterize
 
 FINE = OrthographicChart(128, 128, 0.75, 0, 0)
-XY = positions(np.zeros((128, 128)), FINE)[..., :2].transpose(2, 0, 1)
+X, Y = positions(np.zeros((128, 128)), FINE)[..., :2].transpose(2, 0, 1)
 ALL = np.ones((128, 128), bool)
 INNER = np.s_[6:-6, 6:-6]
 
@@ -25,20 +25,16 @@ def test_a_convex_sphere_of_radius_R_has_mean_curvature_plus_one_over_R(chart):
 
 
 def test_an_analytic_hemisphere_is_exact_to_a_percent():
-    x, y = XY
-    depth = np.sqrt(90.0**2 - x**2 - y**2)
-    np.testing.assert_allclose(mean_curvature(depth, ALL, FINE)[INNER] * 90, 1, atol=0.01)
+    np.testing.assert_allclose(mean_curvature(np.sqrt(90.0**2 - X**2 - Y**2), ALL, FINE)[INNER] * 90, 1, atol=0.01)
 
 
 def test_a_hollow_is_negative():
-    x, y = XY
-    assert (mean_curvature((x**2 + y**2) / 200, ALL, FINE)[INNER] < 0).all()
+    assert (mean_curvature((X**2 + Y**2) / 200, ALL, FINE)[INNER] < 0).all()
 
 
 @pytest.mark.parametrize("a, b", [(0.02, 0.01), (0.03, -0.02), (-0.01, -0.01), (0.0, 0.05)])
 def test_a_paraboloids_principal_curvatures_at_its_apex(a, b):
-    x, y = XY
-    first, second = principal_curvatures(-(a * x**2 + b * y**2) / 2, ALL, FINE)
+    first, second = principal_curvatures(-(a * X**2 + b * Y**2) / 2, ALL, FINE)
     np.testing.assert_allclose(
         (first[63:65, 63:65], second[63:65, 63:65]), (np.full((2, 2), max(a, b)), np.full((2, 2), min(a, b))), atol=2e-4
     )
@@ -46,9 +42,8 @@ def test_a_paraboloids_principal_curvatures_at_its_apex(a, b):
 
 @pytest.mark.parametrize("slope", [(0, 0), (0.5, -1.0), (3.0, 2.0)])
 def test_a_tilted_plane_is_flat_also_beside_holes(slope):
-    x, y = XY
-    valid = np.random.default_rng(0).random(x.shape) > 0.3
-    np.testing.assert_allclose(mean_curvature(slope[0] * x + slope[1] * y - 7, valid, FINE), 0, atol=1e-6)
+    valid = np.random.default_rng(0).random(X.shape) > 0.3
+    np.testing.assert_allclose(mean_curvature(slope[0] * X + slope[1] * Y - 7, valid, FINE), 0, atol=1e-6)
 
 
 def test_a_cylinder_about_the_axis_of_a_cylindrical_chart_has_half_the_inverse_radius():
@@ -57,22 +52,18 @@ def test_a_cylinder_about_the_axis_of_a_cylindrical_chart_has_half_the_inverse_r
 
 
 def test_invalid_pixels_are_zero_and_what_they_hold_does_not_matter():
-    x, y = XY
-    valid, depth = np.hypot(x, y) < 40, -(x**2 + y**2) / 200
+    valid, depth = np.hypot(X, Y) < 40, -(X**2 + Y**2) / 200
     clean = mean_curvature(depth, valid, FINE)
-    soiled = mean_curvature(np.where(valid, depth, 1e4), valid, FINE)
-    np.testing.assert_allclose(clean, soiled, atol=1e-12)
+    np.testing.assert_allclose(clean, mean_curvature(np.where(valid, depth, 1e4), valid, FINE), atol=1e-12)
     assert not clean[~valid].any()
 
 
 def test_depth_noise_of_a_tenth_of_a_millimetre_does_not_explode():
-    noise = np.random.default_rng(0).normal(0, 0.1, XY[0].shape)
-    assert mean_curvature(noise, ALL, FINE)[INNER].std() < 0.006
+    assert mean_curvature(np.random.default_rng(0).normal(0, 0.1, X.shape), ALL, FINE)[INNER].std() < 0.006
 
 
 def test_a_depth_jump_stays_within_the_bound():
-    step = np.where(XY[0] > 0, 40.0, 0.0)
-    assert np.abs(mean_curvature(step, ALL, FINE)).max() <= 1 / 1.5
+    assert np.abs(mean_curvature(np.where(X > 0, 40.0, 0.0), ALL, FINE)).max() <= 1 / 1.5
 
 
 @pytest.mark.parametrize("chart", [FINE, CylindricalChart(128, 128, 0.75, axis_z=-60.0)])
@@ -83,8 +74,7 @@ def test_normals_of_constant_depth_point_along_the_rays(chart):
 
 
 def test_normals_of_a_plane_are_exact_up_to_its_rim():
-    x, y = XY
-    valid = np.hypot(x, y) < 30
-    normals = normals_from_depth(0.4 * x - 0.7 * y, valid, FINE)
+    valid = np.hypot(X, Y) < 30
+    normals = normals_from_depth(0.4 * X - 0.7 * Y, valid, FINE)
     expected = np.array([-0.4, 0.7, 1]) / np.linalg.norm([-0.4, 0.7, 1])
     np.testing.assert_allclose(normals[valid], np.tile(expected, (valid.sum(), 1)), atol=1e-9)

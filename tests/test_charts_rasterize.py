@@ -6,7 +6,7 @@ from geometry.charts.chart import CylindricalChart, OrthographicChart, pixel_cen
 from geometry.charts.curvature import positions
 from geometry.charts.geometry_image import CHANNELS, channel_normals
 from geometry.charts.rasterize import image_from_depth, rasterize
-from geometry.mesh import TriangleMesh
+from geometry.mesh import TriangleMesh, merged
 
 CYLINDER = CylindricalChart(96, 144, 2.0, axis_z=-60.0, centre_y=0.0)
 
@@ -29,38 +29,31 @@ def test_rays_beside_the_sphere_are_invalid_and_zero_in_all_channels():
 
 
 def test_elevation_is_90_degrees_where_the_surface_faces_the_viewer():
-    plane = TriangleMesh([[-50, -50, 7], [50, -50, 7], [50, 50, 7], [-50, 50, 7]], [[0, 1, 2], [0, 2, 3]])
-    image = rasterize(plane, SMALL_CHART)
+    image = rasterize(TriangleMesh([[-50, -50, 7], [50, -50, 7], [50, 50, 7], [-50, 50, 7]], [[0, 1, 2], [0, 2, 3]]), SMALL_CHART)
     assert np.allclose(image["depth"][image.valid_mask], 7, atol=1e-5)
     assert np.allclose(image["normal_elevation"][image.valid_mask], np.pi / 2)
 
 
 def test_the_first_surface_from_outside_hides_the_others():
     front, back = sphere(20, (0, 0, 0), 4), sphere(40, (0, 0, -60), 4)
-    both = TriangleMesh(
-        np.concatenate([back.vertices, front.vertices]), np.concatenate([back.triangles, front.triangles + len(back.vertices)])
-    )
-    assert rasterize(both, SMALL_CHART)["depth"][48, 48] == pytest.approx(20, abs=0.1)
+    assert rasterize(merged([back, front]), SMALL_CHART)["depth"][48, 48] == pytest.approx(20, abs=0.1)
 
 
 def test_back_faces_are_invalid_and_hide_what_lies_behind():
-    inside_out, behind = sphere(20, (0, 0, 0), 4), sphere(40, (0, 0, -60), 4)
-    triangles = np.concatenate([inside_out.triangles[:, ::-1], behind.triangles + len(inside_out.vertices)])
-    image = rasterize(TriangleMesh(np.concatenate([inside_out.vertices, behind.vertices]), triangles), SMALL_CHART)
+    ball, behind = sphere(20, (0, 0, 0), 4), sphere(40, (0, 0, -60), 4)
+    image = rasterize(merged([TriangleMesh(ball.vertices, ball.triangles[:, ::-1]), behind]), SMALL_CHART)
     assert not image.valid_mask[48, 48] and image.valid_mask[48, 63]
 
 
 def test_excluded_triangles_let_rays_through():
     mesh = sphere(subdivisions=4)
-    front = mesh.vertices[mesh.triangles].mean(1)[:, 2] > -30
-    image = rasterize(mesh, SMALL_CHART, exclude=front)
+    image = rasterize(mesh, SMALL_CHART, exclude=mesh.vertices[mesh.triangles].mean(1)[:, 2] > -30)
     assert not image.valid_mask[48, 48] and image.valid_mask.any()  # the ray enters and meets the far side from inside
 
 
 def test_a_cylindrical_ray_that_crosses_the_axis_sees_nothing():
-    mesh = sphere(20, (0, 0, -100), 3)  # behind the axis, seen by forward rays only through the axis
-    image = rasterize(mesh, CYLINDER)
-    assert not image.valid_mask[:, 60:84].any()
+    # behind the axis, seen by forward rays only through the axis
+    assert not rasterize(sphere(20, (0, 0, -100), 3), CYLINDER).valid_mask[:, 60:84].any()
 
 
 def test_an_empty_mesh_gives_an_empty_image():
@@ -90,10 +83,4 @@ def test_image_from_depth_refuses_another_shape():
 
 def test_channel_normals_are_units_also_where_the_channels_disagree():
     image = rasterize(sphere(), SMALL_CHART).with_channel("normal_x", np.full((96, 96), 0.3))
-    normals = channel_normals(image)[image.valid_mask]
-    np.testing.assert_allclose(np.linalg.norm(normals, axis=1), 1, atol=1e-6)
-
-
-def test_the_same_mesh_gives_the_same_bytes():
-    first, second = (rasterize(bumpy_mesh(2.0), SMALL_CHART) for _ in range(2))
-    assert all(first[name].tobytes() == second[name].tobytes() for name in CHANNELS)
+    np.testing.assert_allclose(np.linalg.norm(channel_normals(image)[image.valid_mask], axis=1), 1, atol=1e-6)

@@ -11,7 +11,7 @@ from geometry.evaluation.metrics import (
     boundary_triangles,
     surface_errors,
 )
-from geometry.mesh import TriangleMesh
+from geometry.mesh import TriangleMesh, merged
 from geometry.surfaces.closest_point import surface_distance
 
 NOSE = np.zeros(3)
@@ -52,11 +52,7 @@ def test_an_inside_out_surface_has_180_degrees():
 
 def test_an_extra_sheet_costs_in_the_second_direction_and_in_area():
     mesh = bumpy_mesh(2.0)
-    doubled = TriangleMesh(
-        np.concatenate([mesh.vertices, mesh.vertices - [0, 0, 5]]),
-        np.concatenate([mesh.triangles, mesh.triangles + len(mesh.vertices)]),
-    )
-    errors = surface_errors(mesh, doubled, NOSE)
+    errors = surface_errors(mesh, merged([mesh, mesh.with_vertices(mesh.vertices - [0, 0, 5])]), NOSE)
     assert errors.truth_to_surface < 1e-4 and errors.surface_to_truth > 1 and errors.area_ratio > 1.8
 
 

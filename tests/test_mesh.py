@@ -28,8 +28,7 @@ def test_a_square_has_four_boundary_edges():
 
 
 def test_three_triangles_on_one_edge_are_not_manifold():
-    fin = TriangleMesh([*SQUARE.vertices, [0, 0, 1]], [[0, 1, 2], [0, 2, 3], [0, 2, 4]])
-    assert not fin.is_edge_manifold
+    assert not TriangleMesh([*SQUARE.vertices, [0, 0, 1]], [[0, 1, 2], [0, 2, 3], [0, 2, 4]]).is_edge_manifold
 
 
 def test_adjacency_is_symmetric_and_matches_the_edges():

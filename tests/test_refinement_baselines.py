@@ -2,14 +2,12 @@
 
 import numpy as np
 import pytest
-from surfaces import SMALL_CHART, bumpy_depth
+from surfaces import SMALL_ALL as ALL
+from surfaces import small_image, small_relief
 
-from geometry.charts.chart import pixel_centres
 from geometry.charts.geometry_image import CHANNELS, GeometryImage
-from geometry.charts.rasterize import image_from_depth
 from geometry.refinement.baselines import none_refine, smooth_refine
 
-ALL = np.ones((SMALL_CHART.height, SMALL_CHART.width), bool)
 INNER = np.zeros_like(ALL)
 INNER[8:-8, 8:-8] = True
 LEFT = ALL.copy()
@@ -17,14 +15,13 @@ LEFT[:, 48:] = False
 
 
 def image(depth: np.ndarray, valid: np.ndarray = ALL, noise_mm: float | None = None) -> GeometryImage:
-    made = image_from_depth(np.where(valid, depth, 0).astype(np.float32), valid, SMALL_CHART)
+    made = small_image(depth, valid)
     return made if noise_mm is None else made.with_channel("noise_sigma", np.where(valid, noise_mm, 0))
 
 
 @pytest.fixture(scope="module")
 def surface() -> np.ndarray:
-    x, y, _ = SMALL_CHART.lift(pixel_centres(SMALL_CHART), np.zeros(ALL.size)).T
-    return bumpy_depth(x, y).reshape(ALL.shape)
+    return small_relief()
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +63,7 @@ def test_where_no_scan_is_the_coarse_surface_stands(surface):
 
 
 def test_the_residual_fades_beyond_the_scan_without_a_step(surface):
-    refined = smooth_refine(image(surface), image(surface + 2.0, LEFT, noise_mm=0.2))
-    residual = (refined["depth"] - surface)[INNER.any(1)]
+    residual = (smooth_refine(image(surface), image(surface + 2.0, LEFT, noise_mm=0.2))["depth"] - surface)[INNER.any(1)]
     assert np.abs(np.diff(residual, axis=1)).max() < 1.0 and residual.min() > -1e-3 and residual.max() < 2.001
 
 

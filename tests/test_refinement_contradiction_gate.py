@@ -2,15 +2,14 @@
 
 import numpy as np
 import pytest
-from surfaces import SMALL_CHART, bumpy_depth
+from surfaces import SMALL_ALL as ALL
+from surfaces import small_image as image
+from surfaces import small_relief
 
-from geometry.charts.chart import pixel_centres
 from geometry.charts.geometry_image import channel_normals
-from geometry.charts.rasterize import image_from_depth
 from geometry.refinement.contradiction_gate import IMAGINED_MM, contradiction, replace_contradicted
 
-SHAPE = (SMALL_CHART.height, SMALL_CHART.width)
-ALL = np.ones(SHAPE, bool)
+SHAPE = ALL.shape
 ROWS, COLUMNS = np.indices(SHAPE)
 BUMP = np.exp(-((ROWS - SHAPE[0] / 2) ** 2 + (COLUMNS - SHAPE[1] / 2) ** 2) / (2 * 9.0**2))
 NOISE_MM = 0.3
@@ -18,12 +17,7 @@ NOISE_MM = 0.3
 
 @pytest.fixture(scope="module")
 def surface() -> np.ndarray:
-    x, y, _ = SMALL_CHART.lift(pixel_centres(SMALL_CHART), np.zeros(ALL.size)).T
-    return bumpy_depth(x, y).reshape(SHAPE)
-
-
-def image(depth, valid=ALL):
-    return image_from_depth(np.where(valid, depth, 0).astype(np.float32), valid, SMALL_CHART)
+    return small_relief()
 
 
 def scan_of(depth, valid=ALL, seed=0):
@@ -47,8 +41,7 @@ def test_an_invented_bump_is_taken_back(surface):
 
 
 def test_a_refinement_that_knows_its_uncertainty_is_given_it(surface):
-    unsure = image(surface + 2 * BUMP).with_channel("sigma_mm", np.full(SHAPE, 1.5))
-    assert not contradiction(scan_of(surface), unsure).any()
+    assert not contradiction(scan_of(surface), image(surface + 2 * BUMP).with_channel("sigma_mm", np.full(SHAPE, 1.5))).any()
 
 
 def test_where_the_surface_was_changed_sigma_says_so(surface):
@@ -58,16 +51,14 @@ def test_where_the_surface_was_changed_sigma_says_so(surface):
 
 
 def test_a_hand_before_the_face_is_no_evidence(surface):
-    hand = np.where(BUMP > 0.5, 12.0, 0.0)
-    gated = replace_contradicted(image(surface), scan_of(surface + hand), image(surface))
+    gated = replace_contradicted(image(surface), scan_of(surface + np.where(BUMP > 0.5, 12.0, 0.0)), image(surface))
     np.testing.assert_allclose(gated["depth"], surface, atol=1e-4)
 
 
 @pytest.mark.xfail(strict=True, reason="a scan more than OCCLUDER_MM behind the surface is taken for an occluder before it")
 def test_a_scan_behind_the_surface_is_evidence():
     flat = np.zeros(SHAPE)
-    gated = replace_contradicted(image(flat), scan_of(flat - 4.5), image(flat))
-    assert np.abs(gated["depth"] + 4.5).mean() < 1.0
+    assert np.abs(replace_contradicted(image(flat), scan_of(flat - 4.5), image(flat))["depth"] + 4.5).mean() < 1.0
 
 
 def test_what_nobody_saw_stays_near_the_coarse_surface(surface):
@@ -80,8 +71,7 @@ def test_what_nobody_saw_stays_near_the_coarse_surface(surface):
 
 @pytest.mark.xfail(strict=True, reason="what nobody saw is clipped to IMAGINED_MM by itself: a step where the seen surface ends")
 def test_a_surface_that_is_whole_stays_whole_where_the_scan_ends(surface):
-    left = SHAPE[1] // 2 > COLUMNS
-    gated = replace_contradicted(image(surface), scan_of(surface + 6.0, left), image(surface + 6.0))
+    gated = replace_contradicted(image(surface), scan_of(surface + 6.0, SHAPE[1] // 2 > COLUMNS), image(surface + 6.0))
     assert np.abs(np.diff(gated["depth"] - surface, axis=1)).max() < 1.0
 
 

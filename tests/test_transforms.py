@@ -41,14 +41,12 @@ def test_compose_applies_the_first_then_the_second(seed):
 def test_umeyama_recovers_a_similarity_exactly(seed):
     rng = np.random.default_rng(seed)
     truth, points = random_transform(rng), rng.normal(0, 40, (10, 3))
-    found = SimilarityTransform.umeyama(points, truth.apply(points))
-    np.testing.assert_allclose(found.matrix, truth.matrix, atol=1e-8)
+    np.testing.assert_allclose(SimilarityTransform.umeyama(points, truth.apply(points)).matrix, truth.matrix, atol=1e-8)
 
 
 def test_umeyama_never_reflects():
     points = np.random.default_rng(0).normal(size=(30, 3))
-    found = SimilarityTransform.umeyama(points, points * [-1, 1, 1])
-    assert np.linalg.det(found.rotation) == pytest.approx(1)
+    assert np.linalg.det(SimilarityTransform.umeyama(points, points * [-1, 1, 1]).rotation) == pytest.approx(1)
 
 
 def test_umeyama_without_scale_keeps_size():
@@ -76,5 +74,4 @@ def test_matrix_round_trip_and_refusal_of_reflections_and_shears():
 
 def test_directions_are_rotated_but_neither_moved_nor_scaled():
     transform = random_transform(np.random.default_rng(4))
-    directions = np.eye(3)
-    np.testing.assert_allclose(np.linalg.norm(transform.apply_to_directions(directions), axis=1), 1)
+    np.testing.assert_allclose(np.linalg.norm(transform.apply_to_directions(np.eye(3)), axis=1), 1)
