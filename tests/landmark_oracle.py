@@ -1,6 +1,7 @@
 """A stand-in for the landmark network that knows the truth: for tests of everything about it."""
 
 import numpy as np
+from sampled_faces import degrees_of
 
 from geometry.landmarks.heatmaps import ViewLandmarks
 from geometry.landmarks.views import Viewer, visible
@@ -31,8 +32,7 @@ class Oracle:
         _, pose = self.poses[id(image)]
         points = pose.apply(self.truth)
         shown = visible(image, points)
-        turn = pose.rotation @ self.scan_to_model.rotation.T
-        angle = np.degrees(np.arccos(np.clip((np.trace(turn) - 1) / 2, -1, 1)))
+        angle = degrees_of(pose.rotation @ self.scan_to_model.rotation.T)
         pixels, _ = image.chart.project(points)
         pixels = pixels + self.rng.normal(size=pixels.shape) * self.sigma_mm / image.chart.pixel_mm
         covariance = np.tile(np.eye(2) * max(self.sigma_mm, 0.2) ** 2, (68, 1, 1))

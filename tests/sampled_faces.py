@@ -62,6 +62,11 @@ def mesh_scan(points: np.ndarray, triangles: np.ndarray | None = None, unit_mm: 
     return Scan(points, triangles, "known face", "test", unit_mm=unit_mm, scale_is_metric=unit_mm is not None)
 
 
+def degrees_of(rotation: np.ndarray) -> float:
+    """The angle by which it turns."""
+    return float(np.degrees(np.arccos(np.clip((np.trace(rotation) - 1) / 2, -1, 1))))
+
+
 def nearly_located(scan: Scan, face: KnownFace, **fields) -> Location:
     """The location a good search gives: off by 6° and 5 mm."""
     off = SimilarityTransform(Rotation.from_rotvec(np.array([0.08, -0.05, 0.06])).as_matrix(), np.array([3.0, -2.0, 3.0]))

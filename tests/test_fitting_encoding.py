@@ -20,13 +20,11 @@ POSE = SimilarityTransform(Rotation.from_rotvec(np.array([0.4, -0.8, 0.3])).as_m
 
 
 def fit_of_the_mean(scan_to_model: SimilarityTransform = SimilarityTransform.identity(), noise_mm: float = 0.0) -> FitResult:
-    mean = default_model().mean
-    return FitResult(np.zeros(0), np.zeros(0), scan_to_model, mean, {}, 1.0, noise_mm, 1.0, 1e4, 1.0)
+    return FitResult(np.zeros(0), np.zeros(0), scan_to_model, default_model().mean, {}, 1.0, noise_mm, 1.0, 1e4, 1.0)
 
 
 def shared_residual(encoding) -> np.ndarray:
-    both = encoding.coarse.valid_mask & encoding.scan.valid_mask
-    return (encoding.scan["depth"] - encoding.coarse["depth"])[both]
+    return (encoding.scan["depth"] - encoding.coarse["depth"])[encoding.coarse.valid_mask & encoding.scan.valid_mask]
 
 
 def test_a_scan_that_is_the_fit_has_no_residual(model):
@@ -51,8 +49,7 @@ def test_a_scan_without_scale_is_encoded_in_the_size_of_the_fit(model):
 
 
 def test_what_the_scan_does_not_show_is_invalid(model):
-    scan = mesh_scan(model.mean).keep(model.mean[:, 0] > 0)
-    image = encode(scan, fit_of_the_mean(), model, CHART).scan
+    image = encode(mesh_scan(model.mean).keep(model.mean[:, 0] > 0), fit_of_the_mean(), model, CHART).scan
     assert not image.valid_mask[:, :60].any() and image.valid_mask[60:70, 70:90].all()
     assert not image["depth"][~image.valid_mask].any() and not image["noise_sigma"][~image.valid_mask].any()
 
@@ -82,8 +79,7 @@ def test_a_bare_cloud_encodes_like_the_mesh_it_came_from(behind_too, model):
 
 
 def test_a_cloud_nowhere_near_the_fit_is_an_empty_image(model):
-    away = mesh_scan(model.mean + [0, 0, 900.0], NO_TRIANGLES)
-    assert not encode(away, fit_of_the_mean(), model, CHART).scan.valid_mask.any()
+    assert not encode(mesh_scan(model.mean + [0, 0, 900.0], NO_TRIANGLES), fit_of_the_mean(), model, CHART).scan.valid_mask.any()
 
 
 def test_a_depth_image_encodes_to_the_surface_that_it_saw(model):
@@ -92,20 +88,17 @@ def test_a_depth_image_encodes_to_the_surface_that_it_saw(model):
     noise = np.random.default_rng(0).normal(size=depth.shape) * 0.8
     for sigma, bound in ((0.0, 0.05), (0.8, 0.6)):
         scan = Scan.from_depth(np.where(depth > 0, depth + noise * (sigma > 0), 0), CAMERA, "depth", "test")
-        encoding = encode(scan, fit_of_the_mean(pose.inverse(), noise_mm=sigma), model, CHART)
-        residual = shared_residual(encoding)
+        residual = shared_residual(encode(scan, fit_of_the_mean(pose.inverse(), noise_mm=sigma), model, CHART))
         assert np.median(np.abs(residual)) < bound and abs(np.median(residual)) < 0.1
         assert len(residual) > 4000
 
 
 def test_a_clean_scan_has_no_noise_anywhere(model):
-    image = encode(mesh_scan(model.mean), fit_of_the_mean(noise_mm=0.0), model, CHART).scan
-    assert not image["noise_sigma"].any()
+    assert not encode(mesh_scan(model.mean), fit_of_the_mean(noise_mm=0.0), model, CHART).scan["noise_sigma"].any()
 
 
 def test_noise_is_attributed_to_where_the_scan_is_rough(model):
-    rough = model.mean[:, 0] > 0
-    jitter = np.random.default_rng(0).normal(size=len(model.mean)) * np.where(rough, 0.8, 0.05)
+    jitter = np.random.default_rng(0).normal(size=len(model.mean)) * np.where(model.mean[:, 0] > 0, 0.8, 0.05)
     image = encode(mesh_scan(model.mean + jitter[:, None] * [0, 0, 1]), fit_of_the_mean(noise_mm=0.4), model, CHART).scan
     sigma, valid = image["noise_sigma"], image.valid_mask
     assert (sigma[valid] > 0).all() and not sigma[~valid].any()

@@ -26,8 +26,7 @@ def scene(seed: int = 0):
 
 def moved(points, delta, with_scale):
     """q under the exact (not linearised) pose step: s R(ω) q + t."""
-    scale = np.exp(delta[6]) if with_scale else 1.0
-    return scale * points @ Rotation.from_rotvec(delta[:3]).as_matrix().T + delta[3:6]
+    return (np.exp(delta[6]) if with_scale else 1.0) * points @ Rotation.from_rotvec(delta[:3]).as_matrix().T + delta[3:6]
 
 
 def finite_differences(function, size):
@@ -48,8 +47,7 @@ def split(delta, with_scale):
 @pytest.mark.parametrize("with_scale", [False, True])
 def test_the_pose_jacobian_is_the_derivative_of_the_similarity(with_scale):
     points, normals, _, _ = scene()
-    size = 7 if with_scale else 6
-    expected = finite_differences(lambda d: (moved(points, d, with_scale) * normals).sum(1), size)
+    expected = finite_differences(lambda d: (moved(points, d, with_scale) * normals).sum(1), 7 if with_scale else 6)
     np.testing.assert_allclose(pose_jacobian(points, normals, with_scale), expected, atol=1e-5)
 
 
@@ -62,10 +60,8 @@ def test_the_point_to_plane_jacobian_is_the_derivative_of_its_residual(with_scal
         return ((moved(points, pose, with_scale) - vertices - basis @ coefficients) * normals).sum(1)
 
     offsets = residual(np.zeros((7 if with_scale else 6) + N_MODES))
-    matches = Correspondences(np.arange(N_ROWS), points, offsets)
-    term = point_to_plane(matches, normals, basis, np.ones(N_ROWS), with_scale)
-    expected = finite_differences(residual, term.jacobian.shape[1])
-    np.testing.assert_allclose(term.jacobian, expected, atol=1e-5)
+    term = point_to_plane(Correspondences(np.arange(N_ROWS), points, offsets), normals, basis, np.ones(N_ROWS), with_scale)
+    np.testing.assert_allclose(term.jacobian, finite_differences(residual, term.jacobian.shape[1]), atol=1e-5)
     np.testing.assert_allclose(term.residuals, residual(np.zeros(term.jacobian.shape[1])))
 
 
@@ -87,11 +83,9 @@ def test_the_point_to_point_jacobian_is_the_derivative_of_its_residual(with_scal
 def test_the_prior_pulls_each_coefficient_to_zero_and_leaves_the_pose_alone():
     coefficients, weights = np.array([1.0, -2.0, 0.5]), np.array([1.0, 4.0, 9.0])
     term = coefficient_prior(coefficients, weights, n_pose=6)
-    expected = finite_differences(lambda d: coefficients + d[6:], 9)
-    np.testing.assert_allclose(term.jacobian, expected, atol=1e-9)
+    np.testing.assert_allclose(term.jacobian, finite_differences(lambda d: coefficients + d[6:], 9), atol=1e-9)
     np.testing.assert_array_equal(term.residuals, coefficients)
-    energy_gradient = term.jacobian.T @ (term.weights * term.residuals)
-    np.testing.assert_allclose(energy_gradient, np.r_[np.zeros(6), weights * coefficients])
+    np.testing.assert_allclose(term.jacobian.T @ (term.weights * term.residuals), np.r_[np.zeros(6), weights * coefficients])
 
 
 def test_geman_mcclure_weights_are_the_derivative_of_the_loss_over_the_residual():
@@ -108,8 +102,7 @@ def test_geman_mcclure_weights_are_one_at_zero_and_a_sixteenth_at_root_three_sca
 
 def test_a_low_precision_basis_gives_a_low_precision_jacobian_of_the_same_values():
     points, normals, vertices, basis = scene(3)
-    offsets = ((points - vertices) * normals).sum(1)
-    matches = Correspondences(np.arange(N_ROWS), points, offsets)
+    matches = Correspondences(np.arange(N_ROWS), points, ((points - vertices) * normals).sum(1))
     double = point_to_plane(matches, normals, basis, np.ones(N_ROWS), True).jacobian
     single = point_to_plane(matches, normals, basis.astype(np.float32), np.ones(N_ROWS), True).jacobian
     assert single.dtype == np.float32

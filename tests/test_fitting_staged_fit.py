@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from sampled_faces import NO_TRIANGLES, KnownFace, default_model, known_face, mesh_scan, nearly_located
+from sampled_faces import NO_TRIANGLES, KnownFace, default_model, degrees_of, known_face, mesh_scan, nearly_located
 from scipy.spatial.transform import Rotation
 
 from geometry.errors import FitError, NoFaceFound
@@ -43,10 +43,6 @@ def vertex_errors(face: KnownFace, result: FitResult) -> np.ndarray:
     return np.linalg.norm(result.scan_to_model.apply(face.scan_points) - result.vertices, axis=1)
 
 
-def rotation_degrees(rotation: np.ndarray) -> float:
-    return float(np.degrees(np.arccos(np.clip((np.trace(rotation) - 1) / 2, -1, 1))))
-
-
 def test_the_surface_comes_back_and_so_do_its_corresponding_vertices(face, whole, model):
     region = model.regions["face"]
     assert surface_errors(face, whole)[region].mean() < 0.05
@@ -56,8 +52,7 @@ def test_the_surface_comes_back_and_so_do_its_corresponding_vertices(face, whole
 
 def test_the_pose_comes_back(face, whole):
     error = whole.scan_to_model.compose(face.pose)
-    assert rotation_degrees(error.rotation) < 0.5
-    assert np.linalg.norm(error.translation) < 1.0
+    assert degrees_of(error.rotation) < 0.5 and np.linalg.norm(error.translation) < 1.0
 
 
 def test_the_leading_coefficients_come_back(face, whole):
@@ -91,17 +86,14 @@ def test_half_a_face_is_followed_where_seen_and_plausible_where_not(face, model)
     seen = face.vertices[:, 0] > -5
     result = fit(nearly_located(mesh_scan(face.scan_points).keep(seen), face), model)
     region, errors = model.regions["face"], surface_errors(face, result)
-    assert errors[region & seen].mean() < 0.1
-    assert errors[region & ~seen].mean() < 3.0
-    assert result.identity_rms_sigma < 1.2
-    assert 0.4 < result.visible_face < 0.7
+    assert errors[region & seen].mean() < 0.1 and errors[region & ~seen].mean() < 3.0
+    assert result.identity_rms_sigma < 1.2 and 0.4 < result.visible_face < 0.7
 
 
 def test_a_hole_is_filled_from_the_rest_of_the_face(face, model):
     nose = face.vertices[model.landmarks["ibug68"][NOSE]]
     hole = np.linalg.norm(face.vertices - nose - [25, -20, 0], axis=1) < 28
-    result = fit(nearly_located(mesh_scan(face.scan_points).keep(~hole), face), model)
-    errors = surface_errors(face, result)
+    errors = surface_errors(face, fit(nearly_located(mesh_scan(face.scan_points).keep(~hole), face), model))
     assert errors[model.regions["face"] & ~hole].mean() < 0.05 and errors[hole].mean() < 0.5
 
 
@@ -109,8 +101,7 @@ def test_an_occluder_in_front_of_the_face_does_not_pull_it(face, model):
     points = face.vertices.copy()
     hand = np.linalg.norm(points - points[model.landmarks["ibug68"][48]], axis=1) < 25
     points[hand] += [0, 0, 22.0]
-    result = fit(nearly_located(mesh_scan(face.pose.apply(points)), face), model)
-    errors = surface_errors(face, result)
+    errors = surface_errors(face, fit(nearly_located(mesh_scan(face.pose.apply(points)), face), model))
     assert errors[model.regions["face"] & ~hand].mean() < 0.2 and errors[hand].mean() < 3.0
 
 
@@ -120,8 +111,7 @@ def test_a_bare_cloud_gives_the_face_of_its_mesh(face, model):
 
 
 def test_scale_is_recovered_where_the_scan_has_none(face, model):
-    scan = replace(mesh_scan(face.scan_points * 1.1), scale_is_metric=False)
-    result = fit(nearly_located(scan, face), model)
+    result = fit(nearly_located(replace(mesh_scan(face.scan_points * 1.1), scale_is_metric=False), face), model)
     assert result.scan_to_model.scale == pytest.approx(1 / 1.1, rel=0.02)  # size and the first mode are nearly one
     assert result.residuals["mean"] < 0.1
 
@@ -138,10 +128,9 @@ def test_a_metric_scan_is_never_rescaled(face, model):
 def test_given_landmarks_bring_home_a_pose_that_the_surface_alone_cannot(face, model):
     scan = with_normals(mesh_scan(face.scan_points))
     off = SimilarityTransform(Rotation.from_rotvec(np.array([0.2, 1.2, 0.6])).as_matrix(), np.array([20.0, -25, 10]))
-    far = off.compose(face.pose.inverse())
     landmarks = face.scan_points[model.landmarks["ibug68"]].copy()
     landmarks[:17] = np.nan  # a scheme that knows no jaw
-    result = fit(Location(scan, far, 0.5, landmarks=landmarks), model)
+    result = fit(Location(scan, off.compose(face.pose.inverse()), 0.5, landmarks=landmarks), model)
     assert surface_errors(face, result)[model.regions["face"]].mean() < 0.1
     known = np.isfinite(landmarks).all(1)
     fitted = result.vertices[model.landmarks["ibug68"][known]]
@@ -150,9 +139,8 @@ def test_given_landmarks_bring_home_a_pose_that_the_surface_alone_cannot(face, m
 
 def test_landmarks_that_are_all_unknown_change_nothing(face, model):
     scan = mesh_scan(face.scan_points)
-    without = fit(nearly_located(scan, face), model, BRIEF)
     unknown = fit(nearly_located(scan, face, landmarks=np.full((68, 3), np.nan)), model, BRIEF)
-    assert unknown.vertices.tobytes() == without.vertices.tobytes()
+    assert unknown.vertices.tobytes() == fit(nearly_located(scan, face), model, BRIEF).vertices.tobytes()
 
 
 def test_each_stage_comes_closer(face, model):
@@ -200,9 +188,8 @@ def test_a_pose_far_from_the_scan_is_no_face(face, model):
 
 
 def test_a_surface_without_area_is_a_fit_error(face, model):
-    flat = mesh_scan(np.zeros_like(face.vertices))
     with pytest.raises(FitError, match="no area"):
-        fit(Location(flat, face.pose.inverse(), 0.5), model, BRIEF)
+        fit(Location(mesh_scan(np.zeros_like(face.vertices)), face.pose.inverse(), 0.5), model, BRIEF)
 
 
 def test_stronger_regularization_keeps_the_shape_nearer_to_the_mean(face, model):

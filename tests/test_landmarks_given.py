@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -147,12 +148,13 @@ def test_a_scheme_that_is_not_known_is_not_taken_for_another(face68, names):
     assert "of the scheme 'mine' is known" in given.notes[0]
 
 
-def test_a_declared_scheme_goes_before_the_count(face68):
+def test_a_declared_scheme_goes_before_the_count_and_a_subset_of_it_is_told_by_its_names(face68):
     assert known_numbers(declared("now7", "abcdefg", face68[:7])) == []
     assert known_numbers(declared("now7", "1234567", face68[:7])) == sorted(scheme("now7").in_ibug68)
     with pytest.raises(ReadError, match="holds 51 points, not the 68 of ibug68"):
         declared("ibug68", map(str, range(51)), face68[:51])
     assert known_numbers(declared("ibug68", ["30", "36"], face68[[30, 36]])) == [30, 36]
+    assert known_numbers(declared("ibug68", ["nose_tip", "chin"], face68[[30, 8]])) == [8, 30]
 
 
 def test_landmarks_of_unknown_names_pass_the_check_on_the_surface_with_their_note(model, face68):
@@ -161,7 +163,7 @@ def test_landmarks_of_unknown_names_pass_the_check_on_the_surface_with_their_not
 
 
 def test_a_shipped_name_means_the_shipped_scheme_beside_a_users_own(face68):
-    shadow = shipped_schemes()["now7"].__class__(**{**vars(shipped_schemes()["now7"]), "name": "ibug68"})
+    shadow = replace(shipped_schemes()["now7"], name="ibug68")
     given = given_of("scan.pp", as_pp(face68[[36, 39]], ["36", "39"]), schemes=[shadow])
     assert known_numbers(given) == [36, 39] and given.names == ("right_eye_outer", "right_eye_inner")
 
@@ -179,8 +181,7 @@ def test_bosphorus_labels_are_the_viewers_sides_and_no_point_is_lost(model, face
 def bu3dfe(face68, first_eye="right"):
     """83 points in BU-3DFE's order, from the mean face: eyes, brows, nose, lips, contour."""
     mirror = scheme("ibug68").mirror
-    sides = {"right": range(68), "left": mirror}
-    order = sides[first_eye]
+    order = {"right": range(68), "left": mirror}[first_eye]
     eye = [39, 38, 37, 37, 36, 41, 40, 40]
     numbers = [
         eye,
@@ -219,15 +220,10 @@ def test_json_takes_any_shipped_scheme_a_users_own_and_names(face68):
     renamed = json.dumps({"scheme": "mine", "points": points[:7].tolist()}).encode()
     with pytest.raises(ReadError, match="its scheme 'mine' is unknown; known are bosphorus22"):
         given_of("scan.landmarks.json", renamed)
-    mine = shipped_schemes()["now7"].__class__(**{**vars(shipped_schemes()["now7"]), "name": "mine"})
+    mine = replace(shipped_schemes()["now7"], name="mine")
     assert given_of("scan.landmarks.json", renamed, schemes=[mine]).scheme_name == "mine"
     by_name = json.dumps({"points": {"nose_tip": [1, 2, 3], "chin": None, "mouth_left": [4, 5, 6]}}).encode()
     assert known_numbers(given_of("scan.landmarks.json", by_name)) == [30, 54]
-
-
-def test_a_subset_of_a_scheme_is_told_by_its_names(face68):
-    content = {"scheme": "ibug68", "names": ["nose_tip", "chin"], "points": face68[[30, 8]].tolist()}
-    assert known_numbers(given_of("scan.landmarks.json", json.dumps(content).encode())) == [8, 30]
 
 
 @pytest.mark.parametrize(
@@ -246,10 +242,10 @@ def test_placeholders_are_not_landmarks(data, words):
         given_of("scan.landmarks.json", data)
 
 
-def test_twice_the_same_point_is_refused(face68):
-    for names in (["nose_tip", "Nose tip"], ["right_brow_0", "right_brow_outer"]):
-        with pytest.raises(ReadError, match="names must differ"):
-            given_of("scan.pp", as_pp(face68[:2], names))
+@pytest.mark.parametrize("names", [["nose_tip", "Nose tip"], ["right_brow_0", "right_brow_outer"]])
+def test_twice_the_same_point_is_refused(face68, names):
+    with pytest.raises(ReadError, match="names must differ"):
+        given_of("scan.pp", as_pp(face68[:2], names))
 
 
 def test_two_landmark_files_beside_one_scan_are_an_error(face68):
@@ -288,9 +284,8 @@ def test_landmarks_of_the_scan_pass_as_they_are(model, face68):
     ],
 )
 def test_landmarks_of_another_scan_unit_or_frame_are_refused(model, face68, wrong, words):
-    scan = scan_of(model.mesh().with_vertices(model.mean + [0.0, 0, 700]))
     with pytest.raises(ReadError, match="faces/scan.ply: its landmarks scan.pp " + words):
-        check_on_surface(named(wrong(face68)), scan)
+        check_on_surface(named(wrong(face68)), scan_of(model.mesh().with_vertices(model.mean + [0.0, 0, 700])))
 
 
 def test_a_single_stray_landmark_is_set_aside_with_a_note(model, face68):

@@ -56,23 +56,20 @@ def test_one_wrong_view_of_three_has_no_say():
 
 
 def test_views_of_one_scan_are_not_surer_by_their_number_and_less_sure_by_disagreement():
-    same = uncalibrated(sightings(np.zeros((5, 1, 3)))).covariance[0]
-    assert np.allclose(same, np.eye(3))
+    assert np.allclose(uncalibrated(sightings(np.zeros((5, 1, 3)))).covariance[0], np.eye(3))
     apart = np.zeros((2, 1, 3))
     apart[1, 0, 0] = INLIER_MM - 1
     assert uncalibrated(sightings(apart)).covariance[0, 0, 0] > 2
 
 
 def test_a_better_known_view_weighs_more():
-    points = np.array([[[0.0, 0, 0]], [[1.0, 0, 0]]])
-    given = sightings(points)
+    given = sightings(np.array([[[0.0, 0, 0]], [[1.0, 0, 0]]]))
     given.covariance[1] *= 9.0
     assert np.allclose(uncalibrated(given).points[0], [0.1, 0, 0])
 
 
 def test_a_landmark_that_no_view_sees_is_unknown_and_never_faked():
-    points = np.zeros((2, 2, 3))
-    given = sightings(points)
+    given = sightings(np.zeros((2, 2, 3)))
     given.visibility[:, 0] = 0.2
     given.lifted[:, 1] = False
     found = uncalibrated(given)
@@ -82,9 +79,8 @@ def test_a_landmark_that_no_view_sees_is_unknown_and_never_faked():
 def test_sightings_lift_with_a_covariance_along_the_slope(face):
     """Where the surface slants from the view, the place along the ray is the less known."""
     oracle = Oracle(truth_of(face), face.pose.inverse(), sigma_mm=0.0)
-    viewer = oracle.viewer_class(mesh_scan(face.scan_points))
     pose = view_of_pose(face.pose.inverse())
-    found = observe(viewer, [pose], oracle.find)
+    found = observe(oracle.viewer_class(mesh_scan(face.scan_points)), [pose], oracle.find)
     along = pose.rotation.T @ [0, 0, 1.0]
     depth_variance = np.einsum("i,lij,j->l", along, found.covariance[0], along)
     steep = found.cosine[0] < 0.7

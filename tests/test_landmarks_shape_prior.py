@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from sampled_faces import default_model, known_face
+from sampled_faces import default_model, degrees_of, known_face
 
 from geometry.errors import NoFaceFound
 from geometry.landmarks.estimate import LandmarkEstimate
@@ -20,8 +20,7 @@ def test_the_prior_is_the_model_at_its_landmarks(model):
     prior = prior_of(model)
     identity = np.zeros(model.n_identity)
     identity[2] = 1.0
-    moved = (model.instance(identity) - model.mean)[model.landmarks["ibug68"]].ravel()
-    assert np.allclose(prior.modes[2], moved, atol=1e-4)
+    assert np.allclose(prior.modes[2], (model.instance(identity) - model.mean)[model.landmarks["ibug68"]].ravel(), atol=1e-4)
     assert np.allclose(prior.covariance, prior.covariance.T) and np.linalg.eigvalsh(prior.covariance).min() > -1e-6
 
 
@@ -32,11 +31,9 @@ def test_half_a_face_tells_the_pose_and_nearly_the_other_half(model, seed):
     seen = np.zeros(68, bool)
     seen[[*range(0, 9), *range(17, 22), *range(27, 34), *range(36, 42), 48, 49, 50, 51, 57, 58, 59]] = True
     found = posterior(np.where(seen[:, None], points, np.nan), covariance, seen, model)
-    rest = found.scan_to_model.compose(face.pose)
-    assert np.degrees(np.arccos(np.clip((np.trace(rest.rotation) - 1) / 2, -1, 1))) < 4
-    back = found.scan_to_model.inverse().apply(found.points)
+    assert degrees_of(found.scan_to_model.compose(face.pose).rotation) < 4
     truth, _ = measured(face, 0.0)
-    error = np.linalg.norm(back - truth, axis=1)
+    error = np.linalg.norm(found.scan_to_model.inverse().apply(found.points) - truth, axis=1)
     assert error[~seen].mean() < 4.0 and error[seen].mean() < 1.2
 
 
@@ -45,14 +42,12 @@ def test_landmarks_far_off_lose_their_say(model):
     points, covariance = measured(face, 0.5)
     points[[36, 50]] += 25.0
     found = posterior(points, covariance, np.ones(68, bool), model)
-    rest = found.scan_to_model.compose(face.pose)
-    assert np.linalg.norm(rest.apply(np.zeros((1, 3)))) < 3
+    assert np.linalg.norm(found.scan_to_model.compose(face.pose).apply(np.zeros((1, 3)))) < 3
     assert (found.distance[[36, 50]] > 5).all() and np.median(found.distance) < 2
 
 
 def test_the_scale_of_a_scan_without_unit_is_found(model):
-    face = known_face(5)
-    points, covariance = measured(face, 0.2)
+    points, covariance = measured(known_face(5), 0.2)
     scaled = SimilarityTransform(np.eye(3), np.zeros(3), 1.1)
     found = posterior(scaled.apply(points), covariance, np.ones(68, bool), model, metric=False)
     assert np.isclose(found.scan_to_model.scale, 1 / 1.1, rtol=0.03)
@@ -65,16 +60,14 @@ def test_too_few_landmarks_are_no_face(model):
 
 
 def test_inferred_landmarks_are_said_to_be_and_are_less_sure(model):
-    face = known_face(6)
-    points, covariance = measured(face, 0.3)
+    points, covariance = measured(known_face(6), 0.3)
     seen = np.arange(68) >= 17
     estimate = LandmarkEstimate(np.where(seen[:, None], points, np.nan), covariance, np.where(seen, 0.99, 0.0), seen)
     full = completed(estimate, posterior(points, covariance, seen, model))
     assert np.isfinite(full.points).all() and np.array_equal(full.seen, seen)
     assert np.array_equal(full.points[seen], points[seen]), "what is seen stays as it was measured"
     assert full.confidence[~seen].max() < 0.99 and (full.confidence[~seen] > 0).all()
-    sigma = np.sqrt(np.trace(full.covariance, axis1=1, axis2=2) / 3)
-    assert (sigma[~seen] > RESIDUAL_MM).all()
+    assert (np.sqrt(np.trace(full.covariance, axis1=1, axis2=2) / 3)[~seen] > RESIDUAL_MM).all()
 
 
 def test_the_posterior_covariance_is_true_of_faces_that_the_prior_draws(model):
@@ -92,7 +85,6 @@ def test_the_posterior_covariance_is_true_of_faces_that_the_prior_draws(model):
 
 
 def test_the_coefficients_give_the_shape_of_the_posterior(model):
-    face = known_face(7)
-    points, covariance = measured(face, 0.2)
+    points, covariance = measured(known_face(7), 0.2)
     found = posterior(points, covariance, np.ones(68, bool), model)
     assert np.allclose(found.instance(model)[model.landmarks["ibug68"]], found.points, atol=1e-3)

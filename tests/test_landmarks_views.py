@@ -33,10 +33,8 @@ def marks_of(face) -> np.ndarray:
 def test_a_view_of_the_true_pose_is_the_model_frame_about_the_face_centre(face, viewer):
     view = viewer.view(view_of_pose(face.pose.inverse()))
     assert set(CHANNELS) <= set(view.image.channels) and view.image.chart == VIEW_CHART
-    points = view.scan_to_view.apply(face.scan_points)
-    assert np.allclose(points, face.vertices - FACE_CENTRE, atol=1e-9)
-    seen = visible(view.image, marks_of(face) - FACE_CENTRE)
-    assert seen[17:48].all(), "brows, nose and eyes, looked at straight on"
+    assert np.allclose(view.scan_to_view.apply(face.scan_points), face.vertices - FACE_CENTRE, atol=1e-9)
+    assert visible(view.image, marks_of(face) - FACE_CENTRE)[17:48].all(), "brows, nose and eyes, looked at straight on"
 
 
 @pytest.mark.parametrize("angles", [(0, 0, 0), (50, 0, 0), (-30, 20, 40), (0, -35, -45)])
@@ -66,8 +64,7 @@ def test_a_turn_by_yaw_shows_the_face_looking_to_its_left():
 
 def test_normals_are_those_of_the_surface():
     ball = sphere(70.0, (5.0, -3.0, 0.0))
-    view = Viewer(Scan(ball.vertices, ball.triangles, "ball", "test", 1.0, True)).view(SimilarityTransform.identity())
-    image = view.image
+    image = Viewer(mesh_scan(ball.vertices, ball.triangles)).view(SimilarityTransform.identity()).image
     rows, columns = np.nonzero(image.valid_mask)
     x, y = (columns + 0.5 - 64) * 1.5, (64 - rows - 0.5) * 1.5
     inner = np.hypot(x - 5, y + 3) < 45
@@ -92,8 +89,7 @@ def test_a_bare_cloud_gives_the_view_of_its_surface(face):
     middle[25:105, 30:98] = True
     assert (both & middle).sum() > 0.95 * (b.valid_mask & middle).sum()
     assert np.median(np.abs(a["depth"] - b["depth"])[both]) < 0.3
-    nearest = cloud.nearest(points[:5] + 0.01)
-    assert np.allclose(nearest, points[:5], atol=0.5)
+    assert np.allclose(cloud.nearest(points[:5] + 0.01), points[:5], atol=0.5)
 
 
 def test_what_is_nearer_or_farther_than_the_head_is_not_in_the_picture():
@@ -104,11 +100,9 @@ def test_what_is_nearer_or_farther_than_the_head_is_not_in_the_picture():
 
 def test_a_scan_without_points_and_one_inside_out_show_nothing(face):
     pose = view_of_pose(face.pose.inverse())
-    empty = Viewer(Scan(np.zeros((0, 3)), NO_TRIANGLES, "none", "test", 1.0, True)).view(pose)
-    assert not empty.image.valid_mask.any()
+    assert not Viewer(Scan(np.zeros((0, 3)), NO_TRIANGLES, "none", "test", 1.0, True)).view(pose).image.valid_mask.any()
     scan = mesh_scan(face.scan_points)
-    back = Viewer(replace(scan, triangles=scan.triangles[:, ::-1])).view(pose)
-    assert back.image.valid_mask.mean() < 0.05
+    assert Viewer(replace(scan, triangles=scan.triangles[:, ::-1])).view(pose).image.valid_mask.mean() < 0.05
 
 
 def test_far_coordinates_lose_nothing(face, viewer):

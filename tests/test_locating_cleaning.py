@@ -25,9 +25,8 @@ def on_a_sphere(count: int, seed: int = 0, radius: float = 100.0) -> np.ndarray:
 
 def test_a_million_points_are_thinned_evenly_within_the_same_bounds():
     points = on_a_sphere(1_000_000)
-    scan = replace(cloud(points), colors=np.zeros((len(points), 3), np.uint8))
     options = CleaningOptions(max_points=40_000)
-    few = clean(scan, options)
+    few = clean(replace(cloud(points), colors=np.zeros((len(points), 3), np.uint8)), options)
     assert 0.3 * options.max_points < len(few.points) <= options.max_points
     assert np.isfinite(few.points).all() and len(few.colors) == len(few.points)
     np.testing.assert_allclose(few.points.min(0), points.min(0), atol=2.0)
@@ -41,16 +40,14 @@ def test_thinning_survives_a_spike_far_away():
     points = on_a_sphere(60_000)
     points[7] = [1e6, 1e6, -1e6]
     few = clean(cloud(points), CleaningOptions(max_points=20_000))
-    assert len(few.points) > 5_000
-    assert np.abs(few.points).max() < 101
+    assert len(few.points) > 5_000 and np.abs(few.points).max() < 101
 
 
 @pytest.mark.filterwarnings("error")
 def test_thinning_survives_points_on_a_line():
     line = np.zeros((3_000, 3))
     line[:, 0] = np.arange(3_000.0)
-    few = clean(cloud(line), CleaningOptions(max_points=1_000))
-    assert 100 <= len(few.points) <= 1_000
+    assert 100 <= len(clean(cloud(line), CleaningOptions(max_points=1_000)).points) <= 1_000
 
 
 def test_lone_points_are_dropped_and_the_surface_stays():
@@ -70,29 +67,27 @@ def test_depth_beyond_the_range_of_face_capture_is_background():
     depth = np.full((240, 240), 3000.0)
     depth[80:160, 80:160] = 600.0
     scan = clean(Scan.from_depth(depth, CAMERA, "room", "test"))
-    assert len(scan.points) == 80 * 80 and scan.points[:, 2].max() == 600
-    assert len(scan.pixels) == len(scan.points)
+    assert len(scan.pixels) == len(scan.points) == 80 * 80 and scan.points[:, 2].max() == 600
     assert any("beyond 1600 mm" in note for note in scan.notes)
 
 
-def test_a_scan_with_nothing_in_it_is_no_face():
-    with pytest.raises(NoFaceFound, match="only 5 usable points"):
-        clean(cloud(on_a_sphere(5)))
-    with pytest.raises(NoFaceFound, match="only 0 usable points"):
-        clean(Scan.from_depth(np.full((240, 240), 5000.0), CAMERA, "far wall", "test"))
-    with pytest.raises(NoFaceFound, match="only 0 usable points"):
-        clean(cloud(np.zeros((0, 3))))
-
-
-def test_a_clean_scan_is_left_as_it_is():
-    scan = mesh_scan(*(lambda mesh: (mesh.vertices, mesh.triangles))(sphere()))
-    assert clean(scan) is scan
+@pytest.mark.parametrize(
+    ("scan", "usable"),
+    [
+        (cloud(on_a_sphere(5)), 5),
+        (Scan.from_depth(np.full((240, 240), 5000.0), CAMERA, "far wall", "test"), 0),
+        (cloud(np.zeros((0, 3))), 0),
+    ],
+    ids=["five points", "far wall", "no points"],
+)
+def test_a_scan_with_nothing_in_it_is_no_face(scan, usable):
+    with pytest.raises(NoFaceFound, match=f"only {usable} usable points"):
+        clean(scan)
 
 
 @pytest.mark.parametrize(("longest", "first"), [(240.0, 1.0), (0.24, 1000.0), (24.0, 10.0)])
 def test_a_head_sized_scan_is_first_taken_in_the_unit_that_makes_it_a_head(longest, first):
-    points = on_a_sphere(1000, radius=longest / 2)
-    assert candidate_units(cloud(points, unit_mm=None))[0] == (first, True)
+    assert candidate_units(cloud(on_a_sphere(1000, radius=longest / 2), unit_mm=None))[0] == (first, True)
 
 
 def test_inches_are_among_the_candidates_of_a_head_of_ten():
@@ -132,9 +127,10 @@ def test_normals_of_a_mesh_point_to_the_side_that_its_triangles_face(order):
     assert ((with_normals(from_elsewhere).normals * outward).sum(1) * order > 0.99).all()
 
 
-def test_a_mesh_wound_inside_out_is_not_turned_before_it_is_known_why():
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_clean_mesh_is_left_as_it_is_and_not_turned_before_it_is_known_why_it_is_inside_out(order):
     ball = sphere(50.0, subdivisions=4)
-    scan = mesh_scan(ball.vertices, ball.triangles[:, ::-1])
+    scan = mesh_scan(ball.vertices, ball.triangles[:, ::order])
     assert clean(scan) is scan
 
 

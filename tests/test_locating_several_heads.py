@@ -13,7 +13,7 @@ from geometry.locating import cleaning
 from geometry.locating.head_groups import APART_MM, by_head, head_centre, rivals
 from geometry.locating.location import Location
 from geometry.locating.several_heads import Head, Heads, largest
-from geometry.mesh import TriangleMesh
+from geometry.mesh import TriangleMesh, merged
 from geometry.recognition import trial_fit
 from geometry.scan import Scan
 from geometry.synthesis import occluders
@@ -29,19 +29,17 @@ def placed(seed: int, place, yaw: float = 0.0, size: float = 1.0) -> TriangleMes
     return TriangleMesh(size * known_face(seed).vertices @ turn.T + place, default_model().triangles)
 
 
-def scene(*meshes: TriangleMesh) -> TriangleMesh:
-    starts = np.cumsum([0] + [len(mesh.vertices) for mesh in meshes])
-    triangles = [mesh.triangles + start for mesh, start in zip(meshes, starts)]
-    return TriangleMesh(np.concatenate([mesh.vertices for mesh in meshes]), np.concatenate(triangles))
-
-
 def depth_frame(*people: tuple[int, float, tuple[float, float, float]]) -> Scan:
     """People (seed, yaw, place in the camera's frame) as a depth camera sees them."""
     pose = lambda yaw, place: SimilarityTransform(head_rotation(yaw, 0, 0), np.array(place, float))
     meshes = [
         TriangleMesh(pose(yaw, place).apply(known_face(seed).vertices), default_model().triangles) for seed, yaw, place in people
     ]
-    return Scan.from_depth(render_depth(scene(*meshes), CAMERA)[0], CAMERA, "people", "test")
+    return Scan.from_depth(render_depth(merged(meshes), CAMERA)[0], CAMERA, "people", "test")
+
+
+def scan_of(*meshes: TriangleMesh) -> Scan:
+    return mesh_scan(merged(meshes).vertices, merged(meshes).triangles)
 
 
 def located(scan: Scan) -> Location:
@@ -60,7 +58,7 @@ def test_of_two_heads_in_a_depth_frame_the_one_that_shows_more_of_its_face_is_ta
 
 
 def test_two_heads_in_one_mesh_are_told_apart_even_cheek_to_cheek():
-    location = located(mesh_scan(*arrays_of(scene(placed(1, (0, 0, 0), size=0.9), placed(2, (190, 0, 0))))))
+    location = located(scan_of(placed(1, (0, 0, 0), size=0.9), placed(2, (190, 0, 0))))
     assert np.linalg.norm(head_centre(location.scan_to_model) - [190, 10, -70]) < 15
     assert len(head_notes(location)) == 1
     assert location.scan.points[:, 0].min() > 50  # the other head's half of the scan is gone
@@ -72,18 +70,13 @@ def test_a_head_among_other_things_is_one_head():
     hand = hand.with_vertices(hand.vertices + [220, -60, 20])
     shoulders = sphere(170.0, (0.0, -330.0, -90.0), 4)
     balloon = sphere(100.0, (-300.0, 40.0, -60.0), 4)
-    location = located(mesh_scan(*arrays_of(scene(placed(1, (0, 0, 0)), hand, shoulders, balloon))))
+    location = located(scan_of(placed(1, (0, 0, 0)), hand, shoulders, balloon))
     assert np.linalg.norm(head_centre(location.scan_to_model) - [0, 10, -70]) < 15
     assert not head_notes(location)
 
 
-def arrays_of(mesh: TriangleMesh) -> tuple[np.ndarray, np.ndarray]:
-    return mesh.vertices, mesh.triangles
-
-
 def test_two_heads_in_a_bare_cloud_are_told_apart():
-    points = scene(placed(1, (0, 0, 0)), placed(2, (300, 100, 0), size=0.9)).vertices
-    location = located(mesh_scan(points, NO_TRIANGLES))
+    location = located(mesh_scan(merged([placed(1, (0, 0, 0)), placed(2, (300, 100, 0), size=0.9)]).vertices, NO_TRIANGLES))
     assert np.linalg.norm(head_centre(location.scan_to_model) - [0, 10, -70]) < 15
     assert len(head_notes(location)) == 1
 

@@ -105,8 +105,7 @@ def test_a_pixel_grid_with_a_coordinate_negated_is_an_error(axis, face, unquesti
 def test_a_pixel_grid_may_have_any_frame_of_its_own(face, model):
     scan = organized(face)
     half_a_turn = replace(scan, points=scan.points * [1, -1, -1])  # y up and z backward, as in computer graphics
-    centred = replace(scan, points=scan.points - scan.points.mean(0))
-    for own in (scan, half_a_turn, centred):
+    for own in (scan, half_a_turn, replace(scan, points=scan.points - scan.points.mean(0))):
         assert facing(own, admitted(own), model) > 0.9
 
 
@@ -123,8 +122,7 @@ def test_normals_that_were_not_mirrored_with_the_points_give_them_away(axis, tri
     scan = scan if triangles == "mesh" else replace(scan, triangles=NO_TRIANGLES)
     assert mirrored_axis(scan) is None
     assert mirrored_axis(mirrored(scan, axis)) == axis
-    both = replace(mirrored(scan, axis), normals=scan.normals * MIRRORS[axis])
-    assert mirrored_axis(both) is None
+    assert mirrored_axis(replace(mirrored(scan, axis), normals=scan.normals * MIRRORS[axis])) is None
     with pytest.raises(MirroredScan, match=f"only with {axis} negated"):
         with_checked_normals(mirrored(scan, axis))
     assert with_checked_normals(mirrored(scan, axis), INSIDE_OUT).normals is None
@@ -168,10 +166,8 @@ def test_turning_inside_out_turns_the_surface_and_moves_nothing(make, face):
     turned = turned_inside_out(scan)
     np.testing.assert_array_equal(turned.points, scan.points)
     np.testing.assert_array_equal(turned.normals, -scan.normals)
-    agree = (surface_of(turned).vertex_normals * surface_of(scan).vertex_normals).sum(1)
-    assert (agree < -0.99).mean() > 0.99
-    back = turned_inside_out(turned)
-    np.testing.assert_array_equal(surface_of(back).triangles, surface_of(scan).triangles)
+    assert ((surface_of(turned).vertex_normals * surface_of(scan).vertex_normals).sum(1) < -0.99).mean() > 0.99
+    np.testing.assert_array_equal(surface_of(turned_inside_out(turned)).triangles, surface_of(scan).triangles)
 
 
 @pytest.mark.parametrize("kept", [range(68), (36, 39, 42, 45, 30, 48, 54)])

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from sampled_faces import degrees_of
 
 from geometry.charts.chart import from_json
 from geometry.landmarks.views import view_of_pose
@@ -28,13 +29,12 @@ def test_a_visible_landmark_lies_on_the_surface_that_the_view_shows(made):
     assert {view["kind"] for view in made} <= {*KINDS, ASTRAY}
     for view in made:
         chart, shape = from_json(view["chart"]), tuple(view["shape"])
-        points = view["landmarks"].reshape(68, 3).astype(float)
         seen = view["visible"] > 0
         if view["kind"] == ASTRAY:
             assert not seen.any()
             continue
         assert seen.sum() >= landmark_views.LEAST_SEEN
-        pixels, depth = chart.project(points[seen])
+        pixels, depth = chart.project(view["landmarks"].reshape(68, 3).astype(float)[seen])
         column, row = np.clip(np.floor(pixels).astype(int), 1, shape[0] - 2).T
         image, valid = (view[f"view/{name}"].reshape(shape) for name in ("depth", "valid_mask"))
         nearest = np.stack(
@@ -80,19 +80,16 @@ def test_a_view_astray_never_looks_at_the_face_as_it_should_be_looked_at():
     for _ in range(60):
         pose = sample_pose(SENSORS["truedepth"], rng)
         found, straight = landmark_views.astray_pose(pose, rng), view_of_pose(pose.inverse())
-        turn = found.rotation @ straight.rotation.T
-        angle = np.degrees(np.arccos(np.clip((np.trace(turn) - 1) / 2, -1, 1)))
         # where the face's middle comes to lie in the picture
         middle = found.compose(straight.inverse()).translation
-        assert angle > 45 or np.hypot(*middle[:2]) > 60
+        assert degrees_of(found.rotation @ straight.rotation.T) > 45 or np.hypot(*middle[:2]) > 60
 
 
 def test_a_hole_takes_points_away_about_a_landmark():
     made = landmark_views.simulate(0, CONFIG)
     centre = made.landmarks[30]
     cut = landmark_views.with_hole(made.scan, centre, 20.0)
-    distance = np.linalg.norm(cut.points - centre, axis=1)
-    assert distance.min() > 20.0 and len(cut.points) < len(made.scan.points)
+    assert np.linalg.norm(cut.points - centre, axis=1).min() > 20.0 and len(cut.points) < len(made.scan.points)
 
 
 def test_the_command_makes_a_set_with_a_card(tmp_path):
@@ -113,5 +110,4 @@ def test_the_command_refuses_what_does_not_go_together(tmp_path, capsys):
 
 
 def test_every_subject_is_in_one_split():
-    splits = {landmark_views.split_of(subject, CONFIG.set.split_shares) for subject in range(60)}
-    assert splits == {"train", "validation", "test"}
+    assert {landmark_views.split_of(subject, CONFIG.set.split_shares) for subject in range(60)} == {"train", "validation", "test"}
