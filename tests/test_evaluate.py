@@ -106,9 +106,8 @@ def test_a_run_for_landmarks_alone_has_nothing_to_compare(tmp_path):
 
 def test_a_failed_scan_costs_the_cap_and_is_in_the_mean(tmp_path):
     out = str(tmp_path / "out")
-    lines = write_run(out, {"a.ply": 1.0, "b.ply": 0.0}, failed=("b.ply",))
     write_truth(tmp_path / "truth", "a.ply", "b.ply")
-    table = comparison.compare(out, lines, tmp_path / "truth")
+    table = comparison.compare(out, write_run(out, {"a.ply": 1.0, "b.ply": 0.0}, failed=("b.ply",)), tmp_path / "truth")
     assert [entry.errors["refined"].truth_to_surface for entry in table] == pytest.approx([1.0, CAP_MM], abs=1e-3)
     assert f"{(1 + CAP_MM) / 2:.3f}" in comparison.formatted(table).splitlines()[-2]
 

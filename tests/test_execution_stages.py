@@ -124,8 +124,7 @@ def test_a_stage_that_does_not_ask_fails_when_it_ends_but_what_is_written_is_kep
 
 
 def test_in_a_batch_only_the_culprit_fails_and_its_mates_are_as_alone(job, fake_gan):
-    batch = [item("a.ply", 1.0), item("b.ply", 2.0, broken=True), item("c.ply", 3.0)]
-    first, second, third = refine_batch(batch, job)
+    first, second, third = refine_batch([item("a.ply", 1.0), item("b.ply", 2.0, broken=True), item("c.ply", 3.0)], job)
     assert second.line["status"] == "failed" and second.line["reason"] == "ValueError: nothing to refine"
     for result, value in ((first, 2.0), (third, 4.0)):
         np.testing.assert_array_equal(result.refined["depth"], np.full((6, 8), value, np.float32))
@@ -157,8 +156,7 @@ def test_refining_in_the_graph_batches_and_leaves_no_scan_behind(job, fake_gan):
 
 
 def test_loading_hashes_the_input_and_keeps_what_is_done(tmp_path, job):
-    (tmp_path / "in").mkdir()
-    path = tmp_path / "in" / "a.ply"
+    path = tmp_path / "a.ply"
     path.write_bytes(b"scan")
     source = Source("a.ply", str(path))
     expected = manifest.input_hash(b"scan", {})
@@ -183,8 +181,7 @@ def test_a_record_holds_the_saved_images(tmp_path, job):
     encoded = FakeEncoding(2.5)
     refined = encoded.coarse.with_channel("confidence", np.ones((6, 8)))
     images = {"coarse": encoded.coarse, "scan": encoded.scan, "refined": refined}
-    data = storage.npz_bytes(files.image_arrays(images))
-    storage.write_bytes(str(tmp_path / "scans" / "a" / "g.npz"), data)
+    storage.write_bytes(str(tmp_path / "scans" / "a" / "g.npz"), storage.npz_bytes(files.image_arrays(images)))
     shard = record_shards.Shard(str(tmp_path / "records" / "x.tfrecord"), (("a", "scans/a/g.npz"),))
     assert record_shards.write_shard(shard, str(tmp_path)) == 1
     (example,) = map(tfrecord.decode_example, tfrecord.read_tfrecord(shard.path))

@@ -113,8 +113,7 @@ def test_a_damaged_archive_is_one_source_that_fails_to_read(tmp_path, archive_fi
 
 
 def test_a_damaged_member_fails_alone(tmp_path):
-    noise = os.urandom(4000)
-    data = bytearray(as_zip({"a.ply": PLY + noise, "b.ply": PLY}))
+    data = bytearray(as_zip({"a.ply": PLY + os.urandom(4000), "b.ply": PLY}))
     data[1000] ^= 0xFF
     write(tmp_path, {"x.zip": bytes(data)})
     first, second = listing.list_sources(str(tmp_path))

@@ -14,8 +14,7 @@ def dome(radius=80.0, centre=(0.0, 6.0, -60.0), steps=80, flip=False):
     """The front of a sphere, mm, as a grid mesh that looks along +z."""
     u, v = np.meshgrid(np.linspace(-0.98, 0.98, steps), np.linspace(-0.98, 0.98, steps))
     inside = u**2 + v**2 < 0.96
-    z = np.sqrt(np.maximum(1 - u**2 - v**2, 0))
-    mesh = grid_mesh(u, v, z)
+    mesh = grid_mesh(u, v, np.sqrt(np.maximum(1 - u**2 - v**2, 0)))
     triangles = mesh.triangles[inside.ravel()[mesh.triangles].all(1)]
     return TriangleMesh(mesh.vertices * radius + centre, triangles[:, ::-1] if flip else triangles)
 
@@ -58,16 +57,14 @@ def test_rays_hit_the_pixels_that_points_project_to():
         np.testing.assert_allclose(pixels, np.stack([column, row], 1), atol=2e-3)
 
 
-def test_a_surface_on_the_scan_is_pale_and_offsets_are_red_outside_blue_inside():
-    refined = dome()
-    on = preview.render_preview(refined, None, refined, refined, None, "on")
-    outside = preview.render_preview(dome(81.0), None, refined, refined, None, "outside")
-    inside = preview.render_preview(dome(79.0), None, refined, refined, None, "inside")
-    assert np.ptp(centre_colour(on, 3)) < 10
-    red, _, blue = centre_colour(outside, 3)
-    assert red > blue + 80
-    red, _, blue = centre_colour(inside, 3)
-    assert blue > red + 80
+def test_a_surface_on_the_scan_is_pale():
+    assert np.ptp(centre_colour(preview.render_preview(dome(), None, dome(), dome(), None, "on"), 3)) < 10
+
+
+@pytest.mark.parametrize("radius, sign", [(81.0, 1), (79.0, -1)], ids=["outside", "inside"])
+def test_offsets_are_red_outside_and_blue_inside(radius, sign):
+    red, _, blue = centre_colour(preview.render_preview(dome(radius), None, dome(), dome(), None, ""), 3)
+    assert sign * (red - blue) > 80
 
 
 def test_signed_distance_is_that_of_concentric_spheres():
@@ -91,9 +88,8 @@ def test_what_the_scan_does_not_show_is_grey_but_a_large_error_is_not():
 
 def test_a_cloud_is_drawn_where_its_mesh_is():
     mesh = dome(steps=150)
-    points = mesh.vertices[np.unique(mesh.triangles)]
     from_mesh = panel(preview.render_preview(mesh, None, mesh, mesh, None, ""), 0)
-    from_cloud = panel(preview.render_preview(None, points, mesh, mesh, None, ""), 0)
+    from_cloud = panel(preview.render_preview(None, mesh.vertices[np.unique(mesh.triangles)], mesh, mesh, None, ""), 0)
     paper = np.array(preview.PAPER)
     covered = [(np.abs(image - paper) > 12).any(-1) for image in (from_mesh, from_cloud)]
     assert (covered[0] & covered[1]).sum() / (covered[0] | covered[1]).sum() > 0.95
@@ -142,8 +138,7 @@ def marked(**options):
 def test_a_seen_landmark_is_filled_and_an_inferred_one_hollow():
     (seen, plain), (inferred, _) = marked(seen=True), marked(seen=False)
     middle = np.s_[3:5, 3:5]
-    sure = np.array(marks.confidence_colour(1.0))
-    assert np.abs(seen[middle] - sure).max() < 12
+    assert np.abs(seen[middle] - np.array(marks.confidence_colour(1.0))).max() < 12
     np.testing.assert_array_equal(inferred[middle], plain[middle])
     assert (np.abs(inferred - plain) > 40).any()  # its ring
 
@@ -183,8 +178,7 @@ def test_the_same_input_gives_the_same_bytes():
 def test_a_long_title_is_shortened_in_the_middle_and_stays_in_the_strip():
     mesh = dome(steps=30)
     title = preview.preview_title("archive.zip!" + "folder/" * 60 + "last.ply", {"fit_quality": 0.5, "noise_mm": float("nan")})
-    image = preview.render_preview(mesh, None, mesh, mesh, None, title)
-    assert (np.asarray(image)[:35, -10:] == preview.PAPER).all()
+    assert (np.asarray(preview.render_preview(mesh, None, mesh, mesh, None, title))[:35, -10:] == preview.PAPER).all()
 
 
 def test_the_title_names_only_the_figures_that_are_known():
@@ -197,5 +191,4 @@ def test_the_title_names_only_the_figures_that_are_known():
 
 def test_the_front_row_is_the_four_frontal_panels():
     mesh = dome(steps=30)
-    row = preview.front_row(preview.render_preview(mesh, None, mesh, mesh, None, ""))
-    assert row.size == (4 * PANEL_WIDTH, FRONT_HEIGHT)
+    assert preview.front_row(preview.render_preview(mesh, None, mesh, mesh, None, "")).size == (4 * PANEL_WIDTH, FRONT_HEIGHT)

@@ -30,7 +30,6 @@ RUN = {
 
 def ok_line(source="a.ply", error=0.1, **metrics):
     scan_id = re.sub(r"\W+", "-", source)
-    figures = {"scan_to_refined_mean_mm": error, "scan_to_coarse_mean_mm": 3 * error, "fit_quality": 0.9} | metrics
     return {
         "scan_id": scan_id,
         "source": source,
@@ -39,7 +38,7 @@ def ok_line(source="a.ply", error=0.1, **metrics):
         "stage": None,
         "reason": None,
         "seconds": {"read": 0.1, "fit": 0.5},
-        "metrics": figures,
+        "metrics": {"scan_to_refined_mean_mm": error, "scan_to_coarse_mean_mm": 3 * error, "fit_quality": 0.9} | metrics,
         "files": {"preview": f"scans/{scan_id}/preview.png"},
     }
 
@@ -144,15 +143,13 @@ def test_pictures_beyond_the_budget_are_linked(tmp_path):
 
 
 def test_a_damaged_preview_costs_only_its_picture(tmp_path):
-    path = tmp_path / MANIFEST[0]["files"]["preview"]
-    path.parent.mkdir(parents=True)
-    path.write_bytes(b"not a picture")
+    write_preview(tmp_path, MANIFEST[0])
+    (tmp_path / MANIFEST[0]["files"]["preview"]).write_bytes(b"not a picture")
     assert Thumbnails(str(tmp_path)).source_of(MANIFEST[0]) is None
 
 
 def test_hundreds_of_scans_stay_a_page_of_moderate_size(tmp_path):
-    lines = [ok_line(f"scan {k:03d}.ply", 0.01 * (k + 1)) for k in range(300)]
-    text = page_module.page(lines, RUN)
+    text = page_module.page([ok_line(f"scan {k:03d}.ply", 0.01 * (k + 1)) for k in range(300)], RUN)
     assert Page(text).names[0] == "scan 299.ply" and len(text) < 2_000_000
 
 
@@ -176,13 +173,11 @@ def test_csv_columns_do_not_depend_on_the_scans():
 
 
 def test_a_file_name_never_becomes_a_spreadsheet_formula():
-    rows = list(csv.DictReader(io.StringIO(metrics_csv([ok_line("=HYPERLINK(1).ply")]))))
-    assert rows[0]["source"].startswith("'=")
+    assert list(csv.DictReader(io.StringIO(metrics_csv([ok_line("=HYPERLINK(1).ply")]))))[0]["source"].startswith("'=")
 
 
 def test_metrics_json_is_strict_json_and_counts_each_scan_once(tmp_path):
-    lines = MANIFEST + [ok_line("nan.ply", float("nan"))]
-    write_report(str(tmp_path), lines, RUN)
+    write_report(str(tmp_path), MANIFEST + [ok_line("nan.ply", float("nan"))], RUN)
     document = json.loads((tmp_path / "report" / "metrics.json").read_text(), parse_constant=lambda name: pytest.fail(name))
     assert document["counts"] == {"scans": 5, "ok": 3, "rejected": 1, "failed": 1}
     refined = document["summary"]["scan_to_refined_mean_mm"]
@@ -211,8 +206,7 @@ def test_axes_are_round_and_hold_their_values(value):
 
 def test_the_curve_reaches_all_scans_and_the_bars_count_all_scans():
     curve = str(plots.cumulative({"Coarse": [0.2, 0.4, 0.4], "Refined": []}, "mm"))
-    lowest = min(float(y) for y in re.findall(r"V([\d.]+)", curve))
-    assert lowest == pytest.approx(plots.TOP, abs=0.1)
+    assert min(float(y) for y in re.findall(r"V([\d.]+)", curve)) == pytest.approx(plots.TOP, abs=0.1)
     bars = str(plots.histogram({"Coarse": [0.02] * 19 + [7.0]}, "mm"))  # the last is beyond the axis
     heights = [float(height) for height in re.findall(r'<rect [^>]*height="([\d.]+)"', bars)]
     assert heights == pytest.approx([19 * heights[1], heights[1]], rel=0.02) and len(heights) == 2

@@ -55,24 +55,27 @@ def scans(tmp_path_factory, faces):
     """A folder of two faces, one thing that is none, two damaged files and a text."""
     folder = tmp_path_factory.mktemp("scans")
     (folder / "sub").mkdir()
-    for name, mesh in faces.items():
-        (folder / name).write_bytes(ply_bytes(mesh))
-    (folder / "empty.ply").write_bytes(b"")
-    (folder / "truncated.ply").write_bytes(ply_bytes(faces["upright.ply"])[:5000])
     angles = np.random.default_rng(0).normal(size=(4000, 3))
     sphere = 90 * angles / np.linalg.norm(angles, axis=1, keepdims=True)
-    (folder / "sphere.ply").write_bytes(ply_bytes(TriangleMesh(sphere, np.zeros((0, 3)))))
-    (folder / "README.txt").write_text("not a scan")
+    for name, data in {
+        **{name: ply_bytes(mesh) for name, mesh in faces.items()},
+        "empty.ply": b"",
+        "truncated.ply": ply_bytes(faces["upright.ply"])[:5000],
+        "sphere.ply": ply_bytes(TriangleMesh(sphere, np.zeros((0, 3)))),
+        "README.txt": b"not a scan",
+    }.items():
+        (folder / name).write_bytes(data)
     return folder
 
 
-def command(scans, out, *options):
-    settings = [word for setting in QUICK for word in ("--set", setting)]
-    return [sys.executable, "-m", "pipeline.run", "--input", str(scans), "--output", str(out), *settings, *options]
+def command(scans, out, *options, settings=QUICK):
+    words = [word for setting in settings for word in ("--set", setting)]
+    return [sys.executable, "-m", "pipeline.run", "--input", str(scans), "--output", str(out), *words, *options]
 
 
-def execute(scans, out, *options, code=3):
-    done = subprocess.run(command(scans, out, *options), cwd=ROOT, capture_output=True, text=True, timeout=300)
+def execute(scans, out, *options, code=3, settings=QUICK, env=None):
+    words = command(scans, out, *options, settings=settings)
+    done = subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == code, done.stdout + done.stderr
     return done
 
@@ -141,8 +144,7 @@ def test_the_terminal_shows_counts_failures_and_where_to_look_and_no_chatter(run
     out, done = run_once
     assert "5 scans in" in done.stdout and "2 ok, 1 rejected, 2 failed" in done.stdout
     assert "empty.ply" in done.stdout and str(out / "report" / "index.html") in done.stdout
-    chatter = [line for line in done.stderr.splitlines() if "scan/s" not in line and "s/scan" not in line and line.strip()]
-    assert chatter == []
+    assert [line for line in done.stderr.splitlines() if "scan/s" not in line and "s/scan" not in line and line.strip()] == []
 
 
 @pytest.mark.parametrize("name", FACES)
@@ -154,8 +156,7 @@ def test_all_meshes_overlay_the_input_in_its_own_frame_and_unit(out, faces, name
     near = mesh.vertices[np.linalg.norm(mesh.vertices - nose, axis=1) * unit_mm < 60]
     for surface, limit_mm in (("coarse", 1.0), ("refined", 0.3), ("registered", 0.4)):
         found = readers.read(out / line["files"][surface])
-        distance = surface_distance(near * unit_mm, TriangleMesh(found.points * unit_mm, found.triangles))
-        assert distance.mean() < limit_mm, surface
+        assert surface_distance(near * unit_mm, TriangleMesh(found.points * unit_mm, found.triangles)).mean() < limit_mm, surface
     assert ("metres" in name) == (readers.read(out / line["files"]["refined"]).colors is not None)
 
 
@@ -189,13 +190,10 @@ def test_the_refined_mesh_is_lifted_from_the_saved_images_and_nothing_else(out):
 
 
 def test_a_run_resumes_what_is_unchanged_and_forgets_what_is_gone(scans, out, tmp_path):
-    shutil.copytree(scans, tmp_path / "in")
+    shutil.copytree(scans, tmp_path / "in", ignore=shutil.ignore_patterns("truncated.ply", "empty.ply"))
     shutil.copytree(out, tmp_path / "out")
-    (tmp_path / "in" / "truncated.ply").unlink()
-    (tmp_path / "in" / "empty.ply").unlink()
     marks = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "scans").rglob("*") if path.is_file()}
-    done = execute(tmp_path / "in", tmp_path / "out", "--workers", "1", code=0)
-    assert "2 ok, 1 rejected, 0 failed" in done.stdout
+    assert "2 ok, 1 rejected, 0 failed" in execute(tmp_path / "in", tmp_path / "out", "--workers", "1", code=0).stdout
     assert list(manifest_of(tmp_path / "out")) == ["sphere.ply", *FACES]
     assert {path: path.stat().st_mtime_ns for path in marks} == marks
     assert (
@@ -253,12 +251,11 @@ def test_a_rejected_scan_is_kept_and_force_does_it_again(scans, tmp_path, monkey
         raise NoFaceFound("no face found: for this test")
 
     monkeypatch.setitem(methods.LOCATORS, "nowhere", locate)
-    words = ["--input", str(scans / "upright.ply"), "--output", str(tmp_path), "--workers", "1", "--set", "refine=none"]
-    words += ["--set", "locate=nowhere"]
+    words = ["--input", str(scans / "upright.ply"), "--output", str(tmp_path), "--workers", "1"]
     state = tmp_path / ".state" / f"{Source('upright.ply', '').scan_id}.json"
     marks = []
     for force in ([], [], ["--force"]):
-        assert run.main([*words, *force]) == 0
+        assert run.main([*words, "--set", "refine=none", "--set", "locate=nowhere", *force]) == 0
         marks.append(state.stat().st_mtime_ns)
     assert marks[0] == marks[1] < marks[2]
     assert manifest_of(tmp_path)["upright.ply"]["status"] == "rejected"
@@ -280,10 +277,8 @@ def test_a_worker_that_dies_fails_its_scan_alone(tmp_path):
         "    readers.read = read\n"
     )
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
-    words = command(tmp_path / "in", tmp_path / "out", "--workers", "2")
-    done = subprocess.run(words, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    execute(tmp_path / "in", tmp_path / "out", "--workers", "2", env=environment)
     lines = manifest_of(tmp_path / "out")
-    assert done.returncode == 3, done.stderr
     assert lines["deadly.ply"]["stage"] == "run" and "worker process died" in lines["deadly.ply"]["reason"]
     assert lines["a.ply"]["stage"] == lines["z.ply"]["stage"] == "read"
 
@@ -293,18 +288,7 @@ def test_a_worker_that_dies_fails_its_scan_alone(tmp_path):
     reason="no trained networks in this checkout",
 )
 def test_the_network_refines_by_default_and_a_run_without_pictures_has_none(scans, tmp_path):
-    words = [
-        sys.executable,
-        "-m",
-        "pipeline.run",
-        "--input",
-        str(scans / "upright.ply"),
-        "--output",
-        str(tmp_path),
-        "--no-previews",
-    ]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout + done.stderr
+    execute(scans / "upright.ply", tmp_path, "--no-previews", code=0, settings=())
     line, run_info = manifest_of(tmp_path)["upright.ply"], json.loads((tmp_path / "run.json").read_text())
     assert set(line["files"]) == FILES - {"preview"} and not list(tmp_path.rglob("*.png"))
     assert run_info["refiner"] == "gan" and len(run_info["weights"]["sha256"]) == 64

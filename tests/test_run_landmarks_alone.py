@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.spatial import cKDTree
+from test_run import manifest_of
 
 from geometry import readers
 from geometry.charts.chart import OrthographicChart
@@ -58,10 +59,6 @@ def execute(scans, out, finder, *options):
         return run.main([*words, "--set", "locate=pose_search", "--set", "landmarks=mesh"])
 
 
-def manifest_of(out):
-    return {line["source"]: line for line in map(json.loads, (out / "manifest.jsonl").read_text().splitlines())}
-
-
 @pytest.fixture(scope="module")
 def out(scans, tmp_path_factory):
     folder = tmp_path_factory.mktemp("landmarks") / "out"
@@ -93,8 +90,7 @@ def test_seen_landmarks_lie_on_the_file_in_its_own_unit(out, scans):
     content = json.loads((out / line["files"]["landmarks"]).read_text())
     assert content["unit_mm"] == 10.0
     seen, points = np.array(content["seen"]), np.array(content["points"], float)
-    in_file = readers.read(scans / SCANS[0], unit=1.0).points
-    distance, _ = cKDTree(in_file).query(points[seen])
+    distance, _ = cKDTree(readers.read(scans / SCANS[0], unit=1.0).points).query(points[seen])
     assert seen.sum() > 40 and distance.max() * 10 < 0.01
     assert line["metrics"]["landmarks_seen"] == seen.sum()
     sigma = np.sqrt(np.trace(np.array(content["covariance"]), axis1=1, axis2=2) / 3) * content["unit_mm"]
@@ -172,5 +168,4 @@ def test_unknown_stages_and_schemes_end_with_2(scans, tmp_path, capsys):
         (["--stages", "landmark"], "did you mean 'landmarks'?"),
         (["--set", "landmarks.scheme=ibug86"], "did you mean 'ibug68'?"),
     ):
-        code = run.main(["--input", str(scans), "--output", str(tmp_path), *options])
-        assert code == 2 and words in capsys.readouterr().err
+        assert run.main(["--input", str(scans), "--output", str(tmp_path), *options]) == 2 and words in capsys.readouterr().err

@@ -30,10 +30,9 @@ def estimate(scheme="ibug68", sigma_mm=2.0, seed=0):
 
 def located(landmarks, unit_mm=1.0, given=None):
     """A Work as the landmarks stage leaves it; given in scan mm."""
-    scan = Scan(np.zeros((4, 3)), np.zeros((0, 3)), "a.ply", "ply", unit_mm=unit_mm)
     return ScanState(
         Source("a.ply", "/a.ply"),
-        location=Location(scan, POSE, 1.0),
+        location=Location(Scan(np.zeros((4, 3)), np.zeros((0, 3)), "a.ply", "ply", unit_mm=unit_mm), POSE, 1.0),
         landmarks=landmarks,
         found_landmarks=landmarks,
         given_landmarks=given,
@@ -53,8 +52,7 @@ def content_of(work):
 @pytest.mark.parametrize("scheme", sorted(shipped_schemes()))
 def test_written_landmarks_come_back_as_a_sidecar_the_inferred_ones_as_unknown(scheme, unit_mm):
     found = estimate(scheme)
-    data = files.landmarks_bytes(located(found, unit_mm))
-    given = given_landmarks("b.ply", {"b.landmarks.json": data})
+    given = given_landmarks("b.ply", {"b.landmarks.json": files.landmarks_bytes(located(found, unit_mm))})
     np.testing.assert_array_equal(given.known, found.seen)
     np.testing.assert_allclose(POSE.apply(given.scaled(unit_mm).points)[found.seen], found.points[found.seen], atol=3e-4)
     assert (given.scheme_name, given.names) == (scheme, shipped_schemes()[scheme].names)
@@ -99,11 +97,9 @@ def test_the_distance_to_given_landmarks_is_measured_in_mm_where_one_was_given()
 
 def test_a_points_counterpart_is_the_same_ibug_point_or_has_the_same_name():
     found = estimate("bosphorus22")
-    known = np.array(shipped_schemes()["bosphorus22"].in_ibug68) >= 0
     from_68 = landmark_figures.distances_to_given(found, given_as("ibug68", np.zeros((68, 3))))
-    np.testing.assert_array_equal(np.isfinite(from_68), known)
-    same = landmark_figures.distances_to_given(found, given_as("bosphorus22", found.points))
-    np.testing.assert_array_equal(same, 0.0)
+    np.testing.assert_array_equal(np.isfinite(from_68), np.array(shipped_schemes()["bosphorus22"].in_ibug68) >= 0)
+    np.testing.assert_array_equal(landmark_figures.distances_to_given(found, given_as("bosphorus22", found.points)), 0.0)
 
 
 def test_the_figures_of_one_scan():

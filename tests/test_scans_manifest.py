@@ -61,20 +61,14 @@ def test_an_unchanged_scan_is_kept(out, status):
     assert manifest.kept_line(out, SOURCE, "in", "cfg") == line
 
 
-@pytest.mark.parametrize("inputs, results", [("other", "cfg"), ("in", "other")])
-def test_another_input_or_configuration_is_done_again(out, inputs, results):
-    finished(out)
+@pytest.mark.parametrize("status, inputs, results", [("ok", "other", "cfg"), ("ok", "in", "other"), ("failed", "in", "cfg")])
+def test_another_input_or_configuration_and_a_failed_scan_are_done_again(out, status, inputs, results):
+    finished(out, status)
     assert manifest.kept_line(out, SOURCE, inputs, results) is None
 
 
-def test_a_failed_scan_is_tried_again(out):
-    finished(out, "failed")
-    assert manifest.kept_line(out, SOURCE, "in", "cfg") is None
-
-
 def test_a_scan_whose_file_was_removed_is_done_again(out):
-    line = finished(out)
-    storage.delete([storage.join(out, line["files"]["coarse"])])
+    storage.delete([storage.join(out, finished(out)["files"]["coarse"])])
     assert manifest.kept_line(out, SOURCE, "in", "cfg") is None
 
 

@@ -16,9 +16,8 @@ from pipeline.store import image_records, tfrecord
 
 def image(seed: int = 0, extra: tuple[str, ...] = ()) -> GeometryImage:
     rng = np.random.default_rng(seed)
-    chart = OrthographicChart(height=5, width=7)
     channels = {name: rng.normal(size=(5, 7)).astype(np.float32) for name in CHANNELS + extra}
-    return GeometryImage(channels, rng.random((5, 7)) > 0.3, chart)
+    return GeometryImage(channels, rng.random((5, 7)) > 0.3, OrthographicChart(height=5, width=7))
 
 
 @settings(max_examples=30, deadline=None)
