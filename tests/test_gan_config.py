@@ -42,6 +42,8 @@ def test_overrides_win_over_the_file_and_are_typed(tmp_path):
         ({"schedule": {"steps": 0}}, "schedule.steps: 0 is out of range; expected a whole number ≥ 1"),
         ({"data": {"train": [1]}}, r"data.train: \[1\] is of type list; expected a list of texts"),
         ({"loss": 3}, "'loss'.* is 3, expected keys of the section: depth"),
+        ({"landmarks": {"widths": [8, 0]}}, r"landmarks.widths: \[8, 0\] is out of range; expected a list of whole numbers ≥ 1"),
+        ({"landmarks": {"stacks": 0}}, "landmarks.stacks: 0 is out of range; expected a whole number ≥ 1"),
     ],
 )
 def test_a_wrong_config_is_refused_by_name(fields, message):
@@ -49,9 +51,8 @@ def test_a_wrong_config_is_refused_by_name(fields, message):
         config_from_dict(fields)
 
 
-def test_a_missing_file_and_a_malformed_override_are_refused(tmp_path):
-    with pytest.raises(ConfigError, match="cannot be read"):
-        load(tmp_path / "none.yaml")
+@pytest.mark.parametrize("name, words", [("none.yaml", "cannot be read"), ("c.yaml", "expected section.key=value")])
+def test_a_missing_file_and_a_malformed_override_are_refused(tmp_path, name, words):
     (tmp_path / "c.yaml").write_text("seed: 3\n")
-    with pytest.raises(ConfigError, match="expected section.key=value"):
-        load(tmp_path / "c.yaml", ["seed"])
+    with pytest.raises(ConfigError, match=words):
+        load(tmp_path / name, ["seed"])

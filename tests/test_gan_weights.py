@@ -17,8 +17,7 @@ FIGURES = {
 
 
 def saved(path, generator):
-    data = {"pairs": {"train": {"kinect": 5}}}
-    return weights.save(path, generator, TrainingConfig(generator=TINY), data, FIGURES)
+    return weights.save(path, generator, TrainingConfig(generator=TINY), {"pairs": {"train": {"kinect": 5}}}, FIGURES)
 
 
 def test_a_saved_generator_comes_back_within_its_rounding(tmp_path):

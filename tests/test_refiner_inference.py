@@ -51,8 +51,7 @@ def test_a_refined_image_is_a_geometry_image_valid_where_the_coarse_one_is(refin
 def test_the_output_depends_neither_on_the_place_in_the_batch_nor_on_its_mates(refiner):
     pairs = [pair(seed) for seed in range(5)]
     alone = [refiner.refine([p])[0] for p in pairs]
-    together = refiner.refine(pairs)
-    reverse = refiner.refine(pairs[::-1])[::-1]
+    together, reverse = refiner.refine(pairs), refiner.refine(pairs[::-1])[::-1]
     assert all(same(a, b) and same(a, c) for a, b, c in zip(alone, together, reverse))
 
 

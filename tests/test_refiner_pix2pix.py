@@ -42,8 +42,7 @@ def test_the_summed_loss_gives_each_player_exactly_its_own_gradient(kind):
         terms = model.loss_terms(x, y, model(x, training=True))
         generator_loss, discriminator_loss = model.generator_loss(terms), terms["discriminator"]
     for player, own in ((model.generator, generator_loss), (model.discriminator, discriminator_loss)):
-        gradients = (tape.gradient(loss, player.trainable_variables) for loss in (total, own))
-        for together, alone in zip(*gradients):
+        for together, alone in zip(*(tape.gradient(loss, player.trainable_variables) for loss in (total, own))):
             scale = float(np.abs(alone).max()) + 1e-12
             np.testing.assert_allclose(together, alone, atol=1e-6 * scale)
             assert scale > 1e-9
@@ -82,8 +81,7 @@ def test_without_adversarial_weight_there_is_no_discriminator():
 
 def test_the_learning_rate_warms_up_and_falls_to_its_final_fraction():
     options = {"learning_rate": 1e-3, "warmup_steps": 100, "final_fraction": 0.1}
-    config = config_from_dict({"schedule": {"steps": 1000}, "optimizer": options})
-    schedule = learning_rate(config)
+    schedule = learning_rate(config_from_dict({"schedule": {"steps": 1000}, "optimizer": options}))
     rates = [float(keras.ops.convert_to_numpy(schedule(step))) for step in (0, 100, 550, 1000, 2000)]
     np.testing.assert_allclose(rates, [1e-5, 1e-3, 5.5e-4, 1e-4, 1e-4], rtol=1e-3)
 

@@ -22,8 +22,7 @@ def tensor(image):
 def test_normals_of_a_plane_are_exact_up_to_the_border_and_around_holes():
     x, y = grid()
     mask = np.hypot(x - 3, y) > 4
-    depth = np.where(mask, 0.5 * x - 0.25 * y, 0.0)
-    normals = np.asarray(depth_normals(tensor(depth), tensor(mask), PIXEL))[0][mask]
+    normals = np.asarray(depth_normals(tensor(np.where(mask, 0.5 * x - 0.25 * y, 0.0)), tensor(mask), PIXEL))[0][mask]
     np.testing.assert_allclose(normals, np.tile(np.array([-0.5, 0.25, 1]) / np.sqrt(1.3125), (len(normals), 1)), atol=2e-4)
 
 
@@ -38,8 +37,7 @@ def test_normals_of_a_sphere_point_from_its_centre():
 
 def test_a_step_between_two_planes_does_not_tilt_their_normals():
     x, _ = grid()
-    normals = np.asarray(depth_normals(tensor(np.where(x > 0, 20.0, 0.0)), tensor(np.ones_like(x)), PIXEL))[0]
-    assert normals[..., 2].min() > 0.99
+    assert np.asarray(depth_normals(tensor(np.where(x > 0, 20.0, 0.0)), tensor(np.ones_like(x)), PIXEL))[0][..., 2].min() > 0.99
 
 
 def test_elevation_and_components_agree_with_the_convention():
@@ -52,9 +50,8 @@ def test_a_gaussian_keeps_a_constant_inside_and_has_its_width():
     impulse = np.zeros((1, 65, 65, 1), np.float32)
     impulse[0, 32, 32, 0] = 1
     smooth = np.asarray(gaussian_smooth(impulse, 4.0))[0, ..., 0]
-    offsets = np.arange(65) - 32
     assert smooth.sum() == pytest.approx(1, abs=1e-5)
-    assert np.sqrt((smooth.sum(0) * offsets**2).sum()) == pytest.approx(4.0, rel=0.03)
+    assert np.sqrt((smooth.sum(0) * (np.arange(65) - 32) ** 2).sum()) == pytest.approx(4.0, rel=0.03)
 
 
 def test_the_bank_bridges_a_hole_and_fades_to_the_coarse_surface_far_from_the_scan():

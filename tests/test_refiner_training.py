@@ -120,9 +120,8 @@ def test_another_configuration_cannot_resume_a_run(folder, tmp_path):
 
     before = config(folder, tmp_path / "run")
     files.write_json(tmp_path / "run" / "config.json", to_dict(before))
-    changed = config_from_dict(to_dict(before) | {"seed": 9})
     with pytest.raises(ConfigError, match="another seed \\(1 → 9\\)"):
-        RefinerTraining(changed, resume=True)
+        RefinerTraining(config_from_dict(to_dict(before) | {"seed": 9}), resume=True)
 
 
 def test_the_command_refuses_what_it_does_not_know(tmp_path, capsys):
