@@ -28,8 +28,7 @@ def grid(n=12, step=3.0):
 
 def test_subdivision_keeps_old_vertices_and_makes_no_t_junctions():
     vertices, triangles = grid()
-    region = (vertices[:, 0] > 8) & (vertices[:, 0] < 25)
-    fine = refine_region(vertices, triangles, region, 1.6)
+    fine = refine_region(vertices, triangles, (vertices[:, 0] > 8) & (vertices[:, 0] < 25), 1.6)
     mesh = TriangleMesh(fine.apply(vertices), fine.triangles)
     np.testing.assert_array_equal(mesh.vertices[: len(vertices)], vertices)
     assert mesh.is_edge_manifold and len(mesh.vertices) > 3 * len(vertices)
@@ -47,8 +46,7 @@ def test_subdivision_reproduces_linear_functions_and_follows_a_curved_surface():
     points = fine.apply(vertices)
     np.testing.assert_allclose(fine.apply(vertices @ [1.0, 2, 3]), points @ [1.0, 2, 3], atol=1e-9)
     bowl = lambda p: ((p[:, :2] - 19) ** 2).sum(1) / 80  # a radius of curvature of 40 mm
-    inner = (np.abs(points[:, :2] - 19) < 12).all(1)
-    butterfly = np.abs(fine.apply(bowl(vertices)) - bowl(points))[inner].max()
+    butterfly = np.abs(fine.apply(bowl(vertices)) - bowl(points))[(np.abs(points[:, :2] - 19) < 12).all(1)].max()
     assert butterfly < 1e-9, "the butterfly scheme is exact on quadratics over a regular grid; midpoints miss by 0.025 mm"
 
 
@@ -62,8 +60,7 @@ def test_the_fine_mesh_resolves_the_detail_it_carries():
 
 
 def test_the_same_generator_gives_the_same_face_and_another_another():
-    again = sample_face(model(), np.random.default_rng(0), BARE)
-    np.testing.assert_array_equal(again.mesh.vertices, face(0).mesh.vertices)
+    np.testing.assert_array_equal(sample_face(model(), np.random.default_rng(0), BARE).mesh.vertices, face(0).mesh.vertices)
     assert np.abs(face(1).mesh.vertices - face(0).mesh.vertices).max() > 1.0
 
 
@@ -90,12 +87,10 @@ def test_shape_beyond_the_span_has_the_stated_amplitude_and_is_not_symmetric():
 def test_the_model_cannot_represent_what_lies_beyond_its_span():
     """At least half of the field's energy is left after a least-squares fit of all modes over the face."""
     face_vertices = model().regions["face"]
-    normals = TriangleMesh(model().mean, model().triangles).vertex_normals[face_vertices]
     basis = np.concatenate([model().identity_basis, model().expression_basis])[:, face_vertices]
-    along = np.einsum("knc,nc->nk", basis, normals)
+    along = np.einsum("knc,nc->nk", basis, TriangleMesh(model().mean, model().triangles).vertex_normals[face_vertices])
     field = faces.discrepancy(model().mean[face_vertices], np.random.default_rng(3), replace(BARE, broad_rms_mm=(0.0, 0.0)))
-    left = field - along @ np.linalg.lstsq(along, field, rcond=None)[0]
-    assert left.std() > 0.5 * field.std()
+    assert (field - along @ np.linalg.lstsq(along, field, rcond=None)[0]).std() > 0.5 * field.std()
 
 
 def test_fine_detail_grows_with_its_strength_and_stays_in_the_range_of_skin():
@@ -127,8 +122,7 @@ def test_texture_has_the_asked_rms_and_nothing_outside_its_band():
 
 def test_a_stroke_is_a_groove_of_its_depth_with_raised_flanks_and_ends():
     stroke = wrinkles.Stroke(np.array([0.0, 0.0]), 0.0, 40.0, depth=0.5, width=1.0)
-    across = np.stack([np.full(401, 20.0), np.linspace(-10, 10, 401)], 1)
-    profile = stroke.displacement(across)
+    profile = stroke.displacement(np.stack([np.full(401, 20.0), np.linspace(-10, 10, 401)], 1))
     assert profile.argmin() == 200 and profile.min() == pytest.approx(-0.5, rel=0.08)
     assert profile.max() > 0.1 and abs(profile[0]) < 1e-6
     assert np.abs(stroke.displacement(np.array([[-1.0, 0], [41.0, 0]]))).max() < 1e-9
@@ -155,8 +149,7 @@ def test_expression_weights_stay_in_the_models_range():
 
 
 def test_occluders_lie_before_the_face_and_do_not_cover_it():
-    always = replace(BARE, hair_share=1.0, hand_share=1.0)
-    seen = sample_face(model(), np.random.default_rng(7), always)
+    seen = sample_face(model(), np.random.default_rng(7), replace(BARE, hair_share=1.0, hand_share=1.0))
     assert len(seen.occluders) == 2
     hand = seen.occluders[1]
     assert hand.vertices[:, 2].max() > seen.landmarks[8, 2]
@@ -180,8 +173,7 @@ def test_softened_features_lose_their_sharpest_curves_and_nothing_else_moves():
     soft = faces.soften(model().mean, model(), averaging, np.random.default_rng(0), options)
     moved = np.linalg.norm(soft - model().mean, axis=1)
     assert moved[model().regions["eyes"]].max() > 0.5
-    far = ~(model().regions["eyes"] | model().regions["mouth"] | model().regions["nose"])
-    assert np.median(moved[far]) == 0
+    assert np.median(moved[~(model().regions["eyes"] | model().regions["mouth"] | model().regions["nose"])]) == 0
     untouched = faces.soften(model().mean, model(), averaging, np.random.default_rng(0), faces.SynthesisOptions(soft_share=0.0))
     np.testing.assert_array_equal(untouched, model().mean)
 
@@ -200,6 +192,5 @@ def test_glasses_sit_before_the_eyes_and_leave_them_free():
     for seed in range(5):
         frame = occluders.glasses(marks, np.random.default_rng(seed))
         for eye in (marks[36:42].mean(0), marks[42:48].mean(0)):
-            front = frame.vertices[np.hypot(*(frame.vertices - eye)[:, :2].T) < 32]
-            assert front[:, 2].min() > eye[2] - 5
+            assert frame.vertices[np.hypot(*(frame.vertices - eye)[:, :2].T) < 32][:, 2].min() > eye[2] - 5
             assert np.hypot(*(frame.vertices - eye)[:, :2].T)[frame.vertices[:, 2] > eye[2]].min() > 8

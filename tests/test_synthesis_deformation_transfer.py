@@ -82,8 +82,7 @@ def test_an_opening_jaw_parts_closed_lips_and_nothing_else():
 def with_a_far_piece():
     """The scan with a triangle 150 mm before it as its last vertices, and how it moves (n, 3) where the model moves 5 mm."""
     corners = np.array([[0.0, 0, 0], [10, 0, 0], [0, 10, 0]]) + [0, 0, 150]
-    both = merged([scan()[0], TriangleMesh(corners, np.array([[0, 1, 2]]))])
-    tied = attach(both, default_model(), scan()[2])
+    tied = attach(merged([scan()[0], TriangleMesh(corners, np.array([[0, 1, 2]]))]), default_model(), scan()[2])
     return tied, tied.displacement(np.tile([0.0, 0, 5.0], (default_model().n_vertices, 1)))
 
 

@@ -55,8 +55,7 @@ def test_a_sphere_is_seen_where_and_as_large_as_it_is():
 
 def test_the_camera_sees_the_subjects_left_on_its_right_and_up_as_minus_y():
     np.testing.assert_allclose(FRONTAL, np.diag([1.0, -1, -1]), atol=1e-12)
-    nose = sensors.head_rotation(30, 0, 0) @ [0, 0, 1]
-    assert nose[0] > 0.4, "a positive yaw turns the face to the subject's left"
+    assert (sensors.head_rotation(30, 0, 0) @ [0, 0, 1])[0] > 0.4, "a positive yaw turns the face to the subject's left"
 
 
 @pytest.mark.parametrize("z", [500, 700, 1000])
@@ -103,8 +102,7 @@ def test_truedepth_noise_grows_with_the_square_of_the_distance(z):
 
 def test_stereo_noise_is_that_of_its_disparity():
     camera = SENSORS["stereo"].camera
-    measured = sensor_noise.passive_stereo(*plane_depth(camera, 700), camera, 1.0, np.random.default_rng(4))
-    inner = measured[30:-30, 30:-30]
+    inner = sensor_noise.passive_stereo(*plane_depth(camera, 700), camera, 1.0, np.random.default_rng(4))[30:-30, 30:-30]
     spread = 1.4826 * np.median(np.abs(inner[inner > 0] - np.median(inner[inner > 0])))
     assert spread == pytest.approx(0.15 * 700**2 / (camera.fx * sensor_noise.STEREO_BASELINE_MM), rel=0.3)
 
@@ -123,14 +121,12 @@ def test_a_projectors_shadow_lies_beside_the_nearer_object_and_is_as_wide_as_the
     depth = np.full((40, 640), 1000.0)
     depth[:, 300:400] = 600.0
     shadow = sensor_noise.projector_shadow(depth, camera.fx, 75.0)
-    width = camera.fx * 75 * (1 / 600 - 1 / 1000)
-    assert shadow[20].sum() == pytest.approx(width, abs=2)
+    assert shadow[20].sum() == pytest.approx(camera.fx * 75 * (1 / 600 - 1 / 1000), abs=2)
     assert shadow[20, 299] and not shadow[20, 300:].any()
 
 
 def test_holes_cover_the_share_they_are_asked_to():
-    covered = sensor_noise.holes((500, 500), 0.05, 3.0, np.random.default_rng(6)).mean()
-    assert covered == pytest.approx(0.05, abs=0.01)
+    assert sensor_noise.holes((500, 500), 0.05, 3.0, np.random.default_rng(6)).mean() == pytest.approx(0.05, abs=0.01)
 
 
 def test_grazing_incidence_is_lost_and_frontal_is_not():
@@ -167,17 +163,15 @@ def test_scanners_return_meshes_that_face_outward(name):
     pose = sensors.sample_pose(SENSORS[name], rng)
     scan = sensors.observe(sphere(n=60), SENSORS[name], pose, rng, strength=0.1)
     mesh = TriangleMesh(scan.points, scan.triangles)
-    outward = scan.points - pose.translation
     assert len(scan.triangles) > 1000
-    assert (np.einsum("ij,ij->i", mesh.vertex_normals, outward) > 0).mean() > 0.98
+    assert (np.einsum("ij,ij->i", mesh.vertex_normals, scan.points - pose.translation) > 0).mean() > 0.98
 
 
 def test_a_nearly_clean_mesh_is_nearly_clean():
     sensor = SENSORS["clean_mesh"]
     pose = sensors.sample_pose(sensor, np.random.default_rng(11))
     scan = sensors.observe(sphere(n=400), sensor, pose, np.random.default_rng(11), strength=1.0)
-    error = np.linalg.norm(scan.points - pose.translation, axis=1) - 80
-    assert np.abs(error).mean() < 0.02
+    assert np.abs(np.linalg.norm(scan.points - pose.translation, axis=1) - 80).mean() < 0.02
 
 
 def test_poses_stay_within_their_ranges():
@@ -186,16 +180,14 @@ def test_poses_stay_within_their_ranges():
         for _ in range(50):
             pose = sensors.sample_pose(sensor, rng)
             assert sensor.distance_mm[0] <= pose.translation[2] <= sensor.distance_mm[1]
-            forward = pose.rotation @ [0, 0, 1]
-            assert forward[2] < -np.cos(np.deg2rad(60)) * np.cos(np.deg2rad(30)) + 1e-9
+            assert (pose.rotation @ [0, 0, 1])[2] < -np.cos(np.deg2rad(60)) * np.cos(np.deg2rad(30)) + 1e-9
             assert np.linalg.det(pose.rotation) == pytest.approx(1)
 
 
 def test_a_view_of_nothing_is_an_empty_scan():
     behind = SimilarityTransform(FRONTAL, np.array([0.0, 0, -500]))
     for name in ("kinect_v1", "laser"):
-        scan = sensors.observe(sphere(n=20), SENSORS[name], behind, np.random.default_rng(13))
-        assert len(scan.points) == 0
+        assert len(sensors.observe(sphere(n=20), SENSORS[name], behind, np.random.default_rng(13)).points) == 0
 
 
 def test_a_random_sensor_stays_in_its_range_of_noise_and_bias():

@@ -52,14 +52,13 @@ def fake_pair(index, config):
     """A record as small as the schema allows, or a dropped pair for every fifth index."""
     if index % 5 == 4:
         raise NoFaceFound(f"only {index} points")
-    split = split_of(index, config.set.split_shares)
     names = [f"{group}/{name}" for group in ("coarse", "scan", "truth") for name in (*CHANNELS, "valid_mask")]
     return dict.fromkeys(names, np.full(16, index, np.float32)) | {
         "scan_id": f"{config.set.seed}-{index}",
         "shape": np.array([4, 4]),
         "chart": "{}",
         "subject": str(index),
-        "split": split,
+        "split": split_of(index, config.set.split_shares),
         "sensor": "truedepth",
         "fit_residual_mm": np.array([0.1]),
     }
@@ -108,8 +107,7 @@ def test_the_scan_scatters_about_the_truth_in_the_fits_frame():
 
 
 def test_a_pair_follows_from_seed_and_index_alone():
-    again = make_pair(0, CONFIG)
-    assert tfrecord.encode_example(again) == tfrecord.encode_example(pair())
+    assert tfrecord.encode_example(make_pair(0, CONFIG)) == tfrecord.encode_example(pair())
 
 
 def test_a_warm_start_ends_where_the_search_does():
@@ -169,10 +167,9 @@ def test_a_killed_job_goes_on_with_the_shards_that_are_missing(fast, tmp_path, m
 
 
 def test_a_set_grows_and_shrinks_with_its_count(fast, tmp_path):
-    large = make_set(tmp_path / "large", 60)
     make_set(tmp_path / "grown", 40)
     kept = (tmp_path / "grown" / "train-00000.tfrecord.gz").stat().st_mtime_ns
-    assert make_set(tmp_path / "grown", 60) == large
+    assert make_set(tmp_path / "grown", 60) == make_set(tmp_path / "large", 60)
     assert (tmp_path / "grown" / "train-00000.tfrecord.gz").stat().st_mtime_ns == kept
     assert make_set(tmp_path / "grown", 20)["attempted"] == 20 and not (tmp_path / "grown" / "train-00003.json").exists()
 
@@ -240,8 +237,7 @@ def test_example_scans_are_written_the_same_again(tmp_path):
 
 
 def config_of(flags):
-    arguments = set_parser("").parse_args(["--output", "x", *shlex.split(flags)])
-    return loading.load(SynthesisConfig, settings=settings_of(arguments))
+    return loading.load(SynthesisConfig, settings=settings_of(set_parser("").parse_args(["--output", "x", *shlex.split(flags)])))
 
 
 def test_a_command_chooses_sensors_strength_and_resolution():

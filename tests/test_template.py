@@ -81,10 +81,9 @@ def test_the_mouth_cavity_is_a_bag_behind_the_lips_seen_from_inside():
 
 
 def identical_from_the_front(vertices):
-    n = len(skin().vertices)
     chart = OrthographicChart(height=192, width=192, pixel_mm=1.0)
     with_cavity = rasterize(TriangleMesh(vertices, model().triangles), chart)
-    without = rasterize(TriangleMesh(vertices[:n], skin().triangles), chart)
+    without = rasterize(TriangleMesh(vertices[: len(skin().vertices)], skin().triangles), chart)
     return np.array_equal(with_cavity.valid_mask, without.valid_mask) and all(
         np.array_equal(with_cavity[channel], without[channel]) for channel in with_cavity.channels
     )
@@ -174,9 +173,8 @@ def test_a_blink_closes_the_lids_and_leaves_no_bulge():
     open_eye, shut = mean(), posed(eyeBlink_L=1.0, eyeBlink_R=1.0)
     assert lid_gap(shut) < 0.2 * lid_gap(open_eye)
     # seen from the front the lid covers the eyeball: nothing of the patch's inside stands before the closed lids' line
-    marks = shut.vertices[model().landmarks["ibug68"]]
     patch = model().regions["eyes"] & (shut.vertices[:, 0] > 25) & (shut.vertices[:, 0] < 40)
-    assert shut.vertices[patch, 2].max() < marks[42:48, 2].max() + 2.0
+    assert shut.vertices[patch, 2].max() < shut.vertices[model().landmarks["ibug68"]][42:48, 2].max() + 2.0
 
 
 def test_the_mouth_patch_spans_the_lips_when_the_jaw_opens():
@@ -197,8 +195,7 @@ def test_no_view_of_any_face_shows_a_hole_or_an_inside_out_triangle(seed):
     scene = o3d.t.geometry.RaycastingScene()
     scene.add_triangles(o3d.core.Tensor(vertices.astype(np.float32)), o3d.core.Tensor(model().triangles.astype(np.uint32)))
     x, y = np.meshgrid(np.arange(-45, 45.0), np.arange(-60, 60.0))
-    ray = np.stack([x, y, 0 * x + 300, 0 * x, 0 * x, 0 * x - 1], -1).astype(np.float32)
-    seen = scene.cast_rays(o3d.core.Tensor(ray))
+    seen = scene.cast_rays(o3d.core.Tensor(np.stack([x, y, 0 * x + 300, 0 * x, 0 * x, 0 * x - 1], -1).astype(np.float32)))
     inside_out = seen["primitive_normals"].numpy()[..., 2] < 0
     assert np.isfinite(seen["t_hit"].numpy()).all()
     assert not model().regions["face"][model().triangles[seen["primitive_ids"].numpy()[inside_out]]].any()
@@ -212,8 +209,7 @@ def test_its_mean_lies_on_the_source_within_a_chord():
     face = mean().triangles[model().regions["face"][mean().triangles].all(axis=1)]
     rng = np.random.default_rng(0)
     corners = mean().vertices[face[rng.choice(len(face), 5000)]]
-    points = (corners * rng.dirichlet((1, 1, 1), 5000)[:, :, None]).sum(axis=1)
-    gap = surface_distance(points, TriangleMesh(source.mean, skin))
+    gap = surface_distance((corners * rng.dirichlet((1, 1, 1), 5000)[:, :, None]).sum(axis=1), TriangleMesh(source.mean, skin))
     assert gap.mean() < 0.03 and np.percentile(gap, 99) < 0.2
 
 
@@ -236,6 +232,5 @@ def test_building_a_coarse_template_gives_a_disc_that_carries_the_source_over():
     assert np.allclose(template.weights.sum(axis=1), 1)
     shift = np.tile([3.0, -2.0, 5.0], (source.n_vertices, 1))
     assert np.allclose(template.transfer(shift), shift[0], atol=1e-9)
-    rng = np.random.default_rng(1)
-    a, b = rng.normal(size=(2, source.n_vertices, 3))
+    a, b = np.random.default_rng(1).normal(size=(2, source.n_vertices, 3))
     assert np.allclose(template.transfer(a + 2 * b), template.transfer(a) + 2 * template.transfer(b))

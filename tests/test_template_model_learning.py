@@ -28,8 +28,7 @@ def test_principal_modes_are_those_of_the_sampled_covariance():
     rng = np.random.default_rng(0)
     factors, scores = rng.normal(size=(5, 30, 3)), rng.normal(size=(400, 5)) * [3, 2, 1, 0.5, 0.1]
     modes = principal_modes(factors, scores.T @ scores / 400, plain_norm(30), 4)
-    shapes = np.tensordot(scores, factors, axes=1).reshape(400, -1)
-    _, singular, axes = np.linalg.svd(shapes / 20, full_matrices=False)
+    _, singular, axes = np.linalg.svd(np.tensordot(scores, factors, axes=1).reshape(400, -1) / 20, full_matrices=False)
     flat = modes.reshape(4, -1)
     assert np.allclose(np.linalg.norm(flat, axis=1), singular[:4])
     assert np.allclose(np.abs((flat * axes[:4]).sum(axis=1)), singular[:4])

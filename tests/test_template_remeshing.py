@@ -24,8 +24,7 @@ def dome(rings=14, radius=30.0, reach=25.0):
     fan = np.stack([np.zeros(40, int), index[0], after[0]], 1)
     quads = [np.stack([index[r], index[r + 1], after[r + 1]], 1) for r in range(rings - 1)]
     quads += [np.stack([index[r], after[r + 1], after[r]], 1) for r in range(rings - 1)]
-    z = np.sqrt(radius**2 - (plane**2).sum(1))
-    return TriangleMesh(np.column_stack([plane, z]), np.vstack([fan, *quads]))
+    return TriangleMesh(np.column_stack([plane, np.sqrt(radius**2 - (plane**2).sum(1))]), np.vstack([fan, *quads]))
 
 
 def as_skin(mesh):
@@ -35,8 +34,7 @@ def as_skin(mesh):
 
 def test_clipping_by_a_plane_leaves_its_side_and_its_area():
     mesh = grid_mesh(*np.meshgrid(np.arange(6.0), np.arange(5.0)))
-    level = mesh.vertices @ (1.0, 0.3, 0.0) - 2.2
-    clipped = clip(as_skin(mesh), level)
+    clipped = clip(as_skin(mesh), mesh.vertices @ (1.0, 0.3, 0.0) - 2.2)
     points = clipped.points(mesh.vertices)
     assert (points @ (1.0, 0.3, 0.0) - 2.2).min() > -2e-6
     result = TriangleMesh(points, clipped.triangles)
@@ -85,8 +83,7 @@ def test_an_edge_path_goes_through_its_stations():
 def test_the_embedding_flips_no_triangle():
     mesh = dome()
     loop = boundary_loops(mesh.triangles)[0]
-    corners = sparse.identity(len(mesh.vertices), format="csr")[loop[::3]]
-    plane, at_corner = embed_in_circle(mesh, loop, corners)
+    plane, at_corner = embed_in_circle(mesh, loop, sparse.identity(len(mesh.vertices), format="csr")[loop[::3]])
     a, b, c = (plane[mesh.triangles[:, k]] for k in range(3))
     assert ((b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0] > 0).all()
     assert np.allclose(np.linalg.norm(at_corner, axis=1), 1) and np.linalg.norm(plane, axis=1).max() < 1 + 1e-9

@@ -10,7 +10,7 @@ from sampled_faces import default_model
 
 from geometry.charts.geometry_image import CHANNELS
 from geometry.errors import ConfigError, FaceReliefError, NoFaceFound
-from geometry.mesh import TriangleMesh
+from geometry.mesh import TriangleMesh, merged
 from geometry.readers.ply_writer import write_ply
 from geometry.settings import loading
 from geometry.synthesis import faces, sensors
@@ -73,8 +73,7 @@ def folder(tmp_path_factory):
     write_ply(folder / "ann" / "neutral.ply", TriangleMesh(pose.apply(skin.vertices), skin.triangles))
     (folder / "broken.ply").write_bytes((folder / "ann" / "neutral.ply").read_bytes()[:5000])
     (folder / "README.txt").write_text("three files")
-    points = np.random.default_rng(0).standard_normal((60, 3))
-    write_ply(folder / "few.ply", TriangleMesh(points, np.array([[0, 1, 2]])))
+    write_ply(folder / "few.ply", TriangleMesh(np.random.default_rng(0).standard_normal((60, 3)), np.array([[0, 1, 2]])))
     return folder
 
 
@@ -174,8 +173,7 @@ def test_in_the_papers_setting_scan_and_truth_are_the_real_surface(archive):
     both = (image(features, "scan", "valid_mask") > 0) & (image(features, "truth", "valid_mask") > 0)
     assert features["sensor"] == "real" and both.sum() > 4000
     assert np.quantile(np.abs(image(features, "scan", "depth") - image(features, "truth", "depth"))[both], 0.99) < 0.01
-    coarse = np.abs(image(features, "coarse", "depth") - image(features, "truth", "depth"))[both]
-    assert 0.05 < np.median(coarse) < 1.0
+    assert 0.05 < np.median(np.abs(image(features, "coarse", "depth") - image(features, "truth", "depth"))[both]) < 1.0
 
 
 def test_later_views_show_another_expression_and_identity(archive):
@@ -238,9 +236,8 @@ def test_a_scan_that_workers_die_of_is_left_out():
 
 
 def test_a_file_that_changes_under_way_is_no_longer_the_one_listed(archive):
-    stale = replace(archive, hashes=("0" * 64, *archive.hashes[1:]))
     with pytest.raises(ScanLeftOut, match="changed since"):
-        scan_pairs.make_pair(0, CONFIG, stale)
+        scan_pairs.make_pair(0, CONFIG, replace(archive, hashes=("0" * 64, *archive.hashes[1:])))
 
 
 def test_noisy_coarse_and_half_seen_scans_are_no_truth(archive):
@@ -260,9 +257,7 @@ def test_noisy_coarse_and_half_seen_scans_are_no_truth(archive):
 def test_what_hides_the_face_is_no_truth():
     core = TriangleMesh(default_model().mean, default_model().triangles)
     corners = np.array([[-20.0, 0, 20], [20, 0, 20], [0, 30, 20]])
-    mesh = TriangleMesh(
-        np.vstack([core.vertices, corners]), np.vstack([core.triangles, [[0, 1, 2] + np.array(len(core.vertices))]])
-    )
+    mesh = merged([core, TriangleMesh(corners, [[0, 1, 2]])])
     far = np.zeros(len(mesh.triangles), bool)
     plain = scan_pairs.truth_image(scan_pairs.View(mesh, far, sampled()), SimilarityTransform.identity(), CHART)
     far[-1] = True
