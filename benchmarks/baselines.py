@@ -8,8 +8,6 @@ images of sampled faces (the filter on a sensor's own image, where noise is not 
 rows by the mean of both errors relative to raw. amberg's steps are trimesh's in kind and were not searched. Everything is in mm.
 """
 
-from __future__ import annotations
-
 import itertools
 from dataclasses import replace
 from unittest import mock

@@ -7,8 +7,6 @@ run that was cut short resumes. `score.py` (in --shared/bench) defines distance 
 individuals and averages are given separately too, because averages of many faces are the easier half.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import pathlib

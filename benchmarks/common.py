@@ -1,8 +1,6 @@
 """What the benchmarks share: the packages beside them, one thread, manifests, and a scan's way through the chain."""
 
 # ruff: noqa: E402  (the thread limits must stand before NumPy loads, the path before the packages)
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -6,8 +6,6 @@ The faces and sensors are `pipeline.synthesize`'s (seed of their own), never the
 chosen here and reported there. Distance: vertices of the true skin that the scan could see, within 85 mm of the nose.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

@@ -7,8 +7,6 @@ has been through, before the clock runs. The smallest of the repetitions is repo
 locate + fit beside the clock's: on a shared machine the rest measures the neighbours.
 """
 
-from __future__ import annotations
-
 import sys
 
 import common

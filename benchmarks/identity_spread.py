@@ -9,8 +9,6 @@ the model frame, and the figure after a rigid alignment of each shape to their m
 that the identity modes take from the pose.
 """
 
-from __future__ import annotations
-
 import fnmatch
 import json
 import pathlib

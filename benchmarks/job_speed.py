@@ -8,8 +8,6 @@ stages (Beam, records, manifest, report). Peak memory is the whole process's (re
 what the launching process needs.
 """
 
-from __future__ import annotations
-
 import pathlib
 import resource
 import sys

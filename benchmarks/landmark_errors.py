@@ -1,8 +1,6 @@
 """What `landmarks.py` makes of the errors of fitted scans: whether their spreads are true, and
 geometry/data/landmark_calibration.json (`--calibrate`)."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -13,8 +13,6 @@ registered (of the refined mesh in the model's topology), fused (heatmaps and re
 pipeline's). Figures are of the inner 51 of iBUG-68 unless said otherwise; "seen" are those that the truth says the sensor saw.
 """
 
-from __future__ import annotations
-
 import json
 import pathlib
 import sys

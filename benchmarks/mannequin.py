@@ -15,8 +15,6 @@ in profile the chart's frontal view leaves some out). The reference has the sens
 frames have the lens' distortion: neither figure can reach zero.
 """
 
-from __future__ import annotations
-
 import json
 import pathlib
 import sys

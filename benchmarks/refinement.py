@@ -14,8 +14,6 @@ noise of the truth); of a refined pair, that of the fused depth, which is lifted
 stands in. Seconds: of processor time, a method's own; reading, fitting and encoding come on top.
 """
 
-from __future__ import annotations
-
 import argparse
 import functools
 import glob

@@ -1,7 +1,5 @@
 """What `refinement.py` measures on: the bench's scans, encoded once as the pipeline does it, and synthetic pairs."""
 
-from __future__ import annotations
-
 import hashlib
 import importlib.util
 import json

@@ -6,8 +6,6 @@ Pairs are ordered by the refined surface's mean depth error over the observed pi
 the first two, the two about the median and the last two are shown, with their figures on standard output.
 """
 
-from __future__ import annotations
-
 import glob
 import pathlib
 import sys

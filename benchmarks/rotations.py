@@ -14,8 +14,6 @@ pose (before the fit) are against the fitted upright pose as well; `surface` is 
 models, vertex by vertex.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import pathlib

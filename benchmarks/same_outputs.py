@@ -14,8 +14,6 @@ The exit code is 0 where the folders are equal, else 1.
 """
 
 # ruff: noqa: E402
-from __future__ import annotations
-
 import argparse
 import csv
 import io

@@ -3,8 +3,6 @@
 python benchmarks/smooth_width.py runs/pairs/validation-*.tfrecord.gz
 """
 
-from __future__ import annotations
-
 import common
 import numpy as np
 

@@ -9,8 +9,6 @@ It computes what `gan.refiner.inference.Refiner` does, mirrored average and cali
 project.
 """
 
-from __future__ import annotations
-
 import shutil
 import sys
 from collections.abc import Sequence

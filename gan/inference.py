@@ -1,7 +1,5 @@
 """How every network starts TensorFlow when it runs."""
 
-from __future__ import annotations
-
 import logging
 import os
 

@@ -6,8 +6,6 @@ known only where the coarse surface is. A scan pixel counts only within `limit_m
 surface: beyond it lie hair, hands and other things, which must not influence the face.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

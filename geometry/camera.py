@@ -1,7 +1,5 @@
 """The pinhole camera. Frame: x right, y down, z forward; pixel (u, v) is centred at integer (u, v)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

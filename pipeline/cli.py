@@ -1,7 +1,5 @@
 """`face-relief COMMAND …`: the `python -m` entry points by one name."""
 
-from __future__ import annotations
-
 import importlib
 import sys
 from collections.abc import Sequence

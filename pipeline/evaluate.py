@@ -8,8 +8,6 @@ surface of its scan (`pipeline.reporting.comparison`), in both directions, print
 Exit code 0: done; 2: OUT is no finished run, or no truth fits it.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 

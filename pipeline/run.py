@@ -5,8 +5,6 @@
 Exit code 0: every scan ended ok or rejected; 3: some failed; 2: wrong command or configuration.
 """
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Sequence
 

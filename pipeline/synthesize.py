@@ -12,8 +12,6 @@ raw scans with their landmarks, for the landmark network (`pipeline.training.lan
 scans (`pipeline.training.example_scans`).
 """
 
-from __future__ import annotations
-
 import importlib
 import sys
 from collections.abc import Sequence

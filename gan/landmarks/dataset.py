@@ -4,8 +4,6 @@ A record's landmarks come in mm of the view's frame; the network's are mm in the
 the right, y down.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """The landmark network for NumPy callers: views in, landmarks in their pictures out. TensorFlow loads when it is constructed."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from operator import itemgetter
 

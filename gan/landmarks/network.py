@@ -10,8 +10,6 @@ inverse (Kumar et al. 2020, LUVLi), and the logit of visibility.
 All coordinates are in mm of the view's plane: x to the right of the picture, y down, from its upper left corner.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras

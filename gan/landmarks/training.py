@@ -1,7 +1,5 @@
 """The landmark network's training run: its losses, validation and card."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path

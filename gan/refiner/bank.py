@@ -4,8 +4,6 @@ Normalised convolution (Knutsson & Westin 1993): smooth(m·r) / smooth(m), so th
 residual to 0 at their rims; far from any measurement the quotient fades to 0, the coarse surface.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from keras import ops
 

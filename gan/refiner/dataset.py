@@ -1,7 +1,5 @@
 """TFRecords of training pairs → batches of crops."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

@@ -4,8 +4,6 @@ The networks are fully convolutional and their weights have no resolution, so th
 weights learn from images reduced by 4, then by 2, then as they are: broad shape from many cheap steps, detail last.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 
 from keras import ops

@@ -1,7 +1,5 @@
 """The trained refiner on geometry images: NumPy in, NumPy out; TensorFlow is imported when it is constructed."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The refiner's losses, all masked means over the pixels whose truth is known (keras.ops; tensors (b, h, w, c))."""
 
-from __future__ import annotations
-
 from keras import ops
 
 from gan.layout import Tensor

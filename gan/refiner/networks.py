@@ -15,8 +15,6 @@ so that a noise-free scan passes through exactly (g = 0) and an unseen pixel is 
 Tensors are (b, h, w, c) in the layout of `gan.layout`; h and w are multiples of 2^levels.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras

@@ -5,8 +5,6 @@ stop_gradient(fake), the generator's through the discriminator's `stateless_call
 so that each player's variables receive exactly the gradient of their own loss.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import keras

@@ -1,7 +1,5 @@
 """Sample grids: scan | coarse | refined | truth | error, rendered from normals, a row per face."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import keras

@@ -4,8 +4,6 @@ Row 0 is the top (y up), columns run to +x (the subject's left), depth z grows o
 outward normal of z(x, y) is (−∂z/∂x, −∂z/∂y, 1) / |·|.
 """
 
-from __future__ import annotations
-
 from keras import ops
 
 from gan.layout import Tensor

@@ -1,7 +1,5 @@
 """The refiner's training run: crops of pairs, validation against the simple refinements it must beat, and its card."""
 
-from __future__ import annotations
-
 import dataclasses
 import logging
 from collections.abc import Iterator

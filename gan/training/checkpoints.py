@@ -1,7 +1,5 @@
 """Checkpoints of a training run: every variable bit for bit, and where the run stood, in one atomic file each."""
 
-from __future__ import annotations
-
 import json
 import os
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Training curves: a CSV that a resumed run continues, and TensorBoard events beside it."""
 
-from __future__ import annotations
-
 import csv
 import os
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """Optimizer, learning rate and averaged weights of every training."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import TypeVar
 

@@ -1,7 +1,5 @@
 """Geometry images as pictures to be looked at: shaded normals, and signed distances in colours."""
 
-from __future__ import annotations
-
 import numpy as np
 
 LIGHT = np.array([-0.35, 0.45, 0.82]) / np.linalg.norm([-0.35, 0.45, 0.82])

@@ -4,8 +4,6 @@ The order is a function of the seed only: element number i of the endless stream
 continues at element `step · batch_size` as if it had never stopped.
 """
 
-from __future__ import annotations
-
 import functools
 import glob
 import json

@@ -3,8 +3,6 @@
 A network's own part is a subclass: what its batches are, what a better network is, and what it exports.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 import logging

@@ -5,8 +5,6 @@ left, which is the subject's right (−x). A chart's depth is a signed coordinat
 outward from the face along the ray, so that rasterize → lift is an exact round trip.
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict, dataclass
 

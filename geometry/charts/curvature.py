@@ -9,8 +9,6 @@ A_c = m₀ E₁, A_r = p E₂, D_c = κ E₁, D_r = 0 with constant m₀, p, κ 
 Derivatives of d come from differences or local fits that read valid pixels only.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache

@@ -1,7 +1,5 @@
 """Filters over images of which only some pixels are known."""
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.ndimage import gaussian_filter
 

@@ -1,7 +1,5 @@
 """Mesh → geometry image by casting a chart's rays, and depth → geometry image by differentiation."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from geometry.charts.chart import Chart, pixel_centres

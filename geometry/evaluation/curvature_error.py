@@ -8,8 +8,6 @@ the answer reaches 0.76 (6–20 mm) and 0.82 (2–8 mm); it is the same for both
 the chart, along its pixels.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

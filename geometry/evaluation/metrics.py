@@ -4,8 +4,6 @@ Nothing here aligns anything: every figure has zero degrees of freedom, so that 
 after alignment applies `SimilarityTransform.umeyama` first (6 degrees of freedom rigidly, 7 with scale) and says so.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Scan and fitted model as geometry images over one chart: what the refiner sees."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Damped Gauss–Newton steps over sums of linearised terms."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A morphable model laid out for the inner loop of the fit."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import lru_cache
 

@@ -1,7 +1,5 @@
 """What a user can set of the fit: the stages and the options."""
 
-from __future__ import annotations
-
 from pydantic import Field
 
 from geometry.settings.options import AtLeast0, Count, Positive, Share, options

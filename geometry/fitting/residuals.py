@@ -5,8 +5,6 @@ v a model vertex with unit normal n_v, U its basis rows. The parameter step is
 δ = (ω, t, [log s], δα_d, δα_e) with q ← q + ω × q + t + (log s) q.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What a fit yields: its state after an iteration, and the result with its figures of merit."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -10,8 +10,6 @@ coarse to fine (pose, then few modes under a strong prior, then all), after Ambe
 Ferrari et al. 2019. What the scan does not show is left to the prior.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

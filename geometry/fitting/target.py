@@ -1,7 +1,5 @@
 """The scan as the fit sees it: area-uniform samples with normals, and landmarks."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -5,8 +5,6 @@ validation split.
 measured on the same 90 scans before the fits used it themselves; a run since gives the same to 1-3 % (the median over landmarks).
 """
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from functools import lru_cache

@@ -1,7 +1,5 @@
 """Two estimates of the same landmarks as one, and estimates of one scheme carried to another's points."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Landmarks as one view tells them: where in the picture, and how surely."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -6,8 +6,6 @@ their errors are not independent: the combination is as sure as its views are on
 surer by their number.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 

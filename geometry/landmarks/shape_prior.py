@@ -10,8 +10,6 @@ shift, so that both follow by conditioning, a few times over, while measurements
 The posterior covariance says how far each landmark is thereby known (cf. Lüthi et al. 2017).
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import lru_cache
 

@@ -5,8 +5,6 @@ the model frame for somebody who looks straight at the face (x to the subject's 
 origin inside the head, so that a face turned by 60° stays in the picture.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The head in an arbitrarily turned scan: every unit and both sides of a surface are searched, distinct poses are proposed."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What is done to a scan before a face is sought in it: outliers, thinning, normals, the unit."""
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.spatial import cKDTree
 

@@ -1,7 +1,5 @@
 """Several heads in one scan: tell them apart, believe those that are faces, take the largest."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 

@@ -1,7 +1,5 @@
 """Where a face might be: orientations to try, points that protrude like a nose, spheres that are the size of a head."""
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 import numpy as np

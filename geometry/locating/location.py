@@ -1,7 +1,5 @@
 """Where a head is in a scan."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

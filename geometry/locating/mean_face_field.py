@@ -1,7 +1,5 @@
 """The mean face as a distance field over a voxel grid: what a hypothetical pose of a scan is looked up in."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import lru_cache
 

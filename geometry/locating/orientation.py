@@ -1,7 +1,5 @@
 """Which side of a surface is the outside."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -7,8 +7,6 @@ scan there contradicts it), the best are polished by rigid registration in the s
 best of these is the answer, with its score as confidence.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

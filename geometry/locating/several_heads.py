@@ -1,7 +1,5 @@
 """Which of several heads in a scan is taken, and what is said of the others."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 

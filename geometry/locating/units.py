@@ -1,7 +1,5 @@
 """The units in which a scan could hold a head."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from geometry.scan import Scan

@@ -1,7 +1,5 @@
 """The project's own model file (docs/reference/model_format.md): quantised arrays in an npz."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

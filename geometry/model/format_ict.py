@@ -1,7 +1,5 @@
 """The ICT Face Model Light's npz as a morphable model."""
 
-from __future__ import annotations
-
 import json
 
 import numpy as np

@@ -4,8 +4,6 @@
 What a scheme is, and its file format: `geometry.model.landmark_scheme`.
 """
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable, Mapping
 from functools import cache, lru_cache

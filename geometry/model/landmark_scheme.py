@@ -12,8 +12,6 @@ the data set's own files; "mirror", the name of each point's reflection (without
 exchanged); "groups", name → point names. Left and right are the subject's; iBUG points are counted from 0.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import re

@@ -1,7 +1,5 @@
 """A model file whose content is not trusted yet, and what a format has to offer to be read."""
 
-from __future__ import annotations
-
 import io
 import zipfile
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """The linear 3D morphable model S = S̄ + U_d α_d + U_e α_e (Blanz & Vetter 1999; Ferrari et al. 2017)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 import numpy as np

@@ -4,8 +4,6 @@ A format is a `ModelFormat(name, sniff, load)`; another one (BFM, FLAME, LSFM, e
 The project's own format (docs/reference/model_format.md) keeps its bases as 16-bit integers with one scale per mode.
 """
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import replace
 from importlib import resources

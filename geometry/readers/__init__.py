@@ -3,8 +3,6 @@
 A further format is one file with `sniff` and `read`, and one line in FORMATS.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace

@@ -1,7 +1,5 @@
 """Numbers from text, by NumPy and not by a Python loop."""
 
-from __future__ import annotations
-
 import warnings
 
 import numpy as np

@@ -1,7 +1,5 @@
 """From the arrays of a file to a valid `Scan`: indices checked, polygons triangulated, NaNs dropped, colours in 8 bits."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -4,8 +4,6 @@ Pickles are never opened, and nothing is unpacked that is larger than a depth im
 an archive's headers promise, so they are checked here first.
 """
 
-from __future__ import annotations
-
 import io
 import math
 import zipfile

@@ -3,8 +3,6 @@
 Pillow decodes; the header is checked here first, so that a picture is told from a depth image and a huge one is refused.
 """
 
-from __future__ import annotations
-
 import io
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The camera of a depth image, from its JSON sidecar or from arrays: checked value by value."""
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Mapping

@@ -5,8 +5,6 @@ Read here and not by a library, because trimesh reads Draco-compressed and spars
 unscaled, all without an error.
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Iterator
 from dataclasses import replace

@@ -3,8 +3,6 @@
 https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html, sections 3.6 (binary data) and 4 (GLB). Read here, see `gltf`.
 """
 
-from __future__ import annotations
-
 import base64
 import binascii
 import json

@@ -4,8 +4,6 @@ Coordinates stay in the file's own unit and frame. A row that the file leaves op
 A further format is one function and one line in `FORMATS`. Read here, because no library reads more than one of these formats.
 """
 
-from __future__ import annotations
-
 import json
 import math
 import re

@@ -3,8 +3,6 @@
 Written here, because no package that the project needs anyway decompresses it.
 """
 
-from __future__ import annotations
-
 
 def decompress(data: bytes, size: int) -> bytes:
     """`size` bytes from an LZF stream. Raises ValueError where the stream does not hold exactly that many.

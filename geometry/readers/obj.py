@@ -3,8 +3,6 @@
 Read here and not by a library, because trimesh splits vertices at texture seams and makes a cut file a cloud without an error.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 

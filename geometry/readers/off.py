@@ -3,8 +3,6 @@
 Read here and not by a library, because trimesh makes a mesh of a cut file's beginning, or raises an error that names no fault.
 """
 
-from __future__ import annotations
-
 import re
 
 import numpy as np

@@ -4,8 +4,6 @@ Read here and not by a library, because Open3D reads PCD from files only and for
 metres and its robots mostly speak metres, but the format declares no unit: it is left open, to be inferred.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 

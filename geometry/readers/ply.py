@@ -3,8 +3,6 @@
 Read here and not by a library, because a scanner's own elements must not make the file an empty scene, as they do in trimesh.
 """
 
-from __future__ import annotations
-
 import re
 
 import numpy as np

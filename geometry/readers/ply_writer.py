@@ -3,8 +3,6 @@
 Written with NumPy alone: one mesh, one sequence of bytes, whatever the versions of the mesh libraries.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO

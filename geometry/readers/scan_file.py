@@ -1,7 +1,5 @@
 """A file handed to a reader: its name, its bytes and the neighbours that may belong to it."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -4,8 +4,6 @@ The byte pair after each binary triangle, into which some programs write a colou
 Read here and not by a library, because trimesh takes a cut file for an empty one, without an error.
 """
 
-from __future__ import annotations
-
 import re
 
 import numpy as np

@@ -14,8 +14,6 @@ strength as an unknown, it comes out at 0.7 to 1.4 times the inverse table, with
 offset as further unknowns and without.
 """
 
-from __future__ import annotations
-
 import json
 
 import numpy as np

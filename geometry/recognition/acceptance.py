@@ -4,8 +4,6 @@ A flexible model follows any smooth blob to a millimetre or two, so small residu
 is believed where the scan shows the *relief* that the fitted face predicts there: nose, eyes, mouth.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from pydantic import Field
 

@@ -6,8 +6,6 @@ model of faces allows (`geometry.landmarks.shape_prior`), which gives a pose, an
 a face has them. The best proposal is looked at again, straight on in its corrected pose and from both sides.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache, partial

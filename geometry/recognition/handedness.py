@@ -14,8 +14,6 @@ A mesh that was mirrored *and* wound anew, a mirrored depth image and a mirrored
 look like, somebody's mirror image, and nothing is mended.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import replace
 

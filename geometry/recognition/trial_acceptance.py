@@ -1,7 +1,5 @@
 """A quick answer to whether a located head is a face: a short fit, and the gate that a full fit has to pass."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

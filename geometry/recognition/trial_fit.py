@@ -1,7 +1,5 @@
 """Choose among candidate poses by fitting: where the mean face alone is not sure, a few modes of the model are."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial

@@ -7,8 +7,6 @@ it is perpendicular to the mean normal (exact for quadratics). Both terms are li
 ratio of variances, so that what agrees stays as it is: λ = σ_depth²/σ_normal², σ_depth from the local median of the residuals.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -4,8 +4,6 @@ Depth and normals are fused (`fusion`), small holes inside the face are filled, 
 every cell between four pixel centres becomes two triangles. The vertices lie exactly on the chart's rays.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, field
 

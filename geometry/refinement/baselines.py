@@ -1,7 +1,5 @@
 """The refiners that need no learning: what a network must beat."""
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.ndimage import distance_transform_edt, gaussian_filter
 

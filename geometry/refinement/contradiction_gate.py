@@ -10,8 +10,6 @@ and glasses are not the face. What is imagined where the scan shows nothing is h
 and its difference from it is smoothed: no detail can be known there, and a network's own pattern would pass for some.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.ndimage import gaussian_filter
 

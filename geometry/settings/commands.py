@@ -1,7 +1,5 @@
 """What every command line shares: its options, its version, its exit codes."""
 
-from __future__ import annotations
-
 import argparse
 import importlib.metadata
 import sys

@@ -1,7 +1,5 @@
 """Every key of an options class with its default, what it accepts and what it means: as YAML to edit, or as tables to read."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Iterator
 from typing import Any

@@ -4,8 +4,6 @@ Values come, later ones winning, from the defaults, the file, and the settings i
 `name` or `kind` may be given as that one value (`refine: smooth`).
 """
 
-from __future__ import annotations
-
 import difflib
 import json
 import re

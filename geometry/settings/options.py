@@ -8,8 +8,6 @@
 Values are checked wherever such an object is made, by pydantic. A section is a field whose type is another such class.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from collections.abc import Collection

@@ -1,7 +1,5 @@
 """The configuration files that ship: the folder `configs/` of a checkout, and its copy in the installed package."""
 
-from __future__ import annotations
-
 import re
 from importlib import resources
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Nearest points on a triangle mesh and the distances to them, in float64."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

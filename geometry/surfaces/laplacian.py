@@ -1,7 +1,5 @@
 """The cotangent Laplacian of a mesh, and smoothing of a vertex field at several scales by it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import lru_cache
 

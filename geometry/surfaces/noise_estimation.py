@@ -1,7 +1,5 @@
 """How noisy a scan is, from the scan alone."""
 
-from __future__ import annotations
-
 import numpy as np
 from scipy import sparse
 from scipy.spatial import cKDTree

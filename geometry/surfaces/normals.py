@@ -1,7 +1,5 @@
 """Outward normals of scans: of surfaces, of pixel grids, of bare clouds."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Weights of iteratively reweighted least squares: what contradicts the rest loses its say."""
 
-from __future__ import annotations
-
 import numpy as np
 
 

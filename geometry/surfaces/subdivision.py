@@ -1,7 +1,5 @@
 """Local refinement of a triangulation as one fixed sparse matrix, so that a new shape costs one product."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

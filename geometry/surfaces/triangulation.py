@@ -1,7 +1,5 @@
 """From what a sensor delivers to a surface: pixel grids, bare clouds and meshes → `TriangleMesh`, scan frame, mm."""
 
-from __future__ import annotations
-
 from weakref import WeakKeyDictionary
 
 import numpy as np

@@ -9,8 +9,6 @@ over r mm, comes to rest. As d varies slowly, the scan's detail rides along. (Su
 instead; the quadratic is that of the kernels in `geometry.reconstruction.template_registration`.)
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 

@@ -11,8 +11,6 @@ do; δ_detail is `geometry.synthesis.wrinkles`. The fields are drawn over the me
 not: faces are nearly symmetric, not quite.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

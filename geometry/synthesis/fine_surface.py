@@ -1,7 +1,5 @@
 """The model's surface subdivided where faces have features, and how a field on the model is carried to it."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cache
 

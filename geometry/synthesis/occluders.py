@@ -1,7 +1,5 @@
 """What stands before, beside and behind a face in a real scan: hair, a hand, shoulders, a wall. Model frame, mm."""
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.spatial import ConvexHull
 

@@ -1,7 +1,5 @@
 """Smooth random fields on the vertices of a mesh."""
 
-from __future__ import annotations
-
 import numpy as np
 
 

@@ -4,8 +4,6 @@ Each takes depth (h, w) mm along z, 0 where nothing was hit, cosine (h, w) of th
 camera, a strength (1 = as published) and a generator, and returns depth (h, w) with 0 where the sensor has no answer.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.ndimage import gaussian_filter, uniform_filter
 

@@ -4,8 +4,6 @@ An ideal depth image is cast by Open3D's RaycastingScene through the centres of 
 model of `geometry.synthesis.sensor_noise` degrades it, and `Scan.from_depth` carries it on, exactly as a reader would.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 

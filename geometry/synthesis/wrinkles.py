@@ -18,8 +18,6 @@ beard     (`beard`, of some faces) 0.3 mm of stubble to 6 mm of beard over chin,
 All are drawn separately for left and right, so that faces are not symmetric.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ Each begins a little behind its patch, so that from outside the patches hide it,
 that it follows every identity and expression. Normals point into the cavity, as on the source.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 

@@ -1,7 +1,5 @@
 """Half a source's face skin, as the template triangulates it: cut at neck, nostril and inner lips, then closed by patches."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Vertices and edges that a new triangulation of a surface must have: points along its curves, and single points."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

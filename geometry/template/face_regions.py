@@ -1,7 +1,5 @@
 """Named regions of a face by plain rules on its mean shape and its ibug68 landmarks (model frame, mm)."""
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.spatial import cKDTree
 

@@ -1,7 +1,5 @@
 """The model card that `geometry.model_learning` writes beside the model."""
 
-from __future__ import annotations
-
 from geometry.model.morphable_model import MorphableModel
 
 _ICT_LICENCE = """MIT License

@@ -8,8 +8,6 @@ trusted face most become the identity basis (Blanz & Vetter 1999); the source's 
 All subjects are linear in a few hundred factors, so the components are computed exactly, from the factors' second moments.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 from dataclasses import asdict, dataclass

@@ -5,8 +5,6 @@ anew (`remeshing`) and mirrors it. Behind the patches that close mouth and nostr
 their own that no view from outside reaches. `Template.transfer` carries shapes and modes of the source over.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import numpy as np

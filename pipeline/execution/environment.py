@@ -1,7 +1,5 @@
 """The process a run lives in: one thread to a worker, quiet libraries, and the system libraries that Open3D needs."""
 
-from __future__ import annotations
-
 import ctypes
 import importlib.util
 import logging

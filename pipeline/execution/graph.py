@@ -1,7 +1,5 @@
 """The Beam graphs: all scans of a run, its records, and the shards of a training set."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

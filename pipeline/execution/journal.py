@@ -4,8 +4,6 @@ Each worker process appends lines to a file of its own in a folder on the launch
 no such folder and stay silent. The launcher counts lines for its progress bar, and learns what a crashed worker did.
 """
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 

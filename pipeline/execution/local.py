@@ -1,7 +1,5 @@
 """Where a Beam graph runs: on processes of this machine, or on the runner that the user names."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass

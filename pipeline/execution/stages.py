@@ -4,8 +4,6 @@ An element is a `ScanState`; what ends (ok, rejected, failed, kept) is an `Outco
 inside one fused bundle and are never serialized: only the small `Source` crosses the shuffle.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import apache_beam as beam

@@ -4,8 +4,6 @@ A worker dies when the system runs out of memory or a library crashes on a damag
 ended too, and the caller decides which scans to try again (`WorkerLost` tells which were under way).
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import signal

@@ -3,8 +3,6 @@
 python -m pipeline.execution.worker        (started by pipeline.launch.launch; Beam's addresses are in the environment)
 """
 
-from __future__ import annotations
-
 import faulthandler
 import logging
 import os

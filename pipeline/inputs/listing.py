@@ -4,8 +4,6 @@ Nothing is unpacked to disk: a member of an archive is read into memory when its
 Files whose name starts with a dot (and `__MACOSX/`) are not data and are left out, as is everything below OUT.
 """
 
-from __future__ import annotations
-
 import glob
 import os
 import posixpath

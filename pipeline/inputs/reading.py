@@ -1,7 +1,5 @@
 """The bytes of a scan: from its file, from a member of an archive, never past the size limit, and never unpacked to disk."""
 
-from __future__ import annotations
-
 import functools
 import tarfile
 import tempfile

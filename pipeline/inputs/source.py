@@ -1,7 +1,5 @@
 """One scan to process."""
 
-from __future__ import annotations
-
 import hashlib
 import os
 import posixpath

@@ -1,7 +1,5 @@
 """What of a command can be wrong before any work starts."""
 
-from __future__ import annotations
-
 import argparse
 import difflib
 from collections.abc import Sequence

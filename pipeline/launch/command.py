@@ -3,8 +3,6 @@
 Nothing that takes time to import stands here.
 """
 
-from __future__ import annotations
-
 import argparse
 from collections.abc import Iterator
 

@@ -1,7 +1,5 @@
 """What decides the results of a run: versions, and the hashes of model, weights, scheme and calibration."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from dataclasses import asdict

@@ -1,7 +1,5 @@
 """From the command of a training set to the finished set."""
 
-from __future__ import annotations
-
 import argparse
 import json
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """`face-relief config`: every key of a command, with its default, what it accepts and what it means."""
 
-from __future__ import annotations
-
 import importlib
 from collections.abc import Sequence
 from typing import Any

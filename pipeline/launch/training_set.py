@@ -1,7 +1,5 @@
 """Makes or completes a training set: a Beam job over its shards."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace

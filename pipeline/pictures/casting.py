@@ -3,8 +3,6 @@
 Everything is in the model frame, mm. The same input gives the same pixels.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import cached_property
 

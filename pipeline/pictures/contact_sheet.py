@@ -1,7 +1,5 @@
 """A picture of training pairs, to be looked at: coarse | scan | truth as shaded normals, and the residuals beside them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 
 import numpy as np

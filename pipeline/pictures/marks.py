@@ -2,8 +2,6 @@
 the confidence. Two signs for two facts, so that a grey print still tells seen from inferred.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 

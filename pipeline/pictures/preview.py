@@ -11,8 +11,6 @@ surface's normal; red where the scan lies outside (the refinement has removed ma
 grey where the scan shows nothing.
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Mapping, Sequence
 

@@ -4,8 +4,6 @@ The truth is a folder of meshes named like the sources (`a/b.png` ↔ `a/b.ply`,
 scans' own frame and unit. Nothing is aligned first (no degree of freedom): pose and scale errors count.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import json

@@ -1,7 +1,5 @@
 """From the command of an evaluation to the report and the table."""
 
-from __future__ import annotations
-
 import argparse
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 A manifest line may lack any metric (rejected and failed scans have none): a missing value stays empty, it is never a zero.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import math

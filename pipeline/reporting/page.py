@@ -6,8 +6,6 @@ that it can be written again at any time (`python -m pipeline.evaluate`). Timing
 A run that found landmarks alone has a page too: it shows what there is.
 """
 
-from __future__ import annotations
-
 import base64
 import io
 import json

@@ -4,8 +4,6 @@ Written out directly: the bytes are the same everywhere, the text can be selecte
 or drawing library has to load for two plots.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np

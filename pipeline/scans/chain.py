@@ -4,8 +4,6 @@ A run (`pipeline.execution`), pairs from scans, sampled pairs (`pipeline.trainin
 these steps. What differs is in the state that goes in: bytes or a simulated scan, and perhaps a start that is taken for granted.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 from pipeline.scans import files, measures, steps

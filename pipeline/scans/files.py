@@ -3,8 +3,6 @@
 A run that finds landmarks alone writes `landmarks` and `preview` only.
 """
 
-from __future__ import annotations
-
 import io
 import json
 from collections.abc import Callable

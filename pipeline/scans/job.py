@@ -1,7 +1,5 @@
 """What every stage of a run needs, and what a process loads once: the model, the networks."""
 
-from __future__ import annotations
-
 import functools
 from dataclasses import dataclass
 from typing import Any

@@ -4,8 +4,6 @@ The table is made from the scans' landmarks.json alone, and a point's region is 
 written again wherever the run's output lies, with the user's own schemes too.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 Frames: a location and what the network finds on it are in the scan's frame, mm; what leaves `from_*` is in the model frame.
 """
 
-from __future__ import annotations
-
 import functools
 from dataclasses import dataclass, replace
 from typing import Protocol

@@ -5,8 +5,6 @@ whose hashes are unchanged and whose files are there is kept; a failed one is tr
 scans that the input no longer holds are dropped; their folders under OUT/scans are left, for the user to decide on.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,5 @@
 """Figures of a finished scan without a ground truth."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import replace
 

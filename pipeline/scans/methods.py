@@ -6,8 +6,6 @@ be, if the caller knows; it raises NoFaceFound. The others are given their own s
 function of pairs (coarse, scan). A landmarker's estimate is in the model frame.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """How a scan ends: stages within their time limit, errors as outcomes, batches in which only the culprit fails."""
 
-from __future__ import annotations
-
 import time
 import traceback
 from collections.abc import Sequence

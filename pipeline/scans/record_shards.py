@@ -1,7 +1,5 @@
 """Shards of TFRecords from the saved geometry images of a run."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from pipeline.scans import files

@@ -5,8 +5,6 @@ and failures are handled in `pipeline.scans.outcome`. `scan` is in its own frame
 frame.
 """
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import replace
 

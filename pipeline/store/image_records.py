@@ -5,8 +5,6 @@ The message classes live in a descriptor pool of their own, because `tensorflow`
 beside either. Framing (TensorFlow's tfrecord format): u64 length, masked CRC-32C of it, payload, masked CRC-32C of it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

@@ -1,7 +1,5 @@
 """`tf.train.Example` and TFRecord files without TensorFlow: both are written and read here byte for byte."""
 
-from __future__ import annotations
-
 import functools
 import gzip
 import io

@@ -3,8 +3,6 @@
 `python -m pipeline.synthesize --examples examples/scans` writes them again, byte for byte. One of them is no face.
 """
 
-from __future__ import annotations
-
 import io
 import json
 import struct

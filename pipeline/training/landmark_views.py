@@ -4,8 +4,6 @@ each with the face's exact landmarks. No fit is involved: the network is to work
 Everything about scan `index` of a set follows from (seed, index) alone.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """One shard of a training set is made and written."""
 
-from __future__ import annotations
-
 import re
 import time
 from collections import Counter

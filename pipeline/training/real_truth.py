@@ -1,7 +1,5 @@
 """A user's own archive of good scans as truths: which scans there are, whom they show, and which are good enough."""
 
-from __future__ import annotations
-
 import functools
 import hashlib
 from concurrent.futures import ThreadPoolExecutor

@@ -4,8 +4,6 @@ geometry images.
 Everything about pair `index` of a set follows from (seed, index) alone, so that a set is the same whatever made it.
 """
 
-from __future__ import annotations
-
 import numpy as np
 from scipy.spatial.transform import Rotation
 

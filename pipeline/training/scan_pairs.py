@@ -19,8 +19,6 @@ seed, its index and the archive's names and content; the card's plan holds their
 on (its licence, the consent of the people scanned) is its user's business.
 """
 
-from __future__ import annotations
-
 import functools
 from dataclasses import dataclass
 

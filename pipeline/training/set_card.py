@@ -1,7 +1,5 @@
 """The description of a training set, made from its shards' own accounts: card.json and the contact sheet."""
 
-from __future__ import annotations
-
 import io
 import itertools
 import json

@@ -1,7 +1,5 @@
 """The shards of a training set: which pairs each file holds, and whether it is written."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Sequence
