@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from geometry.settings import loading
-from geometry.settings.options import AtLeast0, Count, Share, Texts, options
+from geometry.settings.options import AtLeast0, Count, CountRange, Seed, Share, Texts, options
 
 Norm = Literal["pixel", "group", "none"]
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
@@ -25,7 +25,7 @@ class GeneratorConfig:
     """kernels: weights over smoothings of the scan; residual: depth is painted, as pix2pix does."""
     filters: Count = 24
     """Of the first level (pix2pix's ngf), doubled at each level up to 8 times."""
-    levels: Count = 5
+    levels: int = Field(default=5, ge=1, le=16)
     """Levels of the U-Net; images are padded to a multiple of 2^levels."""
     norm: Norm = "pixel"
     """Normalization after each convolution."""
@@ -113,7 +113,7 @@ class LandmarkNetConfig:
     """Random offset of its depth."""
     hole_share: Share = 0.3
     """Of pictures with a rectangle cut out."""
-    hole_px: Counts = (6, 36)
+    hole_px: CountRange = (6, 36)
     """The least and the largest side of that rectangle."""
     hidden: AtLeast0 = 0.15
     """Weight of landmarks that the scan does not show."""
@@ -207,7 +207,7 @@ class TrainingConfig:
     """Which network: a name in `gan.train.TRAINERS`."""
     output: str = "runs/refiner"
     """Folder of the run (also --output)."""
-    seed: int = 1
+    seed: Seed = 1
     """Of the weights and the order of the data."""
     threads: Count = 1
     """Of one TensorFlow operation; part of the result's last bits."""

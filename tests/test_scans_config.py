@@ -64,6 +64,15 @@ def test_a_section_may_be_given_as_its_method(setting, section, key, value):
         ("input.unit=-1", ["-1 is out of range"]),
         ("refine.method", ["expected section.key=value"]),
         ("refine.method={", ["not valid YAML"]),
+        ("fit.seed=-1", ["-1 is out of range"]),
+        ("fit.seed=" + 5000 * "9", ["--set fit.seed=", "not valid YAML"]),
+        ("fit.seed=!!int x", ["--set fit.seed=", "not valid YAML"]),
+        ("model.name=!!binary aGk=", ["--set model.name=", "not valid YAML"]),
+        ("fit=&a {seed: *a}", ["--set fit=", "not valid YAML"]),
+        ("fit={seed: 1, seed: 2}", ["--set fit=", "'seed' stands twice"]),
+        ("model.name=" + 2000 * "[", ["--set model.name=", "not valid YAML"]),
+        (5000 * "a." + "a=1", ["nested too deeply"]),
+        ("fit.stages=[]", ["fit.stages", "is empty"]),
     ],
 )
 def test_a_wrong_setting_is_refused_with_what_was_expected(setting, words):
@@ -79,6 +88,7 @@ def test_a_wrong_setting_is_refused_with_what_was_expected(setting, words):
         ("refine: [1]", "refine"),
         ("output: 3", "expected keys of the section"),
         ("a: b: c", "not valid YAML"),
+        ("false", "expected sections"),
     ],
 )
 def test_a_wrong_file_is_refused_with_its_name(tmp_path, content, words):
@@ -87,6 +97,17 @@ def test_a_wrong_file_is_refused_with_its_name(tmp_path, content, words):
     with pytest.raises(ConfigError, match=words) as caught:
         config.load(str(file))
     assert "wrong.yaml" in str(caught.value) or "refine" in str(caught.value)
+
+
+def test_what_looks_like_a_date_is_a_text():
+    assert config.load(settings=["model.name=2026-01-01"]).model.name == "2026-01-01"
+
+
+def test_a_value_with_keys_replaces_the_file_s_as_a_whole(tmp_path):
+    file = tmp_path / "my.yaml"
+    file.write_text("pairs: {sensor_weights: {kinect_v1: 1}, turn_deg: 1}\n")
+    resolved = loading.load(config_of("synthesize"), str(file), ["pairs.sensor_weights={stereo: 2}"])
+    assert resolved.pairs.sensor_weights == {"stereo": 2} and resolved.pairs.turn_deg == 1
 
 
 def test_a_missing_file_is_refused():
@@ -146,7 +167,13 @@ def test_every_key_of_every_command_is_documented_and_survives_its_own_file(comm
     "setting, words",
     [
         ("fit.stages=[{iterations: 0}]", ["fit.stages.0.iterations", "0 is out of range", "a whole number ≥ 1"]),
+        ("fit.stages=[{}]", ["fit.stages.0.iterations", "is missing", "a whole number ≥ 1"]),
         ("fit.stages=3", ["a list of sections"]),
+        ("set.split_shares=[1, 1, 1]", ["out of range", "a list of 3 numbers ≥ 0 and ≤ 1, together 1"]),
+        ("set.split_shares=[1]", ["of type list", "a list of 3 numbers"]),
+        ("views.shares=[0, 0, 0]", ["out of range", "together 1"]),
+        ("set.seed=-1", ["out of range"]),
+        ("pairs.sensor_weights={}", ["is empty", "keys among kinect_v1"]),
         ("pairs.sensor_weights={kinekt: 1}", ["keys among kinect_v1", "a number > 0"]),
         ("pairs.strength=[2, 1]", ["out of range", "a list of 2 numbers > 0, the lower first or null"]),
         ("pairs.faces.hair_shar=0", ["did you mean 'pairs.faces.hair_share'?"]),

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from geometry.settings.options import AtLeast0, Count, Positive, Share, options
+from geometry.settings.options import AtLeast0, Count, Positive, Seed, Share, options
 
 
 @options
@@ -66,7 +66,7 @@ class FittingOptions:
     """Least cosine between the normals of a scan point and of a model vertex that are a pair."""
     normal_weight_mm: AtLeast0 = 6.0
     """What a difference of normals of length 1 counts in the search for the nearest vertex, in mm."""
-    stages: tuple[Stage, ...] = STAGES
+    stages: tuple[Stage, ...] = Field(default=STAGES, min_length=1)
     """Run one after the other, coarse to fine."""
-    seed: int = 0
+    seed: Seed = 0
     """Of the choice of samples."""

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from pydantic import AfterValidator, TypeAdapter, ValidationError
 
 from geometry.errors import ConfigError
+from geometry.settings.options import RULES
 from geometry.settings.shipped import config_path, names
 
 T = TypeVar("T")
@@ -34,13 +35,15 @@ def load(kind: type[T], file: str | None = None, settings: Iterable[str] = ()) -
 def build(kind: type[T], *layers: Layer) -> T:
     """An options class from nested values, later layers winning. Raises ConfigError."""
     merged: dict[str, Any] = {}
-    for where, content in layers:
-        merged = _merged(merged, _expanded(kind, content, where))
     try:
+        for where, content in layers:
+            merged = _merged(kind, merged, _expanded(kind, content, where))
         # as JSON, since that alone is strict about 1 and true, and still takes lists for tuples and 1 for 1.0
-        return TypeAdapter(kind).validate_json(json.dumps(merged, default=str), strict=True)
+        return TypeAdapter(kind).validate_json(json.dumps(merged), strict=True)
     except ValidationError as error:
         raise ConfigError(_explained(kind, merged, error.errors(), layers)) from None
+    except RecursionError:
+        raise ConfigError("keys or values are nested too deeply; expected sections of keys and values") from None
 
 
 def from_dict(kind: type[T], values: Mapping[str, Any]) -> T:
@@ -63,11 +66,12 @@ def _read_yaml(file: str) -> Mapping[str, Any]:
         raise ConfigError(
             f"--config {file}: cannot be read ({error}); `face-relief config` prints one; shipped: {shipped}"
         ) from error
-    if not isinstance(content or {}, Mapping):
+    content = {} if content is None else content
+    if not isinstance(content, Mapping):
         raise ConfigError(
             f"--config {file}: is a {type(content).__name__}; expected sections, such as refine: {{method: smooth}}"
         )
-    return content or {}
+    return content
 
 
 def _setting(setting: str) -> Layer:
@@ -84,13 +88,28 @@ def _parse_yaml(text: str, where: str) -> Any:
     import yaml
 
     class Loader(yaml.SafeLoader):
-        """Reads 1e-3 as a number."""
+        """Reads 1e-3 as a number and 2026-01-01 as a text, and refuses a key that stands twice."""
+
+        yaml_implicit_resolvers = {
+            first: [pair for pair in pairs if pair[0] != "tag:yaml.org,2002:timestamp"]
+            for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
+
+        def compose_mapping_node(self, anchor: str | None) -> yaml.MappingNode:
+            node = super().compose_mapping_node(anchor)
+            keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            twice = next((key for key in keys if keys.count(key) > 1), None)
+            if twice is not None:
+                raise ValueError(f"the key {twice!r} stands twice")
+            return node
 
     Loader.add_implicit_resolver("tag:yaml.org,2002:float", _SCIENTIFIC, list("-+.0123456789"))
     try:
-        return yaml.load(text, Loader)  # noqa: S506 (a SafeLoader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{where}: not valid YAML ({' '.join(str(error).split())})") from error
+        value = yaml.load(text, Loader)  # noqa: S506 (a SafeLoader)
+        json.dumps(value)  # raises where it is no plain values: a set, bytes, a list within itself
+        return value
+    except (yaml.YAMLError, TypeError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{where}: not valid YAML of plain values ({' '.join(str(error).split())})") from error
 
 
 def fields_of(kind: Any) -> dict[str, Any]:
@@ -121,8 +140,10 @@ def _expanded(kind: Any, content: Mapping[str, Any], where: str) -> dict[str, An
     return found
 
 
-def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    both = {name: _merged(below[name], value) for name, value in above.items() if isinstance(value, Mapping) and name in below}
+def _merged(kind: Any, below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Both, key by key in sections; a value that is no section is replaced as a whole, also where it has keys itself."""
+    sections = {name: field.annotation for name, field in fields_of(kind).items() if fields_of(field.annotation)}
+    both = {name: _merged(sections[name], below[name], above[name]) for name in sections if name in below and name in above}
     return {**below, **above, **both}
 
 
@@ -143,8 +164,12 @@ def _explained(kind: type, merged: Mapping[str, Any], errors: Sequence[Any], lay
     value = _value_at(merged, path)
     kinds = {error["type"] for error in errors if _field_at(kind, error["loc"])[2] == path}
     fault, hint, choices = f"is of type {type(value).__name__}", "", choices_of(field)
+    if "missing" in kinds and value is None:  # and not an item of a list of a fixed length
+        return f"{'.'.join(path)}{where}: is missing; expected {expected(field)}"
     if kinds & set(_OUT_OF_RANGE):
         fault = "is out of range"
+    elif "too_short" in kinds:
+        fault = "is empty"
     elif isinstance(value, str) and choices:
         fault, hint = "is unknown", nearest(value, choices)[2:]
     return f"{'.'.join(path)}{where}: {value!r} {fault}; {hint + ' ' if hint else ''}expected {expected(field)}"
@@ -224,9 +249,9 @@ def _described(kind: Any, metadata: Sequence[Any]) -> str:
     if typing.get_origin(kind) is tuple:
         first, *others = typing.get_args(kind)
         count = "" if others[-1] is Ellipsis else f"{1 + len(others)} "
-        rising = ", the lower first" if any(isinstance(item, AfterValidator) for item in metadata) else ""
+        rules = "".join(RULES[item.func] for item in metadata if isinstance(item, AfterValidator))
         plain, constraints = _parts(first)
-        return f"a list of {count}{_ITEMS.get(plain, 'sections')}" + _bounds(constraints) + rising
+        return f"a list of {count}{_ITEMS.get(plain, 'sections')}" + _bounds(constraints) + rules
     if typing.get_origin(kind) is dict:
         keys, values = typing.get_args(kind)
         known = [text for item in _parts(keys)[1] for text in item.known]
@@ -238,5 +263,5 @@ def _described(kind: Any, metadata: Sequence[Any]) -> str:
 
 def _bounds(metadata: Sequence[Any]) -> str:
     return " and".join(
-        f" {sign} {getattr(item, name):g}" for item in metadata for name, sign in _BOUNDS.items() if hasattr(item, name)
+        f" {sign} {getattr(item, name):.12g}" for item in metadata for name, sign in _BOUNDS.items() if hasattr(item, name)
     )

@@ -52,13 +52,29 @@ def _rising(pair: tuple[float, float]) -> tuple[float, float]:
     return pair
 
 
+def _whole(shares: tuple[float, ...]) -> tuple[float, ...]:
+    if abs(sum(shares) - 1) > 1e-6:
+        raise PydanticCustomError("less_than", "they do not make 1")
+    return shares
+
+
 Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what NumPy and Keras take
 Share = Annotated[float, Field(ge=0, le=1)]
 AtLeast0 = Annotated[float, Field(ge=0)]
 Positive = Annotated[float, Field(gt=0)]
 Range = Annotated[tuple[AtLeast0, AtLeast0], AfterValidator(_rising)]
 PositiveRange = Annotated[tuple[Positive, Positive], AfterValidator(_rising)]
-Texts = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else tuple(value))]
+CountRange = Annotated[tuple[Count, Count], AfterValidator(_rising)]
+Shares = Annotated[tuple[Share, Share, Share], AfterValidator(_whole)]
+RULES: dict[Any, str] = {_rising: ", the lower first", _whole: ", together 1"}  # of tuples, in words
+
+
+def _texts(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+
+
+Texts = Annotated[tuple[str, ...], BeforeValidator(_texts)]
 """A list of texts; one text stands for a list of one."""
 
 

@@ -22,7 +22,7 @@ from geometry.model.format_face_relief import quantise, save_model
 from geometry.model.morphable_model import MorphableModel
 from geometry.model.registry import load_model
 from geometry.settings import loading
-from geometry.settings.options import AtLeast0, Count, Positive, options, to_dict
+from geometry.settings.options import AtLeast0, Count, Positive, Seed, options, to_dict
 from geometry.surfaces.closest_point import surface_distance
 from geometry.template.model_card import model_card
 from geometry.template.remeshing import smallest_angles
@@ -52,7 +52,7 @@ class LearningOptions:
     """What a square millimetre outside the trusted face counts; inside it counts 1."""
     tangential_weight: AtLeast0 = 0.05
     """What motion within the surface counts; motion along the normal counts 1. It moves landmarks, but changes no shape."""
-    seed: int = 2019
+    seed: Seed = 2019
     """Seed of the random population."""
 
 

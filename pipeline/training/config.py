@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from geometry.settings.options import AtLeast0, Count, OneOf, Positive, PositiveRange, Range, Share, options
+from geometry.settings.options import AtLeast0, Count, OneOf, Positive, PositiveRange, Range, Seed, Share, Shares, options
 from geometry.synthesis.faces import SynthesisOptions
 from geometry.synthesis.sensors import SENSORS, PoseRange
 from pipeline.scans.config import ChainConfig
@@ -31,14 +31,14 @@ WEIGHTS = {
 class SetOptions:
     """The set as a whole."""
 
-    seed: int = 0
+    seed: Seed = 0
     """Everything drawn follows from it and a record's index."""
     count: Count | None = None
     """Pairs to try, or scans to take views of; null: 1000, or with an archive of scans all of them times the views."""
     views_per_subject: Count = 1
     """Scans of each subject, each with another expression and sensor; with an archive, pairs of each scan, all but the first
     with expression and identity changed by the model."""
-    split_shares: tuple[Share, Share, Share] = (0.9, 0.05, 0.05)
+    split_shares: Shares = (0.9, 0.05, 0.05)
     """Of subjects: train, validation, test."""
     pairs_per_shard: Count = 25
     """Pairs in a file."""
@@ -48,7 +48,7 @@ class SetOptions:
 class PairOptions:
     """How faces are seen by simulated sensors."""
 
-    sensor_weights: dict[Annotated[str, OneOf(SENSORS)], Positive] = dataclasses.field(
+    sensor_weights: Annotated[dict[Annotated[str, OneOf(SENSORS)], Positive], Field(min_length=1)] = dataclasses.field(
         default_factory=lambda: dict(WEIGHTS), hash=False
     )
     """Relative frequencies of the sensors."""
@@ -97,7 +97,7 @@ class ViewOptions:
 
     views_per_scan: int = Field(default=6, ge=0)
     """Views that show the face."""
-    shares: tuple[Share, Share, Share] = (0.4, 0.3, 0.3)
+    shares: Shares = (0.4, 0.3, 0.3)
     """Of views that are aligned (all but straight on, as a second look after a first estimate), facing (from where the sensor
     stood, rolled), and free (from anywhere within free_deg)."""
     poses: PoseRange = PoseRange(60.0, 40.0, 45.0, 0.2)
