@@ -244,21 +244,21 @@ def test_no_json_breaks_the_scheme_reader(content):
 
 
 @pytest.mark.parametrize(
-    "name, words",
+    "find, words",
     [
-        ("ibug69", "ibug69.*bosphorus22, ibug51, ibug68, now7.*did you mean 'ibug68'"),
-        ("Bosphorus", "unknown landmark scheme 'Bosphorus'.*known schemes"),
-        ("own", "unknown landmark scheme 'own'"),
+        (
+            lambda model: landmarks_on(model, model.mean, "ibug69"),
+            "ibug69.*bosphorus22, ibug51, ibug68, now7.*did you mean 'ibug68'",
+        ),
+        (lambda model: scheme("Bosphorus"), "unknown landmark scheme 'Bosphorus'.*known schemes"),
+        (lambda model: scheme("own"), "unknown landmark scheme 'own'"),  # of a model that brings its own
+        (lambda model: landmarks_on(model, model.mean[:-1]), "expected"),
     ],
+    ids=["on a model", "by its name", "of a model", "wrong topology"],
 )
-def test_an_unknown_scheme_is_named(model, name, words):
+def test_an_unknown_scheme_and_a_wrong_topology_are_named(model, find, words):
     with pytest.raises(ModelError, match=words):
-        landmarks_on(model, model.mean, name)
-
-
-def test_a_wrong_topology_is_named(model):
-    with pytest.raises(ModelError, match="expected"):
-        landmarks_on(model, model.mean[:-1])
+        find(model)
 
 
 @pytest.mark.parametrize(
