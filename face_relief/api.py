@@ -27,8 +27,11 @@ __all__ = ["Model", "Result", "load_model", "process", "read"]
 def read(path: str | os.PathLike[str], unit: str | float | None = None) -> Scan:
     """A scan file of any format that a run reads, with the sidecars beside it; unit: m, cm, mm, inch or millimetres in one.
 
-    Raises ReadError."""
-    return readers.read(Path(path), unit=unit)
+    Raises ReadError, and ConfigError for an unknown unit."""
+    try:
+        return readers.read(Path(path), unit=None if unit == "auto" else unit)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 def process(scan: Scan | str | os.PathLike[str], *settings: str, config_file: str | None = None) -> Result:
@@ -47,7 +50,10 @@ def process(scan: Scan | str | os.PathLike[str], *settings: str, config_file: st
 
 
 def _source(path: str) -> Source:
-    found = listing.list_sources(path)
+    try:
+        found = listing.list_sources(path)
+    except ConfigError as error:
+        raise ConfigError(str(error).removeprefix("--input ")) from None
     if len(found) != 1:
         raise ConfigError(f"{path}: holds {len(found)} scans; give one file, or use `face-relief run` for an archive")
     return found[0]

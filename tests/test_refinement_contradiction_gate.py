@@ -1,4 +1,4 @@
-"""The do-no-harm gate: silent where scan and refinement agree, firm where they do not, blind to what stands before a face."""
+"""The contradiction gate: silent where scan and refinement agree, firm where they do not, blind to what stands before a face."""
 
 import numpy as np
 import pytest

@@ -29,7 +29,7 @@ def estimate(scheme="ibug68", sigma_mm=2.0, seed=0):
 
 
 def located(landmarks, unit_mm=1.0, given=None):
-    """A Work as the landmarks stage leaves it; given in scan mm."""
+    """A state as the landmarks step leaves it; given in scan mm."""
     return ScanState(
         Source("a.ply", "/a.ply"),
         location=Location(Scan(np.zeros((4, 3)), np.zeros((0, 3)), "a.ply", "ply", unit_mm=unit_mm), POSE, 1.0),

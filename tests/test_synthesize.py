@@ -174,6 +174,12 @@ def test_a_set_grows_and_shrinks_with_its_count(fast, tmp_path):
     assert make_set(tmp_path / "grown", 20)["attempted"] == 20 and not (tmp_path / "grown" / "train-00003.json").exists()
 
 
+def test_a_set_that_differs_in_everything_is_refused_in_few_words(tmp_path):
+    shards.check_plan(str(tmp_path), {f"key{number:02}": 0 for number in range(20)}, force=False)
+    with pytest.raises(ConfigError, match="another key00, .*key07 and 12 more; give another --output"):
+        shards.check_plan(str(tmp_path), {f"key{number:02}": 1 for number in range(20)}, force=False)
+
+
 def test_a_folder_with_another_set_is_refused_and_replaced_on_demand(fast, tmp_path):
     make_set(tmp_path)
     with pytest.raises(ConfigError, match="another config.set.seed"):

@@ -8,7 +8,9 @@ import pytest
 from sampled_faces import degrees_of
 
 from geometry.charts.chart import from_json
+from geometry.errors import NoFaceFound
 from geometry.landmarks.views import view_of_pose
+from geometry.locating.cleaning import CleaningOptions
 from geometry.synthesis.sensors import SENSORS, PoseRange, sample_pose
 from pipeline import synthesize
 from pipeline.store import tfrecord
@@ -53,6 +55,12 @@ def test_a_scan_s_views_follow_from_seed_and_index(made):
     assert len(again) == len(mine)
     for a, b in zip(again, mine):
         assert tfrecord.encode_example(a) == tfrecord.encode_example(b)
+
+
+def test_a_scan_is_cleaned_as_the_configuration_says():
+    only = replace(CONFIG.pairs, sensor_weights={"kinect_v1": 1.0})
+    with pytest.raises(NoFaceFound, match="only 0 usable points"):
+        make_views(0, replace(CONFIG, pairs=only, clean=CleaningOptions(max_distance_mm=1.0)))
 
 
 def test_views_astray_come_after_the_others_and_leave_them_as_they_are(made):

@@ -68,7 +68,7 @@ def make_views(index: int, config: SynthesisConfig) -> list[dict]:
     seed, options = config.set.seed, config.views
     rng = faces.generator(seed, 1, index)
     made = simulate(index, config, rng)
-    scan = cleaning.clean(made.scan)
+    scan = cleaning.clean(made.scan, config.clean)
     to_model = made.pose.inverse()
     head = scan.keep(
         np.linalg.norm(to_model.apply(scan.points) - head_groups.HEAD_CENTRE, axis=1)

@@ -12,6 +12,7 @@ from pipeline.training.real_truth import Archive
 from pipeline.training.sampled_pairs import SPLITS, split_of
 
 PLAN_FILE = "plan.json"
+MOST_NAMED = 8  # differences in a message; a set of an earlier version differs in every key
 SHARD_SUFFIXES = (".json", ".tfrecord.gz")
 SHARD_FILE = re.compile(r"((?:train|validation|test)-\d{5})\.(?:json|tfrecord\.gz)")
 
@@ -61,8 +62,9 @@ def check_plan(folder: str, plan: dict, force: bool) -> None:
     if not force and storage.exists(path):
         found, made = _flat(json.loads(storage.read_bytes(path))), _flat(json.loads(json.dumps(plan)))
         if found != made:
-            different = ", ".join(sorted(key for key in {*made, *found} if found.get(key) != made.get(key)))
-            raise ConfigError(f"{folder} holds a set made with another {different}; give another --output, or --force")
+            different = sorted(key for key in {*made, *found} if found.get(key) != made.get(key))
+            named = ", ".join(different[:MOST_NAMED]) + f" and {len(different) - MOST_NAMED} more" * (len(different) > MOST_NAMED)
+            raise ConfigError(f"{folder} holds a set made with another {named}; give another --output, or --force")
     storage.write_json(path, plan)
 
 
