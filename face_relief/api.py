@@ -35,7 +35,8 @@ def read(path: str | os.PathLike[str], unit: str | float | None = None) -> Scan:
 
 
 def process(scan: Scan | str | os.PathLike[str], *settings: str, config_file: str | None = None) -> Result:
-    """Locates, fits, refines and registers one scan, exactly as a run does.
+    """Locates, fits, refines and registers one scan by the steps of a run. A run keeps the libraries to one thread and without
+    oneDNN; in a process that does not, results differ from a run's in their last bits (thousandths of a millimetre).
 
     scan: a file, with landmarks and other sidecars beside it, or a Scan. settings: such as "refine=smooth" or "fit.seed=1";
     `face-relief config` prints them all.

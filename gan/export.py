@@ -30,7 +30,7 @@ def export(name_or_path: str, output: Path | str) -> Path:
     from gan.refiner.networks import build_generator
 
     output = Path(output)
-    if output.exists() and any(output.iterdir()):
+    if output.exists() and (output.is_file() or any(output.iterdir())):
         raise ConfigError(f"{output} is not empty; choose another --output")
     generator, card = weights.load(name_or_path, build_generator)
     spec = [

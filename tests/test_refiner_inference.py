@@ -139,3 +139,4 @@ def test_the_saved_model_computes_what_the_refiner_does(weights_file, refiner, t
     np.testing.assert_allclose(found["sigma"].numpy()[0, ..., 0][valid], refined["sigma_mm"][valid], rtol=1e-3)
     assert (folder / "card.json").exists() and (folder / "card.md").exists()
     assert export_main(["--weights", str(weights_file), "--output", str(folder)]) == 2, "a folder in use is refused"
+    assert export_main(["--weights", str(weights_file), "--output", str(weights_file)]) == 2, "a file in its place is refused"

@@ -72,6 +72,8 @@ def test_a_section_may_be_given_as_its_method(setting, section, key, value):
         ("fit={seed: 1, seed: 2}", ["--set fit=", "'seed' stands twice"]),
         ("model.name=" + 2000 * "[", ["--set model.name=", "not valid YAML"]),
         (5000 * "a." + "a=1", ["nested too deeply"]),
+        ("\ud800=1", ["no Unicode text"]),
+        (f"limits.file_mib={10**24}", ["out of range"]),
         ("fit.stages=[]", ["fit.stages", "is empty"]),
     ],
 )

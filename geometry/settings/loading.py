@@ -150,6 +150,8 @@ def _merged(kind: Any, below: Mapping[str, Any], above: Mapping[str, Any]) -> di
 def _explained(kind: type, merged: Mapping[str, Any], errors: Sequence[Any], layers: Sequence[Layer]) -> str:
     """The first fault, as a sentence: an unknown key before a wrong value."""
     errors = sorted(errors, key=lambda error: error["type"] != "unexpected_keyword_argument")
+    if errors[0]["type"] == "json_invalid":  # JSON of our own making: half a character, as in a path that is no UTF-8
+        return "a key or value is no Unicode text, or nested too deeply; give paths in UTF-8"
     if not errors[0]["loc"]:  # a rule over several keys
         return errors[0]["msg"].removeprefix("Value error, ")
     owner, field, path = _field_at(kind, errors[0]["loc"])

@@ -116,7 +116,7 @@ class LimitsConfig:
 
     seconds_per_scan: float = Field(default=120.0, ge=0)
     """A scan's own working time in seconds; beyond it that scan alone fails."""
-    file_mib: int = Field(default=4096, ge=1)
+    file_mib: int = Field(default=4096, ge=1, le=2**30)
     """The largest scan file in MiB."""
     archive_members: int = Field(default=1_000_000, ge=1)
     """The most files in one archive."""
