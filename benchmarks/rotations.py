@@ -154,8 +154,7 @@ def pose_error(
     if found is None:
         return float("nan"), float("nan")
     rest = found.compose(motion).compose(upright.inverse())
-    cosine = np.clip((np.trace(rest.rotation) - 1) / 2, -1, 1)
-    return float(np.degrees(np.arccos(cosine))), float(np.linalg.norm(rest.translation))  # the nose tip is the model's origin
+    return rest.angle_deg, float(np.linalg.norm(rest.translation))  # the nose tip is the model's origin
 
 
 def row_of(path: pathlib.Path, label: str, rotation: np.ndarray, upright: Run, job: Job) -> Row:

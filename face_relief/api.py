@@ -38,9 +38,11 @@ def process(scan: Scan | str | os.PathLike[str], *settings: str, config_file: st
     """Locates, fits, refines and registers one scan by the steps of a run. A run keeps the libraries to one thread and without
     oneDNN; in a process that does not, results differ from a run's in their last bits (thousandths of a millimetre).
 
-    scan: a file, with landmarks and other sidecars beside it, or a Scan. settings: such as "refine=smooth" or "fit.seed=1";
-    `face-relief config` prints them all.
+    scan: a file, with landmarks and other sidecars beside it, or a Scan, whose unit is settled (`input.unit` is of files).
+    settings: such as "refine=smooth" or "fit.seed=1"; `face-relief config` prints them all. There is no time limit here.
     Raises NoFaceFound where there is no usable face, ReadError, FitError, MirroredScan, ConfigError: all are FaceReliefError."""
+    if not all(isinstance(setting, str) for setting in settings):
+        raise ConfigError(f'settings {settings!r}: give texts, one after the other, such as "refine=smooth"')
     resolved = config.load(config_file, settings)
     if resolved.output.stages != "all":
         raise ConfigError(f"output.stages {resolved.output.stages!r}: `process` takes a scan through all of them; leave it out")

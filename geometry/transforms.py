@@ -17,6 +17,11 @@ class SimilarityTransform:
     translation: np.ndarray
     scale: float = 1.0
 
+    @property
+    def angle_deg(self) -> float:
+        """The angle by which it turns, in degrees."""
+        return float(np.degrees(np.arccos(np.clip((np.trace(self.rotation) - 1) / 2, -1, 1))))
+
     @classmethod
     def identity(cls) -> SimilarityTransform:
         return cls(np.eye(3), np.zeros(3))

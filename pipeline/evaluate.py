@@ -25,6 +25,9 @@ def main(argv: Sequence[str] | None = None, program: str = "python -m pipeline.e
     arguments = parser.parse_args(argv)
 
     def run() -> int:
+        from pipeline.execution import environment
+
+        environment.prepare()
         from pipeline.reporting import evaluation
 
         return evaluation.run(arguments)

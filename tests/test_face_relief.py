@@ -50,5 +50,7 @@ def test_what_cannot_be_read_is_refused_in_the_words_of_python(tmp_path):
     (tmp_path / "flat.ply").write_text("ply\nformat ascii 1.0\nelement vertex 0\nproperty float x\nend_header\n")
     with pytest.raises(ConfigError, match="unit 'feet': expected one of m, cm, mm"):
         face_relief.read(tmp_path / "flat.ply", unit="feet")
+    with pytest.raises(ConfigError, match="give texts, one after the other"):
+        face_relief.process(tmp_path / "flat.ply", ["refine=none"])
     with pytest.raises(ConfigError, match=f"^{tmp_path}/nowhere.ply: no such file"):
         face_relief.process(tmp_path / "nowhere.ply")

@@ -105,8 +105,7 @@ def refine_pose(
             break
         found = again
         change = found.scan_to_model.compose(before.inverse())
-        turned = np.degrees(np.arccos(np.clip((np.trace(change.rotation) - 1) / 2, -1, 1)))
-        if turned < options.settled_deg and np.linalg.norm(change.translation) < options.settled_mm:
+        if change.angle_deg < options.settled_deg and np.linalg.norm(change.translation) < options.settled_mm:
             break
     return replace(found, estimate=snapped(found.estimate, viewer))
 

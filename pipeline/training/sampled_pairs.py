@@ -118,8 +118,7 @@ def fitted(scan: Scan, pose: SimilarityTransform, job: Job, rng: np.random.Gener
     start = perturbed_inverse(pose, options, rng) if options.start == "perturbed" else None
     state = chain.fitted(ScanState.of(scan, start), job)
     error = state.fit.scan_to_model.compose(pose)
-    turned = np.degrees(np.arccos(np.clip((np.trace(error.rotation) - 1) / 2, -1, 1)))
-    moved = np.linalg.norm(error.translation)
+    turned, moved = error.angle_deg, np.linalg.norm(error.translation)
     if turned > ASTRAY_DEG or moved > ASTRAY_MM:
         raise FitError(
             f"the fit lies {turned:.0f}° and {moved:.0f} mm from the true pose, at most {ASTRAY_DEG:g}° and {ASTRAY_MM:g} mm"
