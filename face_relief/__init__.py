@@ -2,10 +2,12 @@
 
     import face_relief
 
-    result = face_relief.process("scan.ply")        # or a Scan that `face_relief.read` gave, and settings such as "refine=smooth"
-    result.registered.vertices                      # (n, 3), the scan's own coordinates; result.model.triangles are its triangles
-    result.landmarks.points                         # (68, 3), with .covariance, .confidence and .seen
-    result.save("out")                              # the files that a run writes for one scan
+    # a file, or what `face_relief.read` gave; then settings: "refine=smooth"
+    result = face_relief.process("scan.ply")
+    result.registered.vertices  # (n, 3), in the scan's own coordinates
+    result.model.triangles      # the triangles of registered and coarse
+    result.landmarks.points     # (68, 3), with .covariance, .confidence and .seen
+    result.save("out")          # the files that a run writes for one scan
 
 Archives are for the command line (`face-relief run`), which resumes, spreads over cores and reports.
 """
