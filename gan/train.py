@@ -67,7 +67,7 @@ def set_threads(threads: int) -> None:
 
 def main(argv: Sequence[str] | None = None, program: str = "python -m gan.train") -> int:
     """0 done, 2 a wrong command, configuration or data set."""
-    parser = command_parser(program, "Trains a network; shipped configurations are in configs/.")
+    parser = command_parser(program, "Trains a network. Configurations that ship, by name: train_refiner, train_landmarks, …")
     add_settings(parser, "folder of the run (output)", required=False)
     parser.add_argument("--resume", action="store_true", help="continue the newest checkpoint in the output")
     parser.add_argument("--max-minutes", type=float, default=0.0, help="stop cleanly after so many minutes (0: no limit)")

@@ -89,7 +89,10 @@ class LandmarkTraining(TrainingRun):
         config = self.config
         self.views = list(whole_views(config.data, config.landmarks, "validation", config.schedule.validation_images))
         if not self.views:
-            raise ConfigError(f"data: no view of {', '.join(config.data.validation or config.data.train)} has split 'validation'")
+            raise ConfigError(
+                f"data: no view of {', '.join(config.data.validation or config.data.train)} has split 'validation'; "
+                "make more, or set set.split_shares"
+            )
 
     def batches(self, first_batch: int) -> Iterator:
         return iter(training_batches(self.config.data, self.config.landmarks, self.config.seed, first_batch))

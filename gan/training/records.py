@@ -25,7 +25,7 @@ def record_files(patterns: tuple[str, ...]) -> list[str]:
     """Sorted files of the globs. Raises DatasetError where there are none."""
     files = sorted({name for pattern in patterns for name in glob.glob(pattern)})
     if not files:
-        raise DatasetError(f"data: no TFRecords match {', '.join(patterns)}; make them with `python -m pipeline.synthesize`")
+        raise DatasetError(f"data: no TFRecords match {', '.join(patterns)}; make them with `face-relief synthesize`")
     return files
 
 

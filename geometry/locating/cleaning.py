@@ -1,4 +1,4 @@
-"""What is done to a scan before a face is sought in it: outliers, thinning, normals, the unit."""
+"""What is done to a scan before a face is looked for: outliers, thinning, normals, the unit."""
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -11,16 +11,16 @@ from geometry.surfaces.normals import _voxel_representatives
 
 @options
 class CleaningOptions:
-    """What is no face before any is sought."""
+    """What is removed from a scan before a face is looked for."""
 
     max_points: Count = 400_000
     """A bare cloud of more is thinned on a voxel grid."""
     max_distance_mm: Positive = 1600.0
     """Depth images: points beyond it are dropped."""
     outlier_neighbours: Count = 8
-    """A point of a bare cloud is alone, and dropped, by the distance to this neighbour, counted by nearness…"""
+    """Which neighbour, counted from the nearest, tells by its distance whether a point of a bare cloud stands alone."""
     outlier_factor: Positive = 6.0
-    """…where that is more than so many times the median point's."""
+    """A point whose distance to that neighbour is more than so many times the median of all points is dropped."""
 
 
 def clean(scan: Scan, options: CleaningOptions = CleaningOptions()) -> Scan:

@@ -28,7 +28,9 @@ def command_parser(program: str, description: str, epilog: str = "") -> argparse
 def add_settings(parser: argparse.ArgumentParser, output: str, required: bool = True) -> None:
     """The three options that every command shares; `output` says what `--output` is."""
     parser.add_argument("--output", required=required, metavar="OUT", help=output)
-    parser.add_argument("--config", metavar="FILE", help="YAML file with any of the keys that `face-relief config` prints")
+    parser.add_argument(
+        "--config", metavar="FILE", help="YAML file with any key of `face-relief config`, or a shipped one's name"
+    )
     parser.add_argument(
         "--set", action="append", default=[], dest="settings", metavar="SECTION.KEY=VALUE", help="one key; repeatable"
     )

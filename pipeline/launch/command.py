@@ -15,7 +15,7 @@ def run_parser(program: str) -> argparse.ArgumentParser:
     parser = command_parser(
         program,
         "Turns raw 3D face scans into registered, refined geometry: meshes, landmarks, images, a report.",
-        "Every other option goes to Apache Beam, such as --runner and its own. A run on the same OUT resumes. "
+        "Other options, such as those of a runner, go to Apache Beam. A run on the same OUT resumes. "
         "Exit code 0: every scan ended ok or rejected; 3: some failed; 2: wrong command or configuration.",
     )
     add = parser.add_argument
@@ -49,10 +49,10 @@ def set_parser(program: str) -> argparse.ArgumentParser:
     add("--examples", metavar="DIR", help="write the example scans to DIR instead of a training set")
     real = parser.add_argument_group(
         "real scans",
-        "Pairs from an archive of good scans (pipeline.training.scan_pairs). A scan without a face, or too noisy, coarse or "
+        "Pairs from an archive of good scans. A scan without a face, or too noisy, coarse or "
         "holey to be a truth, is left out and named in the card. Licences and consent are the user's business.",
     ).add_argument
-    real("--from-scans", metavar="FOLDER", help="the archive, as --input of pipeline.run: a folder, a glob, a .zip, a URL")
+    real("--from-scans", metavar="FOLDER", help="the archive, as --input of a run: a folder, a glob, a .zip, a URL")
     real("--scan-input", metavar="KIND", help="simulated, or real: what the scan channels show (scans.scan_input)")
     real("--subject-from", metavar="KIND", help="file, or folder: whom a scan shows (scans.subject_from)")
     _add_machine(parser)

@@ -43,7 +43,7 @@ def load_run(out: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The manifest's lines and run.json ({} where a run was cut off before it). Raises ConfigError."""
     manifest = storage.join(out, "manifest.jsonl")
     if not storage.exists(manifest):
-        raise ConfigError(f"--output {out}: holds no manifest.jsonl; give the --output of a finished pipeline.run")
+        raise ConfigError(f"--output {out}: holds no manifest.jsonl; give the --output of a finished run")
     try:
         lines = [json.loads(text) for text in storage.read_bytes(manifest).decode("utf-8").splitlines() if text.strip()]
         run_file = storage.join(out, "run.json")
