@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from face_relief.api import Model, Result, load_model, process, read
+    from face_relief.api import FaceReliefError, Model, NoFaceFound, Result, load_model, process, read
 
-__all__ = ["Model", "Result", "load_model", "process", "read"]
+__all__ = ["FaceReliefError", "Model", "NoFaceFound", "Result", "load_model", "process", "read"]
 
 # The names of the packages beneath are common ones. `pipeline` looks after the others; who looks after it stands here.
 _spec = importlib.util.find_spec("pipeline")

@@ -1,4 +1,4 @@
-"""The public functions: `read`, `process`, `Result`, `Model`, `load_model`."""
+"""The public names: `read`, `process`, `Result`, `Model`, `load_model`, and the errors `NoFaceFound` and `FaceReliefError`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 
 from geometry import readers
-from geometry.errors import ConfigError
+from geometry.errors import ConfigError, FaceReliefError, NoFaceFound
 from geometry.landmarks.estimate import LandmarkEstimate
 from geometry.mesh import TriangleMesh
 from geometry.model.morphable_model import MorphableModel as Model
@@ -21,7 +21,7 @@ from pipeline.scans import chain, config, files, steps
 from pipeline.scans.job import Job
 from pipeline.scans.state import ScanState
 
-__all__ = ["Model", "Result", "load_model", "process", "read"]
+__all__ = ["FaceReliefError", "Model", "NoFaceFound", "Result", "load_model", "process", "read"]
 
 
 def read(path: str | os.PathLike[str], unit: str | float | None = None) -> Scan:

@@ -17,6 +17,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
+from geometry.errors import ConfigError
 from geometry.mesh import TriangleMesh
 from geometry.model.format_face_relief import quantise, save_model
 from geometry.model.morphable_model import MorphableModel
@@ -247,6 +248,10 @@ def run(arguments: argparse.Namespace) -> None:
     chosen = loading.load(LearningOptions, arguments.config, arguments.settings)
     path, output = Path(arguments.source), Path(arguments.output)
     source = load_model(path)
+    try:  # before minutes of work
+        output.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--output {output}: its folder cannot be made ({error})") from None
     template = build_template(source, TemplateOptions())
     model = learn(source, template, chosen)
     save_model(output, model)
