@@ -79,7 +79,7 @@ def test_a_mirrored_crop_is_the_mirrored_face(folder):
 
 
 def test_missing_and_foreign_records_are_refused(folder, tmp_path):
-    with pytest.raises(DatasetError, match="no TFRecords match .*pipeline.synthesize"):
+    with pytest.raises(DatasetError, match="no TFRecords match .*face-relief synthesize"):
         pairs(DataConfig(train=(f"{tmp_path}/*.gz",)), "train")
     coarse, scan, _, _ = simulate(0, 16)
     from pipeline.store import image_records, tfrecord
