@@ -4,6 +4,9 @@ Every visible vertex is projected onto the surface; the displacements are extend
 (M + ℓ²K)⁻¹ M, K being the model's stiffness matrix and M its vertex areas. As a kernel ignores which vertices have data, its
 factor is computed once per model; data enter by normalised convolution, S(w t) / S(w), from long to short lengths ℓ
 (a multilevel approximation: each level explains what the longer ones leave). Far from data the displacement fades.
+
+What decides whether a vertex or a pixel is used fades in and out over a range: a threshold would let the last bits of the
+coordinates, which differ between machines and libraries, move vertices by hundredths of a millimetre.
 """
 
 from __future__ import annotations
@@ -26,18 +29,21 @@ if TYPE_CHECKING:
     from open3d.t.geometry import RaycastingScene
 
 
+_FACING_WIDTH = 0.05
+
+
 @dataclass(frozen=True)
 class RegistrationOptions:
     """How the model's mesh is drawn onto a surface."""
 
     reach_mm: float = 12.0
-    """Longest projection along a vertex normal, in mm."""
+    """Longest projection along a vertex normal, in mm; its last quarter counts less and less."""
     facing: float = 0.6
-    """Least cosine between a vertex's normal and the surface's where it is projected to."""
+    """Cosine between a vertex's normal and the surface's where it is projected to, at which half of the weight is left."""
     unobserved_weight: float = 0.05
     """Weight of surface that no scan supports; observed surface counts 1."""
     hidden_mm: float = 0.5
-    """A vertex that lies this far, in mm, behind the coarse surface's first hit is occluded."""
+    """A vertex that lies this far, in mm, behind the coarse surface's first hit counts half; at twice that it is occluded."""
     projections: int = 2
     """Rounds in which vertices are projected."""
     fits: int = 2
@@ -50,8 +56,14 @@ class RegistrationOptions:
     """Weight of the smoothness of the fitted steps, against zigzag between pixels."""
 
 
-def visible_vertices(mesh: TriangleMesh, chart: Chart, hidden_mm: float) -> np.ndarray:
-    """(n,) bool: nothing lies before the vertex on its ray, which meets it from outside at less than about 84° from its normal.
+def _fade_in(values: np.ndarray, half: float, width: float) -> np.ndarray:
+    """0 below half − width, 1 above half + width, straight between."""
+    return np.clip((values - half) / (2 * width) + 0.5, 0.0, 1.0)
+
+
+def visibility(mesh: TriangleMesh, chart: Chart, hidden_mm: float) -> np.ndarray:
+    """(n,) in [0, 1]: 1 where nothing lies before the vertex on its ray, which meets it from outside at less than about 81° from
+    its normal; 0 from 87°, and where something lies 2 hidden_mm or more before it.
 
     What the ray hits at the vertex itself is not asked: it may slip between the triangles, or graze the next one's back, and the
     last bit of the coordinates decides which."""
@@ -59,26 +71,30 @@ def visible_vertices(mesh: TriangleMesh, chart: Chart, hidden_mm: float) -> np.n
     origins, directions, start = chart.rays(image_points, float(np.ceil(depth.max())) + 1.0)
     distance, *_ = cast_rays(raycasting_scene(mesh), origins, directions)
     slope = -np.einsum("ij,ij->i", mesh.vertex_normals, directions)
-    return (slope > 0.1) & (start - distance - depth < hidden_mm / np.maximum(slope, 0.1))
+    before = (start - distance - depth) * np.maximum(slope, 0.1)
+    return _fade_in(slope, 0.1, 0.05) * _fade_in(-before, -hidden_mm, hidden_mm)
 
 
 def _project(
     mesh: TriangleMesh, surface: TriangleMesh, scene: RaycastingScene, support: np.ndarray, options: RegistrationOptions
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Along ±normal: offsets (n, 3) to the nearer compatible hit and weights (n,), 0 where there is none."""
+    """Along ±normal: offsets (n, 3) to the compatible hits, of which the nearer decides, and weights (n,), 0 where there is none.
+
+    Two hits share by the inverse eighth power of their distances: 25 to 1 where one is half as far again as the other.
+    """
     normals, n = mesh.vertex_normals, len(mesh.vertices)
     attributes = np.concatenate([surface.vertex_normals, support[:, None]], axis=1)
     outward = np.concatenate([normals, -normals])
     distance, triangle, uv, _ = cast_rays(scene, np.concatenate([mesh.vertices] * 2), outward)
     hit = np.flatnonzero((triangle >= 0) & (distance < options.reach_mm))
     at = interpolate(attributes, surface.triangles[triangle[hit]], uv[hit])
-    compatible = np.einsum("ij,ij->i", at[:, :3], normals[hit % n]) > options.facing
-    weight = np.zeros(2 * n)
-    weight[hit] = np.where(compatible, at[:, 3], 0.0)
-    distance = np.where(weight > 0, distance, np.inf).reshape(2, n)
-    nearer = distance.argmin(0) * n + np.arange(n)
-    reached = np.where(weight[nearer] > 0, distance.min(0), 0.0)
-    return reached[:, None] * outward[nearer], weight[nearer]
+    facing = _fade_in(np.einsum("ij,ij->i", at[:, :3], normals[hit % n]), options.facing, _FACING_WIDTH)
+    weight, offset = np.zeros(2 * n), np.zeros((2 * n, 3))
+    weight[hit] = at[:, 3] * facing * np.minimum(4 - 4 * distance[hit] / options.reach_mm, 1.0)
+    offset[hit] = distance[hit, None] * outward[hit]
+    share = (weight / np.maximum(distance, 1e-3) ** 8).reshape(2, n)
+    share /= np.maximum(share.sum(0), np.finfo(float).tiny)
+    return (share[..., None] * offset.reshape(2, n, 3)).sum(0), (share * weight.reshape(2, n)).sum(0)
 
 
 def _fit_between_vertices(
@@ -106,10 +122,9 @@ def _fit_between_vertices(
     normals = interpolate(mesh.vertex_normals, corners, uv)
     cosine = -np.einsum("ij,ij->i", normals, directions[hit])
     error = (depth[hit] - (start - distance[hit])) * cosine
-    facing = np.einsum("ij,ij->i", normals, surface.vertex_normals[hit]) > options.facing
-    comparable = facing & (cosine > 0.2) & movable[corners].all(1)
-    weight = np.where(comparable, support[hit] * geman_mcclure_weights(error, options.slack_mm), 0.0)
-    root = np.sqrt(weight)
+    facing = _fade_in(np.einsum("ij,ij->i", normals, surface.vertex_normals[hit]), options.facing, _FACING_WIDTH)
+    comparable = facing * _fade_in(cosine, 0.2, 0.05) * movable[corners].min(1)
+    root = np.sqrt(comparable * support[hit] * geman_mcclure_weights(error, options.slack_mm))
     rows = np.repeat(np.arange(len(hit)), 3)
     shape = (len(hit), len(mesh.vertices))
     design = sparse.csr_matrix(((root[:, None] * barycentric).ravel(), (rows, corners.ravel())), shape=shape)
@@ -161,8 +176,8 @@ def register_to_surface(
     mesh, (k, kernels) = TriangleMesh(coarse, model.triangles), smoothing_kernels(model)
     labels = mesh.component_labels
     main = labels == np.bincount(labels).argmax()  # eyeballs follow the lids
-    usable = visible_vertices(mesh, chart, options.hidden_mm) & main
-    usable &= ~model.regions.get("mouth_interior", np.zeros(len(coarse), bool))
+    usable = visibility(mesh, chart, options.hidden_mm) * main
+    usable *= ~model.regions.get("mouth_interior", np.zeros(len(coarse), bool))
     scene = raycasting_scene(surface)
     support = np.where(np.asarray(observed) > 0, 1.0, options.unobserved_weight)
     vertices = coarse
