@@ -13,7 +13,7 @@ from geometry.mesh import TriangleMesh
 from geometry.model.morphable_model import MorphableModel
 from geometry.reconstruction.depth_normal_fusion import fuse, normal_disagreement
 from geometry.reconstruction.lifting import LiftingOptions, _split_bow_ties, fill_harmonic, lift, register
-from geometry.reconstruction.template_registration import RegistrationOptions, register_to_surface, visibility
+from geometry.reconstruction.template_registration import RegistrationOptions, _unflipped, register_to_surface, visibility
 from geometry.surfaces.closest_point import surface_distance
 
 CHART = OrthographicChart(192, 192, 0.75, 0.0, 0.0)
@@ -232,6 +232,15 @@ def test_no_vertex_moves_by_the_last_bits_of_the_coordinates(tilt, surface_tilt,
 
     # midway between two sheets each round pushes it further off, so a change may grow; a jump is 0.5 mm and more
     assert np.abs(registered(1e-6) - registered(-1e-6)).max() < 0.02
+
+
+def test_a_turned_triangle_is_mended_without_a_jump():
+    coarse, height = TriangleMesh(FLAT, MODEL.triangles), np.linspace(0, 15, 101)
+    pulled = FLAT + np.eye(len(FLAT))[len(FLAT) // 2][:, None] * [0, 0, 1] * height[:, None, None]
+    mended = np.stack([_unflipped(vertices, coarse) for vertices in pulled])
+    steps, after = np.abs(np.diff(mended, axis=0)).max((1, 2)), coarse.with_vertices(mended[-1]).triangle_area_vectors
+    assert (mended[0] == FLAT).all() and steps.max() < 10 * height[1]
+    assert ((after * coarse.triangle_area_vectors).sum(1) > 0).all()
 
 
 def test_what_is_visible_does_not_turn_with_the_last_bits_of_the_coordinates():

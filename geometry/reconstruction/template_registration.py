@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from open3d.t.geometry import RaycastingScene
 
 
-_FACING_WIDTH = 0.05
+_FACING_WIDTH = 0.1
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def _fit_between_vertices(
     cosine = -np.einsum("ij,ij->i", normals, directions[hit])
     error = (depth[hit] - (start - distance[hit])) * cosine
     facing = _fade_in(np.einsum("ij,ij->i", normals, surface.vertex_normals[hit]), options.facing, _FACING_WIDTH)
-    comparable = facing * _fade_in(cosine, 0.2, 0.05) * movable[corners].min(1)
+    comparable = facing * _fade_in(cosine, 0.2, 0.1) * movable[corners].min(1)
     root = np.sqrt(comparable * support[hit] * geman_mcclure_weights(error, options.slack_mm))
     rows = np.repeat(np.arange(len(hit)), 3)
     shape = (len(hit), len(mesh.vertices))
@@ -134,26 +134,25 @@ def _fit_between_vertices(
 
 
 def _unflipped(vertices: np.ndarray, coarse: TriangleMesh, rounds: int = 20) -> np.ndarray:
-    """vertices (n, 3) whose displacement from the coarse mesh is averaged over the neighbours wherever a triangle has turned by
-    more than 75° from the coarse one; repeated there, that tends to a translation, which turns nothing."""
+    """vertices (n, 3) whose displacement from the coarse mesh is averaged over the neighbours wherever a triangle has turned from
+    the coarse one, wholly from 80° and not at all below 70°; repeated there, that tends to a translation, which turns nothing."""
     moved, before, neighbours = vertices - coarse.vertices, coarse.triangle_area_vectors, coarse.adjacency
     mean = sparse.diags(1 / np.maximum(np.asarray(neighbours.sum(1)).ravel(), 1)) @ neighbours
+    shape, rows = (len(vertices), len(before)), coarse.triangles.ravel()
     for _ in range(rounds):
         after = coarse.with_vertices(coarse.vertices + moved).triangle_area_vectors
         lengths = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
-        turned = coarse.triangles[(before * after).sum(1) < np.cos(np.radians(75)) * lengths]
-        if not len(turned):
+        angle = np.degrees(np.arccos(np.clip((before * after).sum(1) / np.maximum(lengths, 1e-12), -1, 1)))
+        turned = np.repeat(_fade_in(angle, 75.0, 5.0), 3)
+        if turned.max() < 1e-3:
             break
-        corners, where = np.unique(turned, return_inverse=True)
-        touched = np.zeros(len(vertices), bool)
-        touched[corners] = True
-        ring = np.flatnonzero((neighbours @ touched > 0) & ~touched)
+        at_corners = sparse.csr_matrix((turned, (rows, np.arange(len(rows)) // 3)), shape)
+        share = at_corners.max(1).toarray()
+        ring = np.minimum(neighbours @ share, 1) * (1 - share)
         # each turned triangle is translated as a whole, the ring around it follows half-way
-        together = np.repeat(moved[turned].mean(1), 3, axis=0)
-        count = np.bincount(where.ravel())
-        translated = np.stack([np.bincount(where.ravel(), together[:, axis]) for axis in range(3)], axis=1) / count[:, None]
-        moved[ring] = (moved[ring] + mean[ring] @ moved) / 2
-        moved[corners] = (translated + mean[corners] @ moved) / 2
+        translated = at_corners @ moved[coarse.triangles].mean(1) / np.maximum(at_corners.sum(1).A, 1e-12)
+        moved = moved + ring * (mean @ moved - moved) / 2
+        moved = moved + share * ((translated + mean @ moved) / 2 - moved)
     return coarse.vertices + moved
 
 
