@@ -4,11 +4,13 @@ import warnings
 
 import numpy as np
 
+from geometry.readers.scan_file import ScanFile
 
-def parse_numbers(text: bytes) -> np.ndarray:
-    """Whitespace-separated decimal numbers (nan and inf too) → (k,) float64.
 
-    Raises ValueError where anything else is among them.
+def parse_numbers(file: ScanFile, text: bytes, fault: str) -> np.ndarray:
+    """Whitespace-separated decimal numbers (nan and inf too) of the file → (k,) float64.
+
+    Raises ReadError, `fault` and the first of them, where anything else is among them.
     """
     if not text.strip():  # NumPy reads blank text as one number
         return np.zeros(0)
@@ -17,7 +19,7 @@ def parse_numbers(text: bytes) -> np.ndarray:
         try:
             return np.fromstring(text, dtype=np.float64, sep=" ")
         except (ValueError, DeprecationWarning):
-            raise ValueError(f"not a number near {_first_bad_token(text)!r}") from None
+            raise file.error(f"{fault} not a number near {_first_bad_token(text)!r}") from None
 
 
 def _first_bad_token(text: bytes) -> str:

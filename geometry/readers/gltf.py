@@ -30,9 +30,7 @@ MOST_TEXELS = 100_000_000
 
 
 def sniff(name: str, head: bytes) -> bool:
-    if head.startswith(GLB_MAGIC):
-        return True
-    return (
+    return head.startswith(GLB_MAGIC) or (
         head.lstrip()[:1] == b"{"
         and b'"asset"' in head
         and any(key in head for key in (b'"accessors"', b'"buffers"', b'"meshes"'))

@@ -108,10 +108,7 @@ def _truncated(file: ScanFile, header: Header, has: str) -> Exception:
 
 def _text_fields(file: ScanFile, header: Header) -> dict[str, np.ndarray]:
     widths = [int(np.prod(dtype.shape)) for dtype in header.dtypes]
-    try:
-        numbers = parse_numbers(file.data[header.size :])
-    except ValueError as error:
-        raise file.error(f"its DATA are ascii, but hold {error}") from None
+    numbers = parse_numbers(file, file.data[header.size :], "its DATA are ascii, but hold")
     if len(numbers) != header.points * sum(widths):
         raise _truncated(file, header, f"{len(numbers)} numbers, expected {header.points * sum(widths)}")
     table = numbers.reshape(header.points, sum(widths))

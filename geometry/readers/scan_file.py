@@ -1,5 +1,6 @@
 """A file handed to a reader: its name, its bytes and the neighbours that may belong to it."""
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,12 +27,29 @@ class ScanFile:
         """NAME.json for NAME.png and ".json"."""
         return self.name.rpartition(".")[0] + suffix if "." in self.name else self.name + suffix
 
-    def sidecar(self, name: str) -> bytes | None:
-        """The neighbour of that file name, or None."""
-        return next((data for path, data in self.sidecars.items() if file_name(path) == name), None)
+    def sidecar(self, *names: str) -> bytes | None:
+        """The neighbour of the first of those file names that there is, or None."""
+        return next((data for name in names for path, data in self.sidecars.items() if file_name(path) == name), None)
 
     def error(self, fault: str, remedy: str = EXPORT_AGAIN) -> ReadError:
         return ReadError(self.source, fault, remedy)
+
+    def json_object(self, text: bytes, what: str, remedy: str = EXPORT_AGAIN) -> dict:
+        """What a JSON text of the file holds; `what` begins the message: "its metadata are". Raises ReadError."""
+        try:
+            values = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise self.error(f"{what} not JSON ({error})", remedy) from None
+        if not isinstance(values, dict):
+            raise self.error(f"{what} not a JSON object", remedy)
+        return values
+
+    def number(self, values: Mapping[str, object], key: str, what: str, remedy: str) -> float:
+        """The number, below 1e9, under a key of what the file holds; `what` begins the message: "its metadata give"."""
+        value = values.get(key)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e9:  # also refuses NaN
+            raise self.error(f"{what} {key} as {str(value)[:40]!r}, expected a number", remedy)
+        return value
 
 
 def file_name(source: str) -> str:
