@@ -5,8 +5,6 @@ Vertices come from a restricted centroidal Voronoi tessellation under a density 
 triangulation in an injective plane embedding (Tutte 1963), turned by edge flips into one that is Delaunay in space.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 
@@ -62,7 +60,7 @@ class Cloud:
     size: np.ndarray
 
     @classmethod
-    def of(cls, mesh: TriangleMesh, size: np.ndarray, weights: sparse.csr_matrix) -> Cloud:
+    def of(cls, mesh: TriangleMesh, size: np.ndarray, weights: sparse.csr_matrix) -> "Cloud":
         normals = weights @ mesh.vertex_normals
         normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
         return cls(weights, weights @ mesh.vertices, normals, weights @ size)
@@ -72,7 +70,7 @@ class Cloud:
         """(N, 6) positions and scaled normals: distances along one sheet of the surface, never across a gap."""
         return np.hstack([self.positions, _NORMAL_LIFT * self.size[:, None] * self.normals])
 
-    def joined(self, other: Cloud, index: np.ndarray) -> Cloud:
+    def joined(self, other: "Cloud", index: np.ndarray) -> "Cloud":
         """This cloud, then the points `index` of the other."""
         return Cloud(
             sparse.vstack([self.weights, other.weights[index]]).tocsr(),

@@ -4,8 +4,6 @@ Every vertex of a `Skin` is a fixed linear combination of source vertices (a row
 shape of the source carries over exactly. Only the half x ≥ 0 is built; the template mirrors it.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -35,12 +33,12 @@ class Skin:
         """(k, 3) positions on the source's mean."""
         return self.weights @ source_mean + self.lift
 
-    def compacted(self) -> Skin:
+    def compacted(self) -> "Skin":
         """Without the vertices that no triangle uses."""
         kept, inverse = np.unique(self.triangles, return_inverse=True)
         return Skin(self.weights[kept], self.lift[kept], inverse.reshape(-1, 3).astype(np.int32), self.part)
 
-    def with_patch(self, rows: sparse.spmatrix, lift: np.ndarray, triangles: np.ndarray, part: int) -> Skin:
+    def with_patch(self, rows: sparse.spmatrix, lift: np.ndarray, triangles: np.ndarray, part: int) -> "Skin":
         """New vertices `rows`, `lift`; triangles index old and new vertices together."""
         return Skin(
             sparse.vstack([self.weights, rows]).tocsr(),
