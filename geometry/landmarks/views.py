@@ -6,6 +6,7 @@ origin inside the head, so that a face turned by 60° stays in the picture.
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import minimum_filter
@@ -70,12 +71,14 @@ class Viewer:
     """A scan ready to be looked at from any side; `surface` is made once, and for a bare cloud anew for each side."""
 
     def __init__(self, scan: Scan) -> None:
-        self.scan, surface = scan, surface_of(scan)
+        self.scan = scan
         self._origin = scan.points.mean(0) if len(scan.points) else np.zeros(3)  # float32 rays want small numbers
-        self._scene = raycasting_scene(self._near_origin(surface)) if len(surface.triangles) else None
+        self._scene = self._scene_of(surface_of(scan))
 
-    def _near_origin(self, surface: TriangleMesh) -> TriangleMesh:
-        return surface.with_vertices(surface.vertices - self._origin)
+    def _scene_of(self, surface: TriangleMesh) -> Any:
+        """Open3D's scene of the surface about the origin, None where it has no triangle."""
+        near = surface.with_vertices(surface.vertices - self._origin)
+        return raycasting_scene(near) if len(near.triangles) else None
 
     @property
     def has_surface(self) -> bool:
@@ -91,10 +94,7 @@ class Viewer:
     def view(self, scan_to_view: SimilarityTransform, chart: OrthographicChart = VIEW_CHART) -> View:
         """The scan in the view frame. Pixels without a surface, or that show a back side, are invalid."""
         to_view = scan_to_view.compose(SimilarityTransform(np.eye(3), self._origin))
-        scene = self._scene
-        if scene is None:
-            surface = cloud_surface(self.scan, scan_to_view)
-            scene = raycasting_scene(self._near_origin(surface)) if len(surface.triangles) else None
+        scene = self._scene if self.has_surface else self._scene_of(cloud_surface(self.scan, scan_to_view))
         shape = (chart.height, chart.width)
         if scene is None:
             return View(scan_to_view, image_from_depth(np.zeros(shape), np.zeros(shape, bool), chart))

@@ -154,11 +154,8 @@ def _opposite_edges(triangles: np.ndarray, n: int) -> list[list[tuple[int, int]]
 
 def smallest_angles(corners: np.ndarray) -> np.ndarray:
     """corners (m, 3, 3) → (m,) degrees."""
-    angles = []
-    for k in range(3):
-        u, v = corners[:, (k + 1) % 3] - corners[:, k], corners[:, (k + 2) % 3] - corners[:, k]
-        angles.append(np.degrees(np.arctan2(np.linalg.norm(np.cross(u, v), axis=1), (u * v).sum(axis=1))))
-    return np.min(angles, axis=0)
+    u, v = (np.roll(corners, -k, axis=1) - corners for k in (1, 2))
+    return np.degrees(np.arctan2(np.linalg.norm(np.cross(u, v), axis=2), (u * v).sum(axis=2))).min(axis=1)
 
 
 class _Flips:
@@ -185,9 +182,8 @@ class _Flips:
         if corners is None:
             return False
         c, d = corners
-        if (c, d) in self.corner or (d, c) in self.corner:
-            return False
-        return self.side(d, b, c) > _LEAST_AREA and self.side(c, a, d) > _LEAST_AREA
+        is_new = (c, d) not in self.corner and (d, c) not in self.corner
+        return is_new and self.side(d, b, c) > _LEAST_AREA and self.side(c, a, d) > _LEAST_AREA
 
     def flip(self, a: int, b: int) -> tuple[int, int]:
         c, d = self.corner.pop((a, b)), self.corner.pop((b, a))
@@ -233,18 +229,17 @@ def _force_edge(mesh: _Flips, a: int, b: int) -> None:
 
 def _edges_round(mesh: _Flips, a: int, b: int) -> list[tuple[int, int]]:
     """Directed edges that the segment from a to b crosses, in order."""
-    ((x, y),) = [
+    found = [
         (x, y)
-        for (x, y) in _link(mesh, a)
+        for x, y in _link(mesh, a)
         if mesh.side(a, b, x) < 0 <= mesh.side(a, b, y) and mesh.side(x, y, a) * mesh.side(x, y, b) < 0
-    ][:1] or [(None, None)]
-    found = []
-    while x is not None and len(found) < 500:
-        found.append((x, y))
+    ][:1]
+    while 0 < len(found) < 500:
+        x, y = found[-1]
         z = mesh.corner.get((y, x))
         if z is None or z == b:
             break
-        x, y = (z, y) if mesh.side(a, b, z) < 0 else (x, z)
+        found.append((z, y) if mesh.side(a, b, z) < 0 else (x, z))
     return found
 
 
@@ -300,11 +295,11 @@ def _facing(position: list, normals: list, triangle: tuple[int, int, int]) -> fl
 class RemeshOptions:
     """How a surface is triangulated anew."""
 
-    rounds: int
+    rounds: int = 40
     """Rounds of Lloyd's iteration, which spreads the vertices."""
-    angle_deg: float
+    angle_deg: float = 30.0
     """Vertices of triangles with an angle below this, in degrees, are moved where that helps."""
-    seed: int
+    seed: int = 68
     """Seed of the random samples."""
 
 
