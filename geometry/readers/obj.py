@@ -9,7 +9,6 @@ from collections.abc import Iterator
 import numpy as np
 
 from geometry.errors import ReadError
-from geometry.readers.ascii_numbers import parse_numbers
 from geometry.readers.assembly import assemble, triangulate
 from geometry.readers.scan_file import ScanFile
 from geometry.scan import Scan
@@ -83,7 +82,7 @@ def _vertices(file: ScanFile, lines: list[bytes]) -> np.ndarray:
     if len(widths) > 1:
         lines = [b" ".join(line.split()[: 6 if min(widths) >= 6 else 3]) for line in lines]
         widths = {6 if min(widths) >= 6 else 3}
-    table = parse_numbers(file, b"\n".join(lines), "among its vertex lines is").reshape(len(lines), widths.pop())
+    table = file.numbers_in(b"\n".join(lines), "among its vertex lines is").reshape(len(lines), widths.pop())
     return table[:, :6] if table.shape[1] >= 6 else table[:, :3]  # a fourth number is the weight w
 
 
@@ -91,7 +90,7 @@ def _polygons(file: ScanFile, text: bytes, vertices_before: int) -> tuple[np.nda
     """Corners (k,) counted from 0 and corners of each polygon (p,). Negative numbers count back from the last vertex so far."""
     joined = re.sub(rb"/\S*", b"", b"\n".join(_lines(text, rb"f")))  # 12/7/12: the vertex alone
     counts = np.array([len(line.split()) for line in joined.split(b"\n")])
-    corners = parse_numbers(file, joined, "among its face lines is")
+    corners = file.numbers_in(joined, "among its face lines is")
     whole = np.isfinite(corners).all() and (corners == np.rint(corners)).all() and (np.abs(corners) < 2**31).all()
     if not whole or (corners == 0).any() or counts.sum() != len(corners):
         raise file.error("a face line 'f' holds a vertex number that is none (they are whole and count from 1)")
@@ -111,6 +110,6 @@ def _cloud_normals(file: ScanFile, lines: list[list[bytes]], vertices: int) -> n
     if sum(map(len, lines)) != vertices:
         return None
     try:
-        return np.concatenate([parse_numbers(file, b"\n".join(part), "") for part in lines]).reshape(vertices, 3)
+        return np.concatenate([file.numbers_in(b"\n".join(part), "") for part in lines]).reshape(vertices, 3)
     except (ReadError, ValueError):
         return None  # normals are a help, not a condition

@@ -7,7 +7,6 @@ import re
 
 import numpy as np
 
-from geometry.readers.ascii_numbers import parse_numbers
 from geometry.readers.assembly import assemble, triangulate
 from geometry.readers.scan_file import ScanFile
 from geometry.scan import Scan
@@ -60,17 +59,17 @@ def _vertex_table(file: ScanFile, lines: list[bytes]) -> np.ndarray:
         raise file.error("a vertex line has fewer than three numbers (wrong counts, or truncated?)")
     if max(len(line.split()) for line in lines) != width:
         lines, width = [b" ".join(line.split()[:3]) for line in lines], 3
-    return parse_numbers(file, b"\n".join(lines), "among its vertex lines is").reshape(len(lines), width)
+    return file.numbers_in(b"\n".join(lines), "among its vertex lines is").reshape(len(lines), width)
 
 
 def _triangles(file: ScanFile, lines: list[bytes]) -> np.ndarray:
     """Each line: number of corners, the corners counted from 0, perhaps a colour, which is passed over."""
     rows, fault = [line.split() for line in lines], "a face line holds something that is no vertex number"
-    counts = parse_numbers(file, b" ".join(row[0] for row in rows), f"{fault}:")
+    counts = file.numbers_in(b" ".join(row[0] for row in rows), f"{fault}:")
     if not (counts >= 0).all() or any(len(row) <= count for row, count in zip(rows, counts)):
         raise file.error("a face line has fewer corners than it promises (wrong counts, or truncated?)")
     words = [word for row, count in zip(rows, counts) for word in row[1 : int(count) + 1]]
-    corners = parse_numbers(file, b" ".join(words), f"{fault}:")
+    corners = file.numbers_in(b" ".join(words), f"{fault}:")
     if (counts % 1 != 0).any() or not (corners == np.rint(corners)).all() or (np.abs(corners) >= 2**31).any():
         raise file.error(fault)
     return triangulate(corners.astype(np.int64), counts)

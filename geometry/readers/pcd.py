@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from geometry.readers import lzf
-from geometry.readers.ascii_numbers import parse_numbers
 from geometry.readers.assembly import assemble
 from geometry.readers.scan_file import ScanFile
 from geometry.scan import Scan
@@ -108,7 +107,7 @@ def _truncated(file: ScanFile, header: Header, has: str) -> Exception:
 
 def _text_fields(file: ScanFile, header: Header) -> dict[str, np.ndarray]:
     widths = [int(np.prod(dtype.shape)) for dtype in header.dtypes]
-    numbers = parse_numbers(file, file.data[header.size :], "its DATA are ascii, but hold")
+    numbers = file.numbers_in(file.data[header.size :], "its DATA are ascii, but hold")
     if len(numbers) != header.points * sum(widths):
         raise _truncated(file, header, f"{len(numbers)} numbers, expected {header.points * sum(widths)}")
     table = numbers.reshape(header.points, sum(widths))

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from geometry.readers.ascii_numbers import parse_numbers
 from geometry.readers.scan_file import ScanFile
 
 TYPES = {  # → the code of `struct`, which NumPy takes too
@@ -54,7 +53,7 @@ class Property:
 class Element:
     name: str
     count: int
-    properties: tuple[Property, ...]
+    properties: list[Property]
 
 
 @dataclass(frozen=True)
@@ -65,25 +64,18 @@ class Lists:
     counts: np.ndarray
 
 
-@dataclass(frozen=True)
-class Header:
-    byte_order: str | None  # "<", ">" or None for text
-    elements: tuple[Element, ...]
-    size: int  # bytes, the line break after end_header included
-
-
 Columns = dict[str, "np.ndarray | Lists"]
 
 
 def read_elements(file: ScanFile) -> dict[str, Columns]:
     """Element name → property name → (rows,) array or Lists. Raises ReadError."""
-    header = read_header(file)
-    body, at, elements, is_text = file.data, header.size, {}, header.byte_order is None
+    byte_order, declared, at = _read_header(file)
+    body, elements, is_text = file.data, {}, byte_order is None
     if is_text:
-        numbers = parse_numbers(file, body[at:], "its PLY body is declared as text, but holds")
+        numbers = file.numbers_in(body[at:], "its PLY body is declared as text, but holds")
         body, at = numbers.astype("<f8").tobytes(), 0
-    for element in header.elements:
-        properties = tuple(p.stored(header.byte_order) for p in element.properties)
+    for element in declared:
+        properties = [p.stored(byte_order) for p in element.properties]
         columns, at = _read_rows(file, Element(element.name, element.count, properties), body, at)
         if is_text:
             columns |= _narrowed(element, columns)
@@ -95,7 +87,8 @@ def read_elements(file: ScanFile) -> dict[str, Columns]:
     return elements
 
 
-def read_header(file: ScanFile) -> Header:
+def _read_header(file: ScanFile) -> tuple[str | None, list[Element], int]:
+    """The byte order ("<", ">", None for text), the elements, and the size in bytes with the line break after end_header."""
     head = file.data[:LONGEST_HEADER]
     end = re.search(rb"(?:^|[\r\n])end_header[ \t]*(\r\n|\n|\r)", head)
     if not end:
@@ -109,20 +102,16 @@ def read_header(file: ScanFile) -> Header:
                 raise file.error(f"PLY format line {line!r}, expected one of {', '.join(BYTE_ORDERS)}")
             byte_order, has_format = BYTE_ORDERS[words[1]], True
         elif keyword == "element":
-            elements.append((*_element(file, line, words), []))
+            if len(words) != 3 or not re.fullmatch(r"\d{1,15}", words[2]):
+                raise file.error(f"PLY header line {line!r}, expected 'element NAME COUNT'")
+            elements.append(Element(words[1], int(words[2]), []))
         elif keyword == "property":
             if not elements:
                 raise file.error(f"PLY header line {line!r} comes before any element")
-            elements[-1][2].append(_property(file, line, words))
+            elements[-1].properties.append(_property(file, line, words))
     if not has_format:
         raise file.error("its PLY header has no format line")
-    return Header(byte_order, tuple(Element(name, count, tuple(props)) for name, count, props in elements), end.end())
-
-
-def _element(file: ScanFile, line: str, words: list[str]) -> tuple[str, int]:
-    if len(words) != 3 or not re.fullmatch(r"\d{1,15}", words[2]):
-        raise file.error(f"PLY header line {line!r}, expected 'element NAME COUNT'")
-    return words[1], int(words[2])
+    return byte_order, elements, end.end()
 
 
 def _property(file: ScanFile, line: str, words: list[str]) -> Property:

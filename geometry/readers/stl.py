@@ -8,7 +8,6 @@ import re
 
 import numpy as np
 
-from geometry.readers.ascii_numbers import parse_numbers
 from geometry.readers.assembly import assemble
 from geometry.readers.scan_file import ScanFile
 from geometry.scan import Scan
@@ -77,7 +76,7 @@ def _text_corners(file: ScanFile) -> np.ndarray:
     for line in lines:
         if len(line.split()) != 3:
             raise file.error(f"among its vertex lines is not a number triple: {line[:60].decode('latin-1').strip()!r}")
-    return parse_numbers(file, b"\n".join(lines), "among its vertex lines is").reshape(-1, 3)
+    return file.numbers_in(b"\n".join(lines), "among its vertex lines is").reshape(-1, 3)
 
 
 def _merged(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -214,17 +214,14 @@ def triangulate(points: np.ndarray, plane: np.ndarray, keep: np.ndarray, normals
 
 def _force_edge(mesh: _Flips, a: int, b: int) -> None:
     """Flip the edges that the plane segment ab crosses until it is an edge (Sloan 1993). Raises ModelError where none comes."""
-    for _ in range(_MOST_FLIPS):
+    for _ in range(_MOST_FLIPS + 1):
         if (a, b) in mesh.corner or (b, a) in mesh.corner:
             return
         crossing = [edge for edge in _edges_round(mesh, a, b) if mesh.can_flip(*edge)]
         if not crossing:
             break
         mesh.flip(*crossing[0])
-    if (a, b) not in mesh.corner and (b, a) not in mesh.corner:
-        raise ModelError(
-            f"the edge between the points {a} and {b} must be kept and is missing; place more points along its curve"
-        )
+    raise ModelError(f"the edge between the points {a} and {b} must be kept and is missing; place more points along its curve")
 
 
 def _edges_round(mesh: _Flips, a: int, b: int) -> list[tuple[int, int]]:
