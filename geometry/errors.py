@@ -5,8 +5,8 @@ class FaceReliefError(Exception):
     """Base of every error that a user can meet."""
 
 
-class ReadError(FaceReliefError):
-    """A file that cannot be read as a scan."""
+class FileError(FaceReliefError):
+    """A fault of one file, with what the user can do about it."""
 
     def __init__(self, source: str, fault: str, remedy: str) -> None:
         super().__init__(f"{source}: {fault}; {remedy}")
@@ -14,6 +14,10 @@ class ReadError(FaceReliefError):
 
     def __reduce__(self) -> tuple[type, tuple[str, str, str]]:
         return type(self), (self.source, self.fault, self.remedy)
+
+
+class ReadError(FileError):
+    """A file that cannot be read as a scan."""
 
 
 class ModelError(FaceReliefError):
@@ -24,15 +28,8 @@ class NoFaceFound(FaceReliefError):
     """The scan was read, but holds no usable face (a rejection, not a failure)."""
 
 
-class MirroredScan(FaceReliefError):
+class MirroredScan(FileError):
     """A scan that looks like a mirror image of a face: an error of its export, which is reported and never mended silently."""
-
-    def __init__(self, source: str, seen: str, remedy: str) -> None:
-        super().__init__(f"{source}: {seen}; {remedy}")
-        self.source, self.seen, self.remedy = source, seen, remedy
-
-    def __reduce__(self) -> tuple[type, tuple[str, str, str]]:
-        return type(self), (self.source, self.seen, self.remedy)
 
 
 class FitError(FaceReliefError):

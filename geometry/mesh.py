@@ -1,7 +1,5 @@
 """Triangle meshes as immutable arrays."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -16,6 +14,11 @@ def fixed_rows(array: np.ndarray, dtype: DTypeLike) -> np.ndarray:
     rows = np.ascontiguousarray(array, dtype=dtype).reshape(-1, 3)  # a new array object: the caller's stays as it is
     rows.setflags(write=False)
     return rows
+
+
+def triangles_among(triangles: np.ndarray, vertex_mask: np.ndarray) -> np.ndarray:
+    """Of the triangles (m, 3) those wholly among the vertices under the mask (n,) bool, counted among these alone."""
+    return (np.cumsum(vertex_mask) - 1)[triangles[vertex_mask[triangles].all(1)]]
 
 
 @dataclass(frozen=True)
@@ -42,10 +45,8 @@ class TriangleMesh:
     @cached_property
     def vertex_normals(self) -> np.ndarray:
         """(n, 3) unit normals, the area-weighted mean of the adjacent triangles'; zero for a vertex without any."""
-        total = np.zeros_like(self.vertices)
-        for axis in range(3):
-            weights = np.repeat(self.triangle_area_vectors[:, axis], 3)
-            total[:, axis] = np.bincount(self.triangles.ravel(), weights, len(self.vertices))
+        corners, n = self.triangles.ravel(), len(self.vertices)
+        total = np.stack([np.bincount(corners, np.repeat(axis, 3), n) for axis in self.triangle_area_vectors.T], axis=1)
         return total / np.maximum(np.linalg.norm(total, axis=1, keepdims=True), 1e-12)
 
     @cached_property
@@ -79,16 +80,12 @@ class TriangleMesh:
     @cached_property
     def boundary_vertices(self) -> np.ndarray:
         """(n,) bool."""
-        mask = np.zeros(len(self.vertices), bool)
-        mask[self.boundary_edges.ravel()] = True
-        return mask
+        return np.isin(np.arange(len(self.vertices)), self.boundary_edges)
 
     @cached_property
     def adjacency(self) -> sparse.csr_matrix:
         """(n, n) symmetric 0/1 vertex adjacency."""
-        i, j = self.edges.T
-        n = len(self.vertices)
-        half = sparse.coo_matrix((np.ones(len(i)), (i, j)), shape=(n, n))
+        half = sparse.coo_matrix((np.ones(len(self.edges)), self.edges.T), shape=(len(self.vertices),) * 2)
         return (half + half.T).tocsr()
 
     @cached_property
@@ -96,24 +93,19 @@ class TriangleMesh:
         """(n,) label of each vertex's connected component; a vertex without triangles is its own."""
         return connected_components(self.adjacency, directed=False)[1]
 
-    def with_vertices(self, vertices: np.ndarray) -> TriangleMesh:
+    def with_vertices(self, vertices: np.ndarray) -> "TriangleMesh":
         return replace(self, vertices=vertices)
 
-    def submesh(self, vertex_mask: np.ndarray) -> tuple[TriangleMesh, np.ndarray]:
+    def submesh(self, vertex_mask: np.ndarray) -> tuple["TriangleMesh", np.ndarray]:
         """Vertices under the mask and the triangles wholly among them; also the (k,) old index of each new vertex."""
         kept = np.flatnonzero(vertex_mask)
-        new_index = np.full(len(self.vertices), -1, np.int32)
-        new_index[kept] = np.arange(len(kept), dtype=np.int32)
-        triangles = new_index[self.triangles]
         colors = None if self.colors is None else self.colors[kept]
-        return TriangleMesh(self.vertices[kept], triangles[(triangles >= 0).all(1)], colors), kept
+        return TriangleMesh(self.vertices[kept], triangles_among(self.triangles, vertex_mask), colors), kept
 
 
 def merged(meshes: list[TriangleMesh]) -> TriangleMesh:
     """One mesh of several, colours dropped; an empty list gives an empty mesh."""
-    vertices, triangles, offset = [np.zeros((0, 3))], [np.zeros((0, 3), np.int32)], 0
-    for mesh in meshes:
-        vertices.append(mesh.vertices)
-        triangles.append(mesh.triangles + offset)
-        offset += len(mesh.vertices)
+    starts = np.cumsum([0, *(len(mesh.vertices) for mesh in meshes)])
+    vertices = [np.zeros((0, 3)), *(mesh.vertices for mesh in meshes)]
+    triangles = [np.zeros((0, 3), np.int32), *(mesh.triangles + start for mesh, start in zip(meshes, starts))]
     return TriangleMesh(np.concatenate(vertices), np.concatenate(triangles))

@@ -1,14 +1,12 @@
 """A raw scan, as read: points, perhaps triangles, perhaps the pixel grid they came from."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from geometry.camera import PinholeCamera
-from geometry.mesh import fixed_rows
+from geometry.mesh import fixed_rows, triangles_among
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +51,7 @@ class Scan:
         format: str,
         colors: np.ndarray | None = None,
         notes: Sequence[str] = (),
-    ) -> Scan:
+    ) -> "Scan":
         """depth (h, w) in mm, 0 or NaN where there is none; colors (h, w, 3) uint8 or None."""
         rows, columns = np.nonzero(np.isfinite(depth) & (depth > 0))
         points = camera.unproject(np.stack([columns, rows], 1).astype(float), depth[rows, columns].astype(float))
@@ -75,24 +73,20 @@ class Scan:
     def is_cloud(self) -> bool:
         return len(self.triangles) == 0
 
-    def in_unit(self, unit_mm: float, is_metric: bool) -> Scan:
+    def in_unit(self, unit_mm: float, is_metric: bool) -> "Scan":
         """The same scan with its coordinates scaled from its present unit to mm by `unit_mm` per file unit."""
         return replace(self, points=self.points * (unit_mm / (self.unit_mm or 1.0)), unit_mm=unit_mm, scale_is_metric=is_metric)
 
-    def with_note(self, note: str) -> Scan:
+    def with_note(self, note: str) -> "Scan":
         return replace(self, notes=self.notes + (note,))
 
-    def keep(self, mask: np.ndarray) -> Scan:
+    def keep(self, mask: np.ndarray) -> "Scan":
         """The points under `mask` (n,) bool and the triangles wholly among them."""
-        kept = np.flatnonzero(mask)
-        new_index = np.full(len(self.points), -1, np.int32)
-        new_index[kept] = np.arange(len(kept), dtype=np.int32)
-        triangles = new_index[self.triangles]
-        take = lambda array: None if array is None else array[kept]
+        take = lambda array: None if array is None else array[mask]
         return replace(
             self,
-            points=self.points[kept],
-            triangles=triangles[(triangles >= 0).all(1)],
+            points=self.points[mask],
+            triangles=triangles_among(self.triangles, mask),
             colors=take(self.colors),
             normals=take(self.normals),
             pixels=take(self.pixels),

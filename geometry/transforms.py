@@ -1,7 +1,5 @@
 """Similarity transforms x ↦ s R x + t."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,11 +21,11 @@ class SimilarityTransform:
         return float(np.degrees(np.arccos(np.clip((np.trace(self.rotation) - 1) / 2, -1, 1))))
 
     @classmethod
-    def identity(cls) -> SimilarityTransform:
+    def identity(cls) -> "SimilarityTransform":
         return cls(np.eye(3), np.zeros(3))
 
     @classmethod
-    def from_matrix(cls, matrix: np.ndarray) -> SimilarityTransform:
+    def from_matrix(cls, matrix: np.ndarray) -> "SimilarityTransform":
         """From a (4, 4) matrix. Raises ValueError where it is no similarity (a reflection, a shear)."""
         linear = np.asarray(matrix, float)[:3, :3]
         scale = np.cbrt(np.linalg.det(linear))
@@ -38,7 +36,7 @@ class SimilarityTransform:
     @classmethod
     def umeyama(
         cls, source: np.ndarray, target: np.ndarray, weights: np.ndarray | None = None, with_scale: bool = True
-    ) -> SimilarityTransform:
+    ) -> "SimilarityTransform":
         """Least-squares source (n, 3) → target (n, 3), never a reflection (Umeyama 1991, eq. 34–42)."""
         w = np.ones(len(source)) if weights is None else np.asarray(weights, float)
         w = w / w.sum()
@@ -58,7 +56,7 @@ class SimilarityTransform:
         """(n, 3) unit vectors → (n, 3) unit vectors."""
         return directions @ self.rotation.T
 
-    def compose(self, first: SimilarityTransform) -> SimilarityTransform:
+    def compose(self, first: "SimilarityTransform") -> "SimilarityTransform":
         """self ∘ first: apply `first`, then self."""
         return SimilarityTransform(
             self.rotation @ first.rotation,
@@ -66,7 +64,7 @@ class SimilarityTransform:
             self.scale * first.scale,
         )
 
-    def inverse(self) -> SimilarityTransform:
+    def inverse(self) -> "SimilarityTransform":
         rotation = self.rotation.T
         return SimilarityTransform(rotation, -rotation @ self.translation / self.scale, 1.0 / self.scale)
 

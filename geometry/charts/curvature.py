@@ -70,13 +70,9 @@ def positions(depth: np.ndarray, chart: Chart) -> np.ndarray:
 
 def _one_sided_difference(depth: np.ndarray, valid: np.ndarray, axis: int) -> np.ndarray:
     """Mean of the forward and the backward difference, of the one that exists at a border, 0 where none does."""
-    exists = valid[:-1] & valid[1:] if axis == 0 else valid[:, :-1] & valid[:, 1:]
-    step = np.where(exists, np.diff(depth, axis=axis), 0.0)
-    before, after = [(0, 0), (0, 0)], [(0, 0), (0, 0)]
-    before[axis], after[axis] = (1, 0), (0, 1)
-    total = np.pad(step, before) + np.pad(step, after)
-    count = np.pad(exists.astype(float), before) + np.pad(exists.astype(float), after)
-    return total / np.maximum(count, 1)
+    known = np.where(valid, depth, np.nan)
+    steps = np.stack([np.diff(known, axis=axis, prepend=np.nan), np.diff(known, axis=axis, append=np.nan)])
+    return np.nansum(steps, axis=0) / np.maximum(np.isfinite(steps).sum(axis=0), 1)
 
 
 def normals_from_depth(depth: np.ndarray, valid: np.ndarray, chart: Chart) -> np.ndarray:

@@ -3,8 +3,6 @@
 It is a view-projected raster of a surface, not Gu, Gortler & Hoppe's (2002) parameterization.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,7 +32,7 @@ class GeometryImage:
     def shape(self) -> tuple[int, int]:
         return self.valid_mask.shape
 
-    def with_channel(self, name: str, values: np.ndarray) -> GeometryImage:
+    def with_channel(self, name: str, values: np.ndarray) -> "GeometryImage":
         return GeometryImage({**self.channels, name: np.asarray(values, np.float32)}, self.valid_mask, self.chart)
 
 

@@ -1,7 +1,5 @@
 """What is known of a set of landmarks: places, how sure they are, and whether the scan shows them."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,7 +25,7 @@ class LandmarkEstimate:
     def __len__(self) -> int:
         return len(self.points)
 
-    def transformed(self, transform: SimilarityTransform) -> LandmarkEstimate:
+    def transformed(self, transform: SimilarityTransform) -> "LandmarkEstimate":
         """The same landmarks in the frame that `transform` leads to."""
         linear = transform.scale * transform.rotation
         return replace(self, points=transform.apply(self.points), covariance=linear @ self.covariance @ linear.T)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from geometry.landmarks.calibration import LandmarkCalibration, confidence_of
+from geometry.landmarks.calibration import confidence_of
 from geometry.landmarks.estimate import LandmarkEstimate
 from geometry.model.landmark_embedding import landmarks_on
 from geometry.model.morphable_model import MorphableModel
@@ -19,7 +19,6 @@ def fused(
     correlation: np.ndarray | float = 0.0,
     gate: float = 4.0,
     variance: float = 1.0,
-    calibration: LandmarkCalibration | None = None,
 ) -> LandmarkEstimate:
     """Both in one frame → the mean weighted by the inverse covariances, landmark by landmark: a + G (b − a), G = A (A + B)⁻¹.
 
@@ -48,7 +47,7 @@ def fused(
     alone = rest @ a @ rest.transpose(0, 2, 1) + gain @ b @ gain.transpose(0, 2, 1)
     covariance[both] = variance * growth * (alone + crossed + crossed.transpose(0, 2, 1))
     seen = np.where(both, first.seen | other.seen, np.where(known_first, first.seen, other.seen))
-    confidence = np.where(seen, 1.0, UNSEEN_CONFIDENCE) * confidence_of(covariance, calibration)
+    confidence = np.where(seen, 1.0, UNSEEN_CONFIDENCE) * confidence_of(covariance)
     return LandmarkEstimate(points, covariance, np.where(np.isfinite(points).all(1), confidence, 0.0), seen, first.scheme)
 
 
@@ -57,7 +56,6 @@ def to_scheme(
     model: MorphableModel,
     vertices: np.ndarray,
     scheme: str,
-    calibration: LandmarkCalibration | None = None,
 ) -> LandmarkEstimate:
     """An ibug68 estimate → any scheme's, in the same frame: the scheme's points of the mesh `vertices` (n, 3), in the model's
     topology, moved as the landmarks about them differ from that mesh's own.
@@ -80,7 +78,7 @@ def to_scheme(
     nearest = distance.argmin(1)
     covariance = np.einsum("pl,lij->pij", weights, estimate.covariance) + (0.1 * distance.min(1)[:, None, None]) ** 2 * np.eye(3)
     seen = estimate.seen[nearest]
-    confidence = np.where(seen, 1.0, UNSEEN_CONFIDENCE) * confidence_of(covariance, calibration)
+    confidence = np.where(seen, 1.0, UNSEEN_CONFIDENCE) * confidence_of(covariance)
     same = distance.min(1) < 1e-6
     return replace(
         estimate,

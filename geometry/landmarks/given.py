@@ -5,8 +5,6 @@ Accepted: NAME.landmarks.json (the program's own), .pp (MeshLab), .pts (iBUG, th
 camera frame in mm. Two such files beside one scan are an error: which to believe is not ours to guess.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -57,7 +55,7 @@ class GivenLandmarks:
         """(l,) bool."""
         return np.isfinite(self.points).all(1)
 
-    def scaled(self, unit_mm: float) -> GivenLandmarks:
+    def scaled(self, unit_mm: float) -> "GivenLandmarks":
         """The same landmarks in mm."""
         return replace(self, points=self.points * unit_mm)
 

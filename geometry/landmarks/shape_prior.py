@@ -10,14 +10,14 @@ shift, so that both follow by conditioning, a few times over, while measurements
 The posterior covariance says how far each landmark is thereby known (cf. Lüthi et al. 2017).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from geometry.errors import NoFaceFound
-from geometry.landmarks.calibration import LandmarkCalibration, confidence_of
+from geometry.landmarks.calibration import confidence_of
 from geometry.landmarks.estimate import LandmarkEstimate
 from geometry.model.morphable_model import MorphableModel
 from geometry.transforms import SimilarityTransform
@@ -89,25 +89,13 @@ def posterior(
     weights, x = np.ones(len(used)), prior.mean
     for _ in range(ITERATIONS):
         linear = pose.scale * pose.rotation
-        found = _conditioned(prior, x, used, pose.apply(points[used]), linear @ covariance[used] @ linear.T, weights, metric)
-        before, x, weights = x, found.points, 1.0 / (1.0 + (found.distance / OUTLIER) ** 4)
-        pose = _moved_back(found.motion, metric, before.mean(0)).compose(pose)
+        measured, noise, centre = pose.apply(points[used]), linear @ covariance[used] @ linear.T, x.mean(0)
+        x, uncertainty, distance, coefficients, motion = _conditioned(prior, x, used, measured, noise, weights, metric)
+        weights = 1.0 / (1.0 + (distance / OUTLIER) ** 4)
+        pose = _moved_back(motion, metric, centre).compose(pose)
     distances = np.full(len(seen), np.nan)
-    distances[used] = found.distance
-    return Posterior(pose, x, found.covariance, distances, found.coefficients)
-
-
-@dataclass(frozen=True)
-class _Conditioned:
-    """points (l, 3), the shape's posterior mean; covariance (l, 3, 3) of shape and pose together; distance (u,) of each
-    measurement, in standard deviations, from what the others predict; coefficients of the modes; motion (7,): turn, shift and
-    logarithm of scale by which the measurements are off their shape."""
-
-    points: np.ndarray
-    covariance: np.ndarray
-    distance: np.ndarray
-    coefficients: np.ndarray
-    motion: np.ndarray
+    distances[used] = distance
+    return Posterior(pose, x, uncertainty, distances, coefficients)
 
 
 def _conditioned(
@@ -118,8 +106,13 @@ def _conditioned(
     noise: np.ndarray,
     weights: np.ndarray,
     metric: bool,
-) -> _Conditioned:
-    """Gaussian conditioning of shape and pose, linearised at the shape x (l, 3)."""
+) -> tuple[np.ndarray, ...]:
+    """Gaussian conditioning of shape and pose, linearised at the shape x (l, 3).
+
+    Returns the shape's posterior mean (l, 3); the covariance (l, 3, 3) of shape and pose together; the distance (u,) of each
+    measurement, in standard deviations, from what the others predict; the coefficients of the modes; the motion (7,): turn, shift
+    and logarithm of scale by which the measurements are off their shape.
+    """
     count = len(prior.mean)
     rows = (3 * used[:, None] + np.arange(3)).ravel()
     motions, spread = _motion_modes(x), POSE_SIGMA**2 * np.where(np.arange(7) < 6, 1.0, 0.0 if metric else 1.0)
@@ -141,7 +134,7 @@ def _conditioned(
     spread_of = spread_of + noise * (1 - 1 / weights)[:, None, None]
     distance = np.sqrt(np.maximum(np.einsum("ui,uij,uj->u", residual, np.linalg.inv(spread_of), residual), 0))
     coefficients = prior.centre + prior.sigma**2 * (prior.modes[:, rows] @ pulled)
-    return _Conditioned(mean, blocks, distance, coefficients, spread * (motions[:, rows] @ pulled))
+    return mean, blocks, distance, coefficients, spread * (motions[:, rows] @ pulled)
 
 
 def _motion_modes(x: np.ndarray) -> np.ndarray:
@@ -159,27 +152,19 @@ def _moved_back(motion: np.ndarray, metric: bool, centre: np.ndarray) -> Similar
     return SimilarityTransform(rotation, centre - scale * rotation @ (centre + motion[3:6]), scale)
 
 
-def completed(
-    estimate: LandmarkEstimate, posterior: Posterior, calibration: LandmarkCalibration | None = None
-) -> LandmarkEstimate:
+def completed(estimate: LandmarkEstimate, posterior: Posterior) -> LandmarkEstimate:
     """The estimate (scan frame) with its unseen landmarks inferred: the posterior's, with their covariance and less
     confidence."""
     inferred = LandmarkEstimate(
         posterior.points,
         posterior.covariance,
-        INFERRED_TRUST * confidence_of(posterior.covariance, calibration),
+        INFERRED_TRUST * confidence_of(posterior.covariance),
         np.zeros(len(estimate), bool),
     ).transformed(posterior.scan_to_model.inverse())
-    return merged_estimates(estimate, inferred)
-
-
-def merged_estimates(first: LandmarkEstimate, other: LandmarkEstimate) -> LandmarkEstimate:
-    """The landmarks that `first` has seen, and `other`'s where it has not."""
-    keep = first.seen
-    return LandmarkEstimate(
-        np.where(keep[:, None], first.points, other.points),
-        np.where(keep[:, None, None], first.covariance, other.covariance),
-        np.where(keep, first.confidence, other.confidence),
-        np.where(keep, first.seen, other.seen),
-        first.scheme,
+    seen = estimate.seen
+    return replace(
+        estimate,
+        points=np.where(seen[:, None], estimate.points, inferred.points),
+        covariance=np.where(seen[:, None, None], estimate.covariance, inferred.covariance),
+        confidence=np.where(seen, estimate.confidence, inferred.confidence),
     )

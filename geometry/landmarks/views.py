@@ -6,6 +6,7 @@ origin inside the head, so that a face turned by 60° stays in the picture.
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from scipy.ndimage import minimum_filter
@@ -57,13 +58,12 @@ def _sample(depth: np.ndarray, valid: np.ndarray, pixels: np.ndarray) -> tuple[n
     share = base - corner
     total, weight = np.zeros(len(pixels)), np.zeros(len(pixels))
     height, width = depth.shape
-    for dx in (0, 1):
-        for dy in (0, 1):
-            column, row = corner[:, 0] + dx, corner[:, 1] + dy
-            inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
-            column, row = np.clip(column, 0, width - 1), np.clip(row, 0, height - 1)
-            w = np.abs(1 - dx - share[:, 0]) * np.abs(1 - dy - share[:, 1]) * (inside & valid[row, column])
-            total, weight = total + w * depth[row, column], weight + w
+    for dx, dy in np.ndindex(2, 2):
+        column, row = corner[:, 0] + dx, corner[:, 1] + dy
+        inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
+        column, row = np.clip(column, 0, width - 1), np.clip(row, 0, height - 1)
+        w = np.abs(1 - dx - share[:, 0]) * np.abs(1 - dy - share[:, 1]) * (inside & valid[row, column])
+        total, weight = total + w * depth[row, column], weight + w
     return total / np.maximum(weight, 1e-9), weight > 0.2
 
 
@@ -71,12 +71,14 @@ class Viewer:
     """A scan ready to be looked at from any side; `surface` is made once, and for a bare cloud anew for each side."""
 
     def __init__(self, scan: Scan) -> None:
-        self.scan, surface = scan, surface_of(scan)
+        self.scan = scan
         self._origin = scan.points.mean(0) if len(scan.points) else np.zeros(3)  # float32 rays want small numbers
-        self._scene = raycasting_scene(self._near_origin(surface)) if len(surface.triangles) else None
+        self._scene = self._scene_of(surface_of(scan))
 
-    def _near_origin(self, surface: TriangleMesh) -> TriangleMesh:
-        return surface.with_vertices(surface.vertices - self._origin)
+    def _scene_of(self, surface: TriangleMesh) -> Any:
+        """Open3D's scene of the surface about the origin, None where it has no triangle."""
+        near = surface.with_vertices(surface.vertices - self._origin)
+        return raycasting_scene(near) if len(near.triangles) else None
 
     @property
     def has_surface(self) -> bool:
@@ -92,10 +94,7 @@ class Viewer:
     def view(self, scan_to_view: SimilarityTransform, chart: OrthographicChart = VIEW_CHART) -> View:
         """The scan in the view frame. Pixels without a surface, or that show a back side, are invalid."""
         to_view = scan_to_view.compose(SimilarityTransform(np.eye(3), self._origin))
-        scene = self._scene
-        if scene is None:
-            surface = cloud_surface(self.scan, scan_to_view)
-            scene = raycasting_scene(self._near_origin(surface)) if len(surface.triangles) else None
+        scene = self._scene if self.has_surface else self._scene_of(cloud_surface(self.scan, scan_to_view))
         shape = (chart.height, chart.width)
         if scene is None:
             return View(scan_to_view, image_from_depth(np.zeros(shape), np.zeros(shape, bool), chart))
@@ -121,10 +120,9 @@ def cloud_surface(scan: Scan, scan_to_view: SimilarityTransform) -> TriangleMesh
     if len(near) < 4:
         return TriangleMesh(scan.points, np.zeros((0, 3), np.int32))
     side = int(2 * half / CELL_MM) + 8
-    column, row = (np.floor(near[:, k] / CELL_MM).astype(int) + side // 2 for k in (0, 1))
+    cell = tuple(np.clip(np.floor(near[:, k] / CELL_MM).astype(int) + side // 2, 0, side - 1) for k in (1, 0))
     front = np.full((side, side), np.inf)
-    np.minimum.at(front, (np.clip(row, 0, side - 1), np.clip(column, 0, side - 1)), -near[:, 2])
-    cell = np.clip(row, 0, side - 1), np.clip(column, 0, side - 1)
+    np.minimum.at(front, cell, -near[:, 2])
     about = minimum_filter(front, 3)  # sparse clouds leave cells empty, through which the far side would show
     shown = (near[:, 2] > -front[cell] - LAYER_MM) & (near[:, 2] > -about[cell] - FRONT_MM)
     index, near = index[shown], near[shown]
@@ -156,10 +154,9 @@ def visible(image: GeometryImage, points: np.ndarray, limit_mm: float = VISIBLE_
     column, row = np.floor(pixels).astype(int).T
     height, width = image.shape
     found = np.zeros(len(points), bool)
-    for dx in (-1, 0, 1):
-        for dy in (-1, 0, 1):
-            x, y = column + dx, row + dy
-            inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-            x, y = np.clip(x, 0, width - 1), np.clip(y, 0, height - 1)
-            found |= inside & image.valid_mask[y, x] & (np.abs(image["depth"][y, x] - depth) < limit_mm)
+    for dx, dy in np.ndindex(3, 3):
+        x, y = column + dx - 1, row + dy - 1
+        inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+        x, y = np.clip(x, 0, width - 1), np.clip(y, 0, height - 1)
+        found |= inside & image.valid_mask[y, x] & (np.abs(image["depth"][y, x] - depth) < limit_mm)
     return found

@@ -174,12 +174,8 @@ def _on_planes(point: np.ndarray, corners: np.ndarray) -> np.ndarray:
 
 def _on_edges(point: np.ndarray, corners: np.ndarray) -> np.ndarray:
     """(3k, 3) weights of a point's feet on the three edges of triangles (k, 3, 3)."""
-    found = []
-    for start, end in ((0, 1), (1, 2), (2, 0)):
-        edge = corners[:, end] - corners[:, start]
-        along = ((point - corners[:, start]) * edge).sum(1) / np.maximum((edge**2).sum(1), 1e-30)
-        along = np.clip(along, 0, 1)
-        weights = np.zeros((len(corners), 3))
-        weights[:, start], weights[:, end] = 1 - along, along
-        found.append(weights)
-    return np.concatenate(found)
+    edges = np.roll(corners, -1, axis=1) - corners
+    along = ((point - corners) * edges).sum(2) / np.maximum((edges**2).sum(2), 1e-30)
+    along = np.clip(along, 0, 1).T[..., None]
+    starts, ends = np.eye(3)[:, None], np.roll(np.eye(3), 1, axis=1)[:, None]
+    return ((1 - along) * starts + along * ends).reshape(-1, 3)

@@ -76,6 +76,7 @@ def parse_scheme(data: bytes, source: str) -> LandmarkScheme:
         raise _fault(source, f"has the unknown key {unknown[0]!r}; known are {', '.join(sorted(_SCHEME_KEYS))}")
     points = [_point(entry, f"{source}: point {number}") for number, entry in enumerate(content["points"])]
     names = tuple(name for name, _, _ in points)
+    position = {name: place for place, name in enumerate(names)}
     if repeated := next((name for name in names if names.count(name) > 1), None):
         raise _fault(source, f"has several points named {repeated!r}; names must differ")
     for key in ("name", "model", "description"):
@@ -86,9 +87,9 @@ def parse_scheme(data: bytes, source: str) -> LandmarkScheme:
     return LandmarkScheme(
         content["name"],
         names,
-        _groups(content, names, source),
-        tuple(_number_in_ibug68(place) for _, place, _ in points),
-        _mirror(content, names, source),
+        _groups(content, position, source),
+        tuple(place.indices[0] if place.kind == "ibug68" else NO_POINT for _, place, _ in points),
+        _mirror(content, position, source),
         tuple(place for _, place, _ in points),
         tuple(label for _, _, label in points),
         content.get("model", ""),
@@ -174,12 +175,8 @@ def _weights(values: Any, count: int, where: str, key: str) -> tuple[float, ...]
     return tuple(weight / total for weight in weights)
 
 
-def _number_in_ibug68(place: Place) -> int:
-    return place.indices[0] if place.kind == "ibug68" else NO_POINT
-
-
-def _mirror(content: Mapping, names: tuple[str, ...], source: str) -> tuple[int, ...]:
-    position = {name: place for place, name in enumerate(names)}
+def _mirror(content: Mapping, position: dict[str, int], source: str) -> tuple[int, ...]:
+    names = list(position)
     if "mirror" not in content:
         exchanged = [re.sub("|".join(_SIDES), lambda match: _SIDES[match[0]], name) for name in names]
         return tuple(position.get(name, NO_POINT) for name in exchanged)
@@ -194,8 +191,7 @@ def _mirror(content: Mapping, names: tuple[str, ...], source: str) -> tuple[int,
     return mirror
 
 
-def _groups(content: Mapping, names: tuple[str, ...], source: str) -> dict[str, tuple[int, ...]]:
-    position = {name: place for place, name in enumerate(names)}
+def _groups(content: Mapping, position: dict[str, int], source: str) -> dict[str, tuple[int, ...]]:
     groups = content.get("groups", {})
     if not isinstance(groups, dict) or not all(isinstance(members, list) for members in groups.values()):
         raise _fault(source, f'"groups" is {_short(groups)}; expected group name → list of point names')

@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,12 +34,17 @@ class ModelFile:
         try:
             with np.load(io.BytesIO(self.data), allow_pickle=False) as archive:
                 return {key: archive[key] for key in archive.files}
-        except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, MemoryError, NotImplementedError) as error:
+        except (
+            ValueError,
+            OSError,
+            EOFError,
+            KeyError,
+            MemoryError,
+            NotImplementedError,
+            zipfile.BadZipFile,
+            zlib.error,
+        ) as error:
             raise self.fault(f"its arrays cannot be read ({error})", "copy the file again, it is damaged or truncated") from error
-        except Exception as error:  # zlib.error has no public base but Exception
-            if type(error).__module__ != "zlib":
-                raise
-            raise self.fault(f"its arrays cannot be unpacked ({error})", "copy the file again, it is damaged") from error
 
     def fault(self, fault: str, remedy: str) -> ModelError:
         return ModelError(f"{self.source}: {fault}; {remedy}")

@@ -3,6 +3,7 @@
 A further format is one file with `sniff` and `read`, and one line in FORMATS.
 """
 
+import itertools
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -44,7 +45,7 @@ class Format:
 FORMATS = (  # the first that recognises the content reads it: special cases before general ones, signatures before guesses
     Format("truedepth_ply", (), truedepth.sniff, truedepth.read),
     Format("ply", (".ply",), ply.sniff, ply.read),
-    Format("depth_png", (), depth_png.sniff, depth_png.read),
+    Format("depth_png", (".png",), depth_png.sniff, depth_png.read),
     Format("depth_npz", (".npz",), depth_npz.sniff, depth_npz.read),
     Format("gltf", (".glb", ".gltf"), gltf.sniff, gltf.read),
     Format("pcd", (".pcd",), pcd.sniff, pcd.read),
@@ -83,10 +84,9 @@ def claims(name: str, head: bytes) -> bool:
     """Is this a scan file? By its first bytes (HEAD_SIZE are enough), or by a scan suffix, so that a damaged scan is reported."""
     if any(format.sniff(name, head) for format in FORMATS):
         return True
-    suffix = _suffix(name)
-    if suffix == ".png":  # a whole 8-bit picture is no scan; a PNG without its beginning may have been one
+    if name.lower().endswith(".png"):  # a whole 8-bit picture is no scan; a PNG without its beginning may have been one
         return not head.startswith(depth_png.SIGNATURE) or len(head) < 26
-    return any(suffix in format.suffixes for format in FORMATS)
+    return any(name.lower().endswith(format.suffixes) for format in FORMATS)
 
 
 def _unit_mm(unit: str | float | None) -> float | None:
@@ -119,19 +119,13 @@ def _open(data: bytes | Path | str, source: str | None, sidecars: Mapping[str, b
 
 
 def _format_of(file: ScanFile) -> Format:
-    for format in FORMATS:
-        if format.sniff(file.name, file.data):
-            return format
-    suffix = _suffix(file.name)
-    if suffix == ".png":
-        return next(format for format in FORMATS if format.name == "depth_png")
-    for format in FORMATS:
-        if suffix in format.suffixes:
-            return format
-    raise file.error(
-        f"its content is none of the formats {', '.join(format.name for format in FORMATS)}",
-        "convert it to PLY, OBJ or a depth image",
-    )
+    by_content = (format for format in FORMATS if format.sniff(file.name, file.data))
+    by_suffix = (format for format in FORMATS if file.name.lower().endswith(format.suffixes))
+    found = next(itertools.chain(by_content, by_suffix), None)
+    if found is None:
+        names = ", ".join(format.name for format in FORMATS)
+        raise file.error(f"its content is none of the formats {names}", "convert it to PLY, OBJ or a depth image")
+    return found
 
 
 def _read_as(format: Format, file: ScanFile) -> Scan:
@@ -141,8 +135,3 @@ def _read_as(format: Format, file: ScanFile) -> Scan:
         raise
     except Exception as error:  # damage that no check foresaw must fail this file alone, with its name
         raise file.error(f"it cannot be decoded as {format.name} ({type(error).__name__}: {error})") from error
-
-
-def _suffix(name: str) -> str:
-    dot = name.rfind(".")
-    return name[dot:].lower() if dot >= 0 else ""

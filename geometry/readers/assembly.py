@@ -92,8 +92,6 @@ def _unit_normals(normals: np.ndarray) -> np.ndarray | None:
 
 
 def _without_degenerate_triangles(scan: Scan) -> Scan:
-    if scan.is_cloud:
-        return scan
     a, b, c = (scan.points[scan.triangles[:, k]] for k in range(3))
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         has_area = (np.cross(b - a, c - a) != 0).any(1)  # also false for a repeated corner

@@ -12,11 +12,10 @@ import zlib
 import numpy as np
 
 from geometry.readers.assembly import eight_bit
-from geometry.readers.depth_sidecar import KEYS, camera_from_values
+from geometry.readers.depth_sidecar import KEYS, MOST_PIXELS, camera_from_values
 from geometry.readers.scan_file import ScanFile
 from geometry.scan import Scan
 
-MOST_PIXELS = 64_000_000
 REMEDY = "save it with numpy.savez_compressed(NAME, depth=…, fx=…, fy=…, cx=…, cy=…, depth_unit_mm=…), depth of shape (h, w)"
 COLOR_NAMES = ("color", "colors", "rgb")
 
@@ -57,15 +56,13 @@ def _scan(file: ScanFile, depth: np.ndarray, values: dict[str, object], colors: 
     depth_mm[~(np.abs(depth_mm) < 1e9)] = 0  # a thousand kilometres: not a depth
     if not (depth_mm > 0).any():
         raise file.error("no pixel has a positive, finite depth", "check the sensor's export")
-    notes: tuple[str, ...] = ()
-    if colors is not None and not (
-        colors.shape[:2] == depth.shape and colors.ndim == 3 and colors.shape[2] in (3, 4) and colors.dtype.kind in "fiu"
-    ):
-        notes, colors = (
-            (f"colour of the shape {colors.shape} does not fit depth of the shape {depth.shape} and was ignored",),
-            None,
-        )
-    return Scan.from_depth(depth_mm, camera, file.source, "depth_npz", None if colors is None else eight_bit(colors), notes)
+    fits = colors is not None and colors.shape in ((*depth.shape, 3), (*depth.shape, 4)) and colors.dtype.kind in "fiu"
+    notes = (
+        ()
+        if fits or colors is None
+        else (f"colour of the shape {colors.shape} does not fit depth of the shape {depth.shape} and was ignored",)
+    )
+    return Scan.from_depth(depth_mm, camera, file.source, "depth_npz", eight_bit(colors) if fits else None, notes)
 
 
 def _array(file: ScanFile, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:

@@ -8,12 +8,11 @@ import io
 import numpy as np
 from PIL import Image
 
-from geometry.readers.depth_sidecar import camera_from_sidecar
+from geometry.readers.depth_sidecar import MOST_PIXELS, camera_from_sidecar
 from geometry.readers.scan_file import ScanFile
 from geometry.scan import Scan
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-MOST_PIXELS = 64_000_000
 
 
 def sniff(name: str, head: bytes) -> bool:

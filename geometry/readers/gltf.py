@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
+from geometry.mesh import TriangleMesh, merged
 from geometry.readers.assembly import NO_TRIANGLES, assemble, eight_bit
 from geometry.readers.gltf_buffers import (
     GLB_MAGIC,
@@ -30,9 +31,7 @@ MOST_TEXELS = 100_000_000
 
 
 def sniff(name: str, head: bytes) -> bool:
-    if head.startswith(GLB_MAGIC):
-        return True
-    return (
+    return head.startswith(GLB_MAGIC) or (
         head.lstrip()[:1] == b"{"
         and b'"asset"' in head
         and any(key in head for key in (b'"accessors"', b'"buffers"', b'"meshes"'))
@@ -41,24 +40,17 @@ def sniff(name: str, head: bytes) -> bool:
 
 def read(file: ScanFile) -> Scan:
     document = open_document(file)
-    points, triangles, colors, offset = [], [], [], 0
-    for mesh, matrix in _instances(document):
-        for primitive in mesh.get("primitives", []):
-            part = _primitive(document, primitive)
-            if part is None:
-                continue
-            with np.errstate(over="ignore", invalid="ignore"):  # a corrupt matrix: the points become inf and are dropped
-                points.append(part[0] @ matrix[:3, :3].T + matrix[:3, 3])
-            mirrored = np.linalg.det(matrix[:3, :3]) < 0  # section 3.7.4: a mirror reverses the winding
-            triangles.append((part[1][:, ::-1] if mirrored else part[1]) + offset)
-            colors.append(part[2])
-            offset += len(part[0])
-    if not points:
+    placed = [
+        _primitive(document, primitive, matrix)
+        for mesh, matrix in _instances(document)
+        for primitive in mesh.get("primitives", [])
+    ]
+    parts = [part for part in placed if part is not None]
+    if not parts:
         raise file.error("its scene holds no mesh or points", "export the scan as a mesh or point cloud")
-    all_colored = all(color is not None for color in colors)
-    scan = assemble(
-        file, "gltf", np.concatenate(points), np.concatenate(triangles), np.concatenate(colors) if all_colored else None
-    )
+    whole, all_colored = merged(parts), all(part.colors is not None for part in parts)
+    colors = np.concatenate([part.colors for part in parts]) if all_colored else None
+    scan = assemble(file, "gltf", whole.vertices, whole.triangles, colors)
     return replace(scan, notes=(UNIT_NOTE, *scan.notes))
 
 
@@ -108,8 +100,8 @@ def _local_matrix(file: ScanFile, node: dict) -> np.ndarray:
     return matrix
 
 
-def _primitive(document: Document, primitive: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray | None] | None:
-    """Points (n, 3), triangles (m, 3) and colours (n, 3) uint8 or None; None for lines."""
+def _primitive(document: Document, primitive: dict, matrix: np.ndarray) -> TriangleMesh | None:
+    """In scene coordinates, to which matrix (4, 4) leads, perhaps with colours and without triangles; None for lines."""
     if not isinstance(primitive, dict) or not isinstance(primitive.get("attributes"), dict):
         raise document.file.error("a primitive of its glTF document has no attributes")
     attributes, mode = primitive["attributes"], primitive.get("mode", TRIANGLES)
@@ -130,7 +122,11 @@ def _primitive(document: Document, primitive: dict) -> tuple[np.ndarray, np.ndar
             raise document.file.error(
                 f"a face names the vertex {triangles.max()}, but its mesh has vertices 0 to {len(points) - 1}"
             )
-    return points, triangles, _colors(document, primitive, len(points))
+    with np.errstate(over="ignore", invalid="ignore"):  # a corrupt matrix: the points become inf and are dropped
+        points = points @ matrix[:3, :3].T + matrix[:3, 3]
+    if np.linalg.det(matrix[:3, :3]) < 0:  # section 3.7.4: a mirror reverses the winding
+        triangles = triangles[:, ::-1]
+    return TriangleMesh(points, triangles, _colors(document, primitive, len(points)))
 
 
 def _triangles(corners: np.ndarray, mode: int) -> np.ndarray:

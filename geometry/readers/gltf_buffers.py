@@ -5,12 +5,10 @@ https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html, sections 3.6 (binary 
 
 import base64
 import binascii
-import json
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from geometry.errors import ReadError
 from geometry.readers.scan_file import ScanFile
 
 GLB_MAGIC = b"glTF"
@@ -83,17 +81,12 @@ class Document:
 
     def _buffer(self, index: int) -> bytes:
         buffer = self.item("buffers", index)
-        if index not in self.buffers:
-            self.buffers[index] = self._load_buffer(buffer)
-        return self.buffers[index]
-
-    def _load_buffer(self, buffer: dict) -> bytes:
         uri = buffer.get("uri")
-        if uri is None:
-            if self.binary is None:
+        if index not in self.buffers:
+            if uri is None and self.binary is None:
                 raise self.file.error("its geometry is in a binary chunk that is missing (truncated?)")
-            return self.binary
-        return self.uri_bytes(uri)
+            self.buffers[index] = self.binary if uri is None else self.uri_bytes(uri)
+        return self.buffers[index]
 
     def uri_bytes(self, uri: object) -> bytes:
         """Of a data URI or of a neighbour; never of the network."""
@@ -116,11 +109,8 @@ class Document:
 def open_document(file: ScanFile) -> Document:
     """Raises ReadError."""
     text, binary = _glb_chunks(file) if file.data.startswith(GLB_MAGIC) else (file.data, None)
-    try:
-        tree = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise file.error(f"its glTF document is not JSON ({error})") from None
-    if not isinstance(tree, dict) or not isinstance(tree.get("asset"), dict):
+    tree = file.json_object(text, "its glTF document is")
+    if not isinstance(tree.get("asset"), dict):
         raise file.error("its JSON is no glTF document")
     if not str(tree["asset"].get("version", "2")).startswith("2"):
         raise file.error(f"it is glTF {str(tree['asset'].get('version'))[:10]}, expected version 2", GLB_REMEDY)
@@ -150,8 +140,4 @@ def numbers(file: ScanFile, listed: object, length: int, what: str) -> np.ndarra
     """(length,) finite float64 from a JSON list. Raises ReadError."""
     if isinstance(listed, list) and len(listed) == length and all(isinstance(x, int | float) and abs(x) < 1e30 for x in listed):
         return np.array(listed, np.float64)
-    raise _bad_numbers(file, length, what)
-
-
-def _bad_numbers(file: ScanFile, length: int, what: str) -> ReadError:
-    return file.error(f"a node of its glTF document has a {what} that is not {length} numbers")
+    raise file.error(f"a node of its glTF document has a {what} that is not {length} numbers")

@@ -1,7 +1,8 @@
 """Files of landmarks that people pick on scans: bytes in, names and points out. What each point is called is kept as written.
 
 Coordinates stay in the file's own unit and frame. A row that the file leaves open (null, nan, an inactive point) is NaN.
-A further format is one function and one line in `FORMATS`. Read here, because no library reads more than one of these formats.
+A further format is one function, whose errors need not name the file, and one line in `FORMATS`. Read here, because no library
+reads more than one of these formats.
 """
 
 import json
@@ -31,12 +32,7 @@ class LandmarkFile:
     scheme: str | None = None
 
 
-class _Fault(Exception):
-    """What is wrong with a file's content, and what was expected."""
-
-    def __init__(self, fault: str, remedy: str = "write it again, or give NAME.landmarks.json") -> None:
-        super().__init__(fault)
-        self.remedy = remedy
+_Content = tuple[Sequence[list[float]], tuple[str, ...] | None, str | None]  # rows, names and scheme of a file
 
 
 def suffix_of(name: str) -> str | None:
@@ -52,39 +48,39 @@ def read_landmarks(name: str, data: bytes) -> LandmarkFile:
     if len(data) > MOST_BYTES:
         raise ReadError(name, f"has {len(data)} bytes, more than any set of landmarks", f"no {suffix} of landmarks? rename it")
     try:
-        file = FORMATS[suffix](data)
-        if not len(file.points):
-            raise _Fault("holds no point")
-    except _Fault as fault:
-        raise ReadError(name, str(fault), fault.remedy) from None
-    return file
+        rows, names, scheme = FORMATS[suffix](data)
+    except ReadError as error:
+        raise ReadError(name, error.fault, error.remedy) from None
+    if not rows:
+        raise ReadError(name, "holds no point", "write it again, or give NAME.landmarks.json")
+    return LandmarkFile(suffix, np.array(rows, float), names, scheme)
 
 
-def _json(data: bytes) -> LandmarkFile:
+def _json(data: bytes) -> _Content:
     """{"scheme": …, "points": [[x, y, z] or null, …]} with optional "names" and "seen", as a run's landmarks.json; or
     "points" by name. A point that a run inferred ("seen" false) was never observed, and is left open."""
     remedy = 'expected {"scheme": "ibug68", "frame": "scan", "points": [[x, y, z] or null, …]}, as in a run\'s landmarks.json'
     try:
         content = json.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise _Fault(f"is no JSON text ({str(error)[:80]})", remedy) from None
+        raise ReadError("", f"is no JSON text ({str(error)[:80]})", remedy) from None
     points = content.get("points") if isinstance(content, dict) else None
     if not isinstance(points, list | dict):
-        raise _Fault('lacks "points"', remedy)
+        raise ReadError("", 'lacks "points"', remedy)
     if content.get("frame", "scan") != "scan":
-        raise _Fault(f'"frame" is {content["frame"]!r}; landmarks beside a scan are in its own frame and unit', remedy)
+        raise ReadError("", f'"frame" is {content["frame"]!r}; landmarks beside a scan are in its own frame and unit', remedy)
     names, scheme = content.get("names"), content.get("scheme")
     if isinstance(points, dict):
         names, points = list(points), list(points.values())
     elif scheme is None and names is None:
         scheme = "ibug68"
     if not (names is None or _texts(names, len(points))) or not (scheme is None or isinstance(scheme, str)):
-        raise _Fault(f'"names" or "scheme" is malformed; expected {len(points)} texts and one text', remedy)
+        raise ReadError("", f'"names" or "scheme" is malformed; expected {len(points)} texts and one text', remedy)
     seen = content.get("seen", [True] * len(points))
     if not isinstance(seen, list) or len(seen) != len(points) or not all(value in (True, False) for value in seen):
-        raise _Fault(f'"seen" is malformed; expected true or false for each of the {len(points)} points', remedy)
+        raise ReadError("", f'"seen" is malformed; expected true or false for each of the {len(points)} points', remedy)
     rows = [_json_row(point if shown else None, number, remedy) for number, (point, shown) in enumerate(zip(points, seen))]
-    return LandmarkFile(".landmarks.json", _array(rows), None if names is None else tuple(names), scheme)
+    return rows, None if names is None else tuple(names), scheme
 
 
 def _texts(values: object, count: int) -> bool:
@@ -94,40 +90,35 @@ def _texts(values: object, count: int) -> bool:
 def _json_row(point: object, number: int, remedy: str) -> list[float]:
     if point is None or point == [None, None, None]:
         return [math.nan] * 3
-    if isinstance(point, list) and len(point) == 3 and all(type(value) in (int, float) for value in point):
-        try:
-            row = [float(value) for value in point]
-        except OverflowError:
-            row = [math.inf] * 3
-        if all(map(math.isfinite, row)):
-            return row
-    raise _Fault(f"point {number} is {json.dumps(point)[:60]}; expected three finite numbers or null", remedy)
+    if isinstance(point, list) and len(point) == 3 and all(type(x) in (int, float) and abs(x) < 1e300 for x in point):
+        return [float(value) for value in point]
+    raise ReadError("", f"point {number} is {json.dumps(point)[:60]}; expected three finite numbers or null", remedy)
 
 
-def _picked_points(data: bytes) -> LandmarkFile:
+def _picked_points(data: bytes) -> _Content:
     """MeshLab's PickedPoints XML."""
     remedy = 'expected MeshLab\'s <PickedPoints> with <point name="…" x="…" y="…" z="…" active="1"/>'
     if b"<!ENTITY" in data:
-        raise _Fault("declares XML entities", remedy)
+        raise ReadError("", "declares XML entities", remedy)
     try:
         root = ElementTree.fromstring(data.strip())
     except (ElementTree.ParseError, LookupError, ValueError) as error:
-        raise _Fault(f"is no XML ({error})", remedy) from None
+        raise ReadError("", f"is no XML ({error})", remedy) from None
     points = list(root.iter("point"))
     if root.tag != "PickedPoints" or not points:
-        raise _Fault(f"holds no points (its root is <{root.tag[:40]}>)", remedy)
+        raise ReadError("", f"holds no points (its root is <{root.tag[:40]}>)", remedy)
     rows, names = [], []
     for number, point in enumerate(points):
         missing = [key for key in ("x", "y", "z") if key not in point.attrib]
         if missing:
-            raise _Fault(f"point {number} lacks {missing[0]!r}", remedy)
+            raise ReadError("", f"point {number} lacks {missing[0]!r}", remedy)
         active = point.get("active", "1").strip().lower() not in ("0", "false")
         rows.append(_row([point.get(key, "") for key in "xyz"] if active else ["nan"] * 3, f"point {number}"))
         names.append(point.get("name", str(number)).strip())
-    return LandmarkFile(".pp", _array(rows), tuple(names))
+    return rows, tuple(names), None
 
 
-def _pts(data: bytes) -> LandmarkFile:
+def _pts(data: bytes) -> _Content:
     """iBUG's `version: 1 / n_points: N / { … }`, with three coordinates a line, or a bare list of such lines."""
     remedy = "expected `version: 1`, `n_points: N` and N lines x y z between braces, or lines x y z alone"
     lines = _lines(data)
@@ -135,57 +126,57 @@ def _pts(data: bytes) -> LandmarkFile:
     counts = [line.partition(":")[2].strip() for line in head if line.lower().startswith("n_points")]
     body = [line for line in lines if ":" not in line and line not in ("{", "}")]
     if head and not ("{" in lines and "}" in lines):
-        raise _Fault("has no { … } block after its header: cut off?", remedy)
+        raise ReadError("", "has no { … } block after its header: cut off?", remedy)
     if not head and body and re.fullmatch(r"\d+", body[0]):
         counts, body = [body[0]], body[1:]
     rows = _rows(body, remedy)
     if counts and counts[0] != str(len(rows)):
-        raise _Fault(f"announces {counts[0][:20]} points and has {len(rows)}", remedy)
-    return LandmarkFile(".pts", _array(rows))
+        raise ReadError("", f"announces {counts[0][:20]} points and has {len(rows)}", remedy)
+    return rows, None, None
 
 
-def _lm3(data: bytes) -> LandmarkFile:
+def _lm3(data: bytes) -> _Content:
     """Bosphorus: comments, `N landmarks:`, then a line with a label and one with x y z for each."""
     remedy = "expected `N landmarks:`, then for each a line with its label and a line x y z"
     lines = _lines(data)
     start = next((number for number, line in enumerate(lines) if re.fullmatch(r"\d+ +landmarks?:?", line, re.I)), None)
     if start is None:
-        raise _Fault("has no line `N landmarks:`", remedy)
+        raise ReadError("", "has no line `N landmarks:`", remedy)
     count, labels, places = int(lines[start].split()[0][:9]), lines[start + 1 :: 2], lines[start + 2 :: 2]
     if not len(labels) == len(places) == count:
-        raise _Fault(f"announces {count} landmarks and has {len(labels)} labels and {len(places)} places", remedy)
-    return LandmarkFile(".lm3", _array(_rows(places, remedy)), tuple(labels), "bosphorus22")
+        raise ReadError("", f"announces {count} landmarks and has {len(labels)} labels and {len(places)} places", remedy)
+    return _rows(places, remedy), tuple(labels), "bosphorus22"
 
 
-def _bnd(data: bytes) -> LandmarkFile:
+def _bnd(data: bytes) -> _Content:
     """BU-3DFE: lines `index x y z`, sorted by index here."""
     remedy = "expected lines `index x y z`, as BU-3DFE's 83"
     rows = {}
     for number, line in enumerate(_lines(data)):
         index, *place = _tokens(line)
         if not re.fullmatch(r"\d{1,6}", index) or int(index) in rows:
-            raise _Fault(f"line {number} begins with {index[:20]!r}; expected another whole number", remedy)
+            raise ReadError("", f"line {number} begins with {index[:20]!r}; expected another whole number", remedy)
         rows[int(index)] = _row(place, f"line {number}", remedy)
-    return LandmarkFile(".bnd", _array([rows[index] for index in sorted(rows)]), None, "bu3dfe83")
+    return [rows[index] for index in sorted(rows)], None, "bu3dfe83"
 
 
-def _amira(data: bytes) -> LandmarkFile:
+def _amira(data: bytes) -> _Content:
     """Amira and Avizo, ASCII: `define Markers N`, `Markers { float[3] Coordinates } @1`, then the rows after `@1`. Of several
     sets the first."""
     remedy = "expected `# Avizo 3D ASCII` or `# AmiraMesh 3D ASCII`, `define Markers N` and N lines x y z after `@1`"
     first = data[:80].decode("latin-1").splitlines()[:1]
     if not first or not re.match(r"#\s*(Avizo|AmiraMesh)\b.*\bASCII\b", first[0], re.I):
-        raise _Fault(f"begins with {(first or [''])[0][:40]!r}", remedy)
+        raise ReadError("", f"begins with {(first or [''])[0][:40]!r}", remedy)
     lines = _lines(data)
     counts = [match[1] for line in lines if (match := re.match(r"define\s+Markers\s+(\d{1,6})\b", line))]
     if not counts or "@1" not in lines:
-        raise _Fault("lacks `define Markers N` or the block `@1`", remedy)
+        raise ReadError("", "lacks `define Markers N` or the block `@1`", remedy)
     block = lines[lines.index("@1") + 1 :]
     end = next((number for number, line in enumerate(block) if line.startswith("@")), len(block))
     rows = _rows(block[:end], remedy)
     if len(rows) != int(counts[0]):
-        raise _Fault(f"announces {int(counts[0])} markers and has {len(rows)}", remedy)
-    return LandmarkFile(".landmarkAscii", _array(rows))
+        raise ReadError("", f"announces {int(counts[0])} markers and has {len(rows)}", remedy)
+    return rows, None, None
 
 
 def _lines(data: bytes) -> list[str]:
@@ -204,22 +195,16 @@ def _rows(lines: Iterable[str], remedy: str) -> list[list[float]]:
 
 def _row(tokens: Sequence[str], where: str, remedy: str = "expected three finite numbers") -> list[float]:
     if len(tokens) == 2:
-        raise _Fault(f"{where} has two coordinates: a landmark on a picture, not on a scan", remedy)
+        raise ReadError("", f"{where} has two coordinates: a landmark on a picture, not on a scan", remedy)
     if len(tokens) == 3:
         if all(token.lower() in _UNKNOWN for token in tokens):
             return [math.nan] * 3
-        if all(_NUMBER.match(token) for token in tokens):
-            row = [float(token) for token in tokens]
-            if all(map(math.isfinite, row)):
-                return row
-    raise _Fault(f"{where} is {' '.join(tokens)[:60]!r}; expected three finite numbers", remedy)
+        if all(_NUMBER.match(token) and math.isfinite(float(token)) for token in tokens):
+            return [float(token) for token in tokens]
+    raise ReadError("", f"{where} is {' '.join(tokens)[:60]!r}; expected three finite numbers", remedy)
 
 
-def _array(rows: Sequence[Sequence[float]]) -> np.ndarray:
-    return np.array(rows, float).reshape(-1, 3)
-
-
-FORMATS: dict[str, Callable[[bytes], LandmarkFile]] = {
+FORMATS: dict[str, Callable[[bytes], _Content]] = {
     ".landmarks.json": _json,
     ".pp": _picked_points,
     ".pts": _pts,

@@ -28,11 +28,8 @@ def decompress(data: bytes, size: int) -> bytes:
             length += 2
             if start < 0:
                 raise ValueError("a copy reaches before the beginning")
-            if start + length <= len(out):
-                out += out[start : start + length]
-            else:  # the copy overlaps what it writes: a repeated pattern
-                pattern = out[start:]
-                out += (pattern * (length // len(pattern) + 1))[:length]
+            pattern = out[start : start + length]  # shorter, and repeated, where the copy overlaps what it writes
+            out += (pattern * (length // len(pattern) + 1))[:length]
             if len(out) > size:
                 break
     except IndexError:

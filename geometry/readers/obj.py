@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from geometry.readers.ascii_numbers import parse_numbers
-from geometry.readers.assembly import NO_TRIANGLES, assemble, triangulate
+from geometry.errors import ReadError
+from geometry.readers.assembly import assemble, triangulate
 from geometry.readers.scan_file import ScanFile
 from geometry.scan import Scan
 
@@ -33,23 +33,21 @@ def sniff(name: str, head: bytes) -> bool:
 
 
 def read(file: ScanFile) -> Scan:
-    vertices, normals, corners, sizes, total = [], [], [], [], 0
+    vertices, normals, polygons, total = [], [], [], 0
     for text in _chunks(file.data):
         lines = _lines(text, rb"v")
         vertices.append(_vertices(file, lines))
         normals.append(_lines(text, rb"vn"))
-        values, counts = _polygons(file, text, total)
-        corners.append(values)
-        sizes.append(counts)
+        polygons.append(_polygons(file, text, total))
         total += len(lines)
     if not total:
         raise file.error("it holds no vertex lines 'v x y z'", "export the scan as a mesh or point cloud")
     width = min(part.shape[1] for part in vertices if len(part))
     table = np.concatenate([part[:, :width] for part in vertices if len(part)])
-    counts = np.concatenate(sizes)
-    triangles = triangulate(np.concatenate(corners), counts) if len(counts) else NO_TRIANGLES
+    triangles = triangulate(*(np.concatenate(parts) for parts in zip(*polygons)))
     colors = table[:, 3:6] if width == 6 else None
-    return assemble(file, "obj", table[:, :3], triangles, colors, _cloud_normals(normals, total) if not len(triangles) else None)
+    cloud_normals = None if len(triangles) else _cloud_normals(file, normals, total)
+    return assemble(file, "obj", table[:, :3], triangles, colors, cloud_normals)
 
 
 def _chunks(data: bytes) -> Iterator[bytes]:
@@ -62,10 +60,8 @@ def _chunks(data: bytes) -> Iterator[bytes]:
         while end > 0 and data[at:end].rstrip(b"\r").endswith(b"\\"):
             end = data.find(b"\n", end + 1)
         end = len(data) if end < 0 else end + 1
-        text = data[at:end]
-        if b"#" in text:
-            text = re.sub(rb"#[^\r\n]*", b"", text)
-        yield re.sub(rb"\\\r?\n", b" ", text) if b"\\" in text else text
+        text = re.sub(rb"#[^\r\n]*", b"", data[at:end])
+        yield re.sub(rb"\\\r?\n", b" ", text)
         at = end
 
 
@@ -86,24 +82,15 @@ def _vertices(file: ScanFile, lines: list[bytes]) -> np.ndarray:
     if len(widths) > 1:
         lines = [b" ".join(line.split()[: 6 if min(widths) >= 6 else 3]) for line in lines]
         widths = {6 if min(widths) >= 6 else 3}
-    try:
-        table = parse_numbers(b"\n".join(lines)).reshape(len(lines), widths.pop())
-    except ValueError as error:
-        raise file.error(f"among its vertex lines is {error}") from None
+    table = file.numbers_in(b"\n".join(lines), "among its vertex lines is").reshape(len(lines), widths.pop())
     return table[:, :6] if table.shape[1] >= 6 else table[:, :3]  # a fourth number is the weight w
 
 
 def _polygons(file: ScanFile, text: bytes, vertices_before: int) -> tuple[np.ndarray, np.ndarray]:
     """Corners (k,) counted from 0 and corners of each polygon (p,). Negative numbers count back from the last vertex so far."""
-    lines = _lines(text, rb"f")
-    if not lines:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    joined = re.sub(rb"/\S*", b"", b"\n".join(lines))  # 12/7/12: the vertex alone
+    joined = re.sub(rb"/\S*", b"", b"\n".join(_lines(text, rb"f")))  # 12/7/12: the vertex alone
     counts = np.array([len(line.split()) for line in joined.split(b"\n")])
-    try:
-        corners = parse_numbers(joined)
-    except ValueError as error:
-        raise file.error(f"among its face lines is {error}") from None
+    corners = file.numbers_in(joined, "among its face lines is")
     whole = np.isfinite(corners).all() and (corners == np.rint(corners)).all() and (np.abs(corners) < 2**31).all()
     if not whole or (corners == 0).any() or counts.sum() != len(corners):
         raise file.error("a face line 'f' holds a vertex number that is none (they are whole and count from 1)")
@@ -118,11 +105,11 @@ def _polygons(file: ScanFile, text: bytes, vertices_before: int) -> tuple[np.nda
     return corners - 1, counts
 
 
-def _cloud_normals(lines: list[list[bytes]], vertices: int) -> np.ndarray | None:
+def _cloud_normals(file: ScanFile, lines: list[list[bytes]], vertices: int) -> np.ndarray | None:
     """Of a cloud whose normals are one for one; a mesh's are indexed by its corners, and its triangles have their own."""
     if sum(map(len, lines)) != vertices:
         return None
     try:
-        return np.concatenate([parse_numbers(b"\n".join(part)) for part in lines]).reshape(vertices, 3)
-    except ValueError:
+        return np.concatenate([file.numbers_in(b"\n".join(part), "") for part in lines]).reshape(vertices, 3)
+    except (ReadError, ValueError):
         return None  # normals are a help, not a condition

@@ -7,8 +7,7 @@ import re
 
 import numpy as np
 
-from geometry.readers.ascii_numbers import parse_numbers
-from geometry.readers.assembly import NO_TRIANGLES, assemble, triangulate
+from geometry.readers.assembly import assemble, triangulate
 from geometry.readers.scan_file import ScanFile
 from geometry.scan import Scan
 
@@ -41,8 +40,7 @@ def read(file: ScanFile) -> Scan:
 
 
 def _lines(text: bytes) -> list[bytes]:
-    text = re.sub(rb"#[^\r\n]*", b"", text) if b"#" in text else text
-    return [line for line in text.splitlines() if line and not line.isspace()]
+    return [line for line in re.sub(rb"#[^\r\n]*", b"", text).splitlines() if line and not line.isspace()]
 
 
 def _counts(file: ScanFile, lines: list[bytes]) -> tuple[int, int]:
@@ -61,24 +59,17 @@ def _vertex_table(file: ScanFile, lines: list[bytes]) -> np.ndarray:
         raise file.error("a vertex line has fewer than three numbers (wrong counts, or truncated?)")
     if max(len(line.split()) for line in lines) != width:
         lines, width = [b" ".join(line.split()[:3]) for line in lines], 3
-    try:
-        return parse_numbers(b"\n".join(lines)).reshape(len(lines), width)
-    except ValueError as error:
-        raise file.error(f"among its vertex lines is {error}") from None
+    return file.numbers_in(b"\n".join(lines), "among its vertex lines is").reshape(len(lines), width)
 
 
 def _triangles(file: ScanFile, lines: list[bytes]) -> np.ndarray:
     """Each line: number of corners, the corners counted from 0, perhaps a colour, which is passed over."""
-    if not lines:
-        return NO_TRIANGLES
-    rows = [line.split() for line in lines]
-    try:
-        counts = np.array([int(row[0]) for row in rows])
-        if (counts < 0).any() or any(len(row) <= count for row, count in zip(rows, counts)):
-            raise file.error("a face line has fewer corners than it promises (wrong counts, or truncated?)")
-        corners = parse_numbers(b" ".join(word for row, count in zip(rows, counts) for word in row[1 : count + 1]))
-    except (ValueError, OverflowError):
-        raise file.error("a face line holds something that is no vertex number") from None
-    if len(corners) != counts.sum() or not (corners == np.rint(corners)).all() or (np.abs(corners) >= 2**31).any():
-        raise file.error("a face line holds something that is no vertex number")
+    rows, fault = [line.split() for line in lines], "a face line holds something that is no vertex number"
+    counts = file.numbers_in(b" ".join(row[0] for row in rows), f"{fault}:")
+    if not (counts >= 0).all() or any(len(row) <= count for row, count in zip(rows, counts)):
+        raise file.error("a face line has fewer corners than it promises (wrong counts, or truncated?)")
+    words = [word for row, count in zip(rows, counts) for word in row[1 : int(count) + 1]]
+    corners = file.numbers_in(b" ".join(words), f"{fault}:")
+    if (counts % 1 != 0).any() or not (corners == np.rint(corners)).all() or (np.abs(corners) >= 2**31).any():
+        raise file.error(fault)
     return triangulate(corners.astype(np.int64), counts)

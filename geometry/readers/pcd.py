@@ -10,7 +10,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from geometry.readers import lzf
-from geometry.readers.ascii_numbers import parse_numbers
 from geometry.readers.assembly import assemble
 from geometry.readers.scan_file import ScanFile
 from geometry.scan import Scan
@@ -108,10 +107,7 @@ def _truncated(file: ScanFile, header: Header, has: str) -> Exception:
 
 def _text_fields(file: ScanFile, header: Header) -> dict[str, np.ndarray]:
     widths = [int(np.prod(dtype.shape)) for dtype in header.dtypes]
-    try:
-        numbers = parse_numbers(file.data[header.size :])
-    except ValueError as error:
-        raise file.error(f"its DATA are ascii, but hold {error}") from None
+    numbers = file.numbers_in(file.data[header.size :], "its DATA are ascii, but hold")
     if len(numbers) != header.points * sum(widths):
         raise _truncated(file, header, f"{len(numbers)} numbers, expected {header.points * sum(widths)}")
     table = numbers.reshape(header.points, sum(widths))

@@ -47,9 +47,7 @@ def _columns(mesh: TriangleMesh, vertex_attributes: Mapping[str, np.ndarray], un
 def ply_bytes(mesh: TriangleMesh, vertex_attributes: Mapping[str, np.ndarray] | None = None, unit_mm: float = 1.0) -> bytes:
     """The mesh as a binary little-endian PLY file; arguments as `write_ply`."""
     columns = _columns(mesh, vertex_attributes or {}, unit_mm)
-    vertices = np.empty(len(mesh.vertices), dtype=[(name, values.dtype) for name, values in columns.items()])
-    for name, values in columns.items():
-        vertices[name] = values
+    vertices = np.rec.fromarrays(columns.values(), dtype=[(name, values.dtype) for name, values in columns.items()])
     triangles = np.empty(len(mesh.triangles), dtype=_TRIANGLE)
     triangles["count"], triangles["corners"] = 3, mesh.triangles
     header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(vertices)}"]

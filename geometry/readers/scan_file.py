@@ -1,8 +1,12 @@
-"""A file handed to a reader: its name, its bytes and the neighbours that may belong to it."""
+"""A file handed to a reader: its name, its bytes, the neighbours that may belong to it, and the numbers and JSON in them."""
 
+import json
 import re
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+
+import numpy as np
 
 from geometry.errors import ReadError
 
@@ -26,12 +30,52 @@ class ScanFile:
         """NAME.json for NAME.png and ".json"."""
         return self.name.rpartition(".")[0] + suffix if "." in self.name else self.name + suffix
 
-    def sidecar(self, name: str) -> bytes | None:
-        """The neighbour of that file name, or None."""
-        return next((data for path, data in self.sidecars.items() if file_name(path) == name), None)
+    def sidecar(self, *names: str) -> bytes | None:
+        """The neighbour of the first of those file names that there is, or None."""
+        return next((data for name in names for path, data in self.sidecars.items() if file_name(path) == name), None)
 
     def error(self, fault: str, remedy: str = EXPORT_AGAIN) -> ReadError:
         return ReadError(self.source, fault, remedy)
+
+    def json_object(self, text: bytes, what: str, remedy: str = EXPORT_AGAIN) -> dict:
+        """What a JSON text of the file holds; `what` begins the message: "its metadata are". Raises ReadError."""
+        try:
+            values = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise self.error(f"{what} not JSON ({error})", remedy) from None
+        if not isinstance(values, dict):
+            raise self.error(f"{what} not a JSON object", remedy)
+        return values
+
+    def number(self, values: Mapping[str, object], key: str, what: str, remedy: str) -> float:
+        """The number, below 1e9, under a key of what the file holds; `what` begins the message: "its metadata give"."""
+        value = values.get(key)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e9:  # also refuses NaN
+            raise self.error(f"{what} {key} as {str(value)[:40]!r}, expected a number", remedy)
+        return value
+
+    def numbers_in(self, text: bytes, fault: str) -> np.ndarray:
+        """Whitespace-separated decimal numbers (nan and inf too) → (k,) float64, by NumPy and not by a Python loop.
+
+        Raises ReadError, `fault` and the first of them, where anything else is among them.
+        """
+        if not text.strip():  # NumPy reads blank text as one number
+            return np.zeros(0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # older NumPy only warns of a token that is no number
+            try:
+                return np.fromstring(text, dtype=np.float64, sep=" ")
+            except (ValueError, DeprecationWarning):
+                raise self.error(f"{fault} not a number near {_first_bad_token(text)!r}") from None
+
+
+def _first_bad_token(text: bytes) -> str:
+    for token in text.split():
+        try:
+            float(token)
+        except ValueError:
+            return token[:40].decode("latin-1")
+    return text[:40].decode("latin-1")
 
 
 def file_name(source: str) -> str:

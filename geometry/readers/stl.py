@@ -8,7 +8,6 @@ import re
 
 import numpy as np
 
-from geometry.readers.ascii_numbers import parse_numbers
 from geometry.readers.assembly import assemble
 from geometry.readers.scan_file import ScanFile
 from geometry.scan import Scan
@@ -74,17 +73,10 @@ def _text_corners(file: ScanFile) -> np.ndarray:
     facets = len(re.findall(rb"^[ \t]*endfacet", file.data, re.MULTILINE | re.IGNORECASE))
     if len(lines) != 3 * facets:
         raise file.error(f"it has {len(lines)} vertex lines for {facets} facets, expected three each")
-    try:
-        return (
-            parse_numbers(b"\n".join(lines)).reshape(-1, 3) if all(len(line.split()) == 3 for line in lines) else _bad_line(lines)
-        )
-    except ValueError as error:
-        raise file.error(f"among its vertex lines is {error}") from None
-
-
-def _bad_line(lines: list[bytes]) -> np.ndarray:
-    line = next(line for line in lines if len(line.split()) != 3)
-    raise ValueError(f"not a number triple: {line[:60].decode('latin-1').strip()!r}")
+    for line in lines:
+        if len(line.split()) != 3:
+            raise file.error(f"among its vertex lines is not a number triple: {line[:60].decode('latin-1').strip()!r}")
+    return file.numbers_in(b"\n".join(lines), "among its vertex lines is").reshape(-1, 3)
 
 
 def _merged(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -93,6 +85,5 @@ def _merged(corners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     keys = corners.view([("", f"V{corners.dtype.itemsize * 3}")]).ravel()
     _, first, inverse = np.unique(keys, return_index=True, return_inverse=True)
     order = np.argsort(first)
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order))
+    rank = np.argsort(order)
     return corners[first[order]], rank[inverse].reshape(-1, 3)

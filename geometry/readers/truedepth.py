@@ -14,8 +14,6 @@ strength as an unknown, it comes out at 0.7 to 1.4 times the inverse table, with
 offset as further unknowns and without.
 """
 
-import json
-
 import numpy as np
 
 from geometry.camera import PinholeCamera
@@ -39,7 +37,8 @@ def sniff(name: str, head: bytes) -> bool:
 
 def read(file: ScanFile) -> Scan:
     elements = read_elements(file)
-    metadata = _metadata(file, elements["metadata"])
+    text = _column(file, elements["metadata"], "metadata").astype(np.uint8).tobytes().rstrip(b"\0")
+    metadata = file.json_object(text, "its metadata are", REMEDY)
     width, height = (int(_number(file, metadata, key)) for key in ("width", "height"))
     depth_m = _column(file, elements["depth"], "depth").astype(np.float64)
     if width < 1 or width * height != len(depth_m):
@@ -96,16 +95,6 @@ def _undistorted(file: ScanFile, calibration: dict, uv: np.ndarray, shape: tuple
     return undistort(uv, table, center, np.array(shape[::-1], float))
 
 
-def _metadata(file: ScanFile, element: Columns) -> dict:
-    try:
-        metadata = json.loads(_column(file, element, "metadata").astype(np.uint8).tobytes().rstrip(b"\0"))
-    except (ValueError, RecursionError) as error:
-        raise file.error(f"its metadata are not JSON ({error})", REMEDY) from None
-    if not isinstance(metadata, dict):
-        raise file.error("its metadata are not a JSON object", REMEDY)
-    return metadata
-
-
 def _column(file: ScanFile, element: Columns, name: str) -> np.ndarray:
     """The element's first property."""
     column = next(iter(element.values()), None)
@@ -134,10 +123,7 @@ def _scale(file: ScanFile, calibration: dict, shape: tuple[int, int]) -> np.ndar
 
 
 def _number(file: ScanFile, values: dict, key: str) -> float:
-    value = values.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e9:
-        raise file.error(f"its metadata give {key} as {str(value)[:40]!r}, expected a number", REMEDY)
-    return value
+    return file.number(values, key, "its metadata give", REMEDY)
 
 
 def _numbers(file: ScanFile, values: dict, key: str) -> np.ndarray:

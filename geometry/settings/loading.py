@@ -51,10 +51,10 @@ def from_dict(kind: type[T], values: Mapping[str, Any]) -> T:
     return build(kind, ("", values))
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """'; did you mean …?' or an empty text."""
+def nearest(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """'; did you mean …?', with a prefix to what is meant, or an empty text."""
     near = difflib.get_close_matches(name, list(known), 1, 0.5)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    return f"; did you mean {prefix + near[0]!r}?" if near else ""
 
 
 def _read_yaml(file: str) -> Mapping[str, Any]:
@@ -160,9 +160,9 @@ def _explained(kind: type, merged: Mapping[str, Any], errors: Sequence[Any], lay
         *section, name = path
         nested = isinstance(merged.get(name), Mapping) and not section
         prefix = "".join(part + "." for part in section)
-        near = difflib.get_close_matches(name, fields_of(owner), 1, 0.5)
-        hint = f"did you mean {prefix + near[0]!r}? " if near else ""
-        return f"unknown {'section' if nested else 'key'} {prefix + name!r}{where}; {hint}Known: {', '.join(fields_of(owner))}"
+        hint = nearest(name, fields_of(owner), prefix)[2:]
+        known = f"{hint + ' ' if hint else ''}Known: {', '.join(fields_of(owner))}"
+        return f"unknown {'section' if nested else 'key'} {prefix + name!r}{where}; {known}"
     value = _value_at(merged, path)
     kinds = {error["type"] for error in errors if _field_at(kind, error["loc"])[2] == path}
     fault, hint, choices = f"is of type {type(value).__name__}", "", choices_of(field)
@@ -212,7 +212,8 @@ def _holds(content: Any, path: Sequence[str]) -> bool:
 
 def _kinds(field: Any) -> list[tuple[Any, tuple[Any, ...]]]:
     """(type, constraints) of everything that a field accepts: the members of a union, without their annotations."""
-    members = typing.get_args(field.annotation) if _is_union(field.annotation) else (field.annotation,)
+    is_union = typing.get_origin(field.annotation) in (typing.Union, types.UnionType)
+    members = typing.get_args(field.annotation) if is_union else (field.annotation,)
     return [(kind, (*constraints, *field.metadata)) for kind, constraints in map(_parts, members)]
 
 
@@ -222,10 +223,6 @@ def _parts(kind: Any) -> tuple[Any, tuple[Any, ...]]:
         return kind, ()
     plain, *extras = typing.get_args(kind)
     return plain, tuple(item for extra in extras for item in getattr(extra, "metadata", [extra]))
-
-
-def _is_union(annotation: Any) -> bool:
-    return typing.get_origin(annotation) in (typing.Union, types.UnionType)
 
 
 def choices_of(field: Any) -> list[str]:

@@ -23,16 +23,14 @@ def oriented_normals(scan: Scan) -> np.ndarray:
     """(n, 3) unit normals: of a surface to the side that its triangles or its pixel grid face, for depth images and grids that
     face the origin turned to the sensor; of a bare cloud those of local planes, away from the local centre of mass."""
     surface = surface_of(scan)
-    if len(surface.triangles):
-        normals = surface.vertex_normals
-        if scan.is_cloud:  # a pixel grid: it looks at its camera, which may be the origin, or is not there any more
-            facing = ((normals * scan.points).sum(1) < 0).mean()
-            return _turned_to_origin(scan.points, normals) if facing > 0.95 or scan.camera is not None else normals
+    is_surface = len(surface.triangles) > 0
+    normals = surface.vertex_normals if is_surface else plane_normals(scan.points)
+    if not scan.is_cloud:
         return normals
-    normals = plane_normals(scan.points)
-    if scan.camera is not None:
+    # a pixel grid looks at its camera, which may be the origin, or is not there any more
+    if scan.camera is not None or (is_surface and ((normals * scan.points).sum(1) < 0).mean() > 0.95):
         return _turned_to_origin(scan.points, normals)
-    return _turned_consistently(scan.points, normals)
+    return normals if is_surface else _turned_consistently(scan.points, normals)
 
 
 def plane_normals(points: np.ndarray, at: np.ndarray | None = None, neighbours: int = 16) -> np.ndarray:

@@ -1,7 +1,5 @@
 """Rays and nearest points on triangle meshes, by Open3D's `RaycastingScene`."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +12,7 @@ if TYPE_CHECKING:
 _MISS = np.iinfo(np.uint32).max
 
 
-def raycasting_scene(mesh: TriangleMesh) -> RaycastingScene:
+def raycasting_scene(mesh: TriangleMesh) -> "RaycastingScene":
     """An Open3D RaycastingScene of the mesh, built on one thread: workers are processes, and the tree stays the same everywhere.
 
     Raises ImportError naming the system packages where Open3D's libraries are missing.
@@ -33,7 +31,7 @@ def raycasting_scene(mesh: TriangleMesh) -> RaycastingScene:
 
 
 def first_hits(
-    scene: RaycastingScene, origins: np.ndarray, directions: np.ndarray
+    scene: "RaycastingScene", origins: np.ndarray, directions: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """First hits of rays (n, 3), (n, 3): distance (n,) in lengths of the direction, inf where none; triangle (n,) int, −1 where
     none; (n, 2) barycentric u, v of the triangle's second and third corner; (n, 3) float32 the triangle's unit normal."""
@@ -48,7 +46,7 @@ def first_hits(
 
 
 def cast_rays(
-    scene: RaycastingScene, origins: np.ndarray, directions: np.ndarray
+    scene: "RaycastingScene", origins: np.ndarray, directions: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """As `first_hits`, but for the normal (n,) bool: whether the triangle's outer side was hit."""
     distance, triangle, uv, normals = first_hits(scene, origins, directions)
@@ -56,7 +54,7 @@ def cast_rays(
     return distance, triangle, uv, outer
 
 
-def nearest_on_scene(scene: RaycastingScene, points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def nearest_on_scene(scene: "RaycastingScene", points: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The scene's points nearest to points (q, 3): (q, 3), exact to float32; triangles (q,) int; (q, 2) barycentric u, v."""
     import open3d as o3d
 

@@ -20,8 +20,7 @@ def grid_triangles(pixels: np.ndarray, raster_shape: tuple[int, int], points: np
     so that a surface seen at up to about 80° survives, and a silhouette does not. Triangles face the
     camera (counter-clockwise seen from the origin side, x right, y down).
     """
-    height, width = raster_shape
-    index = np.full((height, width), -1, np.int64)
+    index = np.full(raster_shape, -1, np.int64)
     index[pixels[:, 0], pixels[:, 1]] = np.arange(len(points))
     a, b, c, d = index[:-1, :-1].ravel(), index[:-1, 1:].ravel(), index[1:, :-1].ravel(), index[1:, 1:].ravel()
     some = np.count_nonzero(np.stack([a, b, c, d]) >= 0, axis=0) >= 3

@@ -17,7 +17,7 @@ from geometry.model.morphable_model import MorphableModel
 from geometry.template.closed_skin import NOSTRIL_PLANE, mirror_images, nearest_vertices
 from geometry.template.constraints import AnchorGatherer
 from geometry.template.remeshing import RemeshOptions, remesh
-from geometry.template.skin_patch import MIDLINE_MM, Skin, boundary_loops, clip, edge_path, enclosed_by, half_skin
+from geometry.template.skin_patch import MIDLINE_MM, Skin, boundary_loops, clip, edge_path, enclosed_by, half_skin, smooth_step
 
 _BEHIND_LIPS_MM = 2.0
 _BEHIND_NOSTRIL_MM = 3.0  # the pit that closes a nostril is 1.5 mm deep
@@ -27,19 +27,9 @@ _HEIGHT_SHARE = 0.35
 _NARROWING_MM = (10.0, 20.0)
 _RIM_MM = 7.5  # from the lips' contour: nearer to it the bag is the source's
 _LEAST_HEIGHT_MM = 5.0
+_GROWTH = 0.16  # of the edge length away from the rim, in mm per mm
+_LONGEST_EDGE_MM = 10.0
 _PATH_STEPS = 10  # points along an edge of the lips' contour, for distances to it
-
-
-@dataclass(frozen=True)
-class CavityOptions:
-    """Edge lengths of the linings."""
-
-    rim_edge: float = 2.6
-    """Edge length at the rim, in mm."""
-    growth: float = 0.16
-    """How the edge length grows away from the rim, in mm per mm."""
-    longest_edge: float = 10.0
-    """Longest edge, in mm."""
 
 
 @dataclass(frozen=True)
@@ -71,14 +61,17 @@ def both_halves(left: sparse.csr_matrix, triangles: np.ndarray, mean: np.ndarray
     return BothHalves(weights, np.vstack([triangles, image[triangles][:, ::-1]]).astype(np.int32), image, aside)
 
 
-def cavities(source: MorphableModel, options: CavityOptions, rounds: RemeshOptions) -> dict[str, BothHalves]:
-    """ "mouth_cavity" (one piece) and "nostril_cavities" (two). Raises ModelError where the source has none of that kind."""
+def cavities(source: MorphableModel, rim_edge: float, options: RemeshOptions) -> dict[str, BothHalves]:
+    """ "mouth_cavity" (one piece) and "nostril_cavities" (two); rim_edge: edge length in mm at their rims.
+
+    Raises ModelError where the source has none of that kind.
+    """
     mean = np.asarray(source.mean, np.float64)
     part = source.regions["skin"] | source.regions["mouth_interior"]
     source_twin = mirror_images(source, part)
     builders: dict[str, Callable[..., Skin]] = {"mouth_cavity": _mouth, "nostril_cavities": _nostril}
     return {
-        name: both_halves(*_remeshed(build(source, mean, source_twin), mean, options, rounds), mean, source_twin)
+        name: both_halves(*_remeshed(build(source, mean, source_twin), mean, rim_edge, options), mean, source_twin)
         for name, build in builders.items()
     }
 
@@ -96,14 +89,8 @@ def _mouth(source: MorphableModel, mean: np.ndarray, source_twin: np.ndarray) ->
     bag = clip(inside, to_contour.query(inside.points(mean))[0] - _BEHIND_LIPS_MM)
     points = bag.points(mean)
     behind = contour[:, 2].max() - points[:, 2]
-    share = _smooth_step(behind, *_NARROWING_MM) * _smooth_step(to_contour.query(points)[0], _BEHIND_LIPS_MM, _RIM_MM)
+    share = smooth_step(behind, *_NARROWING_MM) * smooth_step(to_contour.query(points)[0], _BEHIND_LIPS_MM, _RIM_MM)
     return _lowered(bag, points, 1 - (1 - _HEIGHT_SHARE) * share)
-
-
-def _smooth_step(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """0 up to `low`, 1 from `high` on."""
-    t = np.clip((values - low) / (high - low), 0, 1)
-    return t * t * (3 - 2 * t)
 
 
 def _lowered(bag: Skin, points: np.ndarray, share: np.ndarray) -> Skin:
@@ -146,9 +133,7 @@ def _nostril(source: MorphableModel, mean: np.ndarray, source_twin: np.ndarray) 
     return replace(above, triangles=above.triangles[kept], part=above.part[kept]).compacted()
 
 
-def _remeshed(
-    half: Skin, mean: np.ndarray, options: CavityOptions, rounds: RemeshOptions
-) -> tuple[sparse.csr_matrix, np.ndarray]:
+def _remeshed(half: Skin, mean: np.ndarray, rim_edge: float, options: RemeshOptions) -> tuple[sparse.csr_matrix, np.ndarray]:
     """Rows over the source and triangles of a clean triangulation of a half cavity. Raises ModelError where it is no disc."""
     surface = TriangleMesh(half.points(mean), half.triangles)
     loops = boundary_loops(half.triangles)
@@ -157,10 +142,9 @@ def _remeshed(
     on = np.abs(surface.vertices[:, 0]) < MIDLINE_MM
     border = loops[0]
     rim = border[~on[border]]
-    size = options.rim_edge + options.growth * cKDTree(surface.vertices[rim]).query(surface.vertices)[0]
-    size = np.minimum(size, options.longest_edge)
+    size = np.minimum(rim_edge + _GROWTH * cKDTree(surface.vertices[rim]).query(surface.vertices)[0], _LONGEST_EDGE_MM)
     ends = border[on[border] & ~(np.roll(on[border], 1) & np.roll(on[border], -1))]  # where the rim meets the midline
     gatherer = AnchorGatherer(surface.vertices, size)
     gatherer.add_chain(border, set(ends.tolist()) or {int(border[0])}, closed=True)
-    vertices, triangles = remesh(surface, size, gatherer.constraints(), border, np.ones(len(surface.triangles), bool), rounds)
+    vertices, triangles = remesh(surface, size, gatherer.constraints(), border, np.ones(len(surface.triangles), bool), options)
     return (vertices.weights @ half.weights).tocsr(), triangles

@@ -18,8 +18,10 @@ from geometry.template.skin_patch import (
     edge_path,
     half_skin,
     ring_patch,
+    smooth_step,
     strip,
 )
+from geometry.transforms import MIRROR
 
 SKIN, EYE, NOSTRIL, MOUTH = range(4)  # parts of the closed skin
 # Where the template ends at the neck, and where a nostril turns into a pit: planes (normal in y, z; offset), model frame, mm.
@@ -90,9 +92,8 @@ def _open_mouth(source: MorphableModel, mean: np.ndarray, half: Skin) -> tuple[S
 
 def _lift(source: MorphableModel, mean: np.ndarray, points: np.ndarray, rim: np.ndarray, part: int) -> np.ndarray:
     """(k, 3) what a patch's points are moved by: onto the eyeball, or into the nostril; smoothly from zero at the rim."""
-    t = np.clip(cKDTree(rim).query(points)[0] / _BLEND_MM, 0, 1)[:, None]
     full = eyeball_lift(source, mean, points) if part == EYE else _NOSTRIL_PIT_MM * np.array([0.0, *NOSTRIL_PLANE[:2]])
-    return t * t * (3 - 2 * t) * full
+    return smooth_step(cKDTree(rim).query(points)[0], 0.0, _BLEND_MM)[:, None] * full
 
 
 def eyeball_lift(source: MorphableModel, mean: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -118,7 +119,7 @@ def mirror_images(source: MorphableModel, part: np.ndarray | None = None) -> np.
     part; other vertices are their own."""
     mean = np.asarray(source.mean, np.float64)
     skin = np.flatnonzero(source.regions["skin"] if part is None else part)
-    gap, partner = cKDTree(mean[skin]).query(mean[skin] * (-1.0, 1.0, 1.0))
+    gap, partner = cKDTree(mean[skin]).query(mean[skin] * MIRROR)
     if gap.max() > 0.1:
         raise ModelError(f"model {source.name!r}: a vertex has no mirror image within 0.1 mm ({gap.max():.2f} mm)")
     image = np.arange(len(mean))

@@ -28,6 +28,7 @@ from geometry.surfaces.closest_point import surface_distance
 from geometry.template.model_card import model_card
 from geometry.template.remeshing import smallest_angles
 from geometry.template.template import Template, TemplateOptions, build_template
+from geometry.transforms import MIRROR
 
 LICENCE = "Learned from samples of the ICT Face Model Light, MIT licence, © 2020 USC Institute for Creative Technologies"
 _COVERED_MM = 0.3
@@ -92,7 +93,7 @@ def _moves_lids(source: MorphableModel, index: int) -> bool:
 def identity_factors(source: MorphableModel, template: Template) -> np.ndarray:
     """(2K, n, 3) float64: the source's identity modes on the template, then their mirror images."""
     modes = np.stack([template.transfer(np.asarray(mode, np.float64)) for mode in source.identity_basis])
-    return np.concatenate([modes, modes[:, template.mirror_vertex] * (-1.0, 1.0, 1.0)])
+    return np.concatenate([modes, modes[:, template.mirror_vertex] * MIRROR])
 
 
 def local_factors(mesh: TriangleMesh, face: np.ndarray, options: LearningOptions, outer: np.ndarray | None = None) -> np.ndarray:

@@ -5,8 +5,6 @@ Vertices come from a restricted centroidal Voronoi tessellation under a density 
 triangulation in an injective plane embedding (Tutte 1963), turned by edge flips into one that is Delaunay in space.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 
@@ -62,7 +60,7 @@ class Cloud:
     size: np.ndarray
 
     @classmethod
-    def of(cls, mesh: TriangleMesh, size: np.ndarray, weights: sparse.csr_matrix) -> Cloud:
+    def of(cls, mesh: TriangleMesh, size: np.ndarray, weights: sparse.csr_matrix) -> "Cloud":
         normals = weights @ mesh.vertex_normals
         normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
         return cls(weights, weights @ mesh.vertices, normals, weights @ size)
@@ -72,7 +70,7 @@ class Cloud:
         """(N, 6) positions and scaled normals: distances along one sheet of the surface, never across a gap."""
         return np.hstack([self.positions, _NORMAL_LIFT * self.size[:, None] * self.normals])
 
-    def joined(self, other: Cloud, index: np.ndarray) -> Cloud:
+    def joined(self, other: "Cloud", index: np.ndarray) -> "Cloud":
         """This cloud, then the points `index` of the other."""
         return Cloud(
             sparse.vstack([self.weights, other.weights[index]]).tocsr(),
@@ -156,11 +154,8 @@ def _opposite_edges(triangles: np.ndarray, n: int) -> list[list[tuple[int, int]]
 
 def smallest_angles(corners: np.ndarray) -> np.ndarray:
     """corners (m, 3, 3) → (m,) degrees."""
-    angles = []
-    for k in range(3):
-        u, v = corners[:, (k + 1) % 3] - corners[:, k], corners[:, (k + 2) % 3] - corners[:, k]
-        angles.append(np.degrees(np.arctan2(np.linalg.norm(np.cross(u, v), axis=1), (u * v).sum(axis=1))))
-    return np.min(angles, axis=0)
+    u, v = (np.roll(corners, -k, axis=1) - corners for k in (1, 2))
+    return np.degrees(np.arctan2(np.linalg.norm(np.cross(u, v), axis=2), (u * v).sum(axis=2))).min(axis=1)
 
 
 class _Flips:
@@ -187,9 +182,8 @@ class _Flips:
         if corners is None:
             return False
         c, d = corners
-        if (c, d) in self.corner or (d, c) in self.corner:
-            return False
-        return self.side(d, b, c) > _LEAST_AREA and self.side(c, a, d) > _LEAST_AREA
+        is_new = (c, d) not in self.corner and (d, c) not in self.corner
+        return is_new and self.side(d, b, c) > _LEAST_AREA and self.side(c, a, d) > _LEAST_AREA
 
     def flip(self, a: int, b: int) -> tuple[int, int]:
         c, d = self.corner.pop((a, b)), self.corner.pop((b, a))
@@ -220,33 +214,29 @@ def triangulate(points: np.ndarray, plane: np.ndarray, keep: np.ndarray, normals
 
 def _force_edge(mesh: _Flips, a: int, b: int) -> None:
     """Flip the edges that the plane segment ab crosses until it is an edge (Sloan 1993). Raises ModelError where none comes."""
-    for _ in range(_MOST_FLIPS):
+    for _ in range(_MOST_FLIPS + 1):
         if (a, b) in mesh.corner or (b, a) in mesh.corner:
             return
         crossing = [edge for edge in _edges_round(mesh, a, b) if mesh.can_flip(*edge)]
         if not crossing:
             break
         mesh.flip(*crossing[0])
-    if (a, b) not in mesh.corner and (b, a) not in mesh.corner:
-        raise ModelError(
-            f"the edge between the points {a} and {b} must be kept and is missing; place more points along its curve"
-        )
+    raise ModelError(f"the edge between the points {a} and {b} must be kept and is missing; place more points along its curve")
 
 
 def _edges_round(mesh: _Flips, a: int, b: int) -> list[tuple[int, int]]:
     """Directed edges that the segment from a to b crosses, in order."""
-    ((x, y),) = [
+    found = [
         (x, y)
-        for (x, y) in _link(mesh, a)
+        for x, y in _link(mesh, a)
         if mesh.side(a, b, x) < 0 <= mesh.side(a, b, y) and mesh.side(x, y, a) * mesh.side(x, y, b) < 0
-    ][:1] or [(None, None)]
-    found = []
-    while x is not None and len(found) < 500:
-        found.append((x, y))
+    ][:1]
+    while 0 < len(found) < 500:
+        x, y = found[-1]
         z = mesh.corner.get((y, x))
         if z is None or z == b:
             break
-        x, y = (z, y) if mesh.side(a, b, z) < 0 else (x, z)
+        found.append((z, y) if mesh.side(a, b, z) < 0 else (x, z))
     return found
 
 
@@ -302,11 +292,11 @@ def _facing(position: list, normals: list, triangle: tuple[int, int, int]) -> fl
 class RemeshOptions:
     """How a surface is triangulated anew."""
 
-    rounds: int
+    rounds: int = 40
     """Rounds of Lloyd's iteration, which spreads the vertices."""
-    angle_deg: float
+    angle_deg: float = 30.0
     """Vertices of triangles with an angle below this, in degrees, are moved where that helps."""
-    seed: int
+    seed: int = 68
     """Seed of the random samples."""
 
 

@@ -4,8 +4,6 @@ Every vertex of a `Skin` is a fixed linear combination of source vertices (a row
 shape of the source carries over exactly. Only the half x ≥ 0 is built; the template mirrors it.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -35,12 +33,12 @@ class Skin:
         """(k, 3) positions on the source's mean."""
         return self.weights @ source_mean + self.lift
 
-    def compacted(self) -> Skin:
+    def compacted(self) -> "Skin":
         """Without the vertices that no triangle uses."""
         kept, inverse = np.unique(self.triangles, return_inverse=True)
         return Skin(self.weights[kept], self.lift[kept], inverse.reshape(-1, 3).astype(np.int32), self.part)
 
-    def with_patch(self, rows: sparse.spmatrix, lift: np.ndarray, triangles: np.ndarray, part: int) -> Skin:
+    def with_patch(self, rows: sparse.spmatrix, lift: np.ndarray, triangles: np.ndarray, part: int) -> "Skin":
         """New vertices `rows`, `lift`; triangles index old and new vertices together."""
         return Skin(
             sparse.vstack([self.weights, rows]).tocsr(),
@@ -114,21 +112,24 @@ def _crossing_edges(triangles: np.ndarray, inside: np.ndarray) -> tuple[np.ndarr
 
 def _rotated(triangle: np.ndarray, inside: np.ndarray) -> tuple[int, int, int]:
     """The corners turned so that the first is inside and the last outside."""
-    for shift in range(3):
-        a, b, c = (int(triangle[(shift + corner) % 3]) for corner in range(3))
-        if inside[a] and not inside[c]:
-            return a, b, c
-    raise ValueError("a triangle across the level has corners on both sides")
+    turns = (np.roll(triangle, shift).tolist() for shift in range(3))
+    return next((a, b, c) for a, b, c in turns if inside[a] and not inside[c])
 
 
 def cavity_level(skin: Skin, points: np.ndarray, level: np.ndarray) -> np.ndarray:
     """`level`, but +|level| on its largest connected negative part: `clip` then cuts only the lesser ones, the cavities."""
     mesh = TriangleMesh(points, skin.triangles)
     negative = level < 0
-    i, j = mesh.edges[negative[mesh.edges].all(axis=1)].T
-    _, label = connected_components(sparse.coo_matrix((np.ones(len(i)), (i, j)), shape=(len(points),) * 2), directed=False)
+    label = _labels_among(mesh, negative)
     largest = np.bincount(label[negative]).argmax()
     return np.where(negative & (label == largest), -level, level)
+
+
+def _labels_among(mesh: TriangleMesh, mask: np.ndarray) -> np.ndarray:
+    """(k,) label of each vertex's component along edges between vertices under the mask (k,) bool."""
+    edges = mesh.edges[mask[mesh.edges].all(axis=1)]
+    graph = sparse.coo_matrix((np.ones(len(edges)), edges.T), shape=(len(mask),) * 2)
+    return connected_components(graph, directed=False)[1]
 
 
 def edge_path(skin: Skin, points: np.ndarray, stations: list[int]) -> list[int]:
@@ -166,8 +167,7 @@ def _path_and_side(skin: Skin, points: np.ndarray, path: list[int], seed: int) -
     """(k,) bool each: the vertices of the path, and those that an edge path joins with `seed` without touching it."""
     mesh = TriangleMesh(points, skin.triangles)
     on_path = np.isin(np.arange(len(points)), path)
-    i, j = mesh.edges[~on_path[mesh.edges].any(axis=1)].T
-    _, label = connected_components(sparse.coo_matrix((np.ones(len(i)), (i, j)), shape=(len(points),) * 2), directed=False)
+    label = _labels_among(mesh, ~on_path)
     return on_path, (label == label[seed]) & ~on_path
 
 
@@ -188,6 +188,12 @@ def boundary_loops(triangles: np.ndarray) -> list[np.ndarray]:
         following.pop(loop[-1])
         loops.append(np.array(loop))
     return sorted(loops, key=len, reverse=True)
+
+
+def smooth_step(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """0 up to `low`, 1 from `high` on."""
+    t = np.clip((values - low) / (high - low), 0, 1)
+    return t * t * (3 - 2 * t)
 
 
 def mean_value_coordinates(polygon: np.ndarray, points: np.ndarray) -> np.ndarray:

@@ -15,18 +15,17 @@ from geometry.errors import ModelError
 from geometry.mesh import TriangleMesh
 from geometry.model.landmark_embedding import shipped_schemes
 from geometry.model.morphable_model import MorphableModel
-from geometry.template.cavities import BothHalves, CavityOptions, both_halves, cavities
+from geometry.template.cavities import BothHalves, both_halves, cavities
 from geometry.template.closed_skin import EYE, MOUTH, NOSTRIL, ClosedSkin, closed_half, mirror_images
 from geometry.template.constraints import AnchorGatherer, Constraints
 from geometry.template.face_regions import ear_box, named_regions
 from geometry.template.remeshing import RemeshOptions, remesh
 from geometry.template.skin_patch import MIDLINE_MM
-
-_MIRROR = np.array([-1.0, 1.0, 1.0])
+from geometry.transforms import MIRROR
 
 
 @dataclass(frozen=True)
-class TemplateOptions:
+class TemplateOptions(RemeshOptions):
     """Edge lengths of the template, and how its vertices are placed."""
 
     cheek_edge: float = 2.9
@@ -47,12 +46,6 @@ class TemplateOptions:
     """Edge length in mm at the rims of the linings of mouth and nostrils."""
     growth: float = 0.11
     """How the edge length grows away from the features, in mm per mm."""
-    rounds: int = 40
-    """Rounds of Lloyd's iteration."""
-    angle_deg: float = 30.0
-    """Triangles with a smaller angle than this, in degrees, are improved where they can be."""
-    seed: int = 68
-    """Seed of the random samples."""
 
 
 @dataclass(frozen=True)
@@ -98,10 +91,9 @@ def build_template(source: MorphableModel, options: TemplateOptions = TemplateOp
     surface = TriangleMesh(half.skin.points(source.mean), half.skin.triangles)
     size = _edge_lengths(source, surface.vertices, half, options)
     constraints, landmark_places = _constraints(half, surface, size)
-    rounds = RemeshOptions(options.rounds, options.angle_deg, options.seed)
-    vertices, triangles = remesh(surface, size, constraints, half.chains["border"], half.skin.part != MOUTH, rounds)
+    vertices, triangles = remesh(surface, size, constraints, half.chains["border"], half.skin.part != MOUTH, options)
     outer = _mirrored(source, half, vertices.weights, triangles, landmark_places)
-    return _with_cavities(outer, cavities(source, CavityOptions(options.cavity_edge), rounds))
+    return _with_cavities(outer, cavities(source, options.cavity_edge, options))
 
 
 def _edge_lengths(source: MorphableModel, points: np.ndarray, half: ClosedSkin, options: TemplateOptions) -> np.ndarray:
@@ -145,8 +137,8 @@ def _mirrored(
     weights, image, aside = both.weights, both.image, both.aside
     lift, eye_lift = mix @ half.skin.lift, mix @ half.eye_lift
     n = len(lift)
-    lift = np.vstack([lift, (lift * _MIRROR)[aside]])
-    eyes = (np.vstack([eye_lift, np.zeros((len(aside), 3))]), np.vstack([np.zeros((n, 3)), (eye_lift * _MIRROR)[aside]]))
+    lift = np.vstack([lift, (lift * MIRROR)[aside]])
+    eyes = (np.vstack([eye_lift, np.zeros((len(aside), 3))]), np.vstack([np.zeros((n, 3)), (eye_lift * MIRROR)[aside]]))
     mirror = shipped_schemes()["ibug68"].mirror
     landmarks = np.array([places[i] if i in places else image[places[mirror[i]]] for i in range(68)])
     marks = source.landmarks["ibug68"]
@@ -173,27 +165,21 @@ def _mirrored(
 
 def _with_cavities(outer: Template, linings: dict[str, BothHalves]) -> Template:
     """The outer template, and behind its patches the cavities, each a component of its own, in the order given."""
-    weights, triangles, mirror_vertex, n = [outer.weights], [outer.triangles], [outer.mirror_vertex], len(outer.lift)
-    members = {}
-    for name, lining in linings.items():
-        members[name] = np.arange(n, n + lining.weights.shape[0])
-        weights.append(lining.weights)
-        triangles.append(lining.triangles + n)
-        mirror_vertex.append(lining.mirror_vertex + n)
-        n += lining.weights.shape[0]
-    regions = {name: np.append(mask, np.zeros(n - len(mask), bool)) for name, mask in outer.regions.items()}
-    regions |= {name: np.isin(np.arange(n), index) for name, index in members.items()}
-    regions["cavities"] = np.arange(n) >= len(outer.lift)
+    sizes = [len(lining.mirror_vertex) for lining in linings.values()]
+    starts = len(outer.lift) + np.cumsum([0, *sizes])
+    piece = np.repeat(["", *linings], [len(outer.lift), *sizes])
+    regions = {name: np.append(mask, np.zeros(sum(sizes), bool)) for name, mask in outer.regions.items()}
+    regions |= {name: piece == name for name in linings} | {"cavities": piece != ""}
     regions["mouth_interior"] = regions["mouth_interior"] | regions["mouth_cavity"]
-    more = n - len(outer.lift)
+    placed = list(zip(linings.values(), starts))
     return replace(
         outer,
-        weights=sparse.vstack(weights).tocsr(),
-        lift=np.vstack([outer.lift, np.zeros((more, 3))]),
-        triangles=np.vstack(triangles).astype(np.int32),
+        weights=sparse.vstack([outer.weights, *(lining.weights for lining in linings.values())]).tocsr(),
+        lift=np.vstack([outer.lift, np.zeros((sum(sizes), 3))]),
+        triangles=np.vstack([outer.triangles, *(lining.triangles + start for lining, start in placed)]).astype(np.int32),
         regions=regions,
-        eye_lift=np.concatenate([outer.eye_lift, np.zeros((2, more, 3))], axis=1),
-        mirror_vertex=np.concatenate(mirror_vertex),
+        eye_lift=np.concatenate([outer.eye_lift, np.zeros((2, sum(sizes), 3))], axis=1),
+        mirror_vertex=np.concatenate([outer.mirror_vertex, *(lining.mirror_vertex + start for lining, start in placed)]),
     )
 
 
