@@ -19,10 +19,9 @@ from geometry.charts import chart as charts
 from geometry.charts.chart import OrthographicChart
 from geometry.charts.geometry_image import CHANNELS, GeometryImage
 from geometry.errors import ConfigError, NoFaceFound
-from geometry.mesh import TriangleMesh
 from geometry.settings import loading
 from geometry.synthesis import sensors
-from geometry.synthesis.faces import sample_face
+from geometry.synthesis.faces import SynthesisOptions, sample_face
 from geometry.transforms import SimilarityTransform
 from pipeline import synthesize
 from pipeline.execution.local import Runner
@@ -112,16 +111,13 @@ def test_a_pair_follows_from_seed_and_index_alone():
 
 def test_a_warm_start_ends_where_the_search_does():
     """The pose is given to the chain within a few degrees and mm; locating by search leads to the same surface."""
-    from geometry.synthesis import faces, sensors
-
     rng = np.random.default_rng(21)
-    face = faces.sample_face(model(), rng, faces.SynthesisOptions(hair_share=0, hand_share=0))
+    face = sample_face(model(), rng, SynthesisOptions(hair_share=0, hand_share=0))
     pose = SimilarityTransform(sensors.head_rotation(10, 5, 3), np.array([5.0, 5, 330]))
     scan = sensors.observe(face.skin, sensors.SENSORS["truedepth"], pose, rng, face.surroundings, strength=1.0)
     jobs = [Job(replace(CONFIG, pairs=replace(CONFIG.pairs, start=start))) for start in ("perturbed", "located")]
     warm, cold = (sampled_pairs.fitted(scan, pose, job, rng).fit for job in jobs)
-    model_mesh = TriangleMesh(model().mean, model().triangles)
-    one, other = (model_mesh.with_vertices(fit.scan_to_model.inverse().apply(fit.vertices)) for fit in (warm, cold))
+    one, other = (model().mesh().with_vertices(fit.scan_to_model.inverse().apply(fit.vertices)) for fit in (warm, cold))
     apart = np.einsum("ij,ij->i", one.vertices - other.vertices, one.vertex_normals)[model().regions["face"]]
     assert np.abs(apart).mean() < 0.15
 
