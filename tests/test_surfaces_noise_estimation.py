@@ -38,6 +38,7 @@ FACE = 600 - bumpy_depth(*np.meshgrid(*2 * [0.7 * np.arange(-120, 120)]))
         (depth_image, FACE, 0.15),
         (depth_image, FACE, 0.4),
     ],
+    ids=["mesh 0.1", "mesh 0.3", "plane 0.15", "plane 0.4", "face 0.15", "face 0.4"],
 )
 def test_the_noise_of_a_dense_mesh_and_of_a_depth_image_comes_back_within_15_percent(make, shape, sigma):
     assert noise_of(make(shape, sigma)) == pytest.approx(sigma, rel=0.15)
