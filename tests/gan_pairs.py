@@ -3,6 +3,7 @@
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
+from gan import layout
 from geometry.charts.chart import OrthographicChart
 from geometry.charts.geometry_image import CHANNELS, GeometryImage
 from pipeline.store import image_records, tfrecord
@@ -52,6 +53,14 @@ def simulate(seed: int, size: int = 64, sensor: str | None = None) -> tuple[Geom
     scan = truth + sigma * noise / noise.std()
     known = np.full((size, size), max(sigma, 0.01) * rng.uniform(0.85, 1.15))
     return image_of(coarse, valid, chart), image_of(scan, seen, chart, known), image_of(truth, valid, chart), sensor
+
+
+def batch(*seeds: int, size: int = 64, sensor: str | None = None) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Simulated pairs as the refiner's networks take them: coarse (b, size, size, 6) and scan (…, 7); the truth (…, 4)."""
+    pairs = [simulate(seed, size, sensor)[:3] for seed in seeds]
+    coarse = np.stack([layout.pack_coarse(coarse) for coarse, _, _ in pairs])
+    scan = np.stack([layout.pack_scan(coarse, scan) for coarse, scan, _ in pairs])
+    return {"coarse": coarse, "scan": scan}, np.stack([layout.pack_truth(coarse, truth) for coarse, _, truth in pairs])
 
 
 def write_records(path, seeds, splits, size: int = 64) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from shared_files import SHARED, needs
-from test_readers_meshes import a_mesh, ply
+from test_readers_meshes import FACES, POINTS, ply
 
 from geometry import readers
 from geometry.errors import ReadError
@@ -37,8 +37,7 @@ def test_a_damaged_file_under_a_scan_suffix_is_claimed_so_that_it_is_reported(na
 
 
 def test_a_scan_under_another_suffix_is_claimed_by_its_content():
-    points, faces, _ = a_mesh()
-    assert readers.claims("scan.txt", ply(points, faces)) and readers.claims("scan", b"v 0 0 0\nv 1 0 0\nf 1 2 1\n")
+    assert readers.claims("scan.txt", ply(POINTS, FACES)) and readers.claims("scan", b"v 0 0 0\nv 1 0 0\nf 1 2 1\n")
 
 
 @pytest.mark.parametrize(
@@ -46,9 +45,8 @@ def test_a_scan_under_another_suffix_is_claimed_by_its_content():
     [("m", 1000.0), ("cm", 10.0), ("mm", 1.0), ("inch", 25.4), (4.2, 4.2), (2, 2.0), (None, None), ("unknown", None)],
 )
 def test_a_given_unit_scales_to_mm_and_is_metric_and_without_one_the_coordinates_stay_the_files_own(unit, unit_mm):
-    points, faces, _ = a_mesh()
-    scan = readers.read(ply(points, faces), "face.ply", unit=unit)
-    np.testing.assert_array_equal(scan.points, points.astype(float) * (unit_mm or 1.0))
+    scan = readers.read(ply(POINTS, FACES), "face.ply", unit=unit)
+    np.testing.assert_array_equal(scan.points, POINTS.astype(float) * (unit_mm or 1.0))
     assert (scan.unit_mm, scan.scale_is_metric) == (unit_mm, unit_mm is not None)
 
 
@@ -68,8 +66,7 @@ def test_a_missing_path_and_a_folder_are_read_errors(tmp_path, name, words):
 def test_every_real_scan_reads_and_nothing_else_is_claimed():
     formats = {}
     for path in sorted([*(SHARED / "scans").rglob("*.*"), *(SHARED / "bench" / "depth").glob("*")]):
-        with path.open("rb") as stream:
-            claimed = readers.claims(path.name, stream.read(readers.HEAD_SIZE))
+        claimed = readers.claims(path.name, path.read_bytes()[: readers.HEAD_SIZE])
         assert claimed == (path.suffix not in (".json", ".md")), path
         if claimed:
             scan = readers.read(path)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import struct
 
 import numpy as np
@@ -20,32 +21,26 @@ CAMERA = {"fx": 500.0, "fy": 510.0, "cx": 19.0, "cy": 14.5}
 
 def compress(data: bytes) -> bytes:
     """LZF by definition: a copy of length 3..264 where the last three bytes occurred before, else literals."""
-    out, literals, seen, at = bytearray(), bytearray(), {}, 0
+    out, literals, seen, at = b"", b"", {}, 0
 
-    def flush():
-        for k in range(0, len(literals), 32):
-            part = literals[k : k + 32]
-            out.append(len(part) - 1)
-            out.extend(part)
-        literals.clear()
+    def run_of_literals():
+        parts = [literals[k : k + 32] for k in range(0, len(literals), 32)]
+        return b"".join(bytes([len(part) - 1]) + part for part in parts)
 
     while at < len(data):
         key, start = data[at : at + 3], seen.get(data[at : at + 3], -1)
         seen[key] = at
         distance = at - start - 1
         if start < 0 or distance >= 8192 or len(key) < 3:
-            literals.append(data[at])
+            literals += data[at : at + 1]
             at += 1
             continue
-        length = 3
-        while length < 264 and at + length < len(data) and data[start + length] == data[at + length]:
-            length += 1
-        flush()
-        code = length - 2
-        out.extend([(min(code, 7) << 5) | distance >> 8] + ([code - 7] if code >= 7 else []) + [distance & 255])
-        at += length
-    flush()
-    return bytes(out)
+        code = len(os.path.commonprefix([data[start : start + 264], data[at : at + 264]])) - 2
+        more = [code - 7] if code >= 7 else []
+        out += run_of_literals() + bytes([(min(code, 7) << 5) | distance >> 8, *more, distance & 255])
+        literals = b""
+        at += code + 2
+    return out + run_of_literals()
 
 
 @settings(max_examples=60, deadline=None)

@@ -110,13 +110,19 @@ def test_inactive_null_nan_and_inferred_points_are_unknown():
     assert np.isnan(read_landmarks("a.landmarks.json", seen).points[:, 0]).tolist() == [False, True, True]
 
 
-def test_bare_lists_with_or_without_their_count_and_with_commas_are_read():
-    for text in (b"1 2 3\n4 5 6\n", b"2\n1 2 3\n4 5 6", b"# picked\n1, 2, 3\n4;5;6\n", b"\xef\xbb\xbf1 2 3\r\n4 5 6\r\n"):
-        np.testing.assert_array_equal(read_landmarks("a.pts", text).points, [[1, 2, 3], [4, 5, 6]])
-
-
-def test_bnd_rows_are_sorted_by_their_index():
-    np.testing.assert_array_equal(read_landmarks("a.bnd", b"2 4 5 6\n1 1 2 3\n").points, [[1, 2, 3], [4, 5, 6]])
+@pytest.mark.parametrize(
+    "name, text",
+    [
+        ("a.pts", b"1 2 3\n4 5 6\n"),
+        ("a.pts", b"2\n1 2 3\n4 5 6"),
+        ("a.pts", b"# picked\n1, 2, 3\n4;5;6\n"),
+        ("a.pts", b"\xef\xbb\xbf1 2 3\r\n4 5 6\r\n"),
+        ("a.bnd", b"2 4 5 6\n1 1 2 3\n"),
+    ],
+    ids=["bare", "with its count", "with commas", "as Windows writes", "in the order of its indices"],
+)
+def test_a_list_of_points_is_read_however_it_is_written(name, text):
+    np.testing.assert_array_equal(read_landmarks(name, text).points, [[1, 2, 3], [4, 5, 6]])
 
 
 def test_amira_files_of_both_programs_and_of_two_sets_are_read():

@@ -14,17 +14,17 @@ from PIL import Image
 
 from geometry import readers
 from geometry.errors import ReadError
+from geometry.readers import obj
 
 PLY_TYPES = {"ascii": None, "binary_little_endian": "<", "binary_big_endian": ">"}
 float32s = st.floats(-1e4, 1e4, width=32)
+# a rough ball of 162 vertices and 320 triangles
+SPHERE = trimesh.creation.icosphere(subdivisions=2, radius=80.0)
+POINTS = np.asarray(SPHERE.vertices + np.random.default_rng(0).normal(size=SPHERE.vertices.shape), np.float32)
+FACES = SPHERE.faces.astype(np.int32)
+COLORS = np.random.default_rng(1).integers(0, 256, POINTS.shape).astype(np.uint8)
+MESH = trimesh.Trimesh(POINTS, FACES, vertex_colors=COLORS, process=False)
 point_arrays = hnp.arrays(np.float32, st.tuples(st.integers(1, 30), st.just(3)), elements=float32s)
-
-
-def a_mesh(seed=0):
-    sphere = trimesh.creation.icosphere(subdivisions=2, radius=80.0)
-    rng = np.random.default_rng(seed)
-    points = np.asarray(sphere.vertices + rng.normal(size=sphere.vertices.shape), np.float32)
-    return points, sphere.faces.astype(np.int32), rng.integers(0, 256, points.shape).astype(np.uint8)
 
 
 def ply(points, faces=None, colors=None, normals=None, encoding="binary_little_endian", index_name="vertex_indices"):
@@ -47,29 +47,27 @@ def ply(points, faces=None, colors=None, normals=None, encoding="binary_little_e
         header += [f"element face {len(faces)}", f"property list uchar int {index_name}", "property uchar flag"]
     order = PLY_TYPES[encoding]
     cameras = [([1, 2, 3], 7), ([], 8)]
+    polygons = [] if faces is None else [(face, 1) for face in faces]
+    vertices = np.rec.fromarrays(
+        [column for _, column, _, _ in columns], [(name, (order or "=") + dtype) for name, _, dtype, _ in columns]
+    )
     if order is None:
-        lines = [" ".join(map(str, [len(ids), *ids, k])) for ids, k in cameras]
-        lines += [" ".join(repr(column[i].item()) for _, column, _, _ in columns) for i in range(len(points))]
-        lines += [" ".join(map(str, [len(face), *face, 1])) for face in (faces if faces is not None else [])]
+        lines = [" ".join(map(str, [len(ids), *ids, last])) for ids, last in cameras]
+        lines += [" ".join(map(repr, row)) for row in vertices.tolist()]
+        lines += [" ".join(map(str, [len(ids), *ids, last])) for ids, last in polygons]
         body = ("\n".join(lines) + "\n").encode()
     else:
-        body = b"".join(struct.pack(f"{order}B{len(ids)}hi", len(ids), *ids, k) for ids, k in cameras)
-        rows = np.zeros(len(points), [(name, order + dtype) for name, _, dtype, _ in columns])
-        for name, column, _, _ in columns:
-            rows[name] = column
-        body += rows.tobytes()
-        body += b"".join(
-            struct.pack(f"{order}B{len(face)}iB", len(face), *face, 1) for face in (faces if faces is not None else [])
-        )
+        body = b"".join(struct.pack(f"{order}B{len(ids)}hi", len(ids), *ids, last) for ids, last in cameras)
+        body += vertices.tobytes()
+        body += b"".join(struct.pack(f"{order}B{len(ids)}iB", len(ids), *ids, last) for ids, last in polygons)
     return "\n".join([*header, "end_header", ""]).encode() + body
 
 
 @pytest.mark.parametrize("encoding", PLY_TYPES)
 def test_a_ply_mesh_keeps_points_faces_colors_and_normals(encoding):
-    points, faces, colors = a_mesh()
-    normals = points / np.linalg.norm(points, axis=1, keepdims=True)
-    scan = readers.read(ply(points, faces, colors, normals * 3, encoding), "face.ply")
-    assert np.array_equal(scan.points, points) and np.array_equal(scan.triangles, faces) and np.array_equal(scan.colors, colors)
+    normals = POINTS / np.linalg.norm(POINTS, axis=1, keepdims=True)
+    scan = readers.read(ply(POINTS, FACES, COLORS, normals * 3, encoding), "face.ply")
+    assert np.array_equal(scan.points, POINTS) and np.array_equal(scan.triangles, FACES) and np.array_equal(scan.colors, COLORS)
     assert np.allclose(scan.normals, normals, atol=1e-6)
     assert (scan.format, scan.unit_mm, scan.scale_is_metric, scan.source) == ("ply", None, False, "face.ply")
 
@@ -90,13 +88,11 @@ def test_a_ply_cloud_round_trips(points, encoding):
     assert scan.is_cloud and np.array_equal(scan.points, points)
 
 
-def test_ply_headers_may_end_lines_as_windows_and_old_macintosh_did():
-    points, faces, _ = a_mesh()
-    data = ply(points, faces)
-    end = data.index(b"end_header\n") + len(b"end_header\n")
-    for line_break in (b"\r\n", b"\r"):
-        scan = readers.read(data[:end].replace(b"\n", line_break) + data[end:], "face.ply")
-        assert np.array_equal(scan.points, points) and len(scan.triangles) == len(faces)
+@pytest.mark.parametrize("line_break", [b"\r\n", b"\r"])
+def test_ply_headers_may_end_lines_as_windows_and_old_macintosh_did(line_break):
+    header, end, rows = ply(POINTS, FACES).partition(b"end_header\n")
+    scan = readers.read((header + end).replace(b"\n", line_break) + rows, "face.ply")
+    assert np.array_equal(scan.points, POINTS) and len(scan.triangles) == len(FACES)
 
 
 def test_ply_triangle_strips_become_triangles_that_face_one_way():
@@ -121,18 +117,17 @@ def test_ply_colors_may_be_floats_or_sixteen_bit():
 
 
 def test_the_content_decides_and_not_the_suffix():
-    points, faces, _ = a_mesh()
     for name in ("scan.txt", "scan.obj", "scan.png", "scan"):
-        assert readers.read(ply(points, faces), name).format == "ply"
-    assert readers.read(trimesh.Trimesh(points, faces, process=False).export(file_type="stl"), "scan.ply").format == "stl"
+        assert readers.read(ply(POINTS, FACES), name).format == "ply"
+    assert readers.read(exported(MESH, "stl"), "scan.ply").format == "stl"
 
 
 def test_not_finite_points_go_with_their_triangles_and_leave_a_note():
-    points, faces, colors = a_mesh()
+    points = POINTS.copy()
     points[7] = np.nan
-    scan = readers.read(ply(points, faces, colors), "hole.ply")
+    scan = readers.read(ply(points, FACES, COLORS), "hole.ply")
     assert len(scan.points) == len(scan.colors) == len(points) - 1 and np.isfinite(scan.points).all()
-    assert len(scan.triangles) == len(faces) - (faces == 7).any(1).sum()
+    assert len(scan.triangles) == len(FACES) - (FACES == 7).any(1).sum()
     assert "1 of 162 points" in scan.notes[0]
 
 
@@ -144,9 +139,8 @@ def test_triangles_without_area_are_dropped_and_leave_a_note():
 
 @pytest.mark.parametrize("index", [-1, 162, 2**31 - 1])
 def test_a_face_without_its_vertex_is_a_read_error(index):
-    points, faces, _ = a_mesh()
     with pytest.raises(ReadError, match="bad.ply.*face.*vertices 0 to 161"):
-        readers.read(ply(points, [*faces.tolist(), [0, 1, index]]), "bad.ply")
+        readers.read(ply(POINTS, [*FACES.tolist(), [0, 1, index]]), "bad.ply")
 
 
 def test_an_obj_keeps_points_polygons_and_colors_and_needs_no_material():
@@ -176,15 +170,12 @@ def test_negative_obj_indices_count_back_from_where_they_stand():
     assert readers.read(text, "a.obj").triangles.tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
-def test_an_obj_is_read_alike_in_one_piece_and_in_many(monkeypatch):
-    points, faces, _ = a_mesh()
-    lines = [f"v {x!r} {y!r} {z!r}" for x, y, z in points.tolist()] + [f"f {a} {b} {c}" for a, b, c in (faces + 1).tolist()]
-    text = "\n".join(lines).encode()
-    whole = readers.read(text, "a.obj")
-    monkeypatch.setattr("geometry.readers.obj.CHUNK", 100)
-    pieces = readers.read(text, "a.obj")
-    assert np.array_equal(whole.points, points) and np.array_equal(whole.triangles, faces)
-    assert np.array_equal(pieces.points, whole.points) and np.array_equal(pieces.triangles, whole.triangles)
+@pytest.mark.parametrize("chunk", [obj.CHUNK, 100], ids=["one piece", "many"])
+def test_an_obj_is_read_alike_in_one_piece_and_in_many(chunk, monkeypatch):
+    monkeypatch.setattr(obj, "CHUNK", chunk)
+    lines = [f"v {x!r} {y!r} {z!r}" for x, y, z in POINTS.tolist()] + [f"f {a} {b} {c}" for a, b, c in (FACES + 1).tolist()]
+    scan = readers.read("\n".join(lines).encode(), "a.obj")
+    assert np.array_equal(scan.points, POINTS) and np.array_equal(scan.triangles, FACES)
 
 
 def test_an_obj_without_faces_is_a_cloud_with_its_normals():
@@ -192,20 +183,21 @@ def test_an_obj_without_faces_is_a_cloud_with_its_normals():
     assert scan.is_cloud and scan.normals.tolist() == [[0, 0, 1], [0, 1, 0]]
 
 
+def exported(mesh, kind):
+    data = mesh.export(file_type=kind)
+    return data if isinstance(data, bytes) else data.encode()
+
+
 @pytest.mark.parametrize("kind", ["stl", "stl_ascii"])
 def test_stl_corners_that_are_equal_become_one_vertex(kind):
-    points, faces, _ = a_mesh()
-    data = trimesh.Trimesh(points, faces, process=False).export(file_type=kind)
-    scan = readers.read(data if isinstance(data, bytes) else data.encode(), "face.stl")
-    assert len(scan.points) == len(points) and len(scan.triangles) == len(faces)
-    assert np.allclose(scan.points[scan.triangles], points[faces], atol=1e-4)  # text has eight decimals of a float
+    scan = readers.read(exported(MESH, kind), "face.stl")
+    assert len(scan.points) == len(POINTS) and len(scan.triangles) == len(FACES)
+    assert np.allclose(scan.points[scan.triangles], POINTS[FACES], atol=1e-4)  # text has eight decimals of a float
 
 
 def test_a_binary_stl_may_begin_with_the_word_solid():
-    points, faces, _ = a_mesh()
-    data = trimesh.Trimesh(points, faces, process=False).export(file_type="stl")
-    scan = readers.read(b"solid made by a program\nfacet".ljust(80) + data[80:], "face.stl")
-    assert np.array_equal(scan.points[scan.triangles], points[faces])
+    scan = readers.read(b"solid made by a program\nfacet".ljust(80) + exported(MESH, "stl")[80:], "face.stl")
+    assert np.array_equal(scan.points[scan.triangles], POINTS[FACES])
 
 
 @settings(max_examples=20, deadline=None)
@@ -226,22 +218,17 @@ def test_an_off_mesh_keeps_polygons_and_colors():
 
 @pytest.mark.parametrize("kind", ["glb", "gltf"])
 def test_a_gltf_scene_is_read_in_scene_coordinates_with_its_colors(kind):
-    points, faces, colors = a_mesh()
-    mesh = trimesh.Trimesh(points, faces, vertex_colors=colors, process=False)
     scene = trimesh.Scene()
     pose = trimesh.transformations.rotation_matrix(0.4, [1, 2, 3], [4, 5, 6])
-    scene.add_geometry(mesh, transform=pose)
-    scene.add_geometry(mesh.copy(), transform=np.eye(4))
-    exported = scene.export(file_type=kind)
-    sidecars = {}
-    if kind == "gltf":
-        sidecars, exported = {k: v for k, v in exported.items() if k.endswith(".bin")}, exported["model.gltf"]
-    scan = readers.read(exported, "face." + kind, sidecars)
-    expected = np.concatenate([trimesh.transform_points(points, pose), points])
-    order = np.argsort(np.linalg.norm(scan.points - expected[0], axis=1))[0]
-    first = scan.points[order // len(points) * len(points) :][: len(points)]
-    assert np.allclose(first, expected[: len(points)], atol=1e-4)
-    assert len(scan.triangles) == 2 * len(faces) and np.array_equal(scan.colors[:162], colors)
+    scene.add_geometry(MESH, transform=pose)
+    scene.add_geometry(MESH.copy(), transform=np.eye(4))
+    files = scene.export(file_type=kind)  # of .gltf a dict: the text, and its buffers
+    data, sidecars = (files, {}) if kind == "glb" else (files["model.gltf"], files)
+    scan = readers.read(data, "face." + kind, sidecars)
+    expected = trimesh.transform_points(POINTS, pose)
+    order = np.argmin(np.linalg.norm(scan.points - expected[0], axis=1))
+    assert np.allclose(scan.points[order // 162 * 162 :][:162], expected, atol=1e-4)
+    assert len(scan.triangles) == 2 * len(FACES) and np.array_equal(scan.colors[:162], COLORS)
     assert scan.unit_mm is None and "metre" in scan.notes[0]
 
 

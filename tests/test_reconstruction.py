@@ -20,6 +20,8 @@ CHART = OrthographicChart(192, 192, 0.75, 0.0, 0.0)
 X, Y = positions(np.zeros((192, 192)), CHART)[..., :2].transpose(2, 0, 1)
 BUMPY = bumpy_mesh()
 IMAGE = rasterize(BUMPY, CHART)
+DEPTH = IMAGE["depth"].astype(float)
+NORMALS = channel_normals(IMAGE)
 ALL = np.ones(IMAGE.shape, bool)
 
 
@@ -128,17 +130,15 @@ def test_single_pixel_spikes_are_removed():
 
 
 def test_a_clean_scan_passes_through_fusion_unchanged():
-    depth = IMAGE["depth"].astype(float)
-    assert np.abs(fuse(depth, channel_normals(IMAGE), ALL, CHART) - depth).max() < 0.01
+    assert np.abs(fuse(DEPTH, NORMALS, ALL, CHART) - DEPTH).max() < 0.01
 
 
 def test_depth_noise_is_pulled_to_the_normals():
-    depth, normals = IMAGE["depth"].astype(float), channel_normals(IMAGE)
-    noisy = depth + np.random.default_rng(0).normal(0, 0.4, depth.shape)
-    fused = fuse(noisy, normals, ALL, CHART)
+    noisy = DEPTH + np.random.default_rng(0).normal(0, 0.4, DEPTH.shape)
+    fused = fuse(noisy, NORMALS, ALL, CHART)
     inner = np.s_[5:-5, 5:-5]
-    assert (fused - depth)[inner].std() < 0.3 * (noisy - depth)[inner].std()
-    assert normal_disagreement(fused, normals, ALL, CHART) < 0.3 * normal_disagreement(noisy, normals, ALL, CHART)
+    assert (fused - DEPTH)[inner].std() < 0.3 * (noisy - DEPTH)[inner].std()
+    assert normal_disagreement(fused, NORMALS, ALL, CHART) < 0.3 * normal_disagreement(noisy, NORMALS, ALL, CHART)
 
 
 def test_normals_alone_restore_detail_that_the_depth_has_lost():
@@ -148,9 +148,8 @@ def test_normals_alone_restore_detail_that_the_depth_has_lost():
 
 
 def test_a_mean_error_of_the_depth_is_not_the_normals_business():
-    depth, normals = IMAGE["depth"].astype(float), channel_normals(IMAGE)
-    noisy = depth + 2.0 + np.random.default_rng(0).normal(0, 0.4, depth.shape)
-    assert (fuse(noisy, normals, ALL, CHART) - depth).mean() == pytest.approx(2.0, abs=0.02)
+    noisy = DEPTH + 2.0 + np.random.default_rng(0).normal(0, 0.4, DEPTH.shape)
+    assert (fuse(noisy, NORMALS, ALL, CHART) - DEPTH).mean() == pytest.approx(2.0, abs=0.02)
 
 
 def test_an_image_without_valid_pixels_lifts_to_an_empty_mesh():

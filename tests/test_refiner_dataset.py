@@ -8,6 +8,7 @@ from gan import layout
 from gan.config import DataConfig
 from gan.refiner.dataset import describe, pairs, training_batches, whole_pairs
 from gan.training.records import DatasetError
+from pipeline.store import image_records, tfrecord
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +83,6 @@ def test_missing_and_foreign_records_are_refused(folder, tmp_path):
     with pytest.raises(DatasetError, match="no TFRecords match .*face-relief synthesize"):
         pairs(DataConfig(train=(f"{tmp_path}/*.gz",)), "train")
     coarse, scan, _, _ = simulate(0, 16)
-    from pipeline.store import image_records, tfrecord
-
     tfrecord.write_tfrecord(
         tmp_path / "run.tfrecord", iter([image_records.images_example("a", {"coarse": coarse, "scan": scan})])
     )

@@ -2,17 +2,10 @@
 
 import numpy as np
 import pytest
-from gan_pairs import simulate
+from gan_pairs import batch
 
-from gan import layout
 from gan.refiner.growing import factor_at, phases, reduced
 from geometry.errors import ConfigError
-
-
-def batch(seed: int = 3):
-    coarse, scan, truth, _ = simulate(seed)
-    x = {"coarse": layout.pack_coarse(coarse)[None], "scan": layout.pack_scan(coarse, scan)[None]}
-    return x, layout.pack_truth(coarse, truth)[None]
 
 
 def test_phases_follow_one_another_and_end_at_full_resolution():
@@ -28,14 +21,14 @@ def test_a_wrong_phase_is_refused(phase):
 
 
 def test_full_resolution_changes_nothing():
-    x, truth = batch()
+    x, truth = batch(3)
     same, also = reduced(x, truth, 1)
     assert same is x and also is truth
 
 
 @pytest.mark.parametrize("factor", [2, 4])
 def test_a_reduced_pixel_is_the_mean_of_its_known_pixels(factor):
-    x, truth = batch()
+    x, truth = batch(3)
     small, small_truth = reduced(x, truth, factor)
     scan, found = x["scan"][0], np.asarray(small["scan"])[0]
     size = scan.shape[0] // factor

@@ -5,10 +5,10 @@ import sys
 
 import numpy as np
 import pytest
-from gan_pairs import simulate
+from gan_pairs import batch, simulate
 from test_refiner_networks import TINY, random_generator
 
-from gan import layout, weights
+from gan import export, weights
 from gan.config import TrainingConfig
 from gan.refiner.inference import ChartError, Refiner
 from geometry.charts.chart import CylindricalChart, OrthographicChart
@@ -81,7 +81,7 @@ def test_a_hand_before_the_face_changes_nothing_beyond_its_hole(refiner):
     assert same(before, refiner.refine([(coarse, GeometryImage(scan.channels, hole, scan.chart))])[0])
 
 
-def test_unmeasured_pixels_have_less_confidence(weights_file, refiner):
+def test_unmeasured_pixels_have_less_confidence(refiner):
     coarse, scan = pair(5, sensor="fine")
     half = scan.valid_mask.copy()
     half[:, 32:] = False
@@ -125,18 +125,14 @@ def mirrored_image(image: GeometryImage) -> GeometryImage:
 def test_the_saved_model_computes_what_the_refiner_does(weights_file, refiner, tmp_path):
     import tensorflow as tf
 
-    from gan.export import SIGNATURE, export
-    from gan.export import main as export_main
-
     coarse, scan = pair(4)
-    folder = export(str(weights_file), tmp_path / "frozen")
-    frozen = tf.saved_model.load(str(folder)).signatures[SIGNATURE]
-    packed = {"coarse": layout.pack_coarse(coarse)[None], "scan": layout.pack_scan(coarse, scan)[None]}
-    found = frozen(**{name: tf.constant(values) for name, values in packed.items()})
+    folder = export.export(weights_file, tmp_path / "frozen")
+    frozen = tf.saved_model.load(str(folder)).signatures[export.SIGNATURE]
+    found = frozen(**{name: tf.constant(values) for name, values in batch(4)[0].items()})
     refined = refiner.refine([(coarse, scan)])[0]
     valid = coarse.valid_mask
     np.testing.assert_allclose((coarse["depth"] + found["depth"].numpy()[0, ..., 0])[valid], refined["depth"][valid], atol=1e-4)
     np.testing.assert_allclose(found["sigma"].numpy()[0, ..., 0][valid], refined["sigma_mm"][valid], rtol=1e-3)
     assert (folder / "card.json").exists() and (folder / "card.md").exists()
-    assert export_main(["--weights", str(weights_file), "--output", str(folder)]) == 2, "a folder in use is refused"
-    assert export_main(["--weights", str(weights_file), "--output", str(weights_file)]) == 2, "a file in its place is refused"
+    assert export.main(["--weights", weights_file, "--output", str(folder)]) == 2, "a folder in use is refused"
+    assert export.main(["--weights", weights_file, "--output", weights_file]) == 2, "a file in its place is refused"

@@ -1,11 +1,12 @@
 """The generator and the discriminator: shapes, sizes, and what must hold before and after any training."""
 
 import functools
+from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
-from gan_pairs import simulate
+from gan_pairs import batch, simulate
 
 from gan import layout
 from gan.config import DiscriminatorConfig, GeneratorConfig
@@ -15,8 +16,14 @@ TINY = GeneratorConfig(filters=4, levels=4, head_filters=4)
 
 
 def inputs(seed: int = 0, sensor: str = "middle") -> dict:
-    coarse, scan, _, _ = simulate(seed, sensor=sensor)
-    return {"coarse": layout.pack_coarse(coarse)[None], "scan": layout.pack_scan(coarse, scan)[None]}
+    return batch(seed, sensor=sensor)[0]
+
+
+def noise_free_inputs() -> dict:
+    """As a sensor gives them that says its noise to be 0.012 mm."""
+    x = inputs(sensor="clean")
+    x["scan"][..., 5] = 0.012 * x["scan"][..., 6]
+    return x
 
 
 @functools.lru_cache
@@ -36,8 +43,7 @@ def outputs(generator, x: dict) -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize(("condition", "head"), [("coarse", "kernels"), ("coarse+scan", "kernels"), ("coarse+scan", "residual")])
 def test_outputs_have_the_documented_shapes_and_ranges(condition, head):
-    config = GeneratorConfig(condition=condition, head=head, filters=4, levels=4, head_filters=4)
-    found = outputs(random_generator(config), inputs())
+    found = outputs(random_generator(replace(TINY, condition=condition, head=head)), inputs())
     assert {name: value.shape for name, value in found.items()} == {
         "depth": (1, 64, 64, 1),
         "normals": (1, 64, 64, 3),
@@ -56,8 +62,7 @@ def test_the_default_generator_stays_below_twelve_million_parameters(condition):
 
 
 def test_a_noise_free_scan_passes_through_whatever_the_weights():
-    x = inputs(sensor="clean")
-    x["scan"][..., 5] = 0.012 * x["scan"][..., 6]
+    x = noise_free_inputs()
     found = outputs(random_generator(), x)
     seen = x["scan"][..., 6] > 0.5
     assert np.abs(found["depth"] - x["scan"][..., :1])[seen].max() < 1e-5
@@ -69,12 +74,9 @@ def test_the_untrained_generator_already_beats_the_raw_scan_and_the_coarse_surfa
     errors = []
     generator = random_generator(scale=0.0)
     for seed in range(3):
-        coarse, scan, truth, _ = simulate(seed, sensor="middle")
-        residual = layout.pack_truth(coarse, truth)[..., :1]
-        packed = layout.pack_scan(coarse, scan)
-        seen = packed[..., 6] > 0.5
-        found = outputs(generator, {"coarse": layout.pack_coarse(coarse)[None], "scan": packed[None]})["depth"][0]
-        errors.append([np.abs(surface - residual)[seen].mean() for surface in (found, packed[..., :1], np.zeros_like(found))])
+        x, truth = batch(seed, sensor="middle")
+        surfaces = (outputs(generator, x)["depth"], x["scan"][..., :1], 0.0)
+        errors.append([np.abs(surface - truth[..., :1])[x["scan"][..., 6] > 0.5].mean() for surface in surfaces])
     refined, raw, coarse_error = np.mean(errors, axis=0)
     assert refined < 0.6 * raw and refined < 0.6 * coarse_error
 
@@ -91,13 +93,9 @@ def test_an_empty_scan_or_an_empty_image_gives_finite_output_without_confidence(
 
 def test_values_under_a_zero_mask_have_no_influence():
     x = inputs(3)
-    hidden = x["scan"].copy()
-    hidden[..., :-1][x["scan"][..., -1] < 0.5] = 0
-    np.testing.assert_array_equal(x["scan"], hidden)  # packing has already zeroed them
+    assert not x["scan"][x["scan"][..., -1] < 0.5][:, :-1].any()  # packing has already zeroed them
     coarse, scan, _, _ = simulate(3, sensor="middle")
-    far = scan["depth"].copy()
-    far[10:20, 10:20] += 16.0
-    scan.channels["depth"][10:20, 10:20] = far[10:20, 10:20]
+    scan.channels["depth"][10:20, 10:20] += 16.0
     moved = layout.pack_scan(coarse, scan)
     assert moved[10:20, 10:20].max() == 0 == moved[10:20, 10:20].min()
     assert np.isfinite(outputs(random_generator(), {"coarse": x["coarse"], "scan": moved[None]})["depth"]).all()
@@ -105,9 +103,8 @@ def test_values_under_a_zero_mask_have_no_influence():
 
 def test_a_crop_gets_nearly_what_its_whole_image_gets():
     """No statistics over the image enter: only the receptive field's missing surroundings may differ."""
-    generator = random_generator(GeneratorConfig(filters=4, levels=2, head_filters=4), scale=0.3)
-    coarse, scan, _, _ = simulate(1, size=128, sensor="middle")
-    whole = {"coarse": layout.pack_coarse(coarse)[None], "scan": layout.pack_scan(coarse, scan)[None]}
+    generator = random_generator(replace(TINY, levels=2), scale=0.3)
+    whole = batch(1, size=128, sensor="middle")[0]
     expected = outputs(generator, whole)["depth"][:, 16:112, 16:112]
     difference = expected - outputs(generator, {name: value[:, 16:112, 16:112] for name, value in whole.items()})["depth"]
     assert np.abs(difference[:, 32:64, 32:64]).mean() < 0.03 * np.abs(expected).mean()
@@ -138,11 +135,9 @@ def test_the_discriminator_sees_nothing_outside_the_mask():
 
 def test_half_precision_convolutions_keep_float32_geometry():
     exact = random_generator()
-    halved = build_generator(GeneratorConfig(filters=4, levels=4, head_filters=4, precision="mixed_bfloat16"))
-    for variable, source in zip(halved.variables, exact.variables, strict=True):
-        variable.assign(source)
-    x = inputs(sensor="clean")
-    x["scan"][..., 5] = 0.012 * x["scan"][..., 6]
+    halved = build_generator(replace(TINY, precision="mixed_bfloat16"))
+    halved.set_weights(exact.get_weights())
+    x = noise_free_inputs()
     found = outputs(halved, x)
     assert found["depth"].dtype == np.float32
     assert np.abs(found["depth"] - x["scan"][..., :1])[x["scan"][..., 6] > 0.5].max() < 1e-5

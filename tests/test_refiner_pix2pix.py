@@ -3,9 +3,8 @@
 import keras
 import numpy as np
 import pytest
-from gan_pairs import simulate
+from gan_pairs import batch
 
-from gan import layout
 from gan.config import config_from_dict
 from gan.refiner import losses
 from gan.refiner.pix2pix import Pix2Pix
@@ -22,19 +21,12 @@ def tiny(**sections) -> dict:
     return {**base, **sections}
 
 
-def batch(seeds=(0, 1), size: int = 32):
-    packed = [simulate(seed, size) for seed in seeds]
-    coarse, scan = [layout.pack_coarse(c) for c, _, _, _ in packed], [layout.pack_scan(c, s) for c, s, _, _ in packed]
-    x = {"coarse": np.stack(coarse), "scan": np.stack(scan)}
-    return x, np.stack([layout.pack_truth(c, t) for c, _, t, _ in packed])
-
-
 @pytest.mark.parametrize("kind", ["bce", "lsgan"])
 def test_the_summed_loss_gives_each_player_exactly_its_own_gradient(kind):
     import tensorflow as tf
 
     model = compiled(Pix2Pix, config_from_dict(tiny(loss={"adversarial_kind": kind, "adversarial": 0.7})))
-    x, y = batch()
+    x, y = batch(0, 1, size=32)
     # A head of zeros would send no gradient below it.
     model.generator.head.kernel.assign(0.1 * np.random.default_rng(0).normal(size=model.generator.head.kernel.shape))
     with tf.GradientTape(persistent=True) as tape:
@@ -51,7 +43,7 @@ def test_the_summed_loss_gives_each_player_exactly_its_own_gradient(kind):
 
 
 def test_steps_are_deterministic_train_both_players_and_are_averaged():
-    x, y = batch()
+    x, y = batch(0, 1, size=32)
     config = config_from_dict(tiny(optimizer={"ema_momentum": 0.5, "warmup_steps": 1}))
     runs = []
     for _ in range(2):
@@ -74,7 +66,7 @@ def test_steps_are_deterministic_train_both_players_and_are_averaged():
 
 def test_without_adversarial_weight_there_is_no_discriminator():
     model = compiled(Pix2Pix, config_from_dict(tiny(loss={"adversarial": 0})))
-    x, y = batch()
+    x, y = batch(0, 1, size=32)
     assert model.discriminator is None
     assert set(model.loss_terms(x, y, model(x))) == {"depth", "normal", "depth_normal", "uncertainty"}
 

@@ -6,9 +6,11 @@ from gan_pairs import write_records
 
 from gan import train, weights
 from gan.config import config_from_dict
+from gan.refiner.training import RefinerTraining
 from gan.refiner.validation import baseline_names
 from gan.training.curves import Curves, read_curves
 from geometry.errors import ConfigError
+from geometry.settings.options import to_dict
 
 
 @pytest.fixture(scope="module")
@@ -51,27 +53,21 @@ def curve(output) -> list:
 STEPS = 40
 
 
-class Killed(Exception):
-    pass
-
-
 def test_a_killed_and_resumed_run_ends_where_an_uninterrupted_one_does(folder, tmp_path, monkeypatch, caplog):
     """Ended by an exception one step after a checkpoint, resumed under a time limit that allows one step. The curves hold the
     losses of single batches, as Keras resets its means before every step: a resumed run has no window of them to restore."""
     caplog.set_level("INFO")
-    from gan.refiner import training as training_module
-
     train.train(config(folder, tmp_path / "whole"))
     check_what_a_run_leaves(tmp_path / "whole")
 
-    def kill(training, logs, after_step=training_module.RefinerTraining._after_step):
+    def kill(training, logs, after_step=RefinerTraining._after_step):
         if training.progress.step == STEPS:
-            raise Killed
+            raise InterruptedError("killed")
         after_step(training, logs)
 
     with monkeypatch.context() as patch:
-        patch.setattr(training_module.RefinerTraining, "_after_step", kill)
-        with pytest.raises(Killed):
+        patch.setattr(RefinerTraining, "_after_step", kill)
+        with pytest.raises(InterruptedError, match="killed"):
             train.train(config(folder, tmp_path / "killed"))
     assert not (tmp_path / "killed" / "refiner.weights.h5").exists()
     train.train(config(folder, tmp_path / "killed"), resume=True, max_minutes=1e-6)
@@ -114,12 +110,8 @@ def check_what_a_run_leaves(output) -> None:
 
 
 def test_another_configuration_cannot_resume_a_run(folder, tmp_path):
-    from gan import weights as files
-    from gan.refiner.training import RefinerTraining
-    from geometry.settings.options import to_dict
-
     before = config(folder, tmp_path / "run")
-    files.write_json(tmp_path / "run" / "config.json", to_dict(before))
+    weights.write_json(tmp_path / "run" / "config.json", to_dict(before))
     with pytest.raises(ConfigError, match="another seed \\(1 → 9\\)"):
         RefinerTraining(config_from_dict(to_dict(before) | {"seed": 9}), resume=True)
 

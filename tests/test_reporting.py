@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipeline.pictures import preview
-from pipeline.reporting import metrics as metrics_module
-from pipeline.reporting import page as page_module
 from pipeline.reporting import plots
-from pipeline.reporting.metrics import CSV_COLUMNS, metrics_csv, metrics_document, worst_first
-from pipeline.reporting.page import Thumbnails, figure, write_report
+from pipeline.reporting.metrics import CSV_COLUMNS, metrics_csv, metrics_document, number, worst_first
+from pipeline.reporting.page import Thumbnails, figure, page, write_report
+from pipeline.store import storage
 
 RUN = {
     "input": "/data/scans",
@@ -44,17 +43,8 @@ def ok_line(source="a.ply", error=0.1, **metrics):
 
 
 def bad_line(source, status, reason="no face found", stage="locate"):
-    return {
-        "scan_id": source,
-        "source": source,
-        "sha256": "0" * 64,
-        "status": status,
-        "stage": stage,
-        "reason": reason,
-        "seconds": {"read": 0.2},
-        "metrics": {},
-        "files": {},
-    }
+    changes = {"status": status, "stage": stage, "reason": reason, "seconds": {"read": 0.2}, "metrics": {}, "files": {}}
+    return ok_line(source) | changes
 
 
 MANIFEST = [
@@ -73,6 +63,7 @@ class Page(HTMLParser):
         self.tags, self.names, self.depth = [], [], []
         self.feed(text)
         self.close()
+        assert not self.depth, "every tag is closed"
 
     def handle_starttag(self, tag, attributes):
         attributes = dict(attributes)
@@ -87,29 +78,24 @@ class Page(HTMLParser):
 
 
 def write_preview(out, line):
-    path = out / line["files"]["preview"]
-    path.parent.mkdir(parents=True, exist_ok=True)
     size = (4 * preview.PANEL_WIDTH, preview.STRIP_HEIGHT + preview.FRONT_HEIGHT + preview.TURNED_HEIGHT)
-    path.write_bytes(preview.png_bytes(Image.new("RGB", size, (200, 180, 160))))
+    storage.write_bytes(str(out / line["files"]["preview"]), preview.png_bytes(Image.new("RGB", size, (200, 180, 160))))
 
 
 def test_the_table_is_worst_first():
-    page = Page(page_module.page(MANIFEST, RUN))
-    assert page.names == ["torn.ply", "cow.obj", "poor.ply", "good.ply"]
-    assert page.depth == []
+    assert Page(page(MANIFEST, RUN)).names == ["torn.ply", "cow.obj", "poor.ply", "good.ply"]
 
 
 @pytest.mark.parametrize(
     "manifest", [[], MANIFEST[1:2], [{"source": "x", "status": "ok"}], [{"source": "x", "status": "strange"}]]
 )
 def test_a_run_without_ok_scans_or_with_bare_lines_has_a_page(manifest):
-    page = Page(page_module.page(manifest, {}))
-    assert page.depth == [] and len(page.names) == len(manifest)
+    assert len(Page(page(manifest, {})).names) == len(manifest)
 
 
 def test_names_and_reasons_are_escaped():
     hostile = '<script>alert("x")</script>&\'.ply'
-    text = page_module.page([ok_line(hostile), bad_line("b" + hostile, "failed", hostile)], {"input": hostile, "config": hostile})
+    text = page([ok_line(hostile), bad_line("b" + hostile, "failed", hostile)], {"input": hostile, "config": hostile})
     assert "<script>alert" not in text
     assert hostile in Page(text).names
 
@@ -127,8 +113,8 @@ def test_the_page_asks_the_network_for_nothing(tmp_path):
 
 def test_pictures_are_embedded_with_a_description_and_missing_ones_are_left_out(tmp_path):
     write_preview(tmp_path, MANIFEST[0])
-    page = Page(page_module.page(MANIFEST, RUN, Thumbnails(str(tmp_path))))
-    images = [attributes for tag, attributes in page.tags if tag == "img"]
+    shown = Page(page(MANIFEST, RUN, Thumbnails(str(tmp_path))))
+    images = [attributes for tag, attributes in shown.tags if tag == "img"]
     assert len(images) == 1 and "good.ply" in images[0]["alt"]
 
 
@@ -136,8 +122,8 @@ def test_pictures_beyond_the_budget_are_linked(tmp_path):
     lines = [ok_line(f"{k} ä#.ply") for k in range(3)]
     for line in lines:
         write_preview(tmp_path, line)
-    page = Page(page_module.page(lines, RUN, Thumbnails(str(tmp_path), budget=1)))
-    sources = [attributes["src"] for tag, attributes in page.tags if tag == "img"]
+    shown = Page(page(lines, RUN, Thumbnails(str(tmp_path), budget=1)))
+    sources = [attributes["src"] for tag, attributes in shown.tags if tag == "img"]
     assert [source.startswith("data:") for source in sources] == [True, False, False]
     assert all(source.startswith("../scans/") and "#" not in source for source in sources[1:])
 
@@ -149,7 +135,7 @@ def test_a_damaged_preview_costs_only_its_picture(tmp_path):
 
 
 def test_hundreds_of_scans_stay_a_page_of_moderate_size(tmp_path):
-    text = page_module.page([ok_line(f"scan {k:03d}.ply", 0.01 * (k + 1)) for k in range(300)], RUN)
+    text = page([ok_line(f"scan {k:03d}.ply", 0.01 * (k + 1)) for k in range(300)], RUN)
     assert Page(text).names[0] == "scan 299.ply" and len(text) < 2_000_000
 
 
@@ -192,7 +178,7 @@ def test_an_ok_scan_without_a_figure_ranks_before_those_with_one():
 
 @given(st.one_of(st.none(), st.booleans(), st.text(), st.floats(), st.integers(-(10**9), 10**9)))
 def test_a_number_is_finite_or_unknown(value):
-    found = metrics_module.number(value)
+    found = number(value)
     assert found is None or (np.isfinite(found) and found == value and not isinstance(value, bool))
 
 
@@ -228,16 +214,15 @@ def landmark_line(source, confidence, **metrics):
 
 def test_a_run_for_landmarks_alone_has_a_page_of_landmarks_worst_first():
     lines = [landmark_line("sure.ply", 0.9), bad_line("vase.ply", "rejected"), landmark_line("unsure.ply", 0.4)]
-    text = page_module.page(lines, LANDMARK_RUN)
-    page = Page(text)
-    assert page.depth == [] and page.names == ["vase.ply", "unsure.ply", "sure.ply"]
+    text = page(lines, LANDMARK_RUN)
+    assert Page(text).names == ["vase.ply", "unsure.ply", "sure.ply"]
     assert "show a face whose landmarks were found" in text and "refined face surface" not in text
     assert "<span>Landmarks</span>" in text and "<span>Coarse</span>" not in text
 
 
 def test_each_scan_tells_its_landmarks_and_its_notes():
     line = landmark_line("a.ply", 0.8, landmark_to_given_mm=2.06) | {"notes": ["several heads: <the largest> was taken"]}
-    text = page_module.page([line, ok_line("b.ply")], RUN)
+    text = page([line, ok_line("b.ply")], RUN)
     assert (
         "60 landmarks seen \u00b7 8 inferred \u00b7 confidence 0.80 \u00b7 \u03c3 1.2 mm \u00b7 2.1 mm from the given ones"
         in text
@@ -250,16 +235,14 @@ def test_each_scan_tells_its_landmarks_and_its_notes():
 def write_landmarks(out, source, content):
     line = ok_line(source)
     line["files"]["landmarks"] = f"scans/{line['scan_id']}/landmarks.json"
-    path = out / line["files"]["landmarks"]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    storage.write_bytes(str(out / line["files"]["landmarks"]), content.encode())
     return line
 
 
 def test_landmarks_are_tabled_by_region_and_a_damaged_file_costs_only_itself(tmp_path):
     good = {"names": ["nose_tip", "chin"], "points": [[0, 0, 0]] * 2, "seen": [True, False], "confidence": [0.75, 0.25]}
     damaged = ("[]", "{", '{"points": 3}', '{"points": [[0,0,0]], "seen": []}', '{"points": [[0,0,0]], "names": ["a", "b"]}')
-    lines = [write_landmarks(tmp_path, "good.ply", good), ok_line("none.ply")]
+    lines = [write_landmarks(tmp_path, "good.ply", json.dumps(good)), ok_line("none.ply")]
     lines += [write_landmarks(tmp_path, f"damaged{number}.ply", text) for number, text in enumerate(damaged)]
     write_report(str(tmp_path), lines, RUN)
     text = (tmp_path / "report" / "index.html").read_text()
@@ -268,7 +251,7 @@ def test_landmarks_are_tabled_by_region_and_a_damaged_file_costs_only_itself(tmp
     nose, jaw = table.index("nose"), table.index("jaw")
     assert table[nose : nose + 4] == ["nose", "1", "100.0", "0.75"] and table[jaw : jaw + 4] == ["jaw", "1", "0.0", "0.25"]
     assert "To the given ones" not in text
-    assert "Landmarks by region" not in page_module.page(lines, RUN)
+    assert "Landmarks by region" not in page(lines, RUN)
 
 
 def test_figures_are_written_for_people():

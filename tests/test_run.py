@@ -234,8 +234,7 @@ def test_a_time_limit_and_an_exception_in_a_stage_end_that_scan_alone(scans, tmp
         "model=default",
         "input.handedness=inside_out",
     ]  # the pose of that locator says nothing of the sides
-    options = [word for setting in settings for word in ("--set", setting)]
-    code = run.main(["--input", f"{scans}/**/*t*.ply", "--output", str(tmp_path), "--workers", "1", *options])
+    code = run.main(command(f"{scans}/**/*t*.ply", tmp_path, "--workers", "1", settings=settings)[3:])  # without `python -m …`
     lines = manifest_of(tmp_path)
     assert code == 3 and set(lines) == {*FACES, "truncated.ply", "empty.ply"}
     limited, broken = lines["upright.ply"], lines["sub/turned_in_metres.ply"]
@@ -301,6 +300,8 @@ def test_the_network_refines_by_default_and_a_run_without_pictures_has_none(scan
         (["--no-preview"], ["unknown option '--no-preview'", "did you mean '--no-previews'?"]),
         (["--set", "refine.method=gam"], ["'gam' is unknown", "did you mean 'gan'?"]),
         (["--set", "refien=gan"], ["unknown key 'refien'", "did you mean 'refine'?"]),
+        (["--set", "landmarks.scheme=ibug86"], ["did you mean 'ibug68'?"]),
+        (["--stages", "landmark"], ["did you mean 'landmarks'?"]),
         (["--model", "no/such.npz"], ["no such morphable model", "default"]),
         (["--config", "no/such.yaml"], ["cannot be read"]),
         (["--runner", "NoRunner"], ["Unexpected pipeline runner: NoRunner", "FlinkRunner"]),

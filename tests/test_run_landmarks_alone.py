@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from sampled_faces import default_model, mesh_scan
 from scipy.spatial import cKDTree
 from test_run import manifest_of
 
@@ -17,8 +18,6 @@ from geometry.errors import NoFaceFound
 from geometry.landmarks.estimate import LandmarkEstimate
 from geometry.locating.location import Location
 from geometry.model.landmark_embedding import landmarks_on
-from geometry.model.registry import load_model
-from geometry.scan import Scan
 from geometry.transforms import SimilarityTransform
 from pipeline import evaluate, run
 from pipeline.scans import landmarking, methods, steps
@@ -115,16 +114,15 @@ def test_the_same_command_keeps_the_scans_and_another_selection_of_stages_would_
 
 def located(confidence: float) -> Location:
     """The shipped model's mean face as a scan, with landmarks as sure as asked."""
-    model = load_model("default")
-    scan = Scan(model.mean, model.triangles, "mean", "test", unit_mm=1.0, scale_is_metric=True)
+    model = default_model()
     marks = landmarks_on(model, model.mean)
     estimate = LandmarkEstimate(marks, np.tile(np.eye(3), (68, 1, 1)), np.full(68, confidence), np.ones(68, bool))
-    return Location(scan, SimilarityTransform.identity(), 0.9, estimate=estimate)
+    return Location(mesh_scan(model.mean), SimilarityTransform.identity(), 0.9, estimate=estimate)
 
 
 def test_a_thing_without_sure_landmarks_is_no_face_though_no_fit_judges_it():
     with pytest.raises(NoFaceFound, match="only 0 of 68 landmarks are seen for sure"):
-        landmarking.on_raw_scan(located(0.3), load_model("default"), LandmarksConfig())
+        landmarking.on_raw_scan(located(0.3), default_model(), LandmarksConfig())
 
 
 def test_a_face_is_judged_by_its_ibug_landmarks_and_not_by_the_points_that_were_asked_for(tmp_path):
@@ -132,7 +130,7 @@ def test_a_face_is_judged_by_its_ibug_landmarks_and_not_by_the_points_that_were_
     scheme = tmp_path / "cheeks.json"
     points = [{"name": f"{side}_cheek", "point": [x, -10.0, -45.0]} for side, x in (("left", 45.0), ("right", -45.0))]
     scheme.write_text(json.dumps({"name": "cheeks", "points": points}))
-    found = landmarking.on_raw_scan(located(0.9), load_model("default"), LandmarksConfig(scheme=str(scheme)))
+    found = landmarking.on_raw_scan(located(0.9), default_model(), LandmarksConfig(scheme=str(scheme)))
     assert len(found) == 2 and (found.confidence < 0.5).all()
     assert np.abs(found.points[0] - found.points[1] * [-1, 1, 1]).max() < 3
 
@@ -161,11 +159,3 @@ def test_fused_landmarks_lie_between_both_and_are_seen_where_either_is(model):
     x = both.points[:, 0] - mesh.points[:, 0]
     seen = mesh.seen & heatmaps.seen
     assert (x[seen] > 0).all() and (x[seen] < 1).all() and both.seen[seen].all()
-
-
-def test_unknown_stages_and_schemes_end_with_2(scans, tmp_path, capsys):
-    for options, words in (
-        (["--stages", "landmark"], "did you mean 'landmarks'?"),
-        (["--set", "landmarks.scheme=ibug86"], "did you mean 'ibug68'?"),
-    ):
-        assert run.main(["--input", str(scans), "--output", str(tmp_path), *options]) == 2 and words in capsys.readouterr().err

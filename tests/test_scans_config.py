@@ -47,9 +47,8 @@ def test_a_section_may_be_given_as_its_method(setting, section, key, value):
     assert getattr(getattr(config.load(settings=[setting]), section), key) == value
 
 
-@pytest.mark.parametrize(
-    "setting, words",
-    [
+WRONG_SETTINGS = {
+    "run": [
         ("refine.metod=gan", ["unknown key", "'refine.metod'", "did you mean 'refine.method'?"]),
         ("refin.method=gan", ["unknown section 'refin'", "did you mean 'refine'?"]),
         ("refine.method=smoth", ["'smoth' is unknown", "did you mean 'smooth'?", "one of gan, smooth, none"]),
@@ -76,10 +75,29 @@ def test_a_section_may_be_given_as_its_method(setting, section, key, value):
         (f"limits.file_mib={10**24}", ["out of range"]),
         ("fit.stages=[]", ["fit.stages", "is empty"]),
     ],
+    "synthesize": [
+        ("fit.stages=[{iterations: 0}]", ["fit.stages.0.iterations", "0 is out of range", "a whole number ≥ 1"]),
+        ("fit.stages=[{}]", ["fit.stages.0.iterations", "is missing", "a whole number ≥ 1"]),
+        ("fit.stages=3", ["a list of sections"]),
+        ("set.split_shares=[1, 1, 1]", ["out of range", "a list of 3 numbers ≥ 0 and ≤ 1, together 1"]),
+        ("set.split_shares=[1]", ["of type list", "a list of 3 numbers"]),
+        ("views.shares=[0, 0, 0]", ["out of range", "together 1"]),
+        ("set.seed=-1", ["out of range"]),
+        ("pairs.sensor_weights={}", ["is empty", "keys among kinect_v1"]),
+        ("pairs.sensor_weights={kinekt: 1}", ["keys among kinect_v1", "a number > 0"]),
+        ("pairs.strength=[2, 1]", ["out of range", "a list of 2 numbers > 0, the lower first or null"]),
+        ("pairs.faces.hair_shar=0", ["did you mean 'pairs.faces.hair_share'?"]),
+        ("scans.subject_from=fil", ["did you mean 'file'?"]),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    "command, setting, words", [(command, *case) for command, cases in WRONG_SETTINGS.items() for case in cases]
 )
-def test_a_wrong_setting_is_refused_with_what_was_expected(setting, words):
+def test_a_wrong_setting_is_refused_with_what_was_expected(command, setting, words):
     with pytest.raises(ConfigError) as caught:
-        config.load(settings=[setting])
+        loading.load(config_of(command), settings=[setting])
     assert all(word in str(caught.value) for word in words), str(caught.value)
 
 
@@ -163,26 +181,3 @@ def test_every_key_of_every_command_is_documented_and_survives_its_own_file(comm
     assert not list(undocumented(kind))
     (tmp_path / "all.yaml").write_text(describing.as_yaml(kind))
     assert loading.load(kind, str(tmp_path / "all.yaml")) == kind()
-
-
-@pytest.mark.parametrize(
-    "setting, words",
-    [
-        ("fit.stages=[{iterations: 0}]", ["fit.stages.0.iterations", "0 is out of range", "a whole number ≥ 1"]),
-        ("fit.stages=[{}]", ["fit.stages.0.iterations", "is missing", "a whole number ≥ 1"]),
-        ("fit.stages=3", ["a list of sections"]),
-        ("set.split_shares=[1, 1, 1]", ["out of range", "a list of 3 numbers ≥ 0 and ≤ 1, together 1"]),
-        ("set.split_shares=[1]", ["of type list", "a list of 3 numbers"]),
-        ("views.shares=[0, 0, 0]", ["out of range", "together 1"]),
-        ("set.seed=-1", ["out of range"]),
-        ("pairs.sensor_weights={}", ["is empty", "keys among kinect_v1"]),
-        ("pairs.sensor_weights={kinekt: 1}", ["keys among kinect_v1", "a number > 0"]),
-        ("pairs.strength=[2, 1]", ["out of range", "a list of 2 numbers > 0, the lower first or null"]),
-        ("pairs.faces.hair_shar=0", ["did you mean 'pairs.faces.hair_share'?"]),
-        ("scans.subject_from=fil", ["did you mean 'file'?"]),
-    ],
-)
-def test_lists_sections_in_sections_and_ranges_are_checked_alike(setting, words):
-    with pytest.raises(ConfigError) as caught:
-        loading.load(config_of("synthesize"), settings=[setting])
-    assert all(word in str(caught.value) for word in words), str(caught.value)

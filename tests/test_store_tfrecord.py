@@ -90,18 +90,25 @@ floats = next(iter(tfrecord_loader(path, None, {'coarse/depth': 'float'})))['coa
 """,
     "tensorflow": """
 import tensorflow as tf
-for raw in tf.data.TFRecordDataset(path):
-    floats = tf.io.parse_single_example(raw, {'coarse/depth': tf.io.FixedLenFeature([35], tf.float32)})['coarse/depth'].numpy()
+features = {'coarse/depth': ([35], tf.float32), 'subject': ([], tf.string), 'shape': ([2], tf.int64)}
+schema = {name: tf.io.FixedLenFeature(*feature) for name, feature in features.items()}
+for raw in tf.data.TFRecordDataset(path, 'GZIP' if compressed else ''):
+    example = tf.io.parse_single_example(raw, schema)
+    assert example['subject'].numpy() == b's7' and example['shape'].numpy().tolist() == [5, 7]
+    floats = example['coarse/depth'].numpy()
 """,
 }
 
 
-@pytest.mark.parametrize("reader", READERS)
-def test_other_readers_agree(tmp_path, reader):
+@pytest.mark.parametrize(
+    "reader, compressed", [("beam", False), ("tfrecord", False), ("tensorflow", False), ("tensorflow", True)]
+)
+def test_other_readers_agree(tmp_path, reader, compressed):
     # in a process of its own: tfrecord and tensorflow cannot be imported into one
     original, path = image(), tmp_path / "x.tfrecord"
-    tfrecord.write_tfrecord(path, [image_records.images_example("a", {"coarse": original})])
-    code = f"path = {str(path)!r}\n{READERS[reader]}\nprint(' '.join(float(x).hex() for x in floats))"
+    example = image_records.images_example("a", {"coarse": original}, subject="s7")
+    tfrecord.write_tfrecord(path, [example], gzip=compressed)
+    code = f"path, compressed = {str(path)!r}, {compressed}\n{READERS[reader]}\nprint(' '.join(float(x).hex() for x in floats))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]
     np.testing.assert_array_equal([float.fromhex(x) for x in done.stdout.split()], original["depth"].ravel())

@@ -22,41 +22,48 @@ def face(seed=0, options=BARE):
 
 
 def grid(n=12, step=3.0):
-    mesh = grid_mesh(*np.meshgrid(np.arange(n) * step, np.arange(n) * step))
-    return mesh.vertices, mesh.triangles
+    return grid_mesh(*np.meshgrid(*2 * [np.arange(n) * step]))
+
+
+@pytest.fixture
+def surface():
+    return fine_surface.fine_surface(model(), BARE.edge_mm)
+
+
+@pytest.fixture
+def marks():
+    return model().mean[model().landmarks["ibug68"]]
 
 
 def test_subdivision_keeps_old_vertices_and_makes_no_t_junctions():
-    vertices, triangles = grid()
-    fine = refine_region(vertices, triangles, (vertices[:, 0] > 8) & (vertices[:, 0] < 25), 1.6)
-    mesh = TriangleMesh(fine.apply(vertices), fine.triangles)
-    np.testing.assert_array_equal(mesh.vertices[: len(vertices)], vertices)
-    assert mesh.is_edge_manifold and len(mesh.vertices) > 3 * len(vertices)
-    coarse = TriangleMesh(vertices, triangles)
-    area = lambda m: np.linalg.norm(m.triangle_area_vectors, axis=1).sum()
-    assert area(mesh) == pytest.approx(area(coarse))
+    coarse = grid()
+    x, count = coarse.vertices[:, 0], len(coarse.vertices)
+    fine = refine_region(coarse.vertices, coarse.triangles, (x > 8) & (x < 25), 1.6)
+    mesh = TriangleMesh(fine.apply(coarse.vertices), fine.triangles)
+    np.testing.assert_array_equal(mesh.vertices[:count], coarse.vertices)
+    assert mesh.is_edge_manifold and len(mesh.vertices) > 3 * count
+    assert mesh.vertex_areas.sum() == pytest.approx(coarse.vertex_areas.sum())
     outline = lambda m: np.linalg.norm(np.diff(m.vertices[m.boundary_edges], axis=1)[:, 0], axis=1).sum()
     assert outline(mesh) == pytest.approx(outline(coarse)), "a crack would lengthen the boundary"
     assert (mesh.triangle_area_vectors[:, 2] > 0).all()
 
 
 def test_subdivision_reproduces_linear_functions_and_follows_a_curved_surface():
-    vertices, triangles = grid(20, 2.0)
-    fine = refine_region(vertices, triangles, np.ones(len(vertices), bool), 1.5)
-    points = fine.apply(vertices)
-    np.testing.assert_allclose(fine.apply(vertices @ [1.0, 2, 3]), points @ [1.0, 2, 3], atol=1e-9)
+    coarse = grid(20, 2.0)
+    fine = refine_region(coarse.vertices, coarse.triangles, np.ones(len(coarse.vertices), bool), 1.5)
+    points = fine.apply(coarse.vertices)
+    np.testing.assert_allclose(fine.apply(coarse.vertices @ [1.0, 2, 3]), points @ [1.0, 2, 3], atol=1e-9)
     bowl = lambda p: ((p[:, :2] - 19) ** 2).sum(1) / 80  # a radius of curvature of 40 mm
-    butterfly = np.abs(fine.apply(bowl(vertices)) - bowl(points))[(np.abs(points[:, :2] - 19) < 12).all(1)].max()
+    butterfly = np.abs(fine.apply(bowl(coarse.vertices)) - bowl(points))[(np.abs(points[:, :2] - 19) < 12).all(1)].max()
     assert butterfly < 1e-9, "the butterfly scheme is exact on quadratics over a regular grid; midpoints miss by 0.025 mm"
 
 
-def test_the_fine_mesh_resolves_the_detail_it_carries():
-    surface = fine_surface.fine_surface(model(), BARE.edge_mm)
+def test_the_fine_mesh_resolves_the_detail_it_carries(surface):
     mesh = TriangleMesh(surface.mean, surface.subdivision.triangles)
     edges = mesh.edges[np.isin(mesh.edges, surface.detailed).all(1)]
     lengths = np.linalg.norm(mesh.vertices[edges[:, 0]] - mesh.vertices[edges[:, 1]], axis=1)
     assert np.median(lengths) < 1.1 and np.quantile(lengths, 0.95) < 2.0
-    assert mesh.is_edge_manifold == TriangleMesh(model().mean, model().triangles).is_edge_manifold
+    assert mesh.is_edge_manifold == model().mesh().is_edge_manifold
 
 
 def test_the_same_generator_gives_the_same_face_and_another_another():
@@ -65,10 +72,9 @@ def test_the_same_generator_gives_the_same_face_and_another_another():
 
 
 def test_a_person_keeps_shape_and_detail_while_the_expression_changes():
-    def seen(number):
-        return sample_face(model(), np.random.default_rng([5, number]), BARE, person=np.random.default_rng(99))
-
-    one, other = seen(1), seen(2)
+    one, other = (
+        sample_face(model(), np.random.default_rng([5, number]), BARE, person=np.random.default_rng(99)) for number in (1, 2)
+    )
     np.testing.assert_array_equal(one.identity, other.identity)
     np.testing.assert_array_equal(one.displacement, other.displacement)
     assert not np.array_equal(one.expression, other.expression)
@@ -88,21 +94,19 @@ def test_the_model_cannot_represent_what_lies_beyond_its_span():
     """At least half of the field's energy is left after a least-squares fit of all modes over the face."""
     face_vertices = model().regions["face"]
     basis = np.concatenate([model().identity_basis, model().expression_basis])[:, face_vertices]
-    along = np.einsum("knc,nc->nk", basis, TriangleMesh(model().mean, model().triangles).vertex_normals[face_vertices])
+    along = np.einsum("knc,nc->nk", basis, model().mesh().vertex_normals[face_vertices])
     field = faces.discrepancy(model().mean[face_vertices], np.random.default_rng(3), replace(BARE, broad_rms_mm=(0.0, 0.0)))
     assert (field - along @ np.linalg.lstsq(along, field, rcond=None)[0]).std() > 0.5 * field.std()
 
 
-def test_fine_detail_grows_with_its_strength_and_stays_in_the_range_of_skin():
-    points = fine_surface.fine_surface(model(), BARE.edge_mm)
-    points = points.mean[points.detailed]
-    landmarks = model().mean[model().landmarks["ibug68"]]
+def test_fine_detail_grows_with_its_strength_and_stays_in_the_range_of_skin(surface, marks):
+    points = surface.mean[surface.detailed]
     rms = [
-        np.mean([wrinkles.detail(points, landmarks, strength, np.random.default_rng(seed)).std() for seed in range(3)])
+        np.mean([wrinkles.detail(points, marks, strength, np.random.default_rng(seed)).std() for seed in range(3)])
         for strength in (0.0, 0.4, 1.0)
     ]
     assert rms[0] < 0.04 < rms[2] < 0.3 and rms[0] < rms[1] < rms[2]
-    aged = wrinkles.detail(points, landmarks, 1.0, np.random.default_rng(4))
+    aged = wrinkles.detail(points, marks, 1.0, np.random.default_rng(4))
     assert -2.5 < aged.min() < -0.25 and aged.max() < 1.5
 
 
@@ -128,8 +132,7 @@ def test_a_stroke_is_a_groove_of_its_depth_with_raised_flanks_and_ends():
     assert np.abs(stroke.displacement(np.array([[-1.0, 0], [41.0, 0]]))).max() < 1e-9
 
 
-def test_detail_spares_eyes_mouth_and_back_of_the_head():
-    surface = fine_surface.fine_surface(model(), BARE.edge_mm)
+def test_detail_spares_eyes_mouth_and_back_of_the_head(surface):
     fine_eyes = surface.subdivision.apply(model().regions["eyes"].astype(float)) > 0.5
     assert not fine_eyes[surface.detailed[surface.weight > 0.5]].any()
     assert surface.mean[surface.detailed, 2].min() > -125
@@ -178,8 +181,7 @@ def test_softened_features_lose_their_sharpest_curves_and_nothing_else_moves():
     np.testing.assert_array_equal(untouched, model().mean)
 
 
-def test_a_beard_grows_on_the_jaw_and_not_on_lips_or_brow():
-    marks = model().mean[model().landmarks["ibug68"]]
+def test_a_beard_grows_on_the_jaw_and_not_on_lips_or_brow(marks):
     grown = np.mean([wrinkles.beard(model().mean, marks, np.random.default_rng(n)) for n in range(8)], axis=0)
     assert grown.min() >= 0 and grown.max() < 12
     chin = np.linalg.norm(model().mean - (marks[8] + [0, 5, 0]), axis=1) < 12
@@ -187,8 +189,7 @@ def test_a_beard_grows_on_the_jaw_and_not_on_lips_or_brow():
     assert grown[np.linalg.norm(model().mean - marks[62], axis=1) < 5].max() < 0.2
 
 
-def test_glasses_sit_before_the_eyes_and_leave_them_free():
-    marks = model().mean[model().landmarks["ibug68"]]
+def test_glasses_sit_before_the_eyes_and_leave_them_free(marks):
     for seed in range(5):
         frame = occluders.glasses(marks, np.random.default_rng(seed))
         for eye in (marks[36:42].mean(0), marks[42:48].mean(0)):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from surfaces import grid_mesh
+from surfaces import sphere
 
 from geometry.camera import PinholeCamera
 from geometry.mesh import TriangleMesh
@@ -11,6 +11,7 @@ from geometry.synthesis.occluders import wall
 from geometry.synthesis.sensors import SENSORS
 from geometry.transforms import SimilarityTransform
 
+BALL = sphere(80.0, (0, 0, 0), subdivisions=5)
 KINECT = SENSORS["kinect_v1"]
 FRONTAL = sensors.head_rotation(0, 0, 0)
 
@@ -18,12 +19,6 @@ FRONTAL = sensors.head_rotation(0, 0, 0)
 def plane_depth(camera, z):
     """An ideal image of a plane that faces the camera at z mm."""
     return np.full((camera.height, camera.width), float(z)), np.ones((camera.height, camera.width))
-
-
-def sphere(radius=80.0, n=160):
-    polar, around = np.meshgrid(np.linspace(0, np.pi, n), np.linspace(0, 2 * np.pi, 2 * n), indexing="ij")
-    inside_out = grid_mesh(np.sin(polar) * np.cos(around), np.sin(polar) * np.sin(around), np.cos(polar))
-    return TriangleMesh(radius * inside_out.vertices, inside_out.triangles[:, ::-1])
 
 
 def test_a_rendered_plane_has_the_depth_of_the_plane_in_every_pixel():
@@ -48,7 +43,7 @@ def test_pixels_are_centred_at_integers():
 def test_a_sphere_is_seen_where_and_as_large_as_it_is():
     pose = SimilarityTransform(FRONTAL, np.array([12.0, -7.0, 600.0]))
     ideal = sensors.Sensor("ideal", lambda depth, *_: depth, (600, 600), (1, 1), KINECT.camera)
-    scan = sensors.observe(sphere(), ideal, pose, np.random.default_rng(0))
+    scan = sensors.observe(sphere(80.0, (0, 0, 0)), ideal, pose, np.random.default_rng(0))
     assert np.abs(np.linalg.norm(scan.points - pose.translation, axis=1) - 80).max() < 0.03
     assert scan.scale_is_metric and scan.camera == KINECT.camera and scan.raster_shape == (480, 640)
 
@@ -147,21 +142,18 @@ def test_time_of_flight_edges_fly():
 
 @pytest.mark.parametrize("name", sorted(SENSORS))
 def test_the_same_generator_state_gives_the_same_scan(name):
-    sensor = SENSORS[name]
-    scans = []
-    for _ in range(2):
-        rng = np.random.default_rng(9)
-        scans.append(sensors.observe(sphere(n=60), sensor, sensors.sample_pose(sensor, rng), rng))
-    np.testing.assert_array_equal(scans[0].points, scans[1].points)
-    np.testing.assert_array_equal(scans[0].triangles, scans[1].triangles)
-    assert len(scans[0].points) > 1000
+    sensor, states = SENSORS[name], [np.random.default_rng(9) for _ in range(2)]
+    one, other = (sensors.observe(BALL, sensor, sensors.sample_pose(sensor, rng), rng) for rng in states)
+    np.testing.assert_array_equal(one.points, other.points)
+    np.testing.assert_array_equal(one.triangles, other.triangles)
+    assert len(one.points) > 1000
 
 
 @pytest.mark.parametrize("name", ["laser", "photogrammetry", "clean_mesh"])
 def test_scanners_return_meshes_that_face_outward(name):
     rng = np.random.default_rng(10)
     pose = sensors.sample_pose(SENSORS[name], rng)
-    scan = sensors.observe(sphere(n=60), SENSORS[name], pose, rng, strength=0.1)
+    scan = sensors.observe(BALL, SENSORS[name], pose, rng, strength=0.1)
     mesh = TriangleMesh(scan.points, scan.triangles)
     assert len(scan.triangles) > 1000
     assert (np.einsum("ij,ij->i", mesh.vertex_normals, scan.points - pose.translation) > 0).mean() > 0.98
@@ -170,7 +162,7 @@ def test_scanners_return_meshes_that_face_outward(name):
 def test_a_nearly_clean_mesh_is_nearly_clean():
     sensor = SENSORS["clean_mesh"]
     pose = sensors.sample_pose(sensor, np.random.default_rng(11))
-    scan = sensors.observe(sphere(n=400), sensor, pose, np.random.default_rng(11), strength=1.0)
+    scan = sensors.observe(sphere(80.0, (0, 0, 0), subdivisions=7), sensor, pose, np.random.default_rng(11), strength=1.0)
     assert np.abs(np.linalg.norm(scan.points - pose.translation, axis=1) - 80).mean() < 0.02
 
 
@@ -187,7 +179,7 @@ def test_poses_stay_within_their_ranges():
 def test_a_view_of_nothing_is_an_empty_scan():
     behind = SimilarityTransform(FRONTAL, np.array([0.0, 0, -500]))
     for name in ("kinect_v1", "laser"):
-        assert len(sensors.observe(sphere(n=20), SENSORS[name], behind, np.random.default_rng(13)).points) == 0
+        assert len(sensors.observe(BALL, SENSORS[name], behind, np.random.default_rng(13)).points) == 0
 
 
 def test_a_random_sensor_stays_in_its_range_of_noise_and_bias():

@@ -8,7 +8,8 @@ from surfaces import grid_mesh
 
 from geometry.mesh import TriangleMesh
 from geometry.model.registry import load_model
-from geometry.surfaces.closest_point import surface_distance
+from geometry.surfaces.closest_point import closest_points, surface_distance
+from geometry.surfaces.raycasting import interpolate
 from geometry.template.model_card import model_card
 from geometry.template.model_learning import (
     LearningOptions,
@@ -58,15 +59,13 @@ def test_local_deformations_have_the_variance_and_reach_they_are_given():
     assert local_factors(mesh, np.ones(400, bool), LearningOptions(local_sigma=0.0)).shape == (0, 400, 3)
 
 
-def test_coefficients_come_back_from_an_instance_of_the_shipped_model():
-    model, wanted = load_model("default"), np.random.default_rng(2).normal(size=100)
-    mesh = TriangleMesh(model.mean, model.triangles)
-    norm = SurfaceNorm(mesh.vertex_normals, mesh.vertex_areas, 0.1)
-    assert np.allclose(project(model, model.instance(wanted[: model.n_identity]), norm), wanted[: model.n_identity], atol=1e-3)
+def test_coefficients_come_back_from_an_instance_of_the_shipped_model(model):
+    wanted = np.random.default_rng(2).normal(size=model.n_identity)
+    norm = SurfaceNorm(model.mesh().vertex_normals, model.mesh().vertex_areas, 0.1)
+    assert np.allclose(project(model, model.instance(wanted), norm), wanted, atol=1e-3)
 
 
-def test_the_card_states_the_figures_of_its_model():
-    model = load_model("default")
+def test_the_card_states_the_figures_of_its_model(model):
     keys = (
         "vertices",
         "triangles",
@@ -99,19 +98,12 @@ def test_the_card_states_the_figures_of_its_model():
 
 @needs(ICT)
 @pytest.mark.parametrize("seed", [101, 102, 103])
-def test_held_out_faces_of_the_source_are_reached_within_a_sixth_of_a_millimetre(seed):
+def test_held_out_faces_of_the_source_are_reached_within_a_sixth_of_a_millimetre(seed, model):
     """Independent of the builder: correspondences are the points of the source's mean nearest to the template's mean."""
-    import open3d as o3d
-
-    source, model = load_model(ICT), load_model("default")
-    scene = o3d.t.geometry.RaycastingScene()
+    source, mean = load_model(ICT), model.mesh()
     skin = source.triangles[source.regions["skin"][source.triangles].all(axis=1)]
-    scene.add_triangles(o3d.core.Tensor(source.mean.astype(np.float32)), o3d.core.Tensor(skin.astype(np.uint32)))
     face = np.flatnonzero(model.regions["face"])
-    found = scene.compute_closest_points(o3d.core.Tensor(model.mean[face].astype(np.float32)))
-    corners, uv = skin[found["primitive_ids"].numpy()], found["primitive_uvs"].numpy()
-    weights = np.column_stack([1 - uv.sum(axis=1), uv])[:, :, None]
-    mean = TriangleMesh(model.mean, model.triangles)
+    nearest = closest_points(model.mean[face], TriangleMesh(source.mean, skin))
     narrow = np.flatnonzero(source.regions["face"])
     covered = narrow[surface_distance(source.mean[narrow], mean) < 0.3]
     area = np.zeros(model.n_vertices)
@@ -120,7 +112,7 @@ def test_held_out_faces_of_the_source_are_reached_within_a_sixth_of_a_millimetre
     for _ in range(2):
         truth = source.instance(rng.standard_normal(source.n_identity))
         wanted = model.mean.copy()
-        wanted[face] += ((truth - source.mean)[corners] * weights).sum(axis=1)
+        wanted[face] += interpolate(truth - source.mean, skin[nearest.triangle], nearest.uv)
         reached = model.mesh(project(model, wanted, SurfaceNorm(mean.vertex_normals, area, 0.1)))
         errors.append(surface_distance(truth[covered], reached).mean())
     assert np.mean(errors) <= 0.15

@@ -16,13 +16,6 @@ def random_transform(rng) -> SimilarityTransform:
 
 
 @given(seeds)
-def test_rotations_are_proper(seed):
-    rotation = Rotation.from_rotvec(np.random.default_rng(seed).normal(0, 2, 3)).as_matrix()
-    np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-12)
-    assert np.linalg.det(rotation) == pytest.approx(1)
-
-
-@given(seeds)
 def test_the_inverse_undoes(seed):
     rng = np.random.default_rng(seed)
     transform, points = random_transform(rng), rng.normal(0, 100, (7, 3))
