@@ -135,7 +135,7 @@ def _fit_between_vertices(
 
 def _unflipped(vertices: np.ndarray, coarse: TriangleMesh, rounds: int = 20) -> np.ndarray:
     """vertices (n, 3) whose displacement from the coarse mesh is averaged over the neighbours wherever a triangle has turned from
-    the coarse one, wholly from 80° and not at all below 70°; repeated there, that tends to a translation, which turns nothing."""
+    the coarse one, wholly from 100° and not at all below 60°; repeated there, that tends to a translation, which turns nothing."""
     moved, before, neighbours = vertices - coarse.vertices, coarse.triangle_area_vectors, coarse.adjacency
     mean = sparse.diags(1 / np.maximum(np.asarray(neighbours.sum(1)).ravel(), 1)) @ neighbours
     shape, rows = (len(vertices), len(before)), coarse.triangles.ravel()
@@ -143,7 +143,7 @@ def _unflipped(vertices: np.ndarray, coarse: TriangleMesh, rounds: int = 20) -> 
         after = coarse.with_vertices(coarse.vertices + moved).triangle_area_vectors
         lengths = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
         angle = np.degrees(np.arccos(np.clip((before * after).sum(1) / np.maximum(lengths, 1e-12), -1, 1)))
-        turned = np.repeat(_fade_in(angle, 75.0, 5.0), 3)
+        turned = np.repeat(_fade_in(angle, 80.0, 20.0), 3)
         if turned.max() < 1e-3:
             break
         at_corners = sparse.csr_matrix((turned, (rows, np.arange(len(rows)) // 3)), shape)
