@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sampled_faces import default_model, known_face
+from sampled_faces import default_model
 from scipy.spatial.transform import Rotation
 
 from geometry.landmarks.estimate import LandmarkEstimate
@@ -60,14 +60,8 @@ def test_a_transformed_estimate_fuses_to_the_transformed_fusion(turn, scale):
     assert np.allclose(here.points, there.points) and np.allclose(here.covariance, there.covariance)
 
 
-@pytest.fixture(scope="module")
-def face():
-    return known_face(2)
-
-
 def on_face(face, offset=0.0) -> LandmarkEstimate:
-    marks = landmarks_on(default_model(), face.vertices)
-    return LandmarkEstimate(marks + offset, np.tile(np.eye(3), (68, 1, 1)), np.full(68, 0.9), np.ones(68, bool))
+    return LandmarkEstimate(face.landmarks + offset, np.tile(np.eye(3), (68, 1, 1)), np.full(68, 0.9), np.ones(68, bool))
 
 
 @pytest.mark.parametrize("scheme", ["bosphorus22", "now7", "ibug51"])
