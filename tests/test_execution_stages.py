@@ -83,7 +83,7 @@ def test_an_error_ends_the_scan_with_status_stage_and_a_reason_of_one_line(job, 
     assert outcome.trace == "" if is_expected else "Traceback" in outcome.trace
 
 
-def test_the_scans_notes_reach_its_line_however_it_ends(job):
+def test_the_scans_notes_reach_its_line_however_it_ends():
     noted = replace(
         item(), scan=Scan(np.zeros((3, 3)), np.zeros((0, 3)), "a.ply", "ply").with_note("several heads: the largest was taken")
     )
@@ -157,7 +157,7 @@ def test_loading_hashes_the_input_and_keeps_what_is_done(tmp_path, job):
     assert gone.value.line["status"] == "failed" and gone.value.line["stage"] == "read"
 
 
-def test_shards_hold_a_fixed_number_of_ok_scans_in_the_order_of_the_manifest(job):
+def test_shards_hold_a_fixed_number_of_ok_scans_in_the_order_of_the_manifest():
     lines = [{"scan_id": f"s{k}", "status": "ok", "files": {"geometry_images": f"scans/s{k}/g.npz"}} for k in range(6)]
     lines[1] |= {"status": "failed", "files": {}}
     shards = record_shards.shards_of(lines, "out", 2)
@@ -167,10 +167,9 @@ def test_shards_hold_a_fixed_number_of_ok_scans_in_the_order_of_the_manifest(job
     assert record_shards.shards_of([lines[0] | {"files": {"landmarks": "scans/s0/landmarks.json"}}], "out", 2) == []
 
 
-def test_a_record_holds_the_saved_images(tmp_path, job):
+def test_a_record_holds_the_saved_images(tmp_path):
     encoded = encoding_of(2.5)
-    refined = encoded.coarse.with_channel("confidence", np.ones((6, 8)))
-    images = {"coarse": encoded.coarse, "scan": encoded.scan, "refined": refined}
+    images = vars(encoded) | {"refined": encoded.coarse.with_channel("confidence", np.ones((6, 8)))}
     storage.write_bytes(str(tmp_path / "scans" / "a" / "g.npz"), storage.npz_bytes(files.image_arrays(images)))
     shard = record_shards.Shard(str(tmp_path / "records" / "x.tfrecord"), (("a", "scans/a/g.npz"),))
     assert record_shards.write_shard(shard, str(tmp_path)) == 1

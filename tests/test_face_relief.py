@@ -37,7 +37,7 @@ def test_every_command_answers_in_any_folder_and_imports_nothing_heavy(tmp_path,
     assert "pipeline.cli" in imported and not imported & {"numpy", "tensorflow", "pydantic", "apache_beam"}
 
 
-def test_unknown_names_and_commands_are_refused(tmp_path):
+def test_unknown_names_and_commands_are_refused():
     with pytest.raises(AttributeError, match="'proces'"):
         face_relief.proces  # noqa: B018
     assert cli.main(["rnu"]) == 2 and cli.main([]) == 2 and cli.main(["--help"]) == 0
