@@ -5,14 +5,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from sampled_faces import (
-    CAMERA,
-    NO_TRIANGLES,
-    default_model,
-    known_face,
-    mesh_scan,
-    most_confident,
-)
+from sampled_faces import CAMERA, NO_TRIANGLES, default_model, known_face, mesh_scan, most_confident
 from scipy.spatial.transform import Rotation
 from shared_files import SHARED, needs
 from surfaces import sphere
