@@ -2,7 +2,7 @@
 
 import pytest
 from hypothesis import settings
-from sampled_faces import default_model, known_face
+from sampled_faces import default_model, known_face, mesh_scan, nearly_located
 
 settings.register_profile("untimed", deadline=None)  # how long an example takes is the machine's affair
 settings.load_profile("untimed")
@@ -16,6 +16,18 @@ def model():
 @pytest.fixture(scope="session")
 def face():
     return known_face(1)
+
+
+@pytest.fixture(scope="session")
+def scan(face):
+    """The face as a mesh."""
+    return mesh_scan(face.scan_points)
+
+
+@pytest.fixture(scope="session")
+def location(scan, face):
+    """The scan as a good search finds it."""
+    return nearly_located(scan, face)
 
 
 @pytest.fixture

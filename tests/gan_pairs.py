@@ -4,27 +4,13 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from gan import layout
-from geometry.charts.chart import OrthographicChart
-from geometry.charts.geometry_image import CHANNELS, GeometryImage
+from geometry.charts.chart import OrthographicChart, pixel_centres
+from geometry.charts.geometry_image import GeometryImage
+from geometry.charts.rasterize import image_from_depth
 from pipeline.store import image_records, tfrecord
 
 RADII = (70.0, 90.0, 60.0)  # mm
 SENSOR_NOISE = {"clean": 0.0, "fine": 0.15, "middle": 0.4, "rough": 1.2}  # mm
-
-
-def image_of(depth, valid, chart, noise=None) -> GeometryImage:
-    """Channels by finite differences, noise_sigma where given."""
-    down, across = np.gradient(np.where(valid, depth, 0.0), chart.pixel_mm)
-    normals = np.stack([-across, down, np.ones_like(depth)], -1)
-    normals /= np.linalg.norm(normals, axis=-1, keepdims=True)
-    curvature = -0.5 * (np.gradient(down, chart.pixel_mm, axis=0) + np.gradient(across, chart.pixel_mm, axis=1))
-    elevation = np.arctan2(normals[..., 2], np.hypot(normals[..., 0], normals[..., 1]))
-    channels = dict(zip(CHANNELS, (depth, elevation, curvature, normals[..., 0], normals[..., 1])))
-    if noise is not None:
-        channels["noise_sigma"] = noise
-    return GeometryImage(
-        {name: np.where(valid, values, 0.0).astype(np.float32) for name, values in channels.items()}, valid, chart
-    )
 
 
 def band(rng, shape, wavelength_px, amplitude):
@@ -39,8 +25,7 @@ def simulate(seed: int, size: int = 64, sensor: str | None = None) -> tuple[Geom
     rng = np.random.default_rng(seed)
     sensor = sensor or list(SENSOR_NOISE)[rng.integers(len(SENSOR_NOISE))]
     chart = OrthographicChart(height=size, width=size, centre_x=rng.uniform(-10, 10), centre_y=rng.uniform(-20, 20))
-    y, x = np.mgrid[:size, :size] + 0.5
-    x, y = (x - size / 2) * 0.75 + chart.centre_x, (size / 2 - y) * 0.75 + chart.centre_y
+    x, y = chart.lift(pixel_centres(chart), np.zeros(size**2)).T[:2].reshape(2, size, size)
     inside = 1 - (x / RADII[0]) ** 2 - (y / RADII[1]) ** 2
     valid = inside > 0.02
     smooth = RADII[2] * (np.sqrt(np.maximum(inside, 0.02)) - 1)
@@ -50,9 +35,15 @@ def simulate(seed: int, size: int = 64, sensor: str | None = None) -> tuple[Geom
     sigma = SENSOR_NOISE[sensor] * rng.uniform(0.7, 1.4)
     noise = gaussian_filter(rng.normal(size=(size, size)), rng.uniform(0.3, 0.9))
     seen = valid & (gaussian_filter(rng.normal(size=(size, size)), 6) < 0.08)
-    scan = truth + sigma * noise / noise.std()
-    known = np.full((size, size), max(sigma, 0.01) * rng.uniform(0.85, 1.15))
-    return image_of(coarse, valid, chart), image_of(scan, seen, chart, known), image_of(truth, valid, chart), sensor
+    known = np.where(seen, max(sigma, 0.01) * rng.uniform(0.85, 1.15), 0.0)
+    scan = image_from_depth(truth + sigma * noise / noise.std(), seen, chart).with_channel("noise_sigma", known)
+    return image_from_depth(coarse, valid, chart), scan, image_from_depth(truth, valid, chart), sensor
+
+
+def pair_example(seed: int, split: str, size: int) -> bytes:
+    coarse, scan, truth, sensor = simulate(seed, size)
+    groups = {"coarse": coarse, "scan": scan, "truth": truth}
+    return image_records.images_example(f"pair-{seed}", groups, subject=f"s{seed}", split=split, sensor=sensor)
 
 
 def batch(*seeds: int, size: int = 64, sensor: str | None = None) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -65,9 +56,4 @@ def batch(*seeds: int, size: int = 64, sensor: str | None = None) -> tuple[dict[
 
 def write_records(path, seeds, splits, size: int = 64) -> None:
     """A GZIP TFRecord of simulated pairs in the schema of training sets."""
-    examples = []
-    for seed, split in zip(seeds, splits):
-        coarse, scan, truth, sensor = simulate(seed, size)
-        groups = {"coarse": coarse, "scan": scan, "truth": truth}
-        examples.append(image_records.images_example(f"pair-{seed}", groups, subject=f"s{seed}", split=split, sensor=sensor))
-    tfrecord.write_tfrecord(path, iter(examples), gzip=True)
+    tfrecord.write_tfrecord(path, (pair_example(seed, split, size) for seed, split in zip(seeds, splits)), gzip=True)

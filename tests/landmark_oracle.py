@@ -1,7 +1,6 @@
 """A stand-in for the landmark network that knows the truth: for tests of everything about it."""
 
 import numpy as np
-from sampled_faces import degrees_of
 
 from geometry.landmarks.heatmaps import ViewLandmarks
 from geometry.landmarks.views import Viewer, visible
@@ -32,7 +31,7 @@ class Oracle:
         _, pose = self.poses[id(image)]
         points = pose.apply(self.truth)
         shown = visible(image, points)
-        angle = degrees_of(pose.rotation @ self.scan_to_model.rotation.T)
+        angle = pose.compose(self.scan_to_model.inverse()).angle_deg
         pixels, _ = image.chart.project(points)
         pixels = pixels + self.rng.normal(size=pixels.shape) * self.sigma_mm / image.chart.pixel_mm
         covariance = np.tile(np.eye(2) * max(self.sigma_mm, 0.2) ** 2, (68, 1, 1))

@@ -22,7 +22,7 @@ class _Writer(io.BytesIO):
 
 
 class MemoryFileSystem(FileSystem):
-    mkdirs = copy = checksum = None  # abstract in Beam; nothing here calls them
+    mkdirs = copy = checksum = split = size = None  # abstract in Beam; nothing here calls them
 
     @classmethod
     def scheme(cls):
@@ -31,15 +31,11 @@ class MemoryFileSystem(FileSystem):
     def join(self, basepath, *paths):
         return "/".join([basepath.rstrip("/"), *(path.strip("/") for path in paths)])
 
-    def split(self, path):
-        return tuple(path.rsplit("/", 1))
-
     def has_dirs(self):
         return False
 
     def _list(self, dir_or_prefix):
-        found = (path for path in sorted(FILES) if path.startswith(dir_or_prefix))
-        yield from (FileMetadata(path, len(FILES[path]), 0.0) for path in found)
+        return [self.metadata(path) for path in sorted(FILES) if path.startswith(dir_or_prefix)]
 
     def create(self, path, mime_type="application/octet-stream", compression_type=None):
         return _Writer(path)
@@ -55,9 +51,6 @@ class MemoryFileSystem(FileSystem):
 
     def exists(self, path):
         return path in FILES
-
-    def size(self, path):
-        return len(FILES[path])
 
     def last_updated(self, path):
         return 0.0

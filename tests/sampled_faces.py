@@ -45,6 +45,16 @@ class KnownFace:
     def scan_points(self) -> np.ndarray:
         return self.pose.apply(self.vertices)
 
+    @property
+    def landmarks(self) -> np.ndarray:
+        """(68, 3) of ibug68 in the model frame."""
+        return self.vertices[default_model().landmarks["ibug68"]]
+
+    @property
+    def scan_landmarks(self) -> np.ndarray:
+        """(68, 3) of ibug68 on the scan."""
+        return self.pose.apply(self.landmarks)
+
 
 def known_face(seed: int, spread: float = 0.7, expressions: int = 0) -> KnownFace:
     """Identity coefficients N(0, spread²), `expressions` blendshapes between 0.1 and 0.3, a random pose."""
@@ -73,11 +83,6 @@ def nearly_located(scan: Scan, face: KnownFace, **fields) -> Location:
     return Location(with_normals(scan), off.compose(face.pose.inverse()), 0.8, **fields)
 
 
-def proposals(scan: Scan, model) -> list[Location]:
-    """Where the face may be, most confident first; that there are several heads is not asked."""
-    return candidate_locations(scan, model, lambda place: None)
-
-
 def most_confident(scan: Scan, model) -> Location:
-    """The first of `proposals`."""
-    return proposals(scan, model)[0]
+    """The first place where the face may be; that there are several heads is not asked."""
+    return candidate_locations(scan, model, lambda place: None)[0]

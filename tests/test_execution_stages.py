@@ -3,6 +3,7 @@
 import itertools
 import time
 from dataclasses import replace
+from unittest.mock import Mock
 
 import apache_beam as beam
 import numpy as np
@@ -13,6 +14,7 @@ from apache_beam.testing.util import assert_that, equal_to
 from geometry.charts.chart import OrthographicChart
 from geometry.charts.geometry_image import CHANNELS, GeometryImage
 from geometry.errors import FitError, NoFaceFound, ReadError
+from geometry.fitting.encoding import Encoding
 from geometry.scan import Scan
 from pipeline.execution import stages
 from pipeline.inputs.source import Source
@@ -25,15 +27,13 @@ from pipeline.store import storage, tfrecord
 CHART = OrthographicChart(height=6, width=8)
 
 
-class FakeEncoding:
-    def __init__(self, value, broken=False):
-        channels = {name: np.full((6, 8), value, np.float32) for name in CHANNELS}
-        self.coarse = GeometryImage(channels, np.ones((6, 8), bool), CHART)
-        self.scan = GeometryImage(dict(channels), np.full((6, 8), not broken), CHART)
+def encoding_of(value, broken=False):
+    coarse, scan = ({name: np.full((6, 8), value, np.float32) for name in CHANNELS} for _ in range(2))
+    return Encoding(GeometryImage(coarse, np.ones((6, 8), bool), CHART), GeometryImage(scan, np.full((6, 8), not broken), CHART))
 
 
 def item(name="a.ply", value=1.0, broken=False):
-    return ScanState(Source(name, f"/in/{name}"), "sha", "inputs", {"read": 0.5}, encoding=FakeEncoding(value, broken))
+    return ScanState(Source(name, f"/in/{name}"), "sha", "inputs", {"read": 0.5}, encoding=encoding_of(value, broken))
 
 
 @pytest.fixture
@@ -58,13 +58,6 @@ def fake_gan(monkeypatch):
     refiner_of.cache_clear()
 
 
-def raising(error):
-    def function(item, job):
-        raise error
-
-    return function
-
-
 def test_a_stage_that_works_adds_its_seconds(job):
     result = timed("clean", lambda item, job: replace(item, metrics={"m": 1.0}), item(), job)
     assert result.metrics == {"m": 1.0} and result.seconds["read"] == 0.5 and 0 <= result.seconds["clean"] < 0.5
@@ -82,7 +75,7 @@ def test_a_stage_that_works_adds_its_seconds(job):
     ],
 )
 def test_an_error_ends_the_scan_with_status_stage_and_a_reason_of_one_line(job, error, status, reason):
-    outcome = timed("locate", raising(error), item(), job)
+    outcome = timed("locate", Mock(side_effect=error), item(), job)
     line = outcome.line
     assert (line["status"], line["stage"], line["reason"]) == (status, "locate", reason)
     assert set(line["seconds"]) == {"read", "locate"} and line["files"] == {}
@@ -90,7 +83,7 @@ def test_an_error_ends_the_scan_with_status_stage_and_a_reason_of_one_line(job, 
     assert outcome.trace == "" if is_expected else "Traceback" in outcome.trace
 
 
-def test_the_scans_notes_reach_its_line_however_it_ends(job):
+def test_the_scans_notes_reach_its_line_however_it_ends():
     noted = replace(
         item(), scan=Scan(np.zeros((3, 3)), np.zeros((0, 3)), "a.ply", "ply").with_note("several heads: the largest was taken")
     )
@@ -132,10 +125,7 @@ def test_in_a_batch_only_the_culprit_fails_and_its_mates_are_as_alone(job, fake_
 
 
 def test_a_refiner_that_cannot_be_built_fails_the_scans_and_not_the_run(job, monkeypatch):
-    def broken(settings):
-        raise OSError("no weights")
-
-    monkeypatch.setitem(methods.REFINERS, "gan", broken)
+    monkeypatch.setitem(methods.REFINERS, "gan", Mock(side_effect=OSError("no weights")))
     refiner_of.cache_clear()
     assert [outcome.line["reason"] for outcome in refine_batch([item()], job)] == ["OSError: no weights"]
 
@@ -167,7 +157,7 @@ def test_loading_hashes_the_input_and_keeps_what_is_done(tmp_path, job):
     assert gone.value.line["status"] == "failed" and gone.value.line["stage"] == "read"
 
 
-def test_shards_hold_a_fixed_number_of_ok_scans_in_the_order_of_the_manifest(job):
+def test_shards_hold_a_fixed_number_of_ok_scans_in_the_order_of_the_manifest():
     lines = [{"scan_id": f"s{k}", "status": "ok", "files": {"geometry_images": f"scans/s{k}/g.npz"}} for k in range(6)]
     lines[1] |= {"status": "failed", "files": {}}
     shards = record_shards.shards_of(lines, "out", 2)
@@ -177,10 +167,9 @@ def test_shards_hold_a_fixed_number_of_ok_scans_in_the_order_of_the_manifest(job
     assert record_shards.shards_of([lines[0] | {"files": {"landmarks": "scans/s0/landmarks.json"}}], "out", 2) == []
 
 
-def test_a_record_holds_the_saved_images(tmp_path, job):
-    encoded = FakeEncoding(2.5)
-    refined = encoded.coarse.with_channel("confidence", np.ones((6, 8)))
-    images = {"coarse": encoded.coarse, "scan": encoded.scan, "refined": refined}
+def test_a_record_holds_the_saved_images(tmp_path):
+    encoded = encoding_of(2.5)
+    images = vars(encoded) | {"refined": encoded.coarse.with_channel("confidence", np.ones((6, 8)))}
     storage.write_bytes(str(tmp_path / "scans" / "a" / "g.npz"), storage.npz_bytes(files.image_arrays(images)))
     shard = record_shards.Shard(str(tmp_path / "records" / "x.tfrecord"), (("a", "scans/a/g.npz"),))
     assert record_shards.write_shard(shard, str(tmp_path)) == 1
@@ -191,17 +180,16 @@ def test_a_record_holds_the_saved_images(tmp_path, job):
 
 
 def test_saved_images_load_as_they_were():
-    encoded = FakeEncoding(1.5)
-    loaded = files.load_images(storage.npz_bytes(files.image_arrays({"coarse": encoded.coarse, "scan": encoded.scan})))
-    for group in ("coarse", "scan"):
-        original = getattr(encoded, group)
+    saved = vars(encoding_of(1.5, broken=True))
+    loaded = files.load_images(storage.npz_bytes(files.image_arrays(saved)))
+    for group, original in saved.items():
         assert loaded[group].chart == CHART and set(loaded[group].channels) == set(original.channels)
         np.testing.assert_array_equal(loaded[group].valid_mask, original.valid_mask)
         np.testing.assert_array_equal(loaded[group]["depth"], original["depth"])
 
 
 def test_a_scan_supports_the_refined_surface_where_it_lies_on_it():
-    encoded = FakeEncoding(0.0)
+    encoded = encoding_of(0.0)
     flat = {"normal_elevation": np.full((6, 8), np.pi / 2), "normal_x": np.zeros((6, 8)), "normal_y": np.zeros((6, 8))}
     refined = GeometryImage({**encoded.coarse.channels, **flat}, encoded.coarse.valid_mask, CHART)
     scan = encoded.scan.with_channel("noise_sigma", np.zeros((6, 8)))

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import face_relief
+from geometry.errors import ConfigError
 from pipeline import cli
 
 ROOT = Path(__file__).parents[1]
@@ -35,18 +37,13 @@ def test_every_command_answers_in_any_folder_and_imports_nothing_heavy(tmp_path,
     assert "pipeline.cli" in imported and not imported & {"numpy", "tensorflow", "pydantic", "apache_beam"}
 
 
-def test_unknown_names_and_commands_are_refused(tmp_path):
-    import face_relief
-
+def test_unknown_names_and_commands_are_refused():
     with pytest.raises(AttributeError, match="'proces'"):
         face_relief.proces  # noqa: B018
     assert cli.main(["rnu"]) == 2 and cli.main([]) == 2 and cli.main(["--help"]) == 0
 
 
 def test_what_cannot_be_read_is_refused_in_the_words_of_python(tmp_path):
-    import face_relief
-    from geometry.errors import ConfigError
-
     (tmp_path / "flat.ply").write_text("ply\nformat ascii 1.0\nelement vertex 0\nproperty float x\nend_header\n")
     with pytest.raises(ConfigError, match="unit 'feet': expected one of m, cm, mm"):
         face_relief.read(tmp_path / "flat.ply", unit="feet")

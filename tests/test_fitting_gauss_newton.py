@@ -8,11 +8,10 @@ from geometry.fitting.gauss_newton import gauss_newton_step, normal_equations
 from geometry.fitting.residuals import LinearTerm
 
 
-def linear_term(seed: int, rows: int = 40, size: int = 5, solution=None):
+def linear_term(seed: int, rows: int = 40):
     """A term whose residuals vanish at δ = solution."""
     rng = np.random.default_rng(seed)
-    jacobian = rng.normal(size=(rows, size))
-    solution = rng.normal(size=size) if solution is None else solution
+    jacobian, solution = rng.normal(size=(rows, 5)), rng.normal(size=5)
     return LinearTerm(-jacobian @ solution, jacobian, rng.uniform(0.5, 2.0, rows)), solution
 
 
@@ -23,8 +22,7 @@ def test_one_step_solves_a_linear_problem():
 
 def test_terms_add_up_as_if_they_were_one():
     (one, solution), (other, _) = linear_term(1), linear_term(2, rows=13)
-    names = ("residuals", "jacobian", "weights")
-    joined = LinearTerm(*(np.concatenate([getattr(one, name), getattr(other, name)]) for name in names))
+    joined = LinearTerm(*(np.concatenate(parts) for parts in zip(vars(one).values(), vars(other).values())))
     for mine, theirs in zip(normal_equations([one, other]), normal_equations([joined]), strict=True):
         np.testing.assert_allclose(mine, theirs)
     np.testing.assert_allclose(gauss_newton_step([one, other]), gauss_newton_step([joined]))
@@ -61,10 +59,9 @@ def test_a_direction_that_nothing_determines_stays_where_it_is():
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_a_value_that_is_not_finite_is_a_fit_error(field, bad):
     term, _ = linear_term(6)
-    values = {name: getattr(term, name).copy() for name in ("residuals", "jacobian", "weights")}
-    values[field].flat[0] = bad
+    getattr(term, field).flat[0] = bad
     with np.errstate(invalid="ignore"), pytest.raises(FitError, match="too little of the face is visible"):
-        gauss_newton_step([LinearTerm(**values)])
+        gauss_newton_step([term])
 
 
 def test_equations_without_a_minimum_are_a_fit_error():

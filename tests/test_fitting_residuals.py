@@ -31,23 +31,13 @@ def moved(points, delta, with_scale):
 
 def finite_differences(function, size):
     """Central differences (r, size) of a vector function at zero."""
-    columns = []
-    for k in range(size):
-        delta = np.zeros(size)
-        delta[k] = STEP
-        columns.append((function(delta) - function(-delta)) / (2 * STEP))
-    return np.stack(columns, axis=1)
-
-
-def split(delta, with_scale):
-    n_pose = 7 if with_scale else 6
-    return delta[:n_pose], delta[n_pose:]
+    return np.stack([(function(delta) - function(-delta)) / (2 * STEP) for delta in STEP * np.eye(size)], axis=1)
 
 
 @pytest.mark.parametrize("with_scale", [False, True])
 def test_the_pose_jacobian_is_the_derivative_of_the_similarity(with_scale):
     points, normals, _, _ = scene()
-    expected = finite_differences(lambda d: (moved(points, d, with_scale) * normals).sum(1), 7 if with_scale else 6)
+    expected = finite_differences(lambda d: (moved(points, d, with_scale) * normals).sum(1), 6 + with_scale)
     np.testing.assert_allclose(pose_jacobian(points, normals, with_scale), expected, atol=1e-5)
 
 
@@ -56,10 +46,10 @@ def test_the_point_to_plane_jacobian_is_the_derivative_of_its_residual(with_scal
     points, normals, vertices, basis = scene(1)
 
     def residual(delta):
-        pose, coefficients = split(delta, with_scale)
+        pose, coefficients = np.split(delta, [6 + with_scale])
         return ((moved(points, pose, with_scale) - vertices - basis @ coefficients) * normals).sum(1)
 
-    offsets = residual(np.zeros((7 if with_scale else 6) + N_MODES))
+    offsets = residual(np.zeros(6 + with_scale + N_MODES))
     term = point_to_plane(Correspondences(np.arange(N_ROWS), points, offsets), normals, basis, np.ones(N_ROWS), with_scale)
     np.testing.assert_allclose(term.jacobian, finite_differences(residual, term.jacobian.shape[1]), atol=1e-5)
     np.testing.assert_allclose(term.residuals, residual(np.zeros(term.jacobian.shape[1])))
@@ -70,7 +60,7 @@ def test_the_point_to_point_jacobian_is_the_derivative_of_its_residual(with_scal
     targets, _, vertices, basis = scene(2)
 
     def residual(delta):
-        pose, coefficients = split(delta, with_scale)
+        pose, coefficients = np.split(delta, [6 + with_scale])
         return (moved(targets, pose, with_scale) - vertices - basis @ coefficients).ravel()
 
     weights = np.arange(1.0, N_ROWS + 1)

@@ -7,17 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
-from gan_pairs import simulate
-
-from gan import layout
-from gan.config import GeneratorConfig
-from gan.refiner.networks import build_generator
+from test_refiner_networks import inputs, outputs, random_generator
 
 ROOT = Path(__file__).resolve().parents[1]
-CONFIG = {"filters": 4, "levels": 4, "head_filters": 4}
 SCRIPT = """
 import sys
 import numpy as np
@@ -49,13 +43,7 @@ def test_networks_losses_and_steps_name_no_backend(file):
 def test_another_backend_agrees_to_a_tenth_of_a_micrometre(backend, tmp_path):
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"{backend} is not installed, and no extra installs it: pip install {backend} to compare")
-    coarse, scan, _, _ = simulate(1, sensor="middle")
-    x = {"coarse": layout.pack_coarse(coarse)[None], "scan": layout.pack_scan(coarse, scan)[None]}
-    keras.utils.set_random_seed(2)
-    generator = build_generator(GeneratorConfig(**CONFIG))
-    rng = np.random.default_rng(2)
-    for variable in generator.head.variables:
-        variable.assign(rng.normal(size=variable.shape))
+    x, generator = inputs(1), random_generator(seed=2)
     weights = {f"weight-{number}": np.asarray(variable) for number, variable in enumerate(generator.variables)}
     np.savez(tmp_path / "given.npz", **weights, **x)
     environment = os.environ | {
@@ -64,7 +52,6 @@ def test_another_backend_agrees_to_a_tenth_of_a_micrometre(backend, tmp_path):
     }
     command = [sys.executable, "-c", SCRIPT, str(tmp_path / "given.npz"), str(tmp_path / "found.npz")]
     subprocess.run(command, env=environment, check=True, cwd=tmp_path)
-    here = {name: np.asarray(value) for name, value in generator(x).items()}
     with np.load(tmp_path / "found.npz") as there:
-        for name, values in here.items():
+        for name, values in outputs(generator, x).items():
             np.testing.assert_allclose(there[name], values, atol=1e-4, err_msg=name)

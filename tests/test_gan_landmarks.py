@@ -2,15 +2,21 @@
 
 import numpy as np
 import pytest
-from gan_views import CHART, mirrored_places, view, write_views
+from gan_pairs import write_records
+from gan_views import CHART, PLACES, height, view, write_views
 
 from gan import train, weights
 from gan.config import DataConfig, LandmarkNetConfig, config_from_dict
+from gan.landmarks.dataset import training_batches, whole_views
+from gan.landmarks.inference import LandmarkFinder
+from gan.landmarks.network import build_landmark_net
 from gan.layout import VIEW, pack_view
 from gan.training.curves import read_curves
 from gan.training.records import DatasetError
 from gan.weights import WeightsError
+from geometry.charts.geometry_image import GeometryImage
 from geometry.landmarks.calibration import shipped_calibration
+from geometry.model.landmark_embedding import shipped_schemes
 
 SMALL = {"widths": [8, 12], "shift_px": 2, "shift_mm": 5.0, "hole_share": 0.2}
 
@@ -44,8 +50,6 @@ def trained(folder, tmp_path_factory):
 
 
 def batches(folder, count: int, **options) -> list:
-    from gan.landmarks.dataset import training_batches
-
     network = LandmarkNetConfig(**{**SMALL, "widths": (8, 12), **options})
     stream = iter(training_batches(DataConfig(train=(f"{folder}/*.gz",), batch_size=2), network, 3))
     return [tuple(part.numpy() for part in next(stream)) for _ in range(count)]
@@ -53,16 +57,12 @@ def batches(folder, count: int, **options) -> list:
 
 def test_targets_are_where_the_picture_has_them(folder):
     """Unchanged views: the depth at a landmark's pixel is the landmark's."""
-    from gan.landmarks.dataset import whole_views
-
     views = list(whole_views(DataConfig(train=(f"{folder}/*.gz",)), LandmarkNetConfig(), "train"))
     assert len(views) == 10
     for image, target, kind, sensor in views:
         column, row = np.floor(target[:, :2] / CHART.pixel_mm).astype(int).T
-        shift = target[:, :2].mean(0) - (mirrored_places() * [1, -1]).mean(0)
-        x, y = (target[:, :2] - shift).T
-        expected = 30 - (x / 9) ** 2 - (y / 11) ** 2 + 6 * np.exp(-(x**2 + y**2) / 60)
-        assert np.abs(image[row, column, 0] - expected).max() < 2.0
+        shift = target[:, :2].mean(0) - (PLACES * [1, -1]).mean(0)
+        assert np.abs(image[row, column, 0] - height(*(target[:, :2] - shift).T)).max() < 2.0
         assert set(np.unique(target[:, 2])) == {0.0, 1.0} and (kind, sensor) == ("aligned", "test")
         assert np.allclose(target[:, 3], np.where(target[:, 2] > 0.5, 1.0, LandmarkNetConfig().hidden))
 
@@ -72,7 +72,7 @@ def test_a_changed_view_is_changed_with_its_landmarks(folder):
     seen = set()
     for views, targets in batches(folder, 8, hole_share=0.0):
         for image, target in zip(views, targets):
-            places = mirrored_places() * [1, -1]
+            places = PLACES * [1, -1]
             shift = target[:, :2].mean(0) - places.mean(0)
             assert np.abs(target[:, :2] - shift - places).max() < 0.01, "the places are those of their own mirror image"
             column, row = np.floor(target[:, :2] / CHART.pixel_mm).astype(int).T
@@ -93,18 +93,12 @@ def test_what_a_hole_covers_is_not_visible(folder):
 
 
 def test_the_stream_is_a_function_of_the_seed_and_can_be_entered_anywhere(folder):
-    from gan.landmarks.dataset import training_batches
-
     options = DataConfig(train=(f"{folder}/*.gz",), batch_size=2), LandmarkNetConfig(widths=(8, 12)), 5
-    whole = [tuple(part.numpy() for part in batch) for batch in training_batches(*options).take(6)]
-    late = [tuple(part.numpy() for part in batch) for batch in training_batches(*options, 4).take(2)]
-    for (a, b), (c, d) in zip(whole[4:], late):
-        assert np.array_equal(a, c) and np.array_equal(b, d)
+    for whole, late in zip(training_batches(*options).skip(4).take(2), training_batches(*options, 4).take(2), strict=True):
+        assert all(np.array_equal(*parts) for parts in zip(whole, late, strict=True))
 
 
 def test_pairs_of_the_refiner_are_refused_by_name(tmp_path):
-    from gan_pairs import write_records
-
     write_records(tmp_path / "pairs.tfrecord.gz", range(2), ["train", "validation"], size=32)
     with pytest.raises(DatasetError, match="lacks view/depth.*--landmarks"):
         train.train(config(tmp_path, tmp_path / "out"))
@@ -123,18 +117,11 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(folder, tmp_path):
     train.train(config(folder, tmp_path / "whole", steps=20))
     train.train(config(folder, tmp_path / "parts", steps=20), max_minutes=1e-6)
     train.train(config(folder, tmp_path / "parts", steps=20), resume=True)
-    arrays = []
-    for name in ("whole", "parts"):
-        with np.load(sorted((tmp_path / name / "checkpoints").glob("step-*.npz"))[-1]) as file:
-            arrays.append({key: file[key] for key in file.files if key != "state"})
-    assert all(np.array_equal(arrays[0][key], arrays[1][key]) for key in arrays[0])
+    whole, parts = (np.load(sorted((tmp_path / name / "checkpoints").glob("step-*.npz"))[-1]) for name in ("whole", "parts"))
+    assert all(np.array_equal(whole[key], parts[key]) for key in whole.files if key != "state")
 
 
 def test_the_finder_is_mirror_symmetric_and_independent_of_company(trained):
-    from gan.landmarks.inference import LandmarkFinder
-    from geometry.charts.geometry_image import GeometryImage
-    from geometry.model.landmark_embedding import shipped_schemes
-
     finder = LandmarkFinder(str(trained))
     first, second = (view(np.random.default_rng(seed))[0] for seed in (1, 2))
     alone, (together, _) = finder.find([first])[0], finder.find([first, second])
@@ -149,8 +136,6 @@ def test_the_finder_is_mirror_symmetric_and_independent_of_company(trained):
 
 
 def test_the_network_finds_landmarks_of_views_it_has_not_seen(trained):
-    from gan.landmarks.inference import LandmarkFinder
-
     image, landmarks = view(np.random.default_rng(99))
     truth, _ = CHART.project(landmarks)
     off = lambda position: np.linalg.norm(position - truth, axis=1).mean()
@@ -160,8 +145,6 @@ def test_the_network_finds_landmarks_of_views_it_has_not_seen(trained):
 
 @pytest.mark.parametrize("stacks", [1, 2])
 def test_every_stack_has_heatmaps_and_any_size_goes(stacks):
-    from gan.landmarks.network import build_landmark_net
-
     network = build_landmark_net(LandmarkNetConfig(widths=(8, 12), stacks=stacks), size=32)
     found = network(np.zeros((2, 64, 48, len(VIEW)), np.float32))
     assert found["heatmaps"].shape == (stacks, 2, 32 * 24, 68) and found["position"].shape == (2, 68, 2)

@@ -39,15 +39,19 @@ def test_the_same_weights_give_the_same_bytes(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == [f"{n}.{s}" for n in "ab" for s in ("json", "md", "weights.h5")]
 
 
-def test_the_card_reads_well(tmp_path):
-    saved(tmp_path / "a.weights.h5", random_generator())
-    text = (tmp_path / "a.md").read_text()
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "a.weights.h5"
+    saved(path, random_generator())
+    return path
+
+
+def test_the_card_reads_well(path):
+    text = weights.card_path(path, ".md").read_text()
     assert "| refined | 0.100 / 4.00 |" in text and "train: 5 kinect" in text
 
 
-def test_damaged_missing_and_unknown_weights_are_refused(tmp_path):
-    path = tmp_path / "a.weights.h5"
-    saved(path, random_generator())
+def test_damaged_missing_and_unknown_weights_are_refused(path):
     with path.open("r+b") as file:
         file.seek(2000)
         file.write(b"\xff" * 8)
@@ -60,9 +64,7 @@ def test_damaged_missing_and_unknown_weights_are_refused(tmp_path):
         weights.load("defualt", build_generator)
 
 
-def test_weights_of_another_network_are_refused(tmp_path):
-    path = tmp_path / "a.weights.h5"
-    saved(path, random_generator())
+def test_weights_of_another_network_are_refused(path):
     card = json.loads(weights.card_path(path).read_text())
     weights.write_card(path, card | {"generator": card["generator"] | {"filters": 8}})
     with pytest.raises(weights.WeightsError, match="does not fit the network on its card"):

@@ -17,6 +17,7 @@ from pipeline.store import storage
 PLY = b"ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nproperty float y\nproperty float z\nend_header\n1 2 3\n"
 DEPTH_PNG = bytes.fromhex("89504e470d0a1a0a0000000d49484452000000020000000210000000006ff3e8d7")  # header of a 16-bit grey picture
 LIMIT = 2**20
+ARCHIVE_FILES = {"b.ply": PLY, "deep/a.ply": PLY, "notes.txt": b"hello", "deep/d.png": DEPTH_PNG, "deep/d.json": b"{}"}
 
 
 def write(folder, files):
@@ -27,11 +28,6 @@ def write(folder, files):
 
 def names(listed):
     return [source.name for source in listed]
-
-
-@pytest.fixture
-def archive_files():
-    return {"b.ply": PLY, "deep/a.ply": PLY, "notes.txt": b"hello", "deep/d.png": DEPTH_PNG, "deep/d.json": b"{}"}
 
 
 def as_zip(files):
@@ -93,8 +89,8 @@ def test_a_glob_is_named_below_its_longest_literal_parent(tmp_path):
 
 
 @pytest.mark.parametrize("name, pack", [("x.zip", as_zip), ("x.tar.gz", as_tar), ("x.tar", lambda files: as_tar(files, "w"))])
-def test_members_of_an_archive_are_sources_with_sidecars(tmp_path, archive_files, name, pack):
-    write(tmp_path, {f"sub/{name}": pack(archive_files)})
+def test_members_of_an_archive_are_sources_with_sidecars(tmp_path, name, pack):
+    write(tmp_path, {f"sub/{name}": pack(ARCHIVE_FILES)})
     listed = listing.list_sources(str(tmp_path))
     assert names(listed) == [f"sub/{name}!b.ply", f"sub/{name}!deep/a.ply", f"sub/{name}!deep/d.png"]
     assert reading.read(listed[1], LIMIT) == (PLY, {})
@@ -103,8 +99,8 @@ def test_members_of_an_archive_are_sources_with_sidecars(tmp_path, archive_files
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["sub", name]  # nothing is unpacked
 
 
-def test_a_damaged_archive_is_one_source_that_fails_to_read(tmp_path, archive_files):
-    write(tmp_path, {"cut.zip": as_zip(archive_files)[:-40], "cut.tar.gz": as_tar(archive_files)[:60], "good.ply": PLY})
+def test_a_damaged_archive_is_one_source_that_fails_to_read(tmp_path):
+    write(tmp_path, {"cut.zip": as_zip(ARCHIVE_FILES)[:-40], "cut.tar.gz": as_tar(ARCHIVE_FILES)[:60], "good.ply": PLY})
     listed = listing.list_sources(str(tmp_path))
     assert names(listed) == ["cut.tar.gz", "cut.zip", "good.ply"]
     for source in listed[:2]:

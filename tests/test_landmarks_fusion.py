@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sampled_faces import default_model, known_face
 from scipy.spatial.transform import Rotation
 
 from geometry.landmarks.estimate import LandmarkEstimate
@@ -60,30 +59,24 @@ def test_a_transformed_estimate_fuses_to_the_transformed_fusion(turn, scale):
     assert np.allclose(here.points, there.points) and np.allclose(here.covariance, there.covariance)
 
 
-@pytest.fixture(scope="module")
-def face():
-    return known_face(2)
-
-
 def on_face(face, offset=0.0) -> LandmarkEstimate:
-    marks = landmarks_on(default_model(), face.vertices)
-    return LandmarkEstimate(marks + offset, np.tile(np.eye(3), (68, 1, 1)), np.full(68, 0.9), np.ones(68, bool))
+    return LandmarkEstimate(face.landmarks + offset, np.tile(np.eye(3), (68, 1, 1)), np.full(68, 0.9), np.ones(68, bool))
 
 
 @pytest.mark.parametrize("scheme", ["bosphorus22", "now7", "ibug51"])
-def test_landmarks_that_agree_with_the_mesh_give_the_mesh_s_points_of_any_scheme(face, scheme):
-    found = to_scheme(on_face(face), default_model(), face.vertices, scheme)
-    assert found.scheme == scheme and np.allclose(found.points, landmarks_on(default_model(), face.vertices, scheme), atol=1e-6)
+def test_landmarks_that_agree_with_the_mesh_give_the_mesh_s_points_of_any_scheme(face, model, scheme):
+    found = to_scheme(on_face(face), model, face.vertices, scheme)
+    assert found.scheme == scheme and np.allclose(found.points, landmarks_on(model, face.vertices, scheme), atol=1e-6)
 
 
-def test_other_schemes_points_move_with_the_landmarks_about_them(face):
+def test_other_schemes_points_move_with_the_landmarks_about_them(face, model):
     shift = np.array([1.5, 0.0, 0.0])
-    moved = to_scheme(on_face(face, shift), default_model(), face.vertices, "bosphorus22")
-    still = landmarks_on(default_model(), face.vertices, "bosphorus22")
+    moved = to_scheme(on_face(face, shift), model, face.vertices, "bosphorus22")
+    still = landmarks_on(model, face.vertices, "bosphorus22")
     assert np.abs(moved.points - still - shift).max() < 1.0 and np.median(np.abs(moved.points - still - shift)) < 0.1
 
 
-def test_a_subset_takes_over_its_points_exactly(face):
+def test_a_subset_takes_over_its_points_exactly(face, model):
     given = on_face(face, 1.0)
-    found = to_scheme(given, default_model(), face.vertices, "ibug51")
+    found = to_scheme(given, model, face.vertices, "ibug51")
     assert np.array_equal(found.points, given.points[17:]) and np.allclose(found.covariance, given.covariance[17:])

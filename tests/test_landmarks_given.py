@@ -6,14 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from sampled_faces import NO_TRIANGLES, mesh_scan
 from test_readers_landmark_files import as_amira, as_bnd, as_json, as_lm3, as_pp, as_pts
 
 from geometry.errors import ReadError
 from geometry.landmarks.given import GivenLandmarks, check_on_surface, given_landmarks
-from geometry.mesh import TriangleMesh
 from geometry.model.landmark_embedding import landmarks_on, scheme, shipped_schemes
-from geometry.model.registry import load_model
-from geometry.scan import Scan
 from pipeline.inputs import listing, reading
 from pipeline.scans import manifest
 
@@ -55,8 +53,8 @@ def test_sixty_eight_points_are_ibug68_in_any_format(face68, name, write):
     assert given.scheme_name == "ibug68" and given.source_name == name and given.names == scheme("ibug68").names
 
 
-@pytest.mark.parametrize("count, name", [(51, "ibug51"), (7, "now7")])
-def test_unnamed_points_are_what_their_count_says(face68, count, name):
+@pytest.mark.parametrize("name", ["ibug51", "now7"])
+def test_unnamed_points_are_what_their_count_says(face68, name):
     numbers = list(scheme(name).in_ibug68)
     given = given_of("scan.pts", as_pts(face68[numbers]))
     assert given.scheme_name == name and known_numbers(given) == sorted(numbers)
@@ -158,7 +156,7 @@ def test_a_declared_scheme_goes_before_the_count_and_a_subset_of_it_is_told_by_i
 
 
 def test_landmarks_of_unknown_names_pass_the_check_on_the_surface_with_their_note(model, face68):
-    checked = check_on_surface(given_of("scan.pp", as_pp(face68[:7], "abcdefg")), scan_of(model.mesh()))
+    checked = check_on_surface(given_of("scan.pp", as_pp(face68[:7], "abcdefg")), mesh_scan(model.mean))
     assert checked.known.all() and len(checked.notes) == 1 and np.isnan(checked.points68).all()
 
 
@@ -169,7 +167,7 @@ def test_a_shipped_name_means_the_shipped_scheme_beside_a_users_own(face68):
 
 
 def test_bosphorus_labels_are_the_viewers_sides_and_no_point_is_lost(model, face68):
-    on_model = dict(zip((point for point in scheme("bosphorus22").labels), landmarks_on(model, model.mean, "bosphorus22")))
+    on_model = dict(zip(scheme("bosphorus22").labels, landmarks_on(model, model.mean, "bosphorus22")))
     points = np.array([on_model.get(label, np.array([80.0, 0, -100])) for label, _ in BOSPHORUS_FILE])
     given = given_of("scan.lm3", as_lm3(points, [label for label, _ in BOSPHORUS_FILE]))
     assert known_numbers(given) == sorted(number for _, number in BOSPHORUS_FILE if number is not None)
@@ -213,8 +211,8 @@ def test_a_bnd_of_another_count_is_refused(face68):
         given_of("scan.bnd", as_bnd(face68))
 
 
-def test_json_takes_any_shipped_scheme_a_users_own_and_names(face68):
-    points = landmarks_on(load_model("default"), load_model("default").mean, "bosphorus22")
+def test_json_takes_any_shipped_scheme_a_users_own_and_names(model):
+    points = landmarks_on(model, model.mean, "bosphorus22")
     content = {"scheme": "bosphorus22", "points": points.tolist()}
     assert len(known_numbers(given_of("scan.landmarks.json", json.dumps(content).encode()))) == 17
     renamed = json.dumps({"scheme": "mine", "points": points[:7].tolist()}).encode()
@@ -261,18 +259,14 @@ def test_landmarks_travel_between_processes(face68):
 # --- on the surface ---------------------------------------------------------------------------------------------------
 
 
-def scan_of(mesh, **more):
-    return Scan(mesh.vertices, mesh.triangles, "faces/scan.ply", "ply", unit_mm=1.0, scale_is_metric=True, **more)
-
-
 def named(points):
     return GivenLandmarks(points, tuple(f"p{k}" for k in range(len(points))), tuple(range(len(points))), "named", "scan.pp")
 
 
 def test_landmarks_of_the_scan_pass_as_they_are(model, face68):
-    scan = scan_of(model.mesh())
-    assert check_on_surface(named(face68), scan).notes == ()
-    np.testing.assert_array_equal(check_on_surface(named(face68), scan).points, face68)
+    checked = check_on_surface(named(face68), mesh_scan(model.mean))
+    assert checked.notes == ()
+    np.testing.assert_array_equal(checked.points, face68)
 
 
 @pytest.mark.parametrize(
@@ -284,25 +278,25 @@ def test_landmarks_of_the_scan_pass_as_they_are(model, face68):
     ],
 )
 def test_landmarks_of_another_scan_unit_or_frame_are_refused(model, face68, wrong, words):
-    with pytest.raises(ReadError, match="faces/scan.ply: its landmarks scan.pp " + words):
-        check_on_surface(named(wrong(face68)), scan_of(model.mesh().with_vertices(model.mean + [0.0, 0, 700])))
+    with pytest.raises(ReadError, match="known face: its landmarks scan.pp " + words):
+        check_on_surface(named(wrong(face68)), mesh_scan(model.mean + [0.0, 0, 700]))
 
 
 def test_a_single_stray_landmark_is_set_aside_with_a_note(model, face68):
     points = face68.copy()
     points[[8, 30]] += [[0, -40, 0], [0, 0, 25]]
-    checked = check_on_surface(named(points), scan_of(model.mesh()))
+    checked = check_on_surface(named(points), mesh_scan(model.mean))
     assert np.flatnonzero(~checked.known).tolist() == [8, 30] and np.isnan(checked.points68[[8, 30]]).all()
     assert len(checked.notes) == 2 and checked.notes[1] == "given landmark p30 lies 25 mm from the scan and is not used"
 
 
 def test_coarse_triangles_are_a_surface_too_and_unknown_points_stay_unknown():
     corners = np.array([[-100.0, -100, 0], [100, -100, 0], [100, 100, 0], [-100, 100, 0]])
-    plane = scan_of(TriangleMesh(corners, np.array([[0, 1, 2], [0, 2, 3]], np.int32)))
+    plane = mesh_scan(corners, np.array([[0, 1, 2], [0, 2, 3]]))
     points = np.array([[10.0, 20, 1], [-30, 5, 2], [np.nan] * 3])
     assert check_on_surface(named(points), plane).known.tolist() == [True, True, False]
     with pytest.raises(ReadError, match="from the scan"):
-        check_on_surface(named(points), Scan(corners, np.zeros((0, 3)), "cloud.ply", "ply", unit_mm=1.0))
+        check_on_surface(named(points), mesh_scan(corners, NO_TRIANGLES))
 
 
 # --- the listing ------------------------------------------------------------------------------------------------------

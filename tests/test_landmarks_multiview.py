@@ -3,23 +3,12 @@
 from dataclasses import replace
 
 import numpy as np
-import pytest
 from landmark_oracle import Oracle
-from sampled_faces import default_model, known_face, mesh_scan
 
 from geometry.landmarks.calibration import shipped_calibration
 from geometry.landmarks.estimate import LandmarkEstimate
 from geometry.landmarks.multiview import INLIER_MM, ViewObservations, combine, observe, snapped
 from geometry.landmarks.views import Viewer, turn_of, view_of_pose
-
-
-@pytest.fixture(scope="module")
-def face():
-    return known_face(11)
-
-
-def truth_of(face) -> np.ndarray:
-    return face.pose.apply(face.vertices[default_model().landmarks["ibug68"]])
 
 
 def sightings(points: np.ndarray, visibility=0.9, sigma=1.0) -> ViewObservations:
@@ -30,15 +19,16 @@ def sightings(points: np.ndarray, visibility=0.9, sigma=1.0) -> ViewObservations
     )
 
 
-def test_landmarks_seen_from_three_sides_are_where_they_are(face):
-    oracle = Oracle(truth_of(face), face.pose.inverse(), sigma_mm=0.5)
-    viewer = oracle.viewer_class(mesh_scan(face.scan_points))
+def test_landmarks_seen_from_three_sides_are_where_they_are(face, scan):
+    oracle = Oracle(face.scan_landmarks, face.pose.inverse(), sigma_mm=0.5)
+    viewer = oracle.viewer_class(scan)
     poses = [view_of_pose(face.pose.inverse(), turn_of(yaw, 0, 0)) for yaw in (0, -25, 25)]
     found = snapped(combine(observe(viewer, poses, oracle.find)), viewer)
-    error = np.linalg.norm(found.points - truth_of(face), axis=1)
+    error = np.linalg.norm(found.points - face.scan_landmarks, axis=1)
     assert found.seen[17:48].all() and error[found.seen & (np.arange(68) < 48)].mean() < 1.0
-    surface = Viewer(mesh_scan(face.scan_points))
-    assert np.allclose(surface.nearest(found.points[found.seen]), found.points[found.seen], atol=1e-3), "they lie on the scan"
+    assert np.allclose(Viewer(scan).nearest(found.points[found.seen]), found.points[found.seen], atol=1e-3), (
+        "they lie on the scan"
+    )
     assert np.isnan(found.points[~found.seen]).all() and (found.confidence[~found.seen] == 0).all()
 
 
@@ -76,11 +66,11 @@ def test_a_landmark_that_no_view_sees_is_unknown_and_never_faked():
     assert not found.seen.any() and np.isnan(found.points).all()
 
 
-def test_sightings_lift_with_a_covariance_along_the_slope(face):
+def test_sightings_lift_with_a_covariance_along_the_slope(face, scan):
     """Where the surface slants from the view, the place along the ray is the less known."""
-    oracle = Oracle(truth_of(face), face.pose.inverse(), sigma_mm=0.0)
+    oracle = Oracle(face.scan_landmarks, face.pose.inverse(), sigma_mm=0.0)
     pose = view_of_pose(face.pose.inverse())
-    found = observe(oracle.viewer_class(mesh_scan(face.scan_points)), [pose], oracle.find)
+    found = observe(oracle.viewer_class(scan), [pose], oracle.find)
     along = pose.rotation.T @ [0, 0, 1.0]
     depth_variance = np.einsum("i,lij,j->l", along, found.covariance[0], along)
     steep = found.cosine[0] < 0.7

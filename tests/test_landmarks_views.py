@@ -4,43 +4,33 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from sampled_faces import default_model, known_face, mesh_scan
+from sampled_faces import NO_TRIANGLES, mesh_scan
 from scipy.spatial.transform import Rotation
 from surfaces import sphere
 
 from geometry.charts.geometry_image import CHANNELS
+from geometry.evaluation.metrics import sample_surface
 from geometry.landmarks.views import DEPTH_MM, FACE_CENTRE, VIEW_CHART, Viewer, turn_of, view_of_pose, visible
-from geometry.scan import Scan
+from geometry.mesh import TriangleMesh
 from geometry.transforms import SimilarityTransform
 
-NO_TRIANGLES = np.zeros((0, 3), np.int32)
-
 
 @pytest.fixture(scope="module")
-def face():
-    return known_face(3)
-
-
-@pytest.fixture(scope="module")
-def viewer(face):
-    return Viewer(mesh_scan(face.scan_points))
-
-
-def marks_of(face) -> np.ndarray:
-    return face.vertices[default_model().landmarks["ibug68"]]
+def viewer(scan):
+    return Viewer(scan)
 
 
 def test_a_view_of_the_true_pose_is_the_model_frame_about_the_face_centre(face, viewer):
     view = viewer.view(view_of_pose(face.pose.inverse()))
     assert set(CHANNELS) <= set(view.image.channels) and view.image.chart == VIEW_CHART
     assert np.allclose(view.scan_to_view.apply(face.scan_points), face.vertices - FACE_CENTRE, atol=1e-9)
-    assert visible(view.image, marks_of(face) - FACE_CENTRE)[17:48].all(), "brows, nose and eyes, looked at straight on"
+    assert visible(view.image, face.landmarks - FACE_CENTRE)[17:48].all(), "brows, nose and eyes, looked at straight on"
 
 
 @pytest.mark.parametrize("angles", [(0, 0, 0), (50, 0, 0), (-30, 20, 40), (0, -35, -45)])
 def test_seen_landmarks_lift_back_to_where_they_are(face, viewer, angles):
     view = viewer.view(view_of_pose(face.pose.inverse(), turn_of(*angles)))
-    truth = view.scan_to_view.apply(face.pose.apply(marks_of(face)))
+    truth = view.scan_to_view.apply(face.scan_landmarks)
     seen = visible(view.image, truth)
     lifted, gradient, valid = view.lift(VIEW_CHART.project(truth)[0])
     flat = seen & (np.linalg.norm(gradient, axis=1) < 1.0) & (np.arange(68) < 48)  # the slit of the mouth is smoothed over
@@ -50,7 +40,7 @@ def test_seen_landmarks_lift_back_to_where_they_are(face, viewer, angles):
 
 def test_what_the_far_side_holds_is_hidden(face, viewer):
     view = viewer.view(view_of_pose(face.pose.inverse(), turn_of(70, 0, 0)))
-    seen = visible(view.image, view.scan_to_view.apply(face.pose.apply(marks_of(face))))
+    seen = visible(view.image, view.scan_to_view.apply(face.scan_landmarks))
     # turned to the subject's left, the view meets the right cheek
     right, left = slice(0, 7), slice(10, 17)
     assert seen[right].sum() > seen[left].sum() and not seen[left].all()
@@ -72,18 +62,14 @@ def test_normals_are_those_of_the_surface():
     assert np.allclose(image["normal_y"][rows, columns][inner], (y + 3)[inner] / 70, atol=0.03)
 
 
-def test_a_bare_cloud_gives_the_view_of_its_surface(face):
-    rng = np.random.default_rng(0)
-    model = default_model()
+def test_a_bare_cloud_gives_the_view_of_its_surface(face, model):
     inside = model.regions["cavities"] | model.regions["mouth_interior"]  # no sensor delivers points of these
-    mesh = mesh_scan(face.scan_points, model.triangles[~inside[model.triangles].any(1)])
-    corners = mesh.points[mesh.triangles]
-    areas = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
-    chosen = rng.choice(len(areas), 40_000, p=areas / areas.sum())
-    points = (corners[chosen] * rng.dirichlet((1, 1, 1), 40_000)[:, :, None]).sum(1)
-    cloud = Viewer(Scan(points, NO_TRIANGLES, "cloud", "test", 1.0, True))
+    mesh = TriangleMesh(face.scan_points, model.triangles[~inside[model.triangles].any(1)])
+    areas = np.linalg.norm(mesh.triangle_area_vectors, axis=1)
+    points = sample_surface(mesh, areas, 40_000, np.random.default_rng(0))
+    cloud = Viewer(mesh_scan(points, NO_TRIANGLES))
     pose = view_of_pose(face.pose.inverse())
-    a, b = cloud.view(pose).image, Viewer(mesh).view(pose).image
+    a, b = cloud.view(pose).image, Viewer(mesh_scan(mesh.vertices, mesh.triangles)).view(pose).image
     both = a.valid_mask & b.valid_mask
     middle = np.zeros_like(both)
     middle[25:105, 30:98] = True
@@ -94,14 +80,13 @@ def test_a_bare_cloud_gives_the_view_of_its_surface(face):
 
 def test_what_is_nearer_or_farther_than_the_head_is_not_in_the_picture():
     wall = sphere(30.0, (0.0, 0.0, -DEPTH_MM - 40))
-    image = Viewer(Scan(wall.vertices, wall.triangles, "ball", "test", 1.0, True)).view(SimilarityTransform.identity()).image
+    image = Viewer(mesh_scan(wall.vertices, wall.triangles)).view(SimilarityTransform.identity()).image
     assert not image.valid_mask.any()
 
 
-def test_a_scan_without_points_and_one_inside_out_show_nothing(face):
+def test_a_scan_without_points_and_one_inside_out_show_nothing(face, scan):
     pose = view_of_pose(face.pose.inverse())
-    assert not Viewer(Scan(np.zeros((0, 3)), NO_TRIANGLES, "none", "test", 1.0, True)).view(pose).image.valid_mask.any()
-    scan = mesh_scan(face.scan_points)
+    assert not Viewer(mesh_scan(np.zeros((0, 3)), NO_TRIANGLES)).view(pose).image.valid_mask.any()
     assert Viewer(replace(scan, triangles=scan.triangles[:, ::-1])).view(pose).image.valid_mask.mean() < 0.05
 
 

@@ -1,20 +1,11 @@
 """The head is found however the scan is turned and whatever its unit; what is no face is refused."""
 
 from dataclasses import replace
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from sampled_faces import (
-    CAMERA,
-    NO_TRIANGLES,
-    default_model,
-    degrees_of,
-    known_face,
-    mesh_scan,
-    most_confident,
-    nearly_located,
-    proposals,
-)
+from sampled_faces import CAMERA, NO_TRIANGLES, default_model, known_face, mesh_scan, most_confident
 from scipy.spatial.transform import Rotation
 from shared_files import SHARED, needs
 from surfaces import sphere
@@ -25,7 +16,7 @@ from geometry.errors import NoFaceFound
 from geometry.fitting import encoding, staged_fit
 from geometry.fitting.result import FitResult
 from geometry.locating import cleaning, mean_face_field, pose_search, units
-from geometry.locating.candidates import cropped, distinct
+from geometry.locating.candidates import candidate_locations, cropped, distinct
 from geometry.locating.hypotheses import frames_toward
 from geometry.locating.location import Location
 from geometry.mesh import TriangleMesh, merged
@@ -50,15 +41,15 @@ def turned(face, rotation: np.ndarray, seed: int = 0) -> tuple[Scan, SimilarityT
 
 def errors(location: Location, pose: SimilarityTransform, face) -> tuple[float, float]:
     """(degrees, mm at the nose tip) between the located pose and the true one."""
-    nose = face.vertices[default_model().landmarks["ibug68"][NOSE]][None]
-    at_nose = np.linalg.norm(location.scan_to_model.apply(pose.apply(nose)) - nose)
-    return degrees_of(location.scan_to_model.rotation @ pose.rotation), float(at_nose)
+    found, nose = location.scan_to_model.compose(pose), face.landmarks[[NOSE]]
+    return found.angle_deg, float(np.linalg.norm(found.apply(nose) - nose))
 
 
-def depth_scan(vertices: np.ndarray, triangles: np.ndarray, rotation: np.ndarray, distance: float = 450.0) -> Scan:
-    pose = SimilarityTransform(rotation, np.array([0.0, 0.0, distance]))
-    depth, _ = render_depth(TriangleMesh(pose.apply(vertices), triangles), CAMERA)
-    return Scan.from_depth(depth, CAMERA, "rendered", "test")
+def depth_scan(face, *angles: float) -> tuple[Scan, SimilarityTransform]:
+    """The face as a depth camera sees it, turned by yaw, pitch and roll; and its pose, model → scan."""
+    pose = SimilarityTransform(head_rotation(*angles), np.array([0.0, 0.0, 450.0]))
+    depth, _ = render_depth(face.mesh.with_vertices(pose.apply(face.vertices)), CAMERA)
+    return Scan.from_depth(depth, CAMERA, "rendered", "test"), pose
 
 
 def accepted(scan: Scan) -> FitResult:
@@ -69,11 +60,11 @@ def accepted(scan: Scan) -> FitResult:
     return result
 
 
-def test_a_face_is_found_under_all_axis_orientations(face, model):
-    for number, rotation in enumerate(Rotation.create_group("O").as_matrix()):
-        scan, pose = turned(face, rotation, number)
-        location = most_confident(scan, model)
-        assert max(errors(location, pose, face)) < 8 and location.confidence > 0.6, f"orientation {rotation.tolist()}"
+@pytest.mark.parametrize("number, rotation", enumerate(Rotation.create_group("O").as_matrix()))
+def test_a_face_is_found_under_all_axis_orientations(face, model, number, rotation):
+    scan, pose = turned(face, rotation, number)
+    location = most_confident(scan, model)
+    assert max(errors(location, pose, face)) < 8 and location.confidence > 0.6
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -87,63 +78,50 @@ def test_a_face_under_a_random_rotation_is_located_well_enough_to_be_fitted(seed
 
 
 @pytest.mark.parametrize(
-    ("name", "yaw", "pitch", "roll"),
-    [
-        ("on its side", 0, 0, 90),
-        ("upside down", 10, 0, 180),
-        ("three quarters", 45, 0, 0),
-        ("looking down", 0, 25, 10),
-    ],
+    "angles",
+    [(0, 0, 90), (10, 0, 180), (45, 0, 0), (0, 25, 10)],
+    ids=["on its side", "upside down", "three quarters", "looking down"],
 )
-def test_a_face_is_found_in_a_depth_image(face, model, name, yaw, pitch, roll):
-    rotation = head_rotation(yaw, pitch, roll)
-    scan = depth_scan(face.vertices, model.triangles, rotation)
-    pose = SimilarityTransform(rotation, np.array([0, 0, 450.0]))
-    assert max(errors(most_confident(cleaning.clean(scan), model), pose, face)) < 12, name
+def test_a_face_is_found_in_a_depth_image(face, model, angles):
+    scan, pose = depth_scan(face, *angles)
+    assert max(errors(most_confident(cleaning.clean(scan), model), pose, face)) < 12
 
 
 @pytest.mark.parametrize("seed", range(2))
 def test_a_face_is_found_in_a_cloud_without_triangles(seed, face, model):
-    rotation = face.pose.rotation if seed == 0 else Rotation.random(rng=np.random.default_rng(seed)).as_matrix()
-    scan, pose = turned(face, rotation, seed)
+    scan, pose = turned(face, Rotation.random(rng=np.random.default_rng(seed)).as_matrix(), seed)
     location = trial_fit.locate(cleaning.clean(replace(scan, triangles=NO_TRIANGLES)), model)
     assert max(errors(location, pose, face)) < 10 and location.scan.normals is not None
 
 
-def test_normals_of_a_cloud_agree_with_those_of_its_mesh(face):
-    mesh, _ = turned(face, face.pose.rotation)
-    normals = oriented_normals(replace(mesh, triangles=NO_TRIANGLES))
-    agree = (normals * TriangleMesh(mesh.points, mesh.triangles).vertex_normals).sum(1)
-    assert (agree[default_model().regions["face"]] > 0).mean() > 0.97
+def test_normals_of_a_cloud_agree_with_those_of_its_mesh(scan, model):
+    normals = oriented_normals(replace(scan, triangles=NO_TRIANGLES))
+    agree = (normals * TriangleMesh(scan.points, scan.triangles).vertex_normals).sum(1)
+    assert (agree[model.regions["face"]] > 0).mean() > 0.97
 
 
-def test_locating_twice_gives_the_same_pose(face, model):
-    scan, _ = turned(face, face.pose.rotation)
-    assert (
-        most_confident(scan, model).scan_to_model.matrix.tobytes() == most_confident(scan, model).scan_to_model.matrix.tobytes()
-    )
+def test_locating_twice_gives_the_same_pose(scan, model):
+    first, second = (most_confident(scan, model).scan_to_model.matrix for _ in range(2))
+    assert first.tobytes() == second.tobytes()
 
 
 @pytest.mark.parametrize("name", list(units.METRIC_UNITS))
 def test_the_unit_is_inferred_from_the_size_of_the_head(name, face, model):
     unit_mm = units.METRIC_UNITS[name]
-    millimetres, pose = turned(face, face.pose.rotation)
-    location = most_confident(mesh_scan(millimetres.points / unit_mm, unit_mm=None), model)
+    location = most_confident(mesh_scan(face.scan_points / unit_mm, unit_mm=None), model)
     assert location.scan.unit_mm == unit_mm and location.scan.scale_is_metric and location.scan_to_model.scale == 1.0
-    assert max(errors(location, pose, face)) < 8
+    assert max(errors(location, face.pose, face)) < 8
 
 
-def test_a_known_unit_is_never_doubted(face, model):
-    scan, _ = turned(face, face.pose.rotation)
+def test_a_known_unit_is_never_doubted(scan, model):
     found = most_confident(scan, model)
     assert found.scan.unit_mm == 1.0 and found.scan.scale_is_metric
     with pytest.raises(NoFaceFound):  # in metres, were its file in millimetres: a face of 0.2 mm
         most_confident(mesh_scan(scan.points / 1000), model)
 
 
-def test_an_unknown_scale_is_found(face, model):
+def test_an_unknown_scale_is_found(scan, model):
     shrink = 0.0137
-    scan, _ = turned(face, face.pose.rotation)
     result_of = most_confident(mesh_scan(scan.points * shrink, unit_mm=None), model)
     assert not result_of.scan.scale_is_metric
     result = staged_fit.fit(result_of, model)
@@ -151,19 +129,17 @@ def test_an_unknown_scale_is_found(face, model):
     assert result.residuals["mean"] < 0.15
 
 
-def test_shoulders_a_wall_and_floaters_are_cropped_away(face, model):
-    scan, pose = turned(face, face.pose.rotation)
+def test_shoulders_a_wall_and_floaters_are_cropped_away(face, scan):
     ball = sphere(8.0, (110.0, 60.0, 0.0), 2)
     wall = sphere(200.0, (0.0, -380.0, -100.0), 3)
-    others = [mesh.with_vertices(pose.apply(mesh.vertices)) for mesh in (ball, wall)]
+    others = [mesh.with_vertices(face.pose.apply(mesh.vertices)) for mesh in (ball, wall)]
     scene = merged([TriangleMesh(scan.points, scan.triangles), *others])
-    head = cropped(mesh_scan(scene.vertices, scene.triangles), pose.inverse(), 150.0)
+    head = cropped(mesh_scan(scene.vertices, scene.triangles), face.pose.inverse(), 150.0)
     assert 0.95 * len(scan.points) < len(head.points) <= len(scan.points) and np.isin(head.points, scan.points).all()
 
 
 def inside_out(face):
-    scan, _ = turned(face, face.pose.rotation)
-    return replace(scan, triangles=scan.triangles[:, ::-1])
+    return mesh_scan(face.scan_points, default_model().triangles[:, ::-1])
 
 
 def test_a_face_on_the_inner_side_of_a_surface_is_found_and_turned_with_a_note(face, model):
@@ -182,7 +158,7 @@ def test_normals_of_a_cloud_that_point_inward_do_not_hide_the_face(face, model):
 
 def centred_grid(face):
     """A pixel grid whose coordinates are not the camera's: centred, as archives of range images often are."""
-    scan = depth_scan(face.vertices, default_model().triangles, head_rotation(10, 5, 0))
+    scan, _ = depth_scan(face, 10, 5, 0)
     return replace(scan, camera=None, points=scan.points - scan.points.mean(0))
 
 
@@ -208,10 +184,6 @@ def hand():
     return mesh_scan(made.vertices, made.triangles)
 
 
-def head_turned_by(yaw):
-    return depth_scan(known_face(1).vertices, default_model().triangles, head_rotation(yaw, 0, 0))
-
-
 @pytest.mark.parametrize(
     "make",
     [
@@ -219,8 +191,8 @@ def head_turned_by(yaw):
         pytest.param(lambda: egg(1, 1, 1), id="ball"),
         wall,
         hand,
-        pytest.param(lambda: head_turned_by(180), id="back of a head"),
-        pytest.param(lambda: head_turned_by(150), id="behind the ear"),
+        pytest.param(lambda: depth_scan(known_face(1), 180, 0, 0)[0], id="back of a head"),
+        pytest.param(lambda: depth_scan(known_face(1), 150, 0, 0)[0], id="behind the ear"),
         pytest.param(lambda: readers.read(COW), id="cow", marks=needs(COW)),
     ],
 )
@@ -229,25 +201,24 @@ def test_what_is_no_face_is_refused(make):
         accepted(make())
 
 
-def test_verification_prefers_the_pose_whose_trial_fit_explains_the_scan(face, model, monkeypatch):
-    right = replace(nearly_located(mesh_scan(face.scan_points), face), confidence=0.5)
+def test_verification_prefers_the_pose_whose_trial_fit_explains_the_scan(face, location, model, monkeypatch):
+    right = replace(location, confidence=0.5)
     upside_down = SimilarityTransform(Rotation.from_rotvec([0, 0, np.pi]).as_matrix(), np.zeros(3)).compose(right.scan_to_model)
     wrong = replace(right, scan_to_model=upside_down, confidence=0.6)
     monkeypatch.setattr(trial_fit, "candidate_locations", lambda *_, **__: [wrong, right])
-    checks = []
-    assert errors(trial_fit.locate(right.scan, model, check=lambda: checks.append(None)), face.pose, face)[0] < 5
-    assert len(checks) >= 2
+    check = Mock()
+    assert errors(trial_fit.locate(right.scan, model, check=check), face.pose, face)[0] < 5
+    assert check.call_count >= 2
 
 
-def test_verification_takes_a_sure_candidate_untried(face, model, monkeypatch):
-    sure = replace(nearly_located(mesh_scan(face.scan_points), face), confidence=0.9)
+def test_verification_takes_a_sure_candidate_untried(location, model, monkeypatch):
+    sure = replace(location, confidence=0.9)
     monkeypatch.setattr(trial_fit, "candidate_locations", lambda *_, **__: [sure, replace(sure, confidence=0.4)])
     assert trial_fit.locate(sure.scan, model) is sure
 
 
-def test_candidates_come_most_confident_first(face, model):
-    scan, _ = turned(face, face.pose.rotation)
-    confidences = [location.confidence for location in proposals(scan, model)]
+def test_candidates_come_most_confident_first(scan, model):
+    confidences = [location.confidence for location in candidate_locations(scan, model, lambda place: None)]
     assert confidences == sorted(confidences, reverse=True) and min(confidences) >= 0.25
 
 
@@ -269,10 +240,9 @@ def test_frames_turn_their_direction_to_the_front():
 
 def test_the_field_measures_the_distance_to_the_mean_face(model):
     field = mean_face_field.field_of(model)
-    mean = TriangleMesh(model.mean, model.triangles)
     skin = np.flatnonzero(model.regions["face"])[::50]
     for offset in (-5.0, 0.0, 5.0):
-        index, inside = field.look_up(model.mean[skin] + offset * mean.vertex_normals[skin])
+        index, inside = field.look_up(model.mean[skin] + offset * model.mesh().vertex_normals[skin])
         assert inside.mean() > 0.9
         assert abs(np.median(field.distance[index][inside]) - offset) < 0.5  # half a voxel at most, on the median less
     assert not field.look_up(np.array([[1e4, 0, 0]]))[1].any()

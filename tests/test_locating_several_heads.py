@@ -5,7 +5,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from sampled_faces import NO_TRIANGLES, default_model, known_face, mesh_scan
-from scipy.spatial.transform import Rotation
 from surfaces import sphere
 
 from geometry.camera import PinholeCamera
@@ -23,17 +22,16 @@ from geometry.transforms import SimilarityTransform
 CAMERA = PinholeCamera(640, 480, 560.0, 560.0, 319.5, 239.5)
 
 
-def placed(seed: int, place, yaw: float = 0.0, size: float = 1.0) -> TriangleMesh:
-    """A known face, looking along +z (a mesh scene) and turned by `yaw` degrees."""
-    turn = Rotation.from_rotvec(np.deg2rad([0.0, yaw, 0.0])).as_matrix()
-    return TriangleMesh(size * known_face(seed).vertices @ turn.T + place, default_model().triangles)
+def placed(seed: int, place, size: float = 1.0) -> TriangleMesh:
+    """A known face, looking along +z (a mesh scene)."""
+    return TriangleMesh(size * known_face(seed).vertices + place, default_model().triangles)
 
 
 def depth_frame(*people: tuple[int, float, tuple[float, float, float]]) -> Scan:
     """People (seed, yaw, place in the camera's frame) as a depth camera sees them."""
-    pose = lambda yaw, place: SimilarityTransform(head_rotation(yaw, 0, 0), np.array(place, float))
     meshes = [
-        TriangleMesh(pose(yaw, place).apply(known_face(seed).vertices), default_model().triangles) for seed, yaw, place in people
+        TriangleMesh(known_face(seed).vertices @ head_rotation(yaw, 0, 0).T + place, default_model().triangles)
+        for seed, yaw, place in people
     ]
     return Scan.from_depth(render_depth(merged(meshes), CAMERA)[0], CAMERA, "people", "test")
 

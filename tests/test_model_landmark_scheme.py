@@ -150,7 +150,7 @@ def test_a_point_over_the_surface_drops_to_its_foot(model):
     np.testing.assert_allclose(distance, surface_distance(starts, TriangleMesh(model.mean, skin)), atol=1e-4)
 
 
-def test_left_and_right_mirror_by_name_and_by_list(model):
+def test_left_and_right_mirror_by_name_and_by_list():
     points = [{"name": name, "vertex": number} for number, name in enumerate(("cheek_left", "cheek_right", "tip", "Right ear"))]
     assert parse_scheme(own(points), "a").mirror == (1, 0, 2, NO_POINT)
     given_list = parse_scheme(own(points, mirror=["tip", "cheek_right", "cheek_left", "Right ear"], groups={"g": ["tip"]}), "a")

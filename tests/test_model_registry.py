@@ -41,8 +41,7 @@ def saved(path, model):
     return path
 
 
-def test_default_loads_in_float32_with_what_everything_relies_on():
-    model = load_model("default")
+def test_default_loads_in_float32_with_what_everything_relies_on(model):
     assert model.identity_basis.dtype == model.expression_basis.dtype == np.float32 and model.mean.dtype == np.float64
     assert model.n_identity <= 100 and model.expression_range == (0.0, 1.0) and len(model.expression_names) == model.n_expression
     assert {"face", "eyes", "mouth_interior"} <= set(model.regions)
@@ -83,8 +82,8 @@ def test_shipped_quantisation_is_below_a_hundredth_of_a_millimetre():
         assert max(archive["identity_scale"].max(), archive["expression_scale"].max()) / 2 < 0.01
 
 
-def test_instances_are_linear_in_the_coefficients():
-    model, rng = load_model("default"), np.random.default_rng(3)
+def test_instances_are_linear_in_the_coefficients(model):
+    rng = np.random.default_rng(3)
     a, b = rng.normal(size=(2, model.n_identity)).astype(np.float32)
     e = rng.random(model.n_expression).astype(np.float32)
     both = model.instance(a + b, e) - model.mean
@@ -102,9 +101,8 @@ def test_the_ict_model_loads_in_the_model_frame():
 
 def edited(tmp_path, **changes):
     with np.load(saved(tmp_path / "good.npz", small_model())) as archive:
-        arrays = dict(archive)
-    arrays = {key: value for key, value in {**arrays, **changes}.items() if value is not None}
-    np.savez_compressed(tmp_path / "bad.npz", **arrays)
+        arrays = {**archive, **changes}
+    np.savez_compressed(tmp_path / "bad.npz", **{key: value for key, value in arrays.items() if value is not None})
     return tmp_path / "bad.npz"
 
 

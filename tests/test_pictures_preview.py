@@ -41,24 +41,27 @@ def centre_colour(image, number):
     )
 
 
-def test_projection_and_lift_are_inverses():
-    for view in (FRONT, *preview.TURNED.values()):
-        points = np.random.default_rng(0).uniform(-80, 80, (50, 3))
-        pixels, depth = view.project(points)
-        np.testing.assert_allclose(view.lift(pixels, depth), points, atol=1e-9)
+@pytest.fixture(scope="module")
+def plain():
+    """A scan that agrees with all that was made of it, nothing marked."""
+    return preview.render_preview(dome(), None, dome(), dome(), None, "")
 
 
-def test_rays_hit_the_pixels_that_points_project_to():
-    mesh = dome()
-    for view in (FRONT, *preview.TURNED.values()):
-        layer = preview.Surface(mesh).seen_by(view)
-        pixels, _ = view.project(layer.points)
-        row, column = np.nonzero(layer.hit)
-        np.testing.assert_allclose(pixels, np.stack([column, row], 1), atol=2e-3)
+@pytest.mark.parametrize("view", (FRONT, *preview.TURNED.values()))
+def test_projection_and_lift_are_inverses(view):
+    points = np.random.default_rng(0).uniform(-80, 80, (50, 3))
+    np.testing.assert_allclose(view.lift(*view.project(points)), points, atol=1e-9)
 
 
-def test_a_surface_on_the_scan_is_pale():
-    assert np.ptp(centre_colour(preview.render_preview(dome(), None, dome(), dome(), None, "on"), 3)) < 10
+@pytest.mark.parametrize("view", (FRONT, *preview.TURNED.values()))
+def test_rays_hit_the_pixels_that_points_project_to(view):
+    layer = preview.Surface(dome()).seen_by(view)
+    pixels, _ = view.project(layer.points)
+    np.testing.assert_allclose(pixels, np.argwhere(layer.hit)[:, ::-1], atol=2e-3)
+
+
+def test_a_surface_on_the_scan_is_pale(plain):
+    assert np.ptp(centre_colour(plain, 3)) < 10
 
 
 @pytest.mark.parametrize("radius, sign", [(81.0, 1), (79.0, -1)], ids=["outside", "inside"])
@@ -105,17 +108,15 @@ def test_a_scan_that_shows_nothing_still_gives_a_picture(points):
     assert image.mode == "RGB" and image.width == 4 * PANEL_WIDTH
 
 
-def test_an_inside_out_fit_is_shown_as_one_but_an_inside_out_scan_is_not():
-    good, bad = dome(), dome(flip=True)
-    image = preview.render_preview(bad, None, bad, good, None, "")
-    reference = preview.render_preview(good, None, good, good, None, "")
-    np.testing.assert_array_equal(panel(image, 0), panel(reference, 0))
-    assert np.abs(centre_colour(image, 1) - centre_colour(reference, 1)).max() > 25
+def test_an_inside_out_fit_is_shown_as_one_but_an_inside_out_scan_is_not(plain):
+    bad = dome(flip=True)
+    image = preview.render_preview(bad, None, bad, dome(), None, "")
+    np.testing.assert_array_equal(panel(image, 0), panel(plain, 0))
+    assert np.abs(centre_colour(image, 1) - centre_colour(plain, 1)).max() > 25
 
 
-def test_landmarks_are_drawn_on_the_scan_and_on_the_refined_panel():
+def test_landmarks_are_drawn_on_the_scan_and_on_the_refined_panel(plain):
     mesh = dome()
-    plain = preview.render_preview(mesh, None, mesh, mesh, None, "")
     dotted = preview.render_preview(mesh, None, mesh, mesh, estimate((20.0, 30.0, 10.0)), "")
     for number in (1, 3):
         np.testing.assert_array_equal(panel(plain, number), panel(dotted, number))
@@ -126,25 +127,27 @@ def test_landmarks_are_drawn_on_the_scan_and_on_the_refined_panel():
         assert len(changed) < 60
 
 
+def middle_of(image):
+    """(8, 8, 3) of the frontal scan panel."""
+    return panel(image, 0)[FRONT_HEIGHT // 2 - 4 : FRONT_HEIGHT // 2 + 4, PANEL_WIDTH // 2 - 4 : PANEL_WIDTH // 2 + 4]
+
+
 def marked(**options):
-    """(h, w, 3) of the frontal scan panel with one mark in the middle, and the same without it; the pixels about the mark."""
-    mesh, place = dome(), (0.0, 6.0, 20.0)
-    plain = preview.render_preview(mesh, None, mesh, mesh, None, "")
-    picture = preview.render_preview(mesh, None, mesh, mesh, estimate(place, **options), "")
-    around = np.s_[FRONT_HEIGHT // 2 - 4 : FRONT_HEIGHT // 2 + 4, PANEL_WIDTH // 2 - 4 : PANEL_WIDTH // 2 + 4]
-    return panel(picture, 0)[around], panel(plain, 0)[around]
+    """`middle_of` a picture with one mark there."""
+    mesh, mark = dome(), estimate((0.0, 6.0, 20.0), **options)
+    return middle_of(preview.render_preview(mesh, None, mesh, mesh, mark, ""))
 
 
-def test_a_seen_landmark_is_filled_and_an_inferred_one_hollow():
-    (seen, plain), (inferred, _) = marked(seen=True), marked(seen=False)
+def test_a_seen_landmark_is_filled_and_an_inferred_one_hollow(plain):
+    seen, inferred, without = marked(seen=True), marked(seen=False), middle_of(plain)
     middle = np.s_[3:5, 3:5]
     assert np.abs(seen[middle] - np.array(marks.confidence_colour(1.0))).max() < 12
-    np.testing.assert_array_equal(inferred[middle], plain[middle])
-    assert (np.abs(inferred - plain) > 40).any()  # its ring
+    np.testing.assert_array_equal(inferred[middle], without[middle])
+    assert (np.abs(inferred - without) > 40).any()  # its ring
 
 
 def test_marks_tell_the_confidence_by_colour_and_by_lightness():
-    sure, unsure = marked(confidence=1.0)[0], marked(confidence=0.1)[0]
+    sure, unsure = marked(confidence=1.0), marked(confidence=0.1)
     assert unsure[3:5, 3:5].mean() > sure[3:5, 3:5].mean() + 25
     lightness = [sum(marks.confidence_colour(share)) for share in np.linspace(0, 1, 20)]
     assert (np.diff(lightness) < 0).all() and marks.confidence_colour(float("nan")) == marks.confidence_colour(0.0)
@@ -189,6 +192,5 @@ def test_the_title_names_only_the_figures_that_are_known():
     )
 
 
-def test_the_front_row_is_the_four_frontal_panels():
-    mesh = dome(steps=30)
-    assert preview.front_row(preview.render_preview(mesh, None, mesh, mesh, None, "")).size == (4 * PANEL_WIDTH, FRONT_HEIGHT)
+def test_the_front_row_is_the_four_frontal_panels(plain):
+    assert preview.front_row(plain).size == (4 * PANEL_WIDTH, FRONT_HEIGHT)
