@@ -134,7 +134,7 @@ def _fit_between_vertices(
 
 
 def _unflipped(vertices: np.ndarray, coarse: TriangleMesh, rounds: int = 20) -> np.ndarray:
-    """vertices (n, 3) whose displacement from the coarse mesh is averaged over the neighbours where a triangle has turned from the
+    """vertices (n, 3) whose displacement from the coarse mesh is averaged over the neighbours where a triangle turned from the
     coarse one, wholly from 100° and not at all below 60°; repeated there, that tends to a translation, which turns nothing."""
     moved, before, neighbours = vertices - coarse.vertices, coarse.triangle_area_vectors, coarse.adjacency
     mean = sparse.diags(1 / np.maximum(np.asarray(neighbours.sum(1)).ravel(), 1)) @ neighbours
