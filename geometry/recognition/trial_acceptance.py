@@ -10,9 +10,8 @@ from geometry.fitting.encoding import encode
 from geometry.fitting.options import STAGES, FittingOptions, Stage
 from geometry.fitting.result import FitResult
 from geometry.fitting.staged_fit import fit
-from geometry.locating.head_groups import APART_MM, head_centre
+from geometry.locating.head_groups import APART_MM, Head, head_centre
 from geometry.locating.location import Location
-from geometry.locating.several_heads import Head
 from geometry.model.morphable_model import MorphableModel
 from geometry.recognition.acceptance import require_face
 
