@@ -14,7 +14,7 @@ from functools import cached_property
 
 import numpy as np
 from scipy import sparse
-from scipy.sparse.linalg import LinearOperator, cg
+from scipy.sparse.linalg import cg
 from scipy.spatial import cKDTree
 
 from geometry.errors import FitError
@@ -73,8 +73,7 @@ class Attachment:
     def displacement(self, difference: np.ndarray) -> np.ndarray:
         """The model's difference field (k, 3) mm → that of the scan's vertices (n, 3). Raises FitError."""
         matrix, data = self._system
-        inverse_diagonal = 1.0 / matrix.diagonal()
-        jacobi = LinearOperator(matrix.shape, matvec=lambda x: inverse_diagonal * x, dtype=float)
+        jacobi = sparse.diags(1.0 / matrix.diagonal())
         target = self.weights @ difference
         moved = np.empty_like(target)
         for axis in range(3):
