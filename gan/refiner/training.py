@@ -35,8 +35,10 @@ class RefinerTraining(TrainingRun):
         config = self.config
         self.images = list(whole_pairs(config.data, "validation", config.schedule.validation_images))
         if not self.images:
-            files = ", ".join(config.data.validation or config.data.train)
-            raise ConfigError(f"data: no pair of {files} has split 'validation'; make more, or set set.split_shares")
+            raise ConfigError(
+                f"data: no pair of {', '.join(config.data.validation or config.data.train)} has split 'validation'; "
+                "make more, or set set.split_shares"
+            )
         self.baselines = validation.baseline_errors(self.images, config.generator.pixel_mm)
         log.info("baselines on %d validation images:\n%s", len(self.images), validation.table(self.baselines))
 
