@@ -24,10 +24,8 @@ SUFFIX = ".weights.h5"
 FORMAT = 1
 # Name → file stem in the package's weights/
 SHIPPED = {"default": "refiner", "refiner": "refiner", "coarse": "refiner_coarse", "landmarks": "landmarks"}
-SECTIONS = {
-    "refiner": ("generator", GeneratorConfig),
-    "landmarks": ("landmarks", LandmarkNetConfig),
-}  # of a network's configuration
+# Network → the section of its configuration
+SECTIONS = {"refiner": ("generator", GeneratorConfig), "landmarks": ("landmarks", LandmarkNetConfig)}
 
 
 class WeightsError(FaceReliefError):

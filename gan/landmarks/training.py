@@ -115,7 +115,7 @@ class LandmarkTraining(TrainingRun):
     def sample(self, path: Path) -> None:
         """Nothing: `pipeline.run` draws landmarks on scans."""
 
-    def export_best(self) -> Path:
+    def export_best(self) -> None:
         path = self.output / f"{self.config.network}{weights.SUFFIX}"
         weights.save(path, self.averaged, self.config, describe(self.config.data), figures={})
         # The figures are those of the file as shipped, after its rounding to float16.
@@ -131,7 +131,6 @@ class LandmarkTraining(TrainingRun):
         }
         weights.write_card(path, card | found)
         log.info("wrote %s:\n%s", path, table(figures))
-        return path
 
 
 def errors_of(network: LandmarkNet, views: list, batch: int = 16) -> list[dict]:

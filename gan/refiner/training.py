@@ -70,7 +70,7 @@ class RefinerTraining(TrainingRun):
         chosen = [self.images[k] for k in np.linspace(0, len(self.images) - 1, count).astype(int)]
         save_grid(path, self.averaged, chosen, self.config.generator.pixel_mm)
 
-    def export_best(self) -> Path:
+    def export_best(self) -> None:
         path = self.output / f"{self.config.network}{weights.SUFFIX}"
         scale = validation.sigma_scale(self.averaged, self.images)
         weights.save(path, self.averaged, self.config, describe(self.config.data), figures={}, sigma_scale=scale)
@@ -86,7 +86,6 @@ class RefinerTraining(TrainingRun):
         }
         weights.write_card(path, card | validated)
         log.info("wrote %s:\n%s", path, validation.table(figures))
-        return path
 
 
 def _named(method: str, errors: dict[str, validation.SurfaceError]) -> dict[str, float]:

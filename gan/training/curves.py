@@ -5,8 +5,6 @@ from pathlib import Path
 
 import tensorflow as tf
 
-COLUMNS = ("step", "phase", "name", "value")
-
 
 class Curves:
     """Long-format CSV (step, phase, name, value); rows after `first_step` of an earlier run are dropped, so that
@@ -19,7 +17,7 @@ class Curves:
         kept = [row for row in earlier if int(row["step"]) <= first_step]
         temporary = self.path.with_suffix(".tmp")
         with temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS)
+            writer = csv.DictWriter(file, ("step", "phase", "name", "value"))
             writer.writeheader()
             writer.writerows(kept)
         temporary.replace(self.path)

@@ -94,7 +94,7 @@ class TrainingRun(abc.ABC):
         """Draws what `averaged` does, to be looked at."""
 
     @abc.abstractmethod
-    def export_best(self) -> Path:
+    def export_best(self) -> None:
         """Writes the weights that `averaged` holds, with their card."""
 
     def run(self, max_minutes: float = 0.0) -> Progress:
@@ -117,15 +117,11 @@ class TrainingRun(abc.ABC):
         self._checkpoint()
         if progress.last_validation != progress.step:
             self._validate()
-        self.export()
-        return progress
-
-    def export(self) -> Path:
-        """The best validated weights with their card."""
         with np.load(self.output / "best.npz") as best:
             for number, variable in enumerate(self.averaged.variables):
                 variable.assign(best[f"{number:04d}"])
-        return self.export_best()
+        self.export_best()
+        return progress
 
     def _after_step(self, logs: dict) -> None:
         schedule, step = self.config.schedule, self.progress.step
