@@ -134,7 +134,7 @@ def rank_poses(
     else:
         candidates, directions = nose_candidates(points, normals, options.nose_radius_mm, options.candidates)
         centres, target = points[candidates], np.zeros(3)
-        turns = hypothesis_rotations() @ frames_toward(directions)[:, None] if len(candidates) else np.zeros((0, 1, 3, 3))
+        turns = hypothesis_rotations() @ frames_toward(directions)[:, None]
     return search.best_poses(centres, turns, target, options.finalists)
 
 

@@ -5,7 +5,7 @@ every cell between four pixel centres becomes two triangles. The vertices lie ex
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
@@ -44,7 +44,7 @@ class LiftingOptions:
     """Area in mm² of the largest enclosed hole that is filled outside the ellipse."""
     island_mm2: float = 400.0
     """Separate pieces with less area than this, in mm², are dropped."""
-    fusion: FusionOptions = field(default_factory=FusionOptions)
+    fusion: FusionOptions = FusionOptions()
     """How depth and normals are fused before."""
 
 
@@ -57,8 +57,8 @@ class LiftedSurface:
     mesh: TriangleMesh
     observed: np.ndarray
     confidence: np.ndarray
-    normal_disagreement: float = 0.0
-    pixels: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    normal_disagreement: float
+    pixels: np.ndarray
 
 
 def _inside_face(chart: Chart, depth: np.ndarray, options: LiftingOptions) -> np.ndarray:

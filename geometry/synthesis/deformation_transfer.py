@@ -112,13 +112,9 @@ def attach(
     rows, barycentric = np.repeat(np.arange(len(corners)), 3), np.stack([1 - u - v, u, v], 1)
     closest = sparse.csr_matrix((barycentric.ravel(), (rows, corners.ravel())), (len(corners), len(skin.vertices)))
     weights = closest @ fine.subdivision.matrix
-    mouth = weights @ _about(inner, model.mean, LIPS_MM).astype(float) > 0.5
+    lips = np.isfinite(cKDTree(model.mean[inner]).query(model.mean, distance_upper_bound=LIPS_MM)[0])
+    mouth = weights @ lips.astype(float) > 0.5
     return Attachment(surface, found.distance, trust, weights, mouth, options)
-
-
-def _about(region: np.ndarray, points: np.ndarray, reach_mm: float) -> np.ndarray:
-    """(k,) bool: points (k, 3) within reach of those under `region` (k,)."""
-    return np.isfinite(cKDTree(points[region]).query(points, distance_upper_bound=reach_mm)[0])
 
 
 def _longest_edges(mesh: TriangleMesh) -> np.ndarray:

@@ -22,14 +22,10 @@ def correlated_noise(shape: tuple[int, int], sigma_px: float, rng: np.random.Gen
     noise = rng.standard_normal(shape, dtype=np.float32)
     if sigma_px <= 0:
         return noise
-    # white noise through a Gaussian of σ keeps 1 / (4πσ²) of its variance: exact for σ ≥ 0.5, so measured instead below it
-    return gaussian_filter(noise, sigma_px, mode="wrap") * _gain(sigma_px)
-
-
-def _gain(sigma_px: float) -> float:
+    # white noise through a Gaussian of σ keeps 1 / (4πσ²) of its variance, exactly so for σ ≥ 0.5 only: summed over the taps
     radius = int(4 * sigma_px + 0.5)
-    weights = np.exp(-(np.arange(-radius, radius + 1) ** 2) / (2 * sigma_px**2))
-    return float(1 / (weights**2).sum() * weights.sum() ** 2)
+    taps = np.exp(-(np.arange(-radius, radius + 1) ** 2) / (2 * sigma_px**2))
+    return gaussian_filter(noise, sigma_px, mode="wrap") * float(1 / (taps**2).sum() * taps.sum() ** 2)
 
 
 def window_mean(values: np.ndarray, valid: np.ndarray, sigma_px: float) -> np.ndarray:
