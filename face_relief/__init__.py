@@ -12,7 +12,6 @@
 Archives are for the command line (`face-relief run`), which resumes, spreads over cores and reports.
 """
 
-import importlib
 import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any

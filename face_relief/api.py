@@ -1,7 +1,5 @@
 """The public names: `read`, `process`, `Result`, `Model`, `load_model`, and the errors `NoFaceFound` and `FaceReliefError`."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -34,7 +32,7 @@ def read(path: str | os.PathLike[str], unit: str | float | None = None) -> Scan:
         raise ConfigError(str(error)) from None
 
 
-def process(scan: Scan | str | os.PathLike[str], *settings: str, config_file: str | None = None) -> Result:
+def process(scan: Scan | str | os.PathLike[str], *settings: str, config_file: str | None = None) -> "Result":
     """Locates, fits, refines and registers one scan by the steps of a run. A run keeps the libraries to one thread and without
     oneDNN; in a process that does not, results differ from a run's in their last bits (thousandths of a millimetre).
 

@@ -1,7 +1,5 @@
 """Training configurations: sections of options (`geometry.settings`), checked before anything heavy is imported."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Literal
 
@@ -227,7 +225,7 @@ class TrainingConfig:
     """Steps and what happens between them."""
 
     @model_validator(mode="after")
-    def _crop_fits_the_levels(self) -> TrainingConfig:
+    def _crop_fits_the_levels(self) -> "TrainingConfig":
         multiple = 2**self.generator.levels
         if self.data.crop % multiple:
             fitting = multiple * max(1, self.data.crop // multiple)

@@ -43,9 +43,8 @@ def export(name_or_path: str, output: Path | str) -> Path:
         averaged_function(generator, mirror=True, sigma_scale=card.get("sigma_scale", 1.0)), input_signature=spec
     )
     tf.saved_model.save(module, str(output), signatures={SIGNATURE: module.refine})
-    source = weights.locate(name_or_path)
     weights.write_json(output / "card.json", card)
-    shutil.copyfile(weights.card_path(source, ".md"), output / "card.md")
+    shutil.copyfile(weights.card_path(weights.locate(name_or_path), ".md"), output / "card.md")
     return output
 
 

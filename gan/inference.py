@@ -1,4 +1,4 @@
-"""How every network starts TensorFlow when it runs."""
+"""How every network starts TensorFlow when it runs or is trained."""
 
 import logging
 import os

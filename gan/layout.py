@@ -24,7 +24,7 @@ Tensor = Any  # of the backend that Keras runs on, or an array
 def pack_coarse(coarse: GeometryImage) -> np.ndarray:
     """(h, w, 6), 0 where invalid."""
     mask = coarse.valid_mask.astype(np.float32)
-    return _stack([np.nan_to_num(coarse[name]) * mask for name in COARSE[:-1]] + [mask])
+    return np.stack([*(np.nan_to_num(coarse[name]) * mask for name in COARSE[:-1]), mask], axis=-1, dtype=np.float32)
 
 
 def pack_scan(coarse: GeometryImage, scan: GeometryImage, limit_mm: float = RESIDUAL_LIMIT_MM) -> np.ndarray:
@@ -32,20 +32,21 @@ def pack_scan(coarse: GeometryImage, scan: GeometryImage, limit_mm: float = RESI
     residual = np.nan_to_num(scan["depth"] - coarse["depth"])
     finite = np.isfinite(scan["depth"]) & np.isfinite(scan["noise_sigma"])
     mask = (coarse.valid_mask & scan.valid_mask & finite & (np.abs(residual) < limit_mm)).astype(np.float32)
-    return _stack([residual * mask] + [np.nan_to_num(scan[name]) * mask for name in SCAN[1:-1]] + [mask])
+    others = (np.nan_to_num(scan[name]) * mask for name in SCAN[1:-1])
+    return np.stack([residual * mask, *others, mask], axis=-1, dtype=np.float32)
 
 
 def pack_truth(coarse: GeometryImage, truth: GeometryImage, limit_mm: float = RESIDUAL_LIMIT_MM) -> np.ndarray:
     """(h, w, 4), 0 where either image is invalid."""
     residual = np.nan_to_num(truth["depth"] - coarse["depth"])
     mask = (coarse.valid_mask & truth.valid_mask & (np.abs(residual) < limit_mm)).astype(np.float32)
-    return _stack([residual * mask, truth["normal_x"] * mask, truth["normal_y"] * mask, mask])
+    return np.stack([residual * mask, truth["normal_x"] * mask, truth["normal_y"] * mask, mask], axis=-1, dtype=np.float32)
 
 
 def pack_view(view: GeometryImage) -> np.ndarray:
     """(h, w, 5), 0 where invalid: what the landmark network reads."""
     mask = view.valid_mask.astype(np.float32)
-    return _stack([np.nan_to_num(view[name]) * mask for name in VIEW[:-1]] + [mask])
+    return np.stack([*(np.nan_to_num(view[name]) * mask for name in VIEW[:-1]), mask], axis=-1, dtype=np.float32)
 
 
 def mirrored(image: Tensor, names: Sequence[str]) -> Tensor:
@@ -54,7 +55,3 @@ def mirrored(image: Tensor, names: Sequence[str]) -> Tensor:
     if "normal_x" not in names:
         return flipped
     return flipped * np.array([-1.0 if name == "normal_x" else 1.0 for name in names], np.float32)
-
-
-def _stack(channels: list[np.ndarray]) -> np.ndarray:
-    return np.stack(channels, axis=-1).astype(np.float32)

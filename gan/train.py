@@ -4,40 +4,26 @@ Writes to the config's `output`: config.json, curves.csv, tensorboard/, samples/
 the time limit, the best weights with their card. A killed run continues with --resume, bit for bit.
 """
 
-from __future__ import annotations
-
 import json
 import logging
 import os
+import pkgutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from gan.inference import start_tensorflow
 from geometry.settings.commands import add_settings, command_parser, exit_code
 
 if TYPE_CHECKING:
     from gan.config import TrainingConfig
 
 
-def train_refiner(config: TrainingConfig, resume: bool, max_minutes: float) -> None:
-    """The pix2pix refiner of geometry images."""
-    from gan.refiner.training import RefinerTraining
-
-    RefinerTraining(config, resume).run(max_minutes)
+# A network's `gan.training.run.TrainingRun` by its name in the config, imported when it is trained; another network is one line.
+TRAINERS = {"refiner": "gan.refiner.training:RefinerTraining", "landmarks": "gan.landmarks.training:LandmarkTraining"}
 
 
-def train_landmarks(config: TrainingConfig, resume: bool, max_minutes: float) -> None:
-    """The heatmap network that finds landmarks on views of raw scans."""
-    from gan.landmarks.training import LandmarkTraining
-
-    LandmarkTraining(config, resume).run(max_minutes)
-
-
-# A network's trainer by its name in the config; another network is one function and one line.
-TRAINERS: dict[str, Callable[[TrainingConfig, bool, float], None]] = {"refiner": train_refiner, "landmarks": train_landmarks}
-
-
-def train(config: TrainingConfig, resume: bool = False, max_minutes: float = 0.0) -> None:
+def train(config: "TrainingConfig", resume: bool = False, max_minutes: float = 0.0) -> None:
     """Raises ConfigError for an unknown network."""
     from geometry.errors import ConfigError
     from geometry.settings.loading import nearest
@@ -46,23 +32,17 @@ def train(config: TrainingConfig, resume: bool = False, max_minutes: float = 0.0
         hint = nearest(config.network, TRAINERS)
         raise ConfigError(f"network: {config.network!r} is not one of {', '.join(TRAINERS)}{hint}")
     set_threads(config.threads)
-    TRAINERS[config.network](config, resume, max_minutes)
+    pkgutil.resolve_name(TRAINERS[config.network])(config, resume).run(max_minutes)
 
 
 def set_threads(threads: int) -> None:
     """A fixed number of threads: TensorFlow's last bits change with it. Must come before TensorFlow computes anything."""
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
-        return
-    import tensorflow as tf
+    start_tensorflow(threads)  # whatever the backend: TensorFlow reads the records
+    if os.environ["KERAS_BACKEND"] == "tensorflow":
+        import tensorflow as tf
 
-    tf.config.experimental.enable_op_determinism()  # sums in a fixed order; measured cost: none
-    try:
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
-    except RuntimeError:  # TensorFlow already runs (several trainings in one process)
-        logging.getLogger(__name__).debug("TensorFlow keeps the thread count it started with")
+        tf.config.experimental.enable_op_determinism()  # sums in a fixed order; measured cost: none
 
 
 def main(argv: Sequence[str] | None = None, program: str = "python -m gan.train") -> int:

@@ -4,11 +4,8 @@ The card names the network's configuration, the training configuration, the data
 file's SHA-256, which loading checks.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
-import os
 import tempfile
 from collections.abc import Callable
 from importlib import resources
@@ -27,10 +24,8 @@ SUFFIX = ".weights.h5"
 FORMAT = 1
 # Name → file stem in the package's weights/
 SHIPPED = {"default": "refiner", "refiner": "refiner", "coarse": "refiner_coarse", "landmarks": "landmarks"}
-SECTIONS = {
-    "refiner": ("generator", GeneratorConfig),
-    "landmarks": ("landmarks", LandmarkNetConfig),
-}  # of a network's configuration
+# Network → the section of its configuration
+SECTIONS = {"refiner": ("generator", GeneratorConfig), "landmarks": ("landmarks", LandmarkNetConfig)}
 
 
 class WeightsError(FaceReliefError):
@@ -77,7 +72,7 @@ def read_card(name_or_path: str | Path, network: str | None = None) -> dict:
     return card
 
 
-def load(name_or_path: str | Path, build: Callable[[Any], keras.Model], network: str = "refiner") -> tuple[keras.Model, dict]:
+def load(name_or_path: str | Path, build: Callable[[Any], "keras.Model"], network: str = "refiner") -> tuple["keras.Model", dict]:
     """A `network` of `SECTIONS`, made by `build` from its configuration, with its weights, and the card. Raises WeightsError."""
     path = locate(name_or_path)
     card = read_card(path, network)
@@ -90,7 +85,9 @@ def load(name_or_path: str | Path, build: Callable[[Any], keras.Model], network:
     return built, card
 
 
-def save(path: Path | str, network: keras.Model, config: TrainingConfig, data: dict, figures: dict, **calibration: float) -> dict:
+def save(
+    path: Path | str, network: "keras.Model", config: TrainingConfig, data: dict, figures: dict, **calibration: float
+) -> dict:
     """Write the weights, the card and its Markdown; the same weights give the same bytes. Returns the card.
 
     calibration: such as sigma_scale, what the network's σ is multiplied by so that 68 % of validation errors lie within it."""
@@ -99,10 +96,10 @@ def save(path: Path | str, network: keras.Model, config: TrainingConfig, data: d
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        full = Path(folder) / f"full{SUFFIX}"
+        full, half = Path(folder) / f"full{SUFFIX}", Path(folder) / "half.h5"
         network.save_weights(full)
-        _write_float16(full, Path(folder) / "half.h5")
-        os.replace(Path(folder) / "half.h5", path)
+        _write_float16(full, half)
+        half.replace(path)
     training, section = to_dict(config), SECTIONS[config.network][0]
     card = {
         "format": FORMAT,

@@ -9,9 +9,8 @@ from surfaces import sphere
 
 from geometry.camera import PinholeCamera
 from geometry.locating import cleaning
-from geometry.locating.head_groups import APART_MM, by_head, head_centre, rivals
+from geometry.locating.head_groups import APART_MM, Head, Heads, by_head, head_centre, largest, rivals
 from geometry.locating.location import Location
-from geometry.locating.several_heads import Head, Heads, largest
 from geometry.mesh import TriangleMesh, merged
 from geometry.recognition import trial_fit
 from geometry.scan import Scan

@@ -29,12 +29,8 @@ def _records(config: DataConfig, split: str) -> tf.data.Dataset:
     return records.split_records(config, split, (*FLOATS, *TEXTS, "shape"), needed)
 
 
-def views(config: DataConfig, split: str) -> tf.data.Dataset:
-    """{"view": (h, w, 5) f16, "marks": (l, 3) f32 of x, y, visible; "kind", "sensor": text} in file order."""
-    return _records(config, split).map(_decode, num_parallel_calls=1, deterministic=True)
-
-
 def _decode(record: tf.Tensor) -> dict:
+    """{"view": (h, w, 5) f16, "marks": (l, 3) f32 of x, y, visible; "kind", "sensor": text}."""
     schema = {name: tf.io.FixedLenSequenceFeature([], tf.float32, allow_missing=True) for name in FLOATS}
     schema |= {name: tf.io.FixedLenFeature([], tf.string) for name in ("chart", "kind", "sensor")}
     parsed = tf.io.parse_single_example(record, schema | {"shape": tf.io.FixedLenFeature([2], tf.int64)})
@@ -54,7 +50,8 @@ def _in_picture(chart: bytes, landmarks: np.ndarray) -> np.ndarray:
 
 def training_batches(config: DataConfig, network: LandmarkNetConfig, seed: int, first_batch: int = 0) -> tf.data.Dataset:
     """Endless (views (b, h, w, 5), targets (b, l, 4) of `TARGET`), changed at random, from batch `first_batch` on."""
-    images = views(config, "train").map(lambda item: {name: item[name] for name in ("view", "marks")})
+    decoded = _records(config, "train").map(_decode, num_parallel_calls=1, deterministic=True)
+    images = decoded.map(lambda item: {name: item[name] for name in ("view", "marks")})
     changed = lambda number, item: _changed(config, network, seed, number, item)
     return records.endless_batches(images, changed, config, seed, first_batch)
 

@@ -39,21 +39,16 @@ class LandmarkFinder:
 
     def _find(self, view: GeometryImage, mirrored: bool) -> ViewLandmarks:
         packed = layout.pack_view(view)
-        found = self._landmarks(packed)
-        if not mirrored:
-            return self._as_view(found, view)
-        position, covariance, visibility = self._landmarks(layout.mirrored(packed, layout.VIEW))
-        width = view.shape[1] * view.chart.pixel_mm
-        position = np.stack([width - position[:, 0], position[:, 1]], 1)[self._swap]
-        covariance = (covariance * np.array([[1, -1], [-1, 1]]))[self._swap]
-        mean = 0.5 * (found[0] + position), 0.5 * (found[1] + covariance), 0.5 * (found[2] + visibility[self._swap])
-        return self._as_view(mean, view)
+        position, covariance, visibility = self._landmarks(packed)
+        if mirrored:
+            places, spread, seen = (values[self._swap] for values in self._landmarks(layout.mirrored(packed, layout.VIEW)))
+            width = view.shape[1] * view.chart.pixel_mm
+            position = 0.5 * (position + np.stack([width - places[:, 0], places[:, 1]], 1))
+            covariance = 0.5 * (covariance + spread * np.array([[1, -1], [-1, 1]]))
+            visibility = 0.5 * (visibility + seen)
+        return ViewLandmarks(position / view.chart.pixel_mm, covariance, visibility)
 
     def _landmarks(self, packed: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Positions (l, 2) mm, covariances (l, 2, 2) mm², visibilities (l,)."""
         position, factor, logit = (values.numpy()[0].astype(float) for values in self._run(packed[None]))
         return position, covariance_of_factor(factor) * self._sigma_scale**2, 1 / (1 + np.exp(-logit))
-
-    @staticmethod
-    def _as_view(found: tuple, view: GeometryImage) -> ViewLandmarks:
-        return ViewLandmarks(found[0] / view.chart.pixel_mm, found[1], found[2])

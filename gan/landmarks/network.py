@@ -110,8 +110,7 @@ class LandmarkNet(keras.Model):
 def scaled(views: Tensor) -> Tensor:
     """The channels of `VIEW` at the size of one: depth by 50 mm, elevation about its mean over a face."""
     depth, elevation, rest = views[..., :1], views[..., 1:2], views[..., 2:]
-    valid = views[..., -1:]
-    return ops.concatenate([depth / 50.0, (elevation - 0.9) * valid, rest], axis=-1)
+    return ops.concatenate([depth / 50.0, (elevation - 0.9) * views[..., -1:], rest], axis=-1)
 
 
 def cell_centres(height: int, width: int) -> np.ndarray:

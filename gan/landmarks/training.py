@@ -94,6 +94,9 @@ class LandmarkTraining(TrainingRun):
                 "make more, or set set.split_shares"
             )
 
+    def begin(self) -> None:
+        """Nothing: there is no simpler method to compare with."""
+
     def batches(self, first_batch: int) -> Iterator:
         return iter(training_batches(self.config.data, self.config.landmarks, self.config.seed, first_batch))
 
@@ -112,12 +115,11 @@ class LandmarkTraining(TrainingRun):
     def sample(self, path: Path) -> None:
         """Nothing: `pipeline.run` draws landmarks on scans."""
 
-    def export_best(self) -> Path:
+    def export_best(self) -> None:
         path = self.output / f"{self.config.network}{weights.SUFFIX}"
         weights.save(path, self.averaged, self.config, describe(self.config.data), figures={})
-        shipped, card = weights.load(
-            path, build_landmark_net, "landmarks"
-        )  # the figures are those of the file as shipped, in float16
+        # The figures are those of the file as shipped, after its rounding to float16.
+        shipped, card = weights.load(path, build_landmark_net, "landmarks")
         errors = errors_of(shipped, self.views)
         figures = figures_of(errors)
         rounded = {name: {key: round(value, 4) for key, value in row.items()} for name, row in figures.items()}
@@ -129,7 +131,6 @@ class LandmarkTraining(TrainingRun):
         }
         weights.write_card(path, card | found)
         log.info("wrote %s:\n%s", path, table(figures))
-        return path
 
 
 def errors_of(network: LandmarkNet, views: list, batch: int = 16) -> list[dict]:

@@ -10,7 +10,7 @@ from gan.inference import start_tensorflow
 from gan.layout import Tensor
 from gan.weights import load
 from geometry.charts.curvature import mean_curvature
-from geometry.charts.geometry_image import GeometryImage
+from geometry.charts.geometry_image import GeometryImage, normal_channels
 from geometry.errors import FaceReliefError
 from geometry.settings.loading import from_dict
 
@@ -89,12 +89,9 @@ def _refined_image(coarse: GeometryImage, found: dict[str, np.ndarray]) -> Geome
     valid = coarse.valid_mask
     outputs = {name: values[: valid.shape[0], : valid.shape[1]].astype(np.float64) for name, values in found.items()}
     depth = np.where(valid, coarse["depth"] + outputs["depth"][..., 0], 0.0)
-    x, y, z = np.moveaxis(outputs["normals"], -1, 0)
     channels = {
         "depth": depth,
-        "normal_elevation": np.arctan2(z, np.hypot(x, y)),
-        "normal_x": x,
-        "normal_y": y,
+        **normal_channels(outputs["normals"]),
         "mean_curvature": mean_curvature(depth, valid, coarse.chart),
         "confidence": outputs["confidence"][..., 0],
         "sigma_mm": outputs["sigma"][..., 0],

@@ -3,6 +3,7 @@
 from keras import ops
 
 from gan.layout import Tensor
+from gan.refiner.surface import neighbours
 
 FULL_BENDING = 0.2  # per mm: a radius of 10 mm (both curvatures), the wing of a nose
 COVERAGE = 0.68
@@ -26,12 +27,11 @@ def bending(normals: Tensor, mask: Tensor, pixel_mm: float) -> Tensor:
 
 
 def _central(values: Tensor, mask: Tensor, axis: int) -> Tensor:
-    ahead, behind = [slice(None)] * 4, [slice(None)] * 4
-    ahead[axis], behind[axis] = slice(2, None), slice(None, -2)
-    known = mask[tuple(ahead)] * mask[tuple(behind)]
+    ahead, behind = neighbours(axis, 2)
+    known = mask[ahead] * mask[behind]
     padding = [[0, 0]] * 4
     padding[axis] = [1, 1]
-    return ops.pad((values[tuple(ahead)] - values[tuple(behind)]) * known, padding)
+    return ops.pad((values[ahead] - values[behind]) * known, padding)
 
 
 def emphasised(weights: Tensor, normals: Tensor, mask: Tensor, pixel_mm: float, feature: float) -> Tensor:

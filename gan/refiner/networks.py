@@ -108,9 +108,9 @@ class Generator(keras.Model):
         self.unet = UNet(config)
         # residual, normal correction (3), log σ, and the weights of the bank
         kernels = config.condition == "coarse+scan" and config.head == "kernels"
-        self.outputs_per_pixel = 5 + (len(WIDTHS) + 1 if kernels else 0)
+        outputs = 5 + (len(WIDTHS) + 1 if kernels else 0)
         # Zero weights: training starts from the prior over smoothing widths, an honest refiner by itself.
-        self.head = keras.layers.Conv2D(self.outputs_per_pixel, 1, kernel_initializer="zeros")
+        self.head = keras.layers.Conv2D(outputs, 1, kernel_initializer="zeros")
 
     def call(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         coarse = inputs["coarse"]

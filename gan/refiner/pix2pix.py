@@ -45,10 +45,7 @@ class Pix2Pix(keras.Model):
 
     def generator_loss(self, terms: dict[str, Tensor]) -> Tensor:
         """The generator's weighted sum of `loss_terms`."""
-        weights = self.config.loss
-        total = weights.depth * terms["depth"] + weights.normal * terms["normal"] + weights.depth_normal * terms["depth_normal"]
-        total = total + weights.uncertainty * terms["uncertainty"]
-        return total + (weights.adversarial * terms["adversarial"] if self.adversarial else 0.0)
+        return sum(getattr(self.config.loss, name) * terms[name] for name in self.trackers if name != "discriminator")
 
     def loss_terms(self, x: dict[str, Tensor], truth: Tensor, prediction: dict[str, Tensor]) -> dict[str, Tensor]:
         """Unweighted losses by name."""

@@ -41,7 +41,7 @@ def elevation(normals: Tensor) -> Tensor:
 
 def _difference(depth: Tensor, mask: Tensor, axis: int) -> Tensor:
     """Mean of the forward and backward difference per pixel step along the axis, each where both its ends are known."""
-    ahead, behind = _slices(axis)
+    ahead, behind = neighbours(axis)
     step = depth[ahead] - depth[behind]
     weight = mask[ahead] * mask[behind] / (ops.square(step) + STEP_SCALE_MM**2)
     forward, backward = [[0, 0]] * 4, [[0, 0]] * 4
@@ -51,7 +51,8 @@ def _difference(depth: Tensor, mask: Tensor, axis: int) -> Tensor:
     return total / (ops.pad(weight, forward) + ops.pad(weight, backward) + 1e-9)
 
 
-def _slices(axis: int) -> tuple[tuple, tuple]:
+def neighbours(axis: int, step: int = 1) -> tuple[tuple, tuple]:
+    """Indices of tensors (b, h, w, c): all but the first `step` along the axis, and all but the last."""
     ahead, behind = [slice(None)] * 4, [slice(None)] * 4
-    ahead[axis], behind[axis] = slice(1, None), slice(None, -1)
+    ahead[axis], behind[axis] = slice(step, None), slice(None, -step)
     return tuple(ahead), tuple(behind)

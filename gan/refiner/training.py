@@ -35,8 +35,10 @@ class RefinerTraining(TrainingRun):
         config = self.config
         self.images = list(whole_pairs(config.data, "validation", config.schedule.validation_images))
         if not self.images:
-            files = ", ".join(config.data.validation or config.data.train)
-            raise ConfigError(f"data: no pair of {files} has split 'validation'; make more, or set set.split_shares")
+            raise ConfigError(
+                f"data: no pair of {', '.join(config.data.validation or config.data.train)} has split 'validation'; "
+                "make more, or set set.split_shares"
+            )
         self.baselines = validation.baseline_errors(self.images, config.generator.pixel_mm)
         log.info("baselines on %d validation images:\n%s", len(self.images), validation.table(self.baselines))
 
@@ -68,7 +70,7 @@ class RefinerTraining(TrainingRun):
         chosen = [self.images[k] for k in np.linspace(0, len(self.images) - 1, count).astype(int)]
         save_grid(path, self.averaged, chosen, self.config.generator.pixel_mm)
 
-    def export_best(self) -> Path:
+    def export_best(self) -> None:
         path = self.output / f"{self.config.network}{weights.SUFFIX}"
         scale = validation.sigma_scale(self.averaged, self.images)
         weights.save(path, self.averaged, self.config, describe(self.config.data), figures={}, sigma_scale=scale)
@@ -84,7 +86,6 @@ class RefinerTraining(TrainingRun):
         }
         weights.write_card(path, card | validated)
         log.info("wrote %s:\n%s", path, validation.table(figures))
-        return path
 
 
 def _named(method: str, errors: dict[str, validation.SurfaceError]) -> dict[str, float]:

@@ -4,8 +4,6 @@ Per image: the mean |depth error| and the mean angle between normals over the pi
 then the mean over a sensor's images, then over sensors, so that no sensor outvotes another.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import astuple, dataclass
@@ -31,7 +29,7 @@ class SurfaceError:
     observed_depth_mm: float
     observed_angle_degrees: float
 
-    def ratio(self, other: SurfaceError) -> float:
+    def ratio(self, other: "SurfaceError") -> float:
         """Mean of both errors relative to another's on the observed pixels (elsewhere all refiners guess): below 1 is better."""
         depth = self.observed_depth_mm / other.observed_depth_mm
         return 0.5 * (depth + self.observed_angle_degrees / other.observed_angle_degrees)

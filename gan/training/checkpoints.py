@@ -23,14 +23,13 @@ class Checkpoints:
         """Oldest first."""
         return sorted(self.folder.glob("step-*.npz"))
 
-    def save(self, step: int, variables: list, state: dict) -> Path:
+    def save(self, step: int, variables: list, state: dict) -> None:
         """variables: Keras variables, in an order that `restore` repeats; state: JSON."""
         path = self.folder / f"step-{step:08d}.npz"
         arrays = {f"{number:04d}": np.asarray(variable) for number, variable in enumerate(variables)}
         save_arrays(path, arrays | {"state": np.frombuffer(json.dumps(state, sort_keys=True).encode(), np.uint8)})
         for old in self.paths()[: -self.keep]:
             old.unlink()
-        return path
 
     def restore(self, variables: list) -> dict | None:
         """Assign the newest checkpoint's values; its state, or None where there is no checkpoint."""

@@ -1,11 +1,9 @@
 """Training curves: a CSV that a resumed run continues, and TensorBoard events beside it."""
 
 import csv
-import os
-from collections.abc import Callable
 from pathlib import Path
 
-COLUMNS = ("step", "phase", "name", "value")
+import tensorflow as tf
 
 
 class Curves:
@@ -19,39 +17,23 @@ class Curves:
         kept = [row for row in earlier if int(row["step"]) <= first_step]
         temporary = self.path.with_suffix(".tmp")
         with temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS)
+            writer = csv.DictWriter(file, ("step", "phase", "name", "value"))
             writer.writeheader()
             writer.writerows(kept)
-        os.replace(temporary, self.path)
-        self._events = _event_writer(folder / "tensorboard")
+        temporary.replace(self.path)
+        self._events = tf.summary.create_file_writer(str(folder / "tensorboard"))
 
     def write(self, step: int, phase: str, values: dict[str, float]) -> None:
         """phase: train | validation."""
         with self.path.open("a", newline="") as file:
             csv.writer(file).writerows([step, phase, name, repr(float(value))] for name, value in values.items())
-        if self._events is not None:
-            self._events(step, {f"{phase}/{name}": value for name, value in values.items()})
+        with self._events.as_default(step=step):
+            for name, value in values.items():  # the raw operation needs no tensorboard package
+                at, tag = tf.constant(step, tf.int64), f"{phase}/{name}"
+                tf.raw_ops.WriteScalarSummary(writer=self._events._resource, step=at, tag=tag, value=float(value))
+        self._events.flush()
 
 
 def read_curves(path: Path) -> list[dict[str, str]]:
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
-
-
-def _event_writer(folder: Path) -> Callable[[int, dict[str, float]], None] | None:
-    """A function (step, values) that appends scalar events; the raw operation needs no tensorboard package.
-    None where TensorFlow is not installed (training under JAX or PyTorch)."""
-    try:
-        import tensorflow as tf
-    except ImportError:
-        return None
-    writer = tf.summary.create_file_writer(str(folder))
-
-    def write(step: int, values: dict[str, float]) -> None:
-        with writer.as_default(step=step):
-            for name, value in values.items():
-                at = tf.constant(step, tf.int64)
-                tf.raw_ops.WriteScalarSummary(writer=writer._resource, step=at, tag=name, value=float(value))
-        writer.flush()
-
-    return write

@@ -3,6 +3,7 @@
 A network's own part is a subclass: what its batches are, what a better network is, and what it exports.
 """
 
+import abc
 import dataclasses
 import json
 import logging
@@ -42,9 +43,9 @@ class DivergedError(FaceReliefError):
     """The loss is no longer a number."""
 
 
-class TrainingRun:
+class TrainingRun(abc.ABC):
     """One run in `config.output`; `resume` continues the newest checkpoint there. Raises ConfigError where
-    the folder holds another run. Subclasses set the attributes below in `build`, and fill in what raises NotImplementedError."""
+    the folder holds another run. Subclasses set the attributes below in `build`, and fill in what is abstract."""
 
     model: keras.Model
     """What is trained, compiled."""
@@ -64,35 +65,37 @@ class TrainingRun:
         self.curves = Curves(self.output, self.progress.step)
         weights.write_json(self.output / "config.json", to_dict(config))
 
+    @abc.abstractmethod
     def build(self) -> None:
         """Sets `model`, `network` and `averaged`."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def prepare(self) -> None:
         """Loads what validation needs."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def begin(self) -> None:
         """Once, before the first step."""
 
+    @abc.abstractmethod
     def batches(self, first_batch: int) -> Iterator:
         """Endless (x, y) from batch number `first_batch` of the stream on."""
-        raise NotImplementedError
 
     def at_resolution(self, x: Any, y: Any) -> tuple:
         """The batch as the step wants it."""
         return x, y
 
+    @abc.abstractmethod
     def validate(self) -> tuple[float, dict[str, float], str]:
         """Of `averaged`: a score that is the smaller the better, values for the curves, and a text for the log."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def sample(self, path: Path) -> None:
         """Draws what `averaged` does, to be looked at."""
 
-    def export_best(self) -> Path:
+    @abc.abstractmethod
+    def export_best(self) -> None:
         """Writes the weights that `averaged` holds, with their card."""
-        raise NotImplementedError
 
     def run(self, max_minutes: float = 0.0) -> Progress:
         """Train until the last step, the time limit (minutes; 0: none) or lost patience; then export the best weights."""
@@ -114,15 +117,11 @@ class TrainingRun:
         self._checkpoint()
         if progress.last_validation != progress.step:
             self._validate()
-        self.export()
-        return progress
-
-    def export(self) -> Path:
-        """The best validated weights with their card."""
         with np.load(self.output / "best.npz") as best:
             for number, variable in enumerate(self.averaged.variables):
                 variable.assign(best[f"{number:04d}"])
-        return self.export_best()
+        self.export_best()
+        return progress
 
     def _after_step(self, logs: dict) -> None:
         schedule, step = self.config.schedule, self.progress.step

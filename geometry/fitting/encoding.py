@@ -55,8 +55,6 @@ def _settled(surface: TriangleMesh, noise_mm: float) -> TriangleMesh:
     first hits then favour what sticks out. A few passes of the umbrella operator, as many as the noise asks for, unfold it.
     """
     passes = int(np.clip(np.round(noise_mm / STEP_NOISE_MM), 0, MAX_PASSES))
-    if passes == 0:
-        return surface
     adjacency = surface.adjacency
     degree = np.maximum(np.asarray(adjacency.sum(1)).ravel(), 1)
     rays = surface.vertices / np.linalg.norm(surface.vertices, axis=1, keepdims=True)
@@ -73,8 +71,6 @@ def _cloud_surface(scan: Scan, fit: FitResult, model: MorphableModel) -> Triangl
     distance, nearest = cKDTree(fit.vertices).query(points, distance_upper_bound=FACE_MARGIN_MM)
     near = np.isfinite(distance)
     points, colors = points[near], None if scan.colors is None else scan.colors[near]
-    if len(points) < 4:
-        return TriangleMesh(points, np.zeros((0, 3), np.int32), colors)
     axis = CylindricalChart()
     unrolled, radius = axis.project(points)
     origins, directions, start = axis.rays(unrolled)

@@ -31,10 +31,8 @@ class Correspondences:
 
 def pose_jacobian(points: np.ndarray, normals: np.ndarray, with_scale: bool) -> np.ndarray:
     """d(n · q)/d(ω, t, [log s]) for points q (r, 3) → (r, 6 or 7)."""
-    columns = [np.cross(points, normals), normals]
-    if with_scale:
-        columns.append((points * normals).sum(1, keepdims=True))
-    return np.concatenate(columns, axis=1)
+    columns = [np.cross(points, normals), normals, (points * normals).sum(1, keepdims=True)]
+    return np.concatenate(columns if with_scale else columns[:2], axis=1)
 
 
 def point_to_plane(
@@ -53,8 +51,7 @@ def point_to_point(
     targets: np.ndarray, vertices: np.ndarray, basis: np.ndarray, weights: np.ndarray, with_scale: bool
 ) -> LinearTerm:
     """r = q − S_v for known pairs, such as landmarks: targets, vertices (l, 3); basis (l, 3, m); weights (l,) → 3·l rows."""
-    axes = np.eye(3)
-    rows = [pose_jacobian(targets, np.tile(axis, (len(targets), 1)), with_scale) for axis in axes]
+    rows = [pose_jacobian(targets, np.tile(axis, (len(targets), 1)), with_scale) for axis in np.eye(3)]
     pose = np.stack(rows, axis=1).reshape(3 * len(targets), -1)
     jacobian = np.concatenate([pose, -basis.reshape(3 * len(targets), -1)], axis=1)
     return LinearTerm((targets - vertices).ravel(), jacobian, np.repeat(weights, 3))

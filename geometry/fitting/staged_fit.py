@@ -116,7 +116,9 @@ class _Problem:
         arrays, options, noise_mm, rows = self.arrays, self.options, self.target.noise_mm, matches.vertices
         sigma2 = options.noise_floor_mm**2 + (options.noise_inflation * noise_mm) ** 2
         weights = arrays.weights[rows] * arrays.areas[rows] / options.independent_area_mm2 / sigma2
-        weights = weights * geman_mcclure_weights(matches.offsets, _robust_scale(noise_mm, matches.offsets, stage.gate_mm))
+        spread = 1.4826 * np.median(np.abs(matches.offsets))
+        scale = float(np.clip(6.0 * spread, max(1.5, 2.0 * noise_mm), stage.gate_mm))
+        weights = weights * geman_mcclure_weights(matches.offsets, scale)
         basis = arrays.basis[rows] if len(active) == arrays.basis.shape[2] else arrays.basis[rows][:, :, active]
         return point_to_plane(matches, surface.vertex_normals[rows], basis, weights, self.with_scale)
 
@@ -149,11 +151,6 @@ class _Problem:
         margin = 0.25 * (high - low) if expression_range else 0.0
         identity, expression = np.split(coefficients, [self.arrays.n_identity])
         return np.concatenate([np.clip(identity, -4, 4), np.clip(expression, low - margin, high + margin)])
-
-
-def _robust_scale(noise_mm: float, offsets: np.ndarray, gate_mm: float) -> float:
-    spread = 1.4826 * np.median(np.abs(offsets)) if len(offsets) else gate_mm
-    return float(np.clip(6.0 * spread, max(1.5, 2.0 * noise_mm), gate_mm))
 
 
 def _stepped(transform: SimilarityTransform, step: np.ndarray) -> SimilarityTransform:

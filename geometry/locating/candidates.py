@@ -5,13 +5,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from geometry.errors import NoFaceFound
-from geometry.locating.head_groups import HEAD_CENTRE, by_head, rivals
+from geometry.locating.head_groups import HEAD_CENTRE, Believes, by_head, rivals, several_heads
 from geometry.locating.hypotheses import CELL_MM
 from geometry.locating.location import Location
 from geometry.locating.mean_face_field import field_of
 from geometry.locating.orientation import looks_inward, turned_inside_out
 from geometry.locating.pose_search import LocatingOptions, Pose, rank_poses
-from geometry.locating.several_heads import Believes, several_heads
 from geometry.locating.units import candidate_units
 from geometry.model.morphable_model import MorphableModel
 from geometry.scan import Scan
@@ -47,9 +46,7 @@ def distinct(poses: list[Pose], count: int, near_mm: float = 15.0, near_deg: flo
         )
         if not any(same):
             kept.append(pose)
-        if len(kept) == count:
-            break
-    return kept
+    return kept[:count]
 
 
 def candidate_locations(
@@ -76,8 +73,8 @@ def candidate_locations(
         if several is not None:
             poses, whole = groups[several.place], several.without_others(whole).with_note(several.note)
     poses = distinct(poses, options.alternatives)
-    worth = [pose for pose in poses if pose.confidence >= max(options.min_confidence, options.rival * poses[0].confidence)]
-    return [located(pose) for pose in worth]
+    least = max(options.min_confidence, options.rival * poses[0].confidence)
+    return [located(pose) for pose in poses if pose.confidence >= least]
 
 
 @dataclass(frozen=True)

@@ -32,9 +32,9 @@ def clean(scan: Scan, options: CleaningOptions = CleaningOptions()) -> Scan:
         near = scan.points[:, 2] < options.max_distance_mm
         if near.sum() < len(near):
             scan = scan.keep(near).with_note(f"{len(near) - near.sum()} points beyond {options.max_distance_mm:g} mm dropped")
-    if len(scan.points) > options.max_points:
-        scan = _thinned_scan(scan, options.max_points)
-    if scan.is_cloud and scan.pixels is None:
+    if scan.is_cloud and scan.pixels is None:  # a mesh and a raster hold together by their triangles and pixels
+        if len(scan.points) > options.max_points:
+            scan = _thinned_scan(scan, options.max_points)
         scan = _without_lone_points(scan, options)
     if len(scan.points) < 100:
         raise NoFaceFound(f"no face found: only {len(scan.points)} usable points are left, at least 100 are needed")
@@ -42,10 +42,7 @@ def clean(scan: Scan, options: CleaningOptions = CleaningOptions()) -> Scan:
 
 
 def _thinned_scan(scan: Scan, max_points: int) -> Scan:
-    """One point a voxel, on a grid whose step gives about `max_points`. Only bare clouds: a mesh and a raster hold together
-    by their triangles and pixels, and are sampled where they are used."""
-    if scan.pixels is not None or not scan.is_cloud:
-        return scan
+    """One point of a bare cloud a voxel, on a grid whose step gives about `max_points`."""
     spans = np.sort(np.ptp(np.quantile(scan.points, [0.01, 0.99], axis=0), axis=0))  # without the spikes
     # a surface, not a volume, fills its box; a line does not even fill a surface
     step = max(np.sqrt(spans[1] * spans[2] / max_points), spans[2] / max_points, 1e-9)

@@ -44,7 +44,7 @@ def nose_candidates(points: np.ndarray, normals: np.ndarray, radius: float, coun
     pairs = tree.query_ball_point(points, radius, return_sorted=False)
     sizes = np.array([len(p) for p in pairs])
     owner = np.repeat(np.arange(len(points)), sizes)
-    member = np.concatenate(pairs).astype(np.int64) if len(pairs) else np.zeros(0, np.int64)
+    member = np.concatenate(pairs).astype(np.int64)
     mean_of = lambda v: np.stack([np.bincount(owner, v[member, k], len(points)) for k in range(3)], 1) / sizes[:, None]
     direction = mean_of(normals)
     coherence = np.linalg.norm(direction, axis=1)

@@ -39,8 +39,7 @@ def field_of(model: MorphableModel) -> SignedDistanceField:
     outer = ~(model.regions["mouth_interior"] | model.regions.get("cavities", False))
     vertices, normals, face = mesh.vertices[outer], mesh.vertex_normals[outer], model.regions["face"][outer]
     shape = tuple(np.round((HIGH - LOW) / GRID_MM).astype(int) + 1)
-    axes = [LOW[k] + GRID_MM * np.arange(shape[k]) for k in range(3)]
-    points = np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 3)
+    points = LOW + GRID_MM * np.indices(shape).reshape(3, -1).T
     distance, nearest = cKDTree(vertices).query(points)
     signed = ((points - vertices[nearest]) * normals[nearest]).sum(1)
     signed = np.where(distance < 8, signed, np.copysign(distance, signed))

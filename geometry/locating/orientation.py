@@ -12,12 +12,10 @@ def turned_inside_out(scan: Scan) -> Scan:
     """The scan with its surface facing the other way: triangles wound anew, columns of a grid counted from the other end, normals
     reversed. No point moves."""
     normals = None if scan.normals is None else -scan.normals
-    if not scan.is_cloud:
-        return replace(scan, triangles=scan.triangles[:, ::-1], normals=normals)
-    if scan.pixels is not None:
-        pixels = np.stack([scan.pixels[:, 0], scan.raster_shape[1] - 1 - scan.pixels[:, 1]], 1).astype(np.int32)
-        return replace(scan, pixels=pixels, normals=normals)
-    return replace(scan, normals=normals)
+    pixels = scan.pixels
+    if scan.is_cloud and pixels is not None:
+        pixels = np.stack([pixels[:, 0], scan.raster_shape[1] - 1 - pixels[:, 1]], 1).astype(np.int32)
+    return replace(scan, triangles=scan.triangles[:, ::-1], pixels=pixels, normals=normals)
 
 
 def looks_inward(scan: Scan) -> bool:

@@ -134,7 +134,7 @@ def rank_poses(
     else:
         candidates, directions = nose_candidates(points, normals, options.nose_radius_mm, options.candidates)
         centres, target = points[candidates], np.zeros(3)
-        turns = hypothesis_rotations() @ frames_toward(directions)[:, None] if len(candidates) else np.zeros((0, 1, 3, 3))
+        turns = hypothesis_rotations() @ frames_toward(directions)[:, None]
     return search.best_poses(centres, turns, target, options.finalists)
 
 
@@ -151,10 +151,8 @@ class _Search:
     def best_poses(self, centres: np.ndarray, turns: np.ndarray, model_point: np.ndarray, finalists: int) -> list[Pose]:
         """Poses that take centre c (c, 3) to `model_point` (3,) under each of its rotations (c, r, 3, 3): scored, and the best of
         them polished. Best first."""
-        values: list[float] = []
-        owners: list[int] = []
-        kept: list[np.ndarray] = []
-        for number, (centre, rotations) in enumerate(zip(centres, turns)):
+        promising: list[tuple[float, np.ndarray, np.ndarray]] = []
+        for centre, rotations in zip(centres, turns):
             index, area = self._sample_about(centre, 115.0 + float(np.linalg.norm(model_point)) / 2)
             if not len(index):
                 continue
@@ -162,14 +160,12 @@ class _Search:
             back = rotations.transpose(0, 2, 1)
             points, normals = (self.points[index] - centre) @ back + model_point, self.normals[index] @ back
             coverage, agreement = score_poses(self.field, points, normals, area)
-            best = np.argsort(-coverage * agreement, kind="stable")[:4]
-            values += list((coverage * agreement)[best])
-            owners += [number] * len(best)
-            kept += list(rotations[best])
-        if not values:
+            score = coverage * agreement
+            promising += [(score[k], centre, rotations[k]) for k in np.argsort(-score, kind="stable")[:4]]
+        if not promising:
             return []
-        chosen = np.argsort(-np.array(values), kind="stable")[:finalists]
-        return self._polished(centres[np.array(owners)[chosen]], np.array(kept)[chosen], model_point)
+        _, best, turned = zip(*sorted(promising, key=lambda found: -found[0])[:finalists])
+        return self._polished(np.array(best), np.array(turned), model_point)
 
     def _polished(self, centres: np.ndarray, rotations: np.ndarray, model_point: np.ndarray) -> list[Pose]:
         """Every finalist (centre (h, 3), rotation (h, 3, 3)) registered, all in one batch. Best first."""

@@ -20,8 +20,6 @@ def candidate_units(scan: Scan) -> list[tuple[float, bool]]:
     longest = float(np.ptp(scan.points, axis=0).max())
     if not longest > 0:
         return []
-    fits = lambda low, high: [(mm, True) for mm in METRIC_UNITS.values() if low <= longest * mm <= high]
-    heads = fits(*HEAD_MM)
-    rooms = fits(HEAD_MM[1], ROOM_MM)
+    metric = lambda low, high: [(mm, True) for mm in METRIC_UNITS.values() if low <= longest * mm <= high]
     free = [(size / longest, False) for size in (190.0, 230.0, 280.0, 340.0, 420.0)]
-    return heads + rooms + free
+    return metric(*HEAD_MM) + metric(HEAD_MM[1], ROOM_MM) + free

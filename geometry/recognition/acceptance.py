@@ -46,12 +46,11 @@ def relief_explained(coarse: GeometryImage, scan: GeometryImage) -> float:
     both &= np.abs(scan["depth"] - coarse["depth"]) < CLOSE_MM
     if both.sum() * chart.pixel_mm**2 < 1000:
         return -1.0
-    weight = both.astype(float)
     x, y = points[both][:, :2].T / FEATURES_MM
     form = np.linalg.qr(np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=1))[0]
 
     def relief(depth: np.ndarray) -> np.ndarray:
-        smooth = masked_mean(depth, weight, 1.5 / chart.pixel_mm, 1e-6)[both]
+        smooth = masked_mean(depth, both, 1.5 / chart.pixel_mm, 1e-6)[both]
         return smooth - form @ (form.T @ smooth)
 
     a, b = relief(coarse["depth"].astype(float)), relief(scan["depth"].astype(float))

@@ -22,7 +22,6 @@ from geometry.locating.location import Location
 from geometry.locating.pose_search import LocatingOptions
 from geometry.model.morphable_model import MorphableModel
 from geometry.recognition import trial_fit
-from geometry.recognition.trial_acceptance import believed_head
 from geometry.scan import Scan
 from geometry.transforms import SimilarityTransform
 
@@ -81,12 +80,8 @@ def landmark_pose(
         shape = posterior(estimate.points, estimate.covariance, estimate.seen, model, viewer.scan.scale_is_metric)
     except NoFaceFound:
         return None
-    return PoseEstimate(estimate, shape, support_of(estimate, shape))
-
-
-def support_of(estimate: LandmarkEstimate, shape: Posterior) -> float:
     in_place = np.nan_to_num(shape.distance, nan=np.inf) < OUTLIER
-    return float((estimate.confidence * in_place)[INNER].mean())
+    return PoseEstimate(estimate, shape, float((estimate.confidence * in_place)[INNER].mean()))
 
 
 def refine_pose(
@@ -120,14 +115,12 @@ def proposals(candidates: list[Location]) -> Iterator[tuple[Location, np.ndarray
             yield candidate, turn_of(0, 0, roll)
 
 
-def _believable(
-    candidates: list[Location], best: tuple[PoseEstimate, Location] | None, options: LandmarkLocatingOptions
-) -> list[Location]:
-    """The candidates that geometry alone would have proposed. Raises NoFaceFound where there is none."""
+def _believable(candidates: list[Location], support: float, options: LandmarkLocatingOptions) -> list[Location]:
+    """The candidates that geometry alone would have proposed. Raises NoFaceFound where there is none; it names `support`, the
+    best of the landmarks'."""
     alone = LocatingOptions()
     worth = max(alone.min_confidence, alone.rival * candidates[0].confidence)
     if candidates[0].confidence < alone.min_confidence:
-        support = 0.0 if best is None else best[0].support
         raise NoFaceFound(
             f"no face found: the best proposal's landmarks have a support of {support:.2f}, at least {options.least:.2f} is "
             f"needed, and its shape a confidence of {candidates[0].confidence:.2f}, at least {alone.min_confidence:.2f}"
@@ -146,21 +139,22 @@ def locate(
     """The head in a cleaned scan, with its landmarks; or, where no proposal shows the network a face, as in full profile, the
     proposal whose trial fit explains the scan best, without. The proposals are `places` where the caller knows them, else those
     of geometry. Raises NoFaceFound where nothing is proposed."""
-    believes = partial(believed_head, model=model, check=check)
+    believes = partial(trial_fit.believed_head, model=model, check=check)
     candidates = places or candidate_locations(scan, model, believes, options.locating)
     viewer_of = cache(Viewer)
     best: tuple[PoseEstimate, Location] | None = None
+    support = 0.0
     for number, (candidate, turn) in enumerate(proposals(candidates)):
-        if number >= len(candidates) and best is not None and best[0].support >= options.least:
+        if number >= len(candidates) and support >= options.least:
             break  # turned about only where nothing was found as proposed
         check()
         found = landmark_pose(viewer_of(candidate.scan), candidate.scan_to_model, model, find, turn=turn, mirrored=False)
-        if found is not None and (best is None or found.support > best[0].support):
-            best = found, candidate
-        if best is not None and best[0].support >= options.sure:
+        if found is not None and found.support > support:
+            best, support = (found, candidate), found.support
+        if support >= options.sure:
             break
-    if best is None or best[0].support < options.least:
-        return trial_fit.choose(_believable(candidates, best, options), model, check=check)
+    if best is None or support < options.least:
+        return trial_fit.choose(_believable(candidates, support, options), model, check)
     first, candidate = best
     found = refine_pose(viewer_of(candidate.scan), first, model, find, options)
     return replace(

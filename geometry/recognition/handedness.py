@@ -23,7 +23,7 @@ from geometry.errors import MirroredScan, NoFaceFound
 from geometry.locating.location import Location
 from geometry.locating.mean_face_field import field_of
 from geometry.model.morphable_model import MorphableModel
-from geometry.recognition.trial_acceptance import trial_fit_is_face
+from geometry.recognition.trial_fit import trial_fit_is_face
 from geometry.scan import Scan
 from geometry.surfaces.normals import plane_normals
 from geometry.surfaces.triangulation import surface_of
@@ -129,8 +129,7 @@ def _seen(scan: Scan) -> str:
             "its pixel grid faces inward on the face: the scan is mirrored (a coordinate negated, or a left-handed frame), "
             "or its rows or columns are stored in reverse"
         )
-    though = ""
-    if scan.normals is not None and (scan.normals * surface_of(scan).vertex_normals).sum(1).mean() < -0.5:
-        though = " though its normals face outward"
+    contradicted = scan.normals is not None and (scan.normals * surface_of(scan).vertex_normals).sum(1).mean() < -0.5
+    though = " though its normals face outward" if contradicted else ""
     mirrored = "the scan is mirrored (a coordinate negated, or a left-handed frame), or wound inside out"
     return f"its triangles face inward{though}: {mirrored}"

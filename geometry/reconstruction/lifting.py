@@ -5,7 +5,7 @@ every cell between four pixel centres becomes two triangles. The vertices lie ex
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
@@ -44,7 +44,7 @@ class LiftingOptions:
     """Area in mm² of the largest enclosed hole that is filled outside the ellipse."""
     island_mm2: float = 400.0
     """Separate pieces with less area than this, in mm², are dropped."""
-    fusion: FusionOptions = field(default_factory=FusionOptions)
+    fusion: FusionOptions = FusionOptions()
     """How depth and normals are fused before."""
 
 
@@ -57,8 +57,8 @@ class LiftedSurface:
     mesh: TriangleMesh
     observed: np.ndarray
     confidence: np.ndarray
-    normal_disagreement: float = 0.0
-    pixels: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    normal_disagreement: float
+    pixels: np.ndarray
 
 
 def _inside_face(chart: Chart, depth: np.ndarray, options: LiftingOptions) -> np.ndarray:
@@ -71,15 +71,11 @@ def _inside_face(chart: Chart, depth: np.ndarray, options: LiftingOptions) -> np
 def _without_spikes(depth: np.ndarray, valid: np.ndarray, jump_mm: float, least_support: int = 4) -> np.ndarray:
     """valid less the pixels that stand alone: fewer than `least_support` of the 5 × 5 around them lie at about their depth."""
     steep = np.zeros(valid.shape, bool)
-    for axis in (0, 1):
-        moved = (np.abs(np.diff(depth, axis=axis)) > jump_mm).astype(bool)
-        pad = [(0, 0), (0, 0)]
-        for side in ((0, 1), (1, 0)):
-            pad[axis] = side
-            steep |= np.pad(moved, pad)
+    for beside, across in ((steep, depth), (steep.T, depth.T)):
+        jump = np.abs(np.diff(across, axis=0)) > jump_mm
+        beside[:-1] |= jump
+        beside[1:] |= jump
     rows, columns = np.nonzero(steep & valid)
-    if not len(rows):
-        return valid
     step_rows, step_columns = (offset.ravel() for offset in np.mgrid[-2:3, -2:3])
     at = rows[:, None] + step_rows + 2, columns[:, None] + step_columns + 2
     near_valid, near_depth = np.pad(valid, 2)[at], np.pad(depth, 2)[at]
@@ -92,8 +88,6 @@ def _without_spikes(depth: np.ndarray, valid: np.ndarray, jump_mm: float, least_
 def _enclosed_holes(valid: np.ndarray, inside: np.ndarray, largest_px: float) -> np.ndarray:
     """(h, w) bool: invalid regions that do not reach the border and are small, or wholly inside the face."""
     labels, count = label(~valid)
-    if count == 0:
-        return np.zeros(valid.shape, bool)
     size = np.bincount(labels.ravel(), minlength=count + 1)
     within = np.bincount(labels.ravel(), inside.ravel().astype(float), count + 1) == size
     fill = (size <= largest_px) | within
@@ -108,8 +102,6 @@ def fill_harmonic(depth: np.ndarray, valid: np.ndarray, holes: np.ndarray) -> np
     A hole must touch valid pixels; neighbours that are neither valid nor in a hole count as free (natural) boundary.
     """
     rows, columns = np.nonzero(holes)
-    if not len(rows):
-        return depth
     index = np.full(depth.shape, -1)
     index[rows, columns] = np.arange(len(rows))
     diagonal, right, i, j = np.zeros(len(rows)), np.zeros(len(rows)), [], []
@@ -225,18 +217,12 @@ def _fan_labels(triangles: np.ndarray, vertex: int) -> np.ndarray:
     return connected_components(sparse.csr_matrix(linked), directed=False)[1]
 
 
-def _without_islands(triangles: np.ndarray, points: np.ndarray, least_mm2: float) -> np.ndarray:
-    """The triangles of the largest connected piece and of every piece of at least least_mm2."""
-    if not len(triangles):
-        return triangles
-    i, j = triangles[:, [0, 1]].T.ravel(), triangles[:, [1, 2]].T.ravel()
-    graph = sparse.coo_matrix((np.ones(len(i), np.int8), (i, j)), shape=(len(points),) * 2)
-    piece = connected_components(graph, directed=False)[1][triangles[:, 0]]
-    a, b, c = (points[triangles[:, k]] for k in range(3))
-    area = np.bincount(piece, np.linalg.norm(np.cross(b - a, c - a), axis=1) / 2)
-    kept = area >= least_mm2
-    kept[area.argmax()] = True
-    return triangles[kept[piece]]
+def _without_islands(mesh: TriangleMesh, least_mm2: float) -> tuple[TriangleMesh, np.ndarray]:
+    """The largest connected piece and every piece of at least least_mm2, without vertices outside of triangles; also the (k,) old
+    index of each vertex."""
+    area = np.bincount(mesh.component_labels, mesh.vertex_areas)
+    kept = (area >= min(least_mm2, area.max())) & (area > 0)
+    return mesh.submesh(kept[mesh.component_labels])
 
 
 def _completed(
@@ -278,17 +264,10 @@ def lift(
     triangles = _grid_triangles(points, normals, valid, cuts, lambda cells: _trimmed(cells, steep, core, options.peel_px))
     triangles, copies = _split_bow_ties(triangles, valid.shape)
     pixels = np.concatenate([np.arange(valid.size), copies])
-    triangles = _without_islands(triangles, points.reshape(-1, 3)[pixels], options.island_mm2)
-    used = np.flatnonzero(np.bincount(triangles.ravel(), minlength=len(pixels)))
-    renumbered = np.zeros(len(pixels), np.int32)
-    renumbered[used] = np.arange(len(used), dtype=np.int32)
-    pixels = pixels[used]
+    colors = None if colors is None else np.asarray(colors, np.uint8).reshape(-1, 3)[pixels]
+    mesh, kept = _without_islands(TriangleMesh(points.reshape(-1, 3)[pixels], triangles, colors), options.island_mm2)
+    pixels = pixels[kept]
     confidence = observed if confidence is None else np.where(valid, confidence, 0.0)
-    mesh = TriangleMesh(
-        points.reshape(-1, 3)[pixels],
-        renumbered[triangles],
-        None if colors is None else np.asarray(colors, np.uint8).reshape(-1, 3)[pixels],
-    )
     return LiftedSurface(
         mesh, observed.ravel()[pixels].astype(np.uint8), confidence.ravel()[pixels].astype(np.float32), disagreement, pixels
     )

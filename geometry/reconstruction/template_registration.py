@@ -9,8 +9,6 @@ What decides whether a vertex or a pixel is used fades in and out over a range: 
 coordinates, which differ between machines and libraries, move vertices by hundredths of a millimetre.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -76,7 +74,7 @@ def visibility(mesh: TriangleMesh, chart: Chart, hidden_mm: float) -> np.ndarray
 
 
 def _project(
-    mesh: TriangleMesh, surface: TriangleMesh, scene: RaycastingScene, support: np.ndarray, options: RegistrationOptions
+    mesh: TriangleMesh, surface: TriangleMesh, scene: "RaycastingScene", support: np.ndarray, options: RegistrationOptions
 ) -> tuple[np.ndarray, np.ndarray]:
     """Along ±normal: offsets (n, 3) to the compatible hits, of which the nearer decides, and weights (n,), 0 where there is none.
 

@@ -35,8 +35,7 @@ def smooth_refine(coarse: GeometryImage, scan: GeometryImage) -> GeometryImage:
     noise = float(np.median(scan["noise_sigma"][both])) if both.any() else 0.0
     width = min(MM_PER_NOISE * noise, MAX_WIDTH_MM) / pixel
     smoothed = residual if width < 0.25 else masked_mean(residual, weight, width, LEAST_WEIGHT)
-    reach = gaussian_filter(weight, FADE_MM / pixel)
-    fade = np.clip(2 * reach, 0, 1)
+    fade = np.clip(2 * gaussian_filter(weight, FADE_MM / pixel), 0, 1)
     carried = masked_mean(smoothed, weight, FADE_MM / pixel, LEAST_WEIGHT) * fade
     offset = np.where(both, inside * smoothed + (1 - inside) * carried, carried)
     depth = np.where(coarse.valid_mask, coarse["depth"] + offset, 0).astype(np.float32)

@@ -14,7 +14,7 @@ from functools import cached_property
 
 import numpy as np
 from scipy import sparse
-from scipy.sparse.linalg import LinearOperator, cg
+from scipy.sparse.linalg import cg
 from scipy.spatial import cKDTree
 
 from geometry.errors import FitError
@@ -73,8 +73,7 @@ class Attachment:
     def displacement(self, difference: np.ndarray) -> np.ndarray:
         """The model's difference field (k, 3) mm → that of the scan's vertices (n, 3). Raises FitError."""
         matrix, data = self._system
-        inverse_diagonal = 1.0 / matrix.diagonal()
-        jacobi = LinearOperator(matrix.shape, matvec=lambda x: inverse_diagonal * x, dtype=float)
+        jacobi = sparse.diags(1.0 / matrix.diagonal())
         target = self.weights @ difference
         moved = np.empty_like(target)
         for axis in range(3):
@@ -113,13 +112,9 @@ def attach(
     rows, barycentric = np.repeat(np.arange(len(corners)), 3), np.stack([1 - u - v, u, v], 1)
     closest = sparse.csr_matrix((barycentric.ravel(), (rows, corners.ravel())), (len(corners), len(skin.vertices)))
     weights = closest @ fine.subdivision.matrix
-    mouth = weights @ _about(inner, model.mean, LIPS_MM).astype(float) > 0.5
+    lips = np.isfinite(cKDTree(model.mean[inner]).query(model.mean, distance_upper_bound=LIPS_MM)[0])
+    mouth = weights @ lips.astype(float) > 0.5
     return Attachment(surface, found.distance, trust, weights, mouth, options)
-
-
-def _about(region: np.ndarray, points: np.ndarray, reach_mm: float) -> np.ndarray:
-    """(k,) bool: points (k, 3) within reach of those under `region` (k,)."""
-    return np.isfinite(cKDTree(points[region]).query(points, distance_upper_bound=reach_mm)[0])
 
 
 def _longest_edges(mesh: TriangleMesh) -> np.ndarray:

@@ -20,7 +20,7 @@ from geometry.mesh import TriangleMesh
 from geometry.model.morphable_model import MorphableModel
 from geometry.settings.options import Positive, Range, Share, options
 from geometry.synthesis import occluders, random_fields, wrinkles
-from geometry.synthesis.fine_surface import fine_surface
+from geometry.synthesis.fine_surface import averaged, fine_surface
 
 MIRRORED_SHARE = 0.5  # of the variance of the beyond-span field
 BEYOND_SLOPE = 1.7  # its amplitude grows as wavelength^1.7: anatomy is broad; equal steepness at 10 mm looks like lumps
@@ -93,9 +93,8 @@ class SampledFace:
     def surroundings(self) -> list[TriangleMesh]:
         """Everything else that a sensor sees: tongue and teeth in an open mouth, in the shape of the membrane moved back,
         and the occluders."""
-        inside = np.zeros(len(self.mesh.vertices), bool)
-        inside[self.mesh.triangles[self.excluded]] = True
-        membrane, _ = TriangleMesh(self.mesh.vertices, self.mesh.triangles[self.excluded]).submesh(inside)
+        triangles = self.mesh.triangles[self.excluded]
+        membrane, _ = TriangleMesh(self.mesh.vertices, triangles).submesh(np.isin(np.arange(len(self.mesh.vertices)), triangles))
         if not len(membrane.triangles):
             return list(self.occluders)
         centre = membrane.vertices.mean(0)
@@ -105,9 +104,7 @@ class SampledFace:
 
 def normals_without_thin_parts(mesh: TriangleMesh, averaging: sparse.csr_matrix) -> np.ndarray:
     """(n, 3) unit normals of the shape without its thin parts."""
-    normals = mesh.vertex_normals
-    for _ in range(NORMAL_ROUNDS):
-        normals = averaging @ normals
+    normals = averaged(mesh.vertex_normals, averaging, NORMAL_ROUNDS)
     return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-9)
 
 
@@ -137,31 +134,29 @@ def sample_expression(model: MorphableModel, rng: np.random.Generator, options: 
 
 def discrepancy(points: np.ndarray, rng: np.random.Generator, options: SynthesisOptions) -> np.ndarray:
     """The field that no mode holds, at points (n, 3) of the mean shape → (n,) mm."""
-    mirrored = points * [-1, 1, 1]
     total = np.zeros(len(points))
     for band, rms in ((options.beyond_wavelengths_mm, options.beyond_rms_mm), ((40.0, 100.0), options.broad_rms_mm)):
-        amplitude = rng.uniform(*rms)
-        state = rng.integers(2**63)
-        one = random_fields.smooth_noise(points, band, np.random.default_rng(state), slope=BEYOND_SLOPE)
-        other = random_fields.smooth_noise(mirrored, band, np.random.default_rng(state), slope=BEYOND_SLOPE)
-        free = random_fields.smooth_noise(points, band, rng, slope=BEYOND_SLOPE)
-        total += amplitude * (np.sqrt(MIRRORED_SHARE / 2) * (one + other) + np.sqrt(1 - MIRRORED_SHARE) * free)
+        total += rng.uniform(*rms) * _partly_mirrored_noise(points, band, rng)
     return total
 
 
 def feature_shift(points: np.ndarray, rng: np.random.Generator, options: SynthesisOptions) -> np.ndarray:
     """The vector field that moves features, at points (n, 3) of the mean shape → (n, 3) mm, x mirrored with the points."""
     amplitude, band = rng.uniform(*options.feature_rms_mm), options.feature_wavelengths_mm
-    shift = np.zeros((len(points), 3))
-    for axis, sign in enumerate((-1.0, 1.0, 1.0)):
-        state = rng.integers(2**63)
-        one, other = (
-            random_fields.smooth_noise(side, band, np.random.default_rng(state), waves=24, slope=BEYOND_SLOPE)
-            for side in (points, points * [-1, 1, 1])
-        )
-        free = random_fields.smooth_noise(points, band, rng, waves=24, slope=BEYOND_SLOPE)
-        shift[:, axis] = np.sqrt(MIRRORED_SHARE / 2) * (one + sign * other) + np.sqrt(1 - MIRRORED_SHARE) * free
-    return amplitude * shift
+    return amplitude * np.stack([_partly_mirrored_noise(points, band, rng, 24, sign) for sign in (-1.0, 1.0, 1.0)], axis=1)
+
+
+def _partly_mirrored_noise(
+    points: np.ndarray, band: tuple[float, float], rng: np.random.Generator, waves: int = 48, sign: float = 1.0
+) -> np.ndarray:
+    """Points (n, 3) → (n,) a field of unit variance, of which `MIRRORED_SHARE` is `sign` times its own mirror image."""
+    state = rng.integers(2**63)
+    one, other = (
+        random_fields.smooth_noise(side, band, np.random.default_rng(state), waves, BEYOND_SLOPE)
+        for side in (points, points * [-1, 1, 1])
+    )
+    free = random_fields.smooth_noise(points, band, rng, waves, BEYOND_SLOPE)
+    return np.sqrt(MIRRORED_SHARE / 2) * (one + sign * other) + np.sqrt(1 - MIRRORED_SHARE) * free
 
 
 def soften(
@@ -172,9 +167,7 @@ def soften(
         chosen, rounds = rng.random() < options.soft_share, int(rng.uniform(*options.soft_rounds))
         if not chosen or region not in model.regions:
             continue
-        weight = model.regions[region].astype(float)
-        for _ in range(3):
-            weight = averaging @ weight
+        weight = averaged(model.regions[region].astype(float), averaging, 3)
         reach = np.flatnonzero(weight > 0.01)
         local = averaging[reach]
         blurred = vertices.copy()

@@ -41,11 +41,8 @@ def fine_surface(model: MorphableModel, edge_mm: float) -> FineSurface:
     coarse = TriangleMesh(model.mean, model.triangles)
     neighbours = np.maximum(np.asarray(coarse.adjacency.sum(1)).ravel(), 1)
     averaging = (0.5 * (sparse.diags(1 / neighbours) @ coarse.adjacency + sparse.identity(model.n_vertices))).tocsr()
-    weight = skin.astype(float)
-    for _ in range(FADE_ROUNDS):
-        weight = averaging @ weight
     # 0.5 at the border of the skin, 1 well inside: stretched to 0…1
-    weight = np.clip(2 * weight - 1, 0, 1) * skin
+    weight = np.clip(2 * averaged(skin.astype(float), averaging, FADE_ROUNDS) - 1, 0, 1) * skin
     # the strokes are laid out in frontal projection: fade where the surface turns away, and behind the ears' front
     weight *= np.clip((coarse.vertex_normals[:, 2] + 0.05) / 0.3, 0, 1) * np.clip((model.mean[:, 2] + 120) / 15, 0, 1)
     cavity = model.regions.get("cavities", np.zeros(model.n_vertices, bool))  # no sensor sees it: the membrane has its own inside
@@ -67,9 +64,14 @@ def fine_surface(model: MorphableModel, edge_mm: float) -> FineSurface:
 
 def feature_share(model: MorphableModel, averaging: sparse.csr_matrix) -> np.ndarray:
     """(n,) in [0, 1]: 1 about eyes, mouth and nostrils, `FEATURE_FLOOR` elsewhere."""
-    near = np.zeros(model.n_vertices)
-    for region in FEATURES:
-        near = np.maximum(near, model.regions.get(region, np.zeros(model.n_vertices, bool)).astype(float))
-    for _ in range(FEATURE_ROUNDS):
-        near = averaging @ near
+    nowhere = np.zeros(model.n_vertices, bool)
+    features = np.any([model.regions.get(region, nowhere) for region in FEATURES], axis=0)
+    near = averaged(features.astype(float), averaging, FEATURE_ROUNDS)
     return FEATURE_FLOOR + (1 - FEATURE_FLOOR) * np.clip(1.5 * near, 0, 1)
+
+
+def averaged(values: np.ndarray, averaging: sparse.csr_matrix, rounds: int) -> np.ndarray:
+    """values (n, …) of the model's vertices, `rounds` times averaged with their neighbours'."""
+    for _ in range(rounds):
+        values = averaging @ values
+    return values

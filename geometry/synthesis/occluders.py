@@ -114,6 +114,5 @@ def shoulders(landmarks: np.ndarray, rng: np.random.Generator) -> TriangleMesh:
 
 def wall(depth_mm: float, half_size_mm: float = 2500.0) -> TriangleMesh:
     """A plane behind the head at z = −depth_mm, facing +z."""
-    s = half_size_mm
-    corners = np.array([[-s, -s, -depth_mm], [s, -s, -depth_mm], [s, s, -depth_mm], [-s, s, -depth_mm]])
+    corners = half_size_mm * np.array([[-1, -1, 0], [1, -1, 0], [1, 1, 0], [-1, 1, 0]]) - [0, 0, depth_mm]
     return TriangleMesh(corners, np.array([[0, 1, 2], [0, 2, 3]]))

@@ -6,6 +6,7 @@ camera, a strength (1 = as published) and a generator, and returns depth (h, w) 
 
 import numpy as np
 from scipy.ndimage import gaussian_filter, uniform_filter
+from scipy.special import ndtri  # the normal quantile
 
 from geometry.camera import PinholeCamera
 from geometry.charts.masked_filters import masked_mean
@@ -21,14 +22,10 @@ def correlated_noise(shape: tuple[int, int], sigma_px: float, rng: np.random.Gen
     noise = rng.standard_normal(shape, dtype=np.float32)
     if sigma_px <= 0:
         return noise
-    # white noise through a Gaussian of σ keeps 1 / (4πσ²) of its variance: exact for σ ≥ 0.5, so measured instead below it
-    return gaussian_filter(noise, sigma_px, mode="wrap") * _gain(sigma_px)
-
-
-def _gain(sigma_px: float) -> float:
+    # white noise through a Gaussian of σ keeps 1 / (4πσ²) of its variance, exactly so for σ ≥ 0.5 only: summed over the taps
     radius = int(4 * sigma_px + 0.5)
-    weights = np.exp(-(np.arange(-radius, radius + 1) ** 2) / (2 * sigma_px**2))
-    return float(1 / (weights**2).sum() * weights.sum() ** 2)
+    taps = np.exp(-(np.arange(-radius, radius + 1) ** 2) / (2 * sigma_px**2))
+    return gaussian_filter(noise, sigma_px, mode="wrap") * float(1 / (taps**2).sum() * taps.sum() ** 2)
 
 
 def window_mean(values: np.ndarray, valid: np.ndarray, sigma_px: float) -> np.ndarray:
@@ -40,22 +37,16 @@ def window_mean(values: np.ndarray, valid: np.ndarray, sigma_px: float) -> np.nd
 def depth_edges(depth: np.ndarray) -> np.ndarray:
     """(h, w) bool: pixels with a neighbour on another surface, or on none."""
     edge = np.zeros(depth.shape, bool)
-    for axis in (0, 1):
-        jump = np.abs(np.diff(depth, axis=axis)) > JUMP_MM
-        first = [slice(None), slice(None)]
-        second = [slice(None), slice(None)]
-        first[axis], second[axis] = slice(None, -1), slice(1, None)
-        edge[tuple(first)] |= jump
-        edge[tuple(second)] |= jump
+    for beside, across in ((edge, depth), (edge.T, depth.T)):
+        jump = np.abs(np.diff(across, axis=0)) > JUMP_MM
+        beside[:-1] |= jump
+        beside[1:] |= jump
     return edge
 
 
 def holes(shape: tuple[int, int], probability: np.ndarray | float, size_px: float, rng: np.random.Generator) -> np.ndarray:
     """(h, w) bool: ragged patches about `size_px` wide that cover each pixel with the given probability."""
-    from scipy.special import ndtri  # the normal quantile
-
-    noise = correlated_noise(shape, size_px, rng)
-    return noise < ndtri(np.clip(probability, 1e-9, 1 - 1e-9))
+    return correlated_noise(shape, size_px, rng) < ndtri(np.clip(probability, 1e-9, 1 - 1e-9))
 
 
 def grazing_dropout(cosine: np.ndarray, limit: float, rng: np.random.Generator) -> np.ndarray:
@@ -92,7 +83,7 @@ def structured_light(
     valid = depth > 0
     edge = uniform_filter(depth_edges(depth).astype(np.float32), 5) > 0
     disparity = np.where(valid, focal_baseline / np.maximum(depth, 1.0), 0)
-    disparity = np.where(edge, disparity, window_mean(disparity, valid & ~edge, 1.5))
+    disparity = window_mean(disparity, valid & ~edge, 1.5)
     disparity = disparity + strength * KINECT_DISPARITY_STEP / 2 * correlated_noise(depth.shape, 1.5, rng)
     tilt = 0.1 / np.sqrt(np.maximum(depth, 100.0) / 1000) * incidence_term(cosine) * strength
     disparity = disparity + tilt * correlated_noise(depth.shape, 1.0, rng) * focal_baseline / np.maximum(depth, 100.0) ** 2
@@ -123,8 +114,7 @@ def truedepth(
     dots' correlation and a quarter over six dots, and depth delivered as disparity in float16 or float32 (Apple AVDepthData)."""
     dot_px = 1.6 * camera.width / 320
     valid = depth > 0
-    edge = depth_edges(depth)
-    smooth = np.where(edge, depth, window_mean(depth, valid & ~edge, dot_px * rng.uniform(0.6, 1.0)))
+    smooth = window_mean(depth, valid & ~depth_edges(depth), dot_px * rng.uniform(0.6, 1.0))
     sigma = 0.25 * strength * (depth / 300) ** 2 * (1 + 0.3 * incidence_term(cosine))
     noise = np.sqrt(0.75) * correlated_noise(depth.shape, dot_px, rng) + 0.5 * correlated_noise(depth.shape, 6 * dot_px, rng)
     measured = smooth + sigma * noise
@@ -145,8 +135,7 @@ def time_of_flight(
     z = depth / 1000
     sigma = strength * (1.5 - 0.5 * z + 0.3 * z**2 + 0.1 * z**1.5 * incidence_term(cosine))
     measured = depth + sigma * correlated_noise(depth.shape, rng.uniform(0.3, 0.8), rng)
-    surroundings = window_mean(depth, valid, 8.0)
-    measured += rng.uniform(0.0, 0.12) * np.clip(depth - surroundings, 0, 20)
+    measured += rng.uniform(0.0, 0.12) * np.clip(depth - window_mean(depth, valid, 8.0), 0, 20)
     measured += rng.uniform(0, 2) * strength * np.sin(2 * np.pi * depth / rng.uniform(180, 480) + rng.uniform(0, 2 * np.pi))
     measured += rng.uniform(0, 1.0) * strength * correlated_noise(depth.shape, rng.uniform(10, 30), rng)
     measured = _flying_pixels(measured, depth, rng)
@@ -172,10 +161,9 @@ def passive_stereo(
     (pixel locking: Shimizu & Okutomi 2001); texture-poor patches have no answer, or a wrong one."""
     window = rng.uniform(2.0, 4.0)
     valid = depth > 0
-    edge = depth_edges(depth)
     focal_baseline = camera.fx * STEREO_BASELINE_MM
     disparity = focal_baseline / np.where(valid, depth, np.inf)
-    disparity = np.where(edge, disparity, window_mean(disparity, valid & ~edge, window))
+    disparity = window_mean(disparity, valid & ~depth_edges(depth), window)
     disparity = disparity + 0.15 * strength * correlated_noise(depth.shape, window, rng)
     disparity -= rng.uniform(0, 0.06) * np.sin(2 * np.pi * disparity)
     wrong = holes(depth.shape, rng.uniform(0, 0.004), 2 * window, rng)
@@ -204,8 +192,7 @@ def photogrammetry(
     """Multi-view stereo of the 3dMD class: mean error 0.2 mm (Lübbers et al. 2010, J. Craniomaxillofac. Surg. 38:179), smooth
     where matching windows and surface fitting averaged, over two ranges; holes are few and filled with a wrong membrane."""
     valid = depth > 0
-    smooth = window_mean(depth, valid & ~depth_edges(depth), rng.uniform(0.5, 1.5))
-    measured = np.where(depth_edges(depth), depth, smooth)
+    measured = window_mean(depth, valid & ~depth_edges(depth), rng.uniform(0.5, 1.5))
     bumps = 0.15 * correlated_noise(depth.shape, rng.uniform(2, 5), rng)
     measured = measured + strength * (bumps + 0.12 * correlated_noise(depth.shape, 25, rng))
     lost = grazing_dropout(cosine, 0.1, rng) | holes(depth.shape, rng.uniform(0, 0.004), rng.uniform(4, 8), rng)
@@ -229,10 +216,10 @@ def any_depth(
     incidence; a window's smoothing; depth or disparity steps; lateral jitter; a smooth bias of up to 1.5 mm; multipath;
     flying pixels; holes.
     """
-    valid, edge = depth > 0, depth_edges(depth)
+    valid = depth > 0
     ideal = _jitter(depth, cosine, strength * rng.uniform(0.2, 1.0), rng) if rng.random() < 0.4 else depth
     if rng.random() < 0.6:
-        ideal = np.where(edge, ideal, window_mean(ideal, valid & ~edge, rng.uniform(0.5, 2.5)))
+        ideal = window_mean(ideal, valid & ~depth_edges(depth), rng.uniform(0.5, 2.5))
     sigma = strength * np.exp(rng.uniform(np.log(0.05), np.log(0.8))) * (depth / 500) ** 2
     sigma = sigma * (1 + rng.uniform(0, 0.5) * incidence_term(cosine))
     shares = rng.dirichlet((1.0, 1.0, 0.4))

@@ -23,17 +23,14 @@ from geometry.transforms import SimilarityTransform
 CAMERA_FROM_UPRIGHT = np.diag([1.0, -1.0, -1.0])  # model axes (left, up, out) as a camera in front of the face sees them
 
 
-NoiseModel = Callable[..., np.ndarray]  # of depth, cosine, camera, strength and generator, see `sensor_noise`
-
-
 @dataclass(frozen=True)
 class Sensor:
     """A simulated sensor: a depth camera, or a scanner that delivers a mesh. A range is (low, high)."""
 
     name: str
     """The name in SENSORS, and the source of its scans."""
-    noise: NoiseModel
-    """A function of `geometry.synthesis.sensor_noise`: ideal depth in, measured depth out."""
+    noise: Callable[..., np.ndarray]
+    """A function of `geometry.synthesis.sensor_noise`: depth, cosine, camera, strength and generator in, measured depth out."""
     distance_mm: tuple[float, float]
     """Range in mm of the distance between the sensor and the nose tip."""
     strength: tuple[float, float]
@@ -147,8 +144,7 @@ def observe(
     scene = merged([mesh, *surroundings])
     if sensor.camera is None:
         return _scan_mesh(scene, sensor, scan_pose, strength, rng)
-    in_camera = TriangleMesh(scan_pose.apply(scene.vertices), scene.triangles)
-    depth, cosine = render_depth(in_camera, sensor.camera)
+    depth, cosine = render_depth(scene.with_vertices(scan_pose.apply(scene.vertices)), sensor.camera)
     measured = sensor.noise(depth, cosine, sensor.camera, strength, rng)
     return Scan.from_depth(measured, sensor.camera, source=sensor.name, format="synthetic depth")
 
@@ -158,11 +154,9 @@ def _scan_mesh(
 ) -> Scan:
     sample = _sample_round if sensor.cylindrical else _sample_front
     points, pixels, shape = sample(scene, sensor, scan_pose, strength, rng)
-    triangles = grid_triangles(pixels, shape, points) if len(points) else np.zeros((0, 3), np.int32)
+    triangles = grid_triangles(pixels, shape, points)
     scan = Scan(points, triangles, source=sensor.name, format="synthetic mesh", unit_mm=1.0, scale_is_metric=True)
-    used = np.zeros(len(points), bool)
-    used[triangles.ravel()] = True
-    return scan.keep(used)
+    return scan.keep(np.isin(np.arange(len(points)), triangles))
 
 
 def _sample_front(
@@ -174,7 +168,7 @@ def _sample_front(
     width = int(320 * focal / distance)
     centre = scan_pose.translation[:2] / scan_pose.translation[2] * focal
     camera = PinholeCamera(width, width, focal, focal, width / 2 - centre[0], width / 2 - centre[1])
-    depth, cosine = render_depth(TriangleMesh(scan_pose.apply(scene.vertices), scene.triangles), camera)
+    depth, cosine = render_depth(scene.with_vertices(scan_pose.apply(scene.vertices)), camera)
     measured = sensor.noise(depth, cosine, camera, strength, rng)
     rows, columns = np.nonzero(measured > 0)
     points = camera.unproject(np.stack([columns, rows], 1).astype(float), measured[rows, columns])
@@ -188,8 +182,7 @@ def _sample_round(
     pitch = rng.uniform(*sensor.pitch_mm)
     width = int(rng.uniform(250, 360) / pitch)
     chart = CylindricalChart(height=int(240 / pitch), width=width, pixel_mm=pitch, centre_y=rng.uniform(0, 15))
-    centres = pixel_centres(chart)
-    centres = centres + rng.uniform(-0.33, 0.33, centres.shape)
+    centres = pixel_centres(chart) + rng.uniform(-0.33, 0.33, (chart.height * chart.width, 2))
     origins, directions, start = chart.rays(centres)
     hit, incidence = _cast(scene, origins, directions)
     depth = np.where(np.isfinite(hit), start - hit, 0.0).reshape(chart.height, chart.width)
