@@ -46,7 +46,9 @@ def distinct(poses: list[Pose], count: int, near_mm: float = 15.0, near_deg: flo
         )
         if not any(same):
             kept.append(pose)
-    return kept[:count]
+        if len(kept) == count:
+            break
+    return kept
 
 
 def candidate_locations(
