@@ -8,7 +8,6 @@ the first two, the two about the median and the last two are shown, with their f
 
 import glob
 import pathlib
-import sys
 
 import common
 import numpy as np
@@ -33,7 +32,7 @@ def row(pair: Pair, refined: GeometryImage) -> np.ndarray:
     return np.concatenate(samples.panels(x, truth, predicted, pair.coarse.chart.pixel_mm), axis=1)
 
 
-def main() -> int:
+def main() -> None:
     parser = common.parser(__doc__)
     parser.add_argument("--pairs", required=True, help="glob of test records")
     parser.add_argument("--weights", default="default")
@@ -57,8 +56,7 @@ def main() -> int:
         print(f"{name} {sensor:16s} {figures}  ratio {ratio:.2f}")
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.concatenate([picture for *_, picture in chosen])).save(arguments.output, optimize=True)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
