@@ -6,7 +6,6 @@ Pairs are ordered by the refined surface's mean depth error over the observed pi
 the first two, the two about the median and the last two are shown, with their figures on standard output.
 """
 
-import glob
 import pathlib
 
 import common
@@ -40,7 +39,7 @@ def main() -> None:
     parser.add_argument("--output", type=pathlib.Path, default=common.ROOT / "docs" / "images" / "refiner.png")
     arguments = parser.parse_args()
     refiner, found = Refiner(arguments.weights, batch_size=1), []
-    for pair in pairs_of(sorted(glob.glob(arguments.pairs)), arguments.limit):
+    for pair in pairs_of([arguments.pairs], arguments.limit):
         refined = replace_contradicted(pair.coarse, pair.scan, refiner.refine([(pair.coarse, pair.scan)])[0])
         errors = {
             name: float(np.abs(image["depth"] - pair.truth["depth"])[pair.observed].mean())

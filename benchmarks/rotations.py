@@ -137,7 +137,8 @@ def pose_error(
 def row_of(path: pathlib.Path, label: str, rotation: np.ndarray, upright: Run, job: Job) -> dict:
     """One turned scan against its upright run; surface_mm is NaN where nothing was fitted."""
     scan, motion = turned(readers.read(path), rotation)
-    found, surface_mm = run(scan, job), np.nan
+    found = run(scan, job)
+    surface_mm = np.nan
     located, fitted = (pose_error(pose, upright.fitted, motion) for pose in (found.located, found.fitted))
     if found.fit is not None:
         rest = found.fitted.compose(motion).compose(upright.fitted.inverse())
