@@ -64,9 +64,7 @@ class Launch:
         start = time.perf_counter()
         out = self.job.out
         storage.remove_partials(out)
-        manifest.drop_others(out, self.listed)
-        if self.job.force:
-            manifest.forget(out, self.listed)
+        manifest.drop_others(out, [] if self.job.force else self.listed)  # a killed forced run takes no old results for its own
         with tempfile.TemporaryDirectory(prefix="face-relief-") as folder, progress.Bar(folder, len(self.listed)):
             self._process(replace(self.job, journal=folder))
         lines = manifest.collect(out, self.listed)
