@@ -39,7 +39,7 @@ from geometry.transforms import SimilarityTransform
 from pipeline.inputs import listing
 from pipeline.scans import chain, config, methods, steps
 from pipeline.scans.job import Job, warm_up
-from pipeline.scans.landmarking import Evidence, finder
+from pipeline.scans.landmarking import finder
 from pipeline.scans.state import ScanState
 from pipeline.training import landmark_views
 from pipeline.training.config import SynthesisConfig
@@ -84,14 +84,11 @@ def process(scan: Scan, job: Job) -> Result:
         estimates["heatmaps"] = state.location.estimate
     if found.reason:
         return Result(estimates, found)
-    back, fit = state.fit.scan_to_model.inverse(), state.fit
-    evidence = Evidence(
-        state.location, fit.scan_to_model, job.model, state.registered, state.refined, state.observed, fit.noise_mm
-    )
+    back = state.scan_to_model.inverse()
     for name, method in (("heatmaps", "heatmaps"), ("registered", "mesh"), ("fused", "fused")):
         if name not in estimates:
-            estimates[name] = methods.LANDMARKERS[method](evidence, job.config.landmarks).transformed(back)
-    model = replace(estimates["registered"], points=back.apply(landmarks_on(job.model, fit.vertices)))
+            estimates[name] = methods.LANDMARKERS[method](state, job.model, job.config.landmarks).transformed(back)
+    model = replace(estimates["registered"], points=back.apply(landmarks_on(job.model, state.fit.vertices)))
     return Result(estimates | {"model": model}, found)
 
 
