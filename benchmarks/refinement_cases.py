@@ -15,6 +15,7 @@ import numpy as np
 from common import ROOT, say
 from scipy.ndimage import binary_dilation
 
+from geometry.charts.chart import from_json
 from geometry.charts.curvature import ray_frame
 from geometry.charts.geometry_image import GeometryImage, channel_normals
 from geometry.charts.rasterize import rasterize
@@ -28,7 +29,7 @@ from pipeline.scans import steps
 from pipeline.scans.chain import TO_THE_FIT
 from pipeline.scans.job import Job
 from pipeline.scans.state import SUPPORT_MM, ScanState
-from pipeline.store import image_records, tfrecord
+from pipeline.store import tfrecord
 
 FAR_MM = 15.0  # from the fit: hair, a hand; gan.layout's limit
 INDIVIDUALS = ("humface", "james")
@@ -138,9 +139,19 @@ def pairs_of(patterns: Iterable[str], limit: int | None = None) -> Iterator[Pair
     return itertools.islice((pair for pair in pairs if pair.observed.any()), limit)
 
 
+def image_of(example: dict, group: str) -> GeometryImage:
+    """One group of a decoded record."""
+    channels = {
+        name.removeprefix(f"{group}/"): np.reshape(values, example["shape"])
+        for name, values in example.items()
+        if name.startswith(f"{group}/")
+    }
+    return GeometryImage(channels, channels.pop("valid_mask") > 0.5, from_json(b"".join(example["chart"]).decode()))
+
+
 def pair_of(record: bytes) -> Pair:
     example = tfrecord.decode_example(record)
-    coarse, scan, truth = (image_records.image_of(example, group) for group in ("coarse", "scan", "truth"))
+    coarse, scan, truth = (image_of(example, group) for group in ("coarse", "scan", "truth"))
     observed = near_fit(coarse, scan) & near_fit(coarse, truth)
     return Pair(example["scan_id"][0].decode(), example["sensor"][0].decode(), coarse, scan, truth, observed)
 

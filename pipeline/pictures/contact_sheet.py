@@ -6,28 +6,34 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from gan.training.pictures import shaded_normals, signed_colours
-from geometry.charts.geometry_image import GeometryImage
-from pipeline.store.image_records import image_of
+from geometry.charts.chart import from_json
 
 RESIDUAL_MM = 3.0  # the colour scale's end
 GAP = 2
 
 
-def shaded(image: GeometryImage) -> np.ndarray:
-    """(h, w, 3) uint8 from the normals; dark blue where invalid."""
-    normals = np.stack([image["normal_x"], image["normal_y"], np.sin(image["normal_elevation"])], -1)
-    return shaded_normals(normals, image.valid_mask)
+def shaded(features: Mapping, group: str) -> np.ndarray:
+    """(h, w, 3) uint8 from the normals of one group; dark blue where invalid."""
+    shape = tuple(int(n) for n in features["shape"])
+    x, y, elevation, valid = (
+        np.reshape(features[f"{group}/{name}"], shape) for name in ("normal_x", "normal_y", "normal_elevation", "valid_mask")
+    )
+    return shaded_normals(np.stack([x, y, np.sin(elevation)], -1), valid > 0)
 
 
-def residual(image: GeometryImage, base: GeometryImage) -> np.ndarray:
-    """(h, w, 3) uint8: depth of `image` minus `base`, blue where it lies behind, red before, grey none, ±3 mm."""
-    return signed_colours(image["depth"] - base["depth"], image.valid_mask & base.valid_mask, RESIDUAL_MM)
+def residual(features: Mapping, group: str, base: str) -> np.ndarray:
+    """(h, w, 3) uint8: depth of `group` minus `base`, blue where it lies behind, red before, grey none, ±3 mm."""
+    shape = tuple(int(n) for n in features["shape"])
+    valid = (np.reshape(features[f"{group}/valid_mask"], shape) > 0) & (np.reshape(features[f"{base}/valid_mask"], shape) > 0)
+    difference = np.reshape(features[f"{group}/depth"], shape) - np.reshape(features[f"{base}/depth"], shape)
+    return signed_colours(difference, valid, RESIDUAL_MM)
 
 
-def marked(view: GeometryImage, features: Mapping) -> np.ndarray:
+def marked(features: Mapping) -> np.ndarray:
     """(h, w, 3) uint8: the view with its landmarks, visible ones green."""
-    image = Image.fromarray(shaded(view))
-    pixels, _ = view.chart.project(np.reshape(features["landmarks"], (-1, 3)).astype(float))
+    chart = from_json(b"".join(features["chart"]).decode())
+    image = Image.fromarray(shaded(features, "view"))
+    pixels, _ = chart.project(np.reshape(features["landmarks"], (-1, 3)).astype(float))
     for (column, row), seen in zip(pixels, features["visible"]):
         ImageDraw.Draw(image).point((column, row), fill=(60, 230, 90) if seen else (240, 90, 70))
     return np.asarray(image)
@@ -39,11 +45,10 @@ def sheet(pairs: Iterable[Mapping]) -> Image.Image:
     rows = []
     for features in pairs:
         if "landmarks" in features:
-            view = image_of(features, "view")
-            tiles = [shaded(view), marked(view, features)]
+            tiles = [shaded(features, "view"), marked(features)]
         else:
-            coarse, scan, truth = (image_of(features, group) for group in ("coarse", "scan", "truth"))
-            tiles = [shaded(coarse), shaded(scan), shaded(truth), residual(scan, coarse), residual(truth, coarse)]
+            tiles = [shaded(features, group) for group in ("coarse", "scan", "truth")]
+            tiles += [residual(features, "scan", "coarse"), residual(features, "truth", "coarse")]
         row = np.concatenate([np.pad(tile, ((GAP, GAP), (GAP, GAP), (0, 0))) for tile in tiles], axis=1)
         rows.append(_labelled(row, features))
     return Image.fromarray(np.concatenate(rows, axis=0)) if rows else Image.new("RGB", (1, 1))

@@ -21,16 +21,6 @@ def image_features(group: str, image: GeometryImage) -> dict[str, np.ndarray]:
     return features
 
 
-def image_of(features: Mapping, group: str) -> GeometryImage:
-    """The inverse of `image_features`, from a decoded record that says `shape` and `chart`."""
-    channels = {
-        name.removeprefix(f"{group}/"): np.reshape(values, features["shape"])
-        for name, values in features.items()
-        if name.startswith(f"{group}/")
-    }
-    return GeometryImage(channels, channels.pop("valid_mask") > 0.5, charts.from_json(b"".join(features["chart"]).decode()))
-
-
 def images_example(scan_id: str, images: Mapping[str, GeometryImage], **extra: Value) -> bytes:
     """Geometry images of one scan by group, all on one chart, as a serialized Example (docs: the record schema)."""
     first = next(iter(images.values()))

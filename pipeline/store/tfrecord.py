@@ -23,9 +23,15 @@ message_type { name: "Int64List" field { name: "value" number: 1 type: TYPE_INT6
 message_type {
   name: "Feature"
   oneof_decl { name: "kind" }
-  field { name: "bytes_list" number: 1 type_name: ".tensorflow.BytesList" type: TYPE_MESSAGE label: LABEL_OPTIONAL oneof_index: 0 }
-  field { name: "float_list" number: 2 type_name: ".tensorflow.FloatList" type: TYPE_MESSAGE label: LABEL_OPTIONAL oneof_index: 0 }
-  field { name: "int64_list" number: 3 type_name: ".tensorflow.Int64List" type: TYPE_MESSAGE label: LABEL_OPTIONAL oneof_index: 0 }
+  field {
+    name: "bytes_list" number: 1 type: TYPE_MESSAGE type_name: ".tensorflow.BytesList" label: LABEL_OPTIONAL oneof_index: 0
+  }
+  field {
+    name: "float_list" number: 2 type: TYPE_MESSAGE type_name: ".tensorflow.FloatList" label: LABEL_OPTIONAL oneof_index: 0
+  }
+  field {
+    name: "int64_list" number: 3 type: TYPE_MESSAGE type_name: ".tensorflow.Int64List" label: LABEL_OPTIONAL oneof_index: 0
+  }
 }
 message_type {
   name: "Features"
@@ -100,9 +106,9 @@ def _masked_crc(data: bytes) -> bytes:
 
 def write_tfrecord(path: str, examples: Iterable[bytes], gzip: bool = False) -> int:
     """Writes `path` atomically (a local path or a Beam filesystem URL); returns the number of records."""
-    with storage.open_atomic(str(path)) as handle:
-        with storage.gzip_writer(handle) if gzip else contextlib.nullcontext(handle) as stream:
-            return _write_records(stream, examples)
+    writer = storage.gzip_writer if gzip else contextlib.nullcontext
+    with storage.open_atomic(str(path)) as handle, writer(handle) as stream:
+        return _write_records(stream, examples)
 
 
 def _write_records(handle: BinaryIO | gzip.GzipFile, examples: Iterable[bytes]) -> int:
