@@ -8,7 +8,9 @@ images of sampled faces (the filter on a sensor's own image, where noise is not 
 rows by the mean of both errors relative to raw. amberg's steps are trimesh's in kind and were not searched. Everything is in mm.
 """
 
+import functools
 import itertools
+from collections import defaultdict
 from dataclasses import replace
 from unittest import mock
 
@@ -85,34 +87,30 @@ def amberg(template: TriangleMesh, target: TriangleMesh, steps=AMBERG_STEPS, mat
     source = trimesh.Trimesh(template.vertices, template.triangles, process=False)
     scan = trimesh.Trimesh(target.vertices, target.triangles, process=False)
     # trimesh looks closest points up with rtree, which is no dependency of this project and slower by far
-    with mock.patch.object(proximity, "closest_point", _closest_point()):
+    with mock.patch.object(proximity, "closest_point", _closest_point):
         drawn = nricp_amberg(source, scan, steps=[list(step) for step in steps], distance_threshold=match_mm / source.scale)
     return template.with_vertices(drawn)
 
 
-def _closest_point():
-    """A stand-in for trimesh.proximity.closest_point (mesh, points) → points, distances, triangles; one mesh each."""
-    scenes = []
+@functools.lru_cache(maxsize=1)
+def _scene_of(mesh):
+    return raycasting_scene(TriangleMesh(mesh.vertices, mesh.faces))
 
-    def closest_point(mesh, points):
-        if not scenes:
-            scenes.append(raycasting_scene(TriangleMesh(mesh.vertices, mesh.faces)))
-        nearest, triangle, _ = nearest_on_scene(scenes[0], points)
-        return nearest, np.linalg.norm(points - nearest, axis=1), triangle
 
-    return closest_point
+def _closest_point(mesh, points):
+    """A stand-in for trimesh.proximity.closest_point (mesh, points) → points, distances, triangles."""
+    nearest, triangle, _ = nearest_on_scene(_scene_of(mesh), points)
+    return nearest, np.linalg.norm(points - nearest, axis=1), triangle
 
 
 def decimated(mesh: TriangleMesh, triangles: int) -> TriangleMesh:
-    """At most so many triangles, by quadric edge collapse, without vertices that no triangle uses."""
+    """At most so many triangles, by quadric edge collapse."""
     import open3d as o3d
 
-    used = np.zeros(len(mesh.vertices), bool)
-    used[mesh.triangles.ravel()] = True
-    mesh = mesh.submesh(used)[0]
     if len(mesh.triangles) <= triangles:
         return mesh
-    whole = o3d.geometry.TriangleMesh(o3d.utility.Vector3dVector(mesh.vertices), o3d.utility.Vector3iVector(mesh.triangles))
+    vertices, faces = np.array(mesh.vertices), np.array(mesh.triangles)  # Open3D takes writeable arrays only
+    whole = o3d.geometry.TriangleMesh(o3d.utility.Vector3dVector(vertices), o3d.utility.Vector3iVector(faces))
     found = whole.simplify_quadric_decimation(triangles)
     return TriangleMesh(np.asarray(found.vertices), np.asarray(found.triangles))
 
@@ -132,9 +130,7 @@ def grid_mesh(image: GeometryImage, mask: np.ndarray, jump_mm: float = 15.0) -> 
     depth = image["depth"].ravel()[triangles]
     kept = triangles[mask.ravel()[triangles].all(1) & (np.ptp(depth, axis=1) < jump_mm)]
     mesh = TriangleMesh(positions(image["depth"], image.chart).reshape(-1, 3), kept)
-    used = np.zeros(mask.size, bool)
-    used[kept.ravel()] = True
-    return mesh.submesh(used)[0]
+    return mesh.submesh(np.bincount(kept.ravel(), minlength=mask.size) > 0)[0]
 
 
 def plain(image: GeometryImage) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -179,9 +175,8 @@ def filtered_head(depth: np.ndarray, scan: Scan, widths: tuple[float, float] = S
 
 
 def main() -> None:
-    parser = common.parser(__doc__)
+    parser = common.parser(__doc__, "--limit")
     parser.add_argument("records", nargs="*", help="validation pairs")
-    parser.add_argument("--limit", type=int, help="only the first N pairs")
     parser.add_argument("--faces", type=int, default=0, help="faces to sample and to simulate every sensor on")
     arguments = parser.parse_args()
     if arguments.records:
@@ -192,7 +187,7 @@ def main() -> None:
 
 def pair_rows(paths: list[str], limit: int | None) -> dict[str, list[tuple[float, float]]]:
     """Setting → (mm, degrees) of each pair."""
-    table: dict[str, list[tuple[float, float]]] = {}
+    table = defaultdict(list)
     for pair in pairs_of(paths, limit):
         surfaces = {"raw": plain(pair.scan), "coarse": plain(pair.coarse)}
         for widths in itertools.product(SPATIAL_WIDTHS, RANGE_WIDTHS):
@@ -200,13 +195,13 @@ def pair_rows(paths: list[str], limit: int | None) -> dict[str, list[tuple[float
         for cell in CELLS:
             surfaces[f"poisson {cell:g} mm"] = poisson_image(pair, cell)
         for name, (found, normals, _) in surfaces.items():
-            table.setdefault(name, []).append(pair_error(found, normals, pair))
+            table[name].append(pair_error(found, normals, pair))
     return table
 
 
 def sensor_rows(faces: int) -> dict[str, list[tuple[float, float]]]:
     """Setting → (mm, degrees) of each simulated depth image, measured as the bench measures."""
-    table: dict[str, list[tuple[float, float]]] = {}
+    table = defaultdict(list)
     for case in fit_settings.cases(load_model(), faces):
         scan, skin = case.state.location.scan, case.skin
         if scan.camera is None:
@@ -223,7 +218,7 @@ def sensor_rows(faces: int) -> dict[str, list[tuple[float, float]]]:
             rays = scan.points / scan.points[:, 2:]
             surface = surface_of(replace(scan, points=rays * image[tuple(scan.pixels.T)][:, None]))
             found = surface_errors(skin, surface, nose, visible)
-            table.setdefault(name, []).append((found.distance, found.normal_angle))
+            table[name].append((found.distance, found.normal_angle))
     return table
 
 

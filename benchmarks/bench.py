@@ -8,11 +8,12 @@ individuals and averages are given separately too, because averages of many face
 """
 
 import argparse
+import itertools
 import json
 import pathlib
 import subprocess
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 
 import common
 import numpy as np
@@ -21,33 +22,25 @@ SURFACES = ("raw", "coarse", "refined", "registered")
 INDIVIDUALS = ("humface", "james", "registered_arbitrary_pose")
 
 
-def main() -> int:
-    arguments = parser().parse_args()
-    rows = []
-    for model in arguments.model:
-        for refiner in arguments.refine:
-            for kind in arguments.sets:
-                out = arguments.work / f"{pathlib.Path(model).stem}-{refiner}-{kind}"
-                if not arguments.score_only:
-                    run_pipeline(arguments.shared, kind, out, model, refiner, arguments.pipeline)
-                table = score(arguments.shared, kind, out)
-                rows += summary_rows(f"{pathlib.Path(model).stem}, {refiner}", kind, table)
-                print(statuses(out), flush=True)
-    print("\n" + formatted(rows))
-    return 0
-
-
-def parser():
-    arguments = common.parser(__doc__)
-    add = arguments.add_argument
+def main() -> None:
+    parser = common.parser(__doc__, "--shared")
+    add = parser.add_argument
     add("--work", type=pathlib.Path, default=common.ROOT / "runs" / "bench", help="folder for the outputs")
-    add("--shared", type=pathlib.Path, default=common.SHARED, help="folder with bench/ and scans/")
     add("--refine", nargs="+", default=["gan"], help="refiners: gan, smooth, none")
     add("--model", nargs="+", default=["default"], help="model names or files")
     add("--sets", nargs="+", default=["depth", "meshes"], choices=("depth", "meshes"))
     add("--score-only", action="store_true", help="score what --work already holds")
     add("--pipeline", nargs=argparse.REMAINDER, default=[], help="everything after this goes to pipeline.run")
-    return arguments
+    arguments = parser.parse_args()
+    rows = []
+    for model, refiner, kind in itertools.product(arguments.model, arguments.refine, arguments.sets):
+        name = pathlib.Path(model).stem
+        out = arguments.work / f"{name}-{refiner}-{kind}"
+        if not arguments.score_only:
+            run_pipeline(arguments.shared, kind, out, model, refiner, arguments.pipeline)
+        rows += summary_rows(f"{name}, {refiner}", kind, score(arguments.shared, kind, out))
+        print(statuses(out), flush=True)
+    print("\n" + formatted(rows))
 
 
 def run_pipeline(shared: pathlib.Path, kind: str, out: pathlib.Path, model: str, refiner: str, extra: list[str]) -> None:
@@ -72,10 +65,10 @@ def score(shared: pathlib.Path, kind: str, out: pathlib.Path) -> dict:
 
 def summary_rows(label: str, kind: str, table: dict) -> list[tuple]:
     """(run, group, scans, surface → mean (mm, degrees)) per group of scans."""
-    groups: dict[str, list[dict]] = {}
+    groups = defaultdict(list)
     for name, row in table.items():
         for group in groups_of(name, kind):
-            groups.setdefault(group, []).append(row)
+            groups[group].append(row)
     order = sorted(groups, key=lambda group: (not group.endswith("all"), group))
     return [(label, group, len(groups[group]), {s: mean_of(groups[group], s) for s in SURFACES}) for group in order]
 
@@ -108,4 +101,4 @@ def formatted(rows: list[tuple]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -1,4 +1,4 @@
-"""What the benchmarks share: the packages beside them, one thread, manifests, and a scan's way through the chain."""
+"""What the benchmarks share: the packages beside them, one thread, options, files of runs, and a scan's way through the chain."""
 
 # ruff: noqa: E402  (the thread limits must stand before NumPy loads, the path before the packages)
 import argparse
@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -19,14 +20,34 @@ from pipeline.execution.environment import prepare
 prepare()  # as a run: one thread, and a quiet terminal
 
 from geometry.errors import FaceReliefError
-from pipeline.scans.chain import Step, through
+from geometry.model.morphable_model import MorphableModel
+from geometry.model.registry import load_model
+from geometry.scan import Scan
+from pipeline.scans.chain import Step
 from pipeline.scans.job import Job
 from pipeline.scans.state import ScanState
 
+OPTIONS: dict[str, dict[str, Any]] = {
+    "--shared": {"type": pathlib.Path, "default": SHARED, "help": "folder with bench/ and scans/"},
+    "--set": {"dest": "settings", "action": "append", "default": [], "help": "section.key=value of the configuration"},
+    "--limit": {"type": int, "help": "only the first N pairs"},
+    "--json": {"type": pathlib.Path, "help": "write every figure here as well"},
+}
 
-def parser(text: str | None) -> argparse.ArgumentParser:
-    """A parser that prints a benchmark's own description as it stands."""
-    return argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+
+def parser(text: str | None, *options: str) -> argparse.ArgumentParser:
+    """A parser that prints a benchmark's own description as it stands, with some of `OPTIONS`."""
+    made = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    for option in options:
+        made.add_argument(option, **OPTIONS[option])
+    return made
+
+
+def keep(figures: Any, file: pathlib.Path | None) -> None:
+    """Writes the figures as JSON, where --json names a file."""
+    if file:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(figures, indent=1))
 
 
 def pin_to_one_core() -> None:
@@ -44,6 +65,16 @@ def manifest(run: pathlib.Path) -> list[dict]:
     return [json.loads(line) for line in (run / "manifest.jsonl").read_text().splitlines() if line.strip()]
 
 
+def model_of(run: pathlib.Path) -> MorphableModel:
+    """The model that a run fitted."""
+    return load_model(json.loads((run / "run.json").read_text())["config"]["model"]["name"])
+
+
+def fit_of(run: pathlib.Path, line: dict) -> dict:
+    """The fit.json of a scan that ended ok; line: of the run's manifest."""
+    return json.loads((run / line["files"]["fit"]).read_text())
+
+
 @dataclass(frozen=True)
 class Walk:
     """How far a scan came: its state after the last step that went well, why the next did not ("" where all did), and each step's
@@ -54,24 +85,21 @@ class Walk:
     seconds: dict[str, float]
     processor: dict[str, float]
 
+    def unit_mm(self, scan: Scan) -> float:
+        """What the coordinates of the scan that went in must be multiplied by to be mm; 1 where it was not located."""
+        return 1.0 if scan.unit_mm or self.state.location is None else self.state.location.scan.unit_mm or 1.0
+
 
 def walk(chain: Sequence[Step], state: ScanState, job: Job) -> Walk:
     """A scan through the steps of a chain, until one refuses it."""
-    reached, reason, seconds, processor = [state], "", {}, {}
-    began = [time.perf_counter(), time.process_time()]
-
-    def note(step: Step) -> None:
-        now = [time.perf_counter(), time.process_time()]
-        seconds[step.__name__], processor[step.__name__] = now[0] - began[0], now[1] - began[1]
-        began[:] = now
-
-    def after(step: Step, state: ScanState) -> None:
-        note(step)
-        reached.append(state)
-
-    try:
-        through(chain, state, job, after)
-    except FaceReliefError as error:
-        note(chain[len(reached) - 1])
-        reason = f"{type(error).__name__}: {error}"
-    return Walk(reached[-1], reason, seconds, processor)
+    reason, seconds, processor = "", {}, {}
+    for step in chain:
+        clock, work = time.perf_counter(), time.process_time()
+        try:
+            state = step(state, job)
+        except FaceReliefError as error:
+            reason = f"{type(error).__name__}: {error}"
+            break
+        finally:
+            seconds[step.__name__], processor[step.__name__] = time.perf_counter() - clock, time.process_time() - work
+    return Walk(state, reason, seconds, processor)

@@ -7,8 +7,6 @@ has been through, before the clock runs. The smallest of the repetitions is repo
 locate + fit beside the clock's: on a shared machine the rest measures the neighbours.
 """
 
-import sys
-
 import common
 import numpy as np
 
@@ -21,8 +19,11 @@ from pipeline.scans.state import ScanState
 STAGES = ("read", "clean", "locate", "fit")
 
 
-def main() -> int:
-    arguments = parser().parse_args()
+def main() -> None:
+    parser = common.parser(__doc__, "--set")
+    parser.add_argument("scans", nargs="*", default=[str(common.ROOT / "examples" / "scans")], help="files or folders")
+    parser.add_argument("--repeat", type=int, default=3)
+    arguments = parser.parse_args()
     common.pin_to_one_core()
     job = Job(config.load(settings=arguments.settings))
     warm_up(job)
@@ -44,20 +45,11 @@ def main() -> int:
             fitted.append(row)
     for name, statistic in (("mean", np.mean), ("longest", np.max)) if fitted else ():
         print(line(f"{name} of {len(fitted)} fitted", statistic(fitted, axis=0)))
-    return 0
 
 
 def line(name: str, row: list[float]) -> str:
     return f"{name:44s}" + "".join(f"{value:9.3f}" for value in row[:4]) + f"{row[4]:12.3f}{row[5]:11.3f}"
 
 
-def parser():
-    arguments = common.parser(__doc__)
-    arguments.add_argument("scans", nargs="*", default=[str(common.ROOT / "examples" / "scans")], help="files or folders")
-    arguments.add_argument("--set", dest="settings", action="append", default=[], help="section.key=value of the configuration")
-    arguments.add_argument("--repeat", type=int, default=3)
-    return arguments
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

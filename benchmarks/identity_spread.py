@@ -10,9 +10,7 @@ that the identity modes take from the pose.
 """
 
 import fnmatch
-import json
 import pathlib
-import sys
 
 import common
 import numpy as np
@@ -21,18 +19,19 @@ from geometry.model.registry import load_model
 from geometry.transforms import SimilarityTransform
 
 
-def main() -> int:
-    arguments = parser().parse_args()
+def main() -> None:
+    parser = common.parser(__doc__)
+    parser.add_argument("output", type=pathlib.Path, help="a run's OUT")
+    parser.add_argument("--model", help="model name or file (default: the run's)")
+    sources = "glob of the sources to compare (default: the mannequin's frames)"
+    parser.add_argument("--sources", default="*frame-*.png", help=sources)
+    arguments = parser.parse_args()
     lines = [line for line in common.manifest(arguments.output) if fnmatch.fnmatch(line["source"], arguments.sources)]
-    fits = {
-        line["source"]: json.loads((arguments.output / line["files"]["fit"]).read_text())
-        for line in lines
-        if line["status"] == "ok"
-    }
+    fits = {line["source"]: common.fit_of(arguments.output, line) for line in lines if line["status"] == "ok"}
     missing = [f"{line['source']} ({line['status']})" for line in lines if line["status"] != "ok"]
     if len(fits) < 2:
-        sys.exit(f"{len(fits)} ok scans under {arguments.output}; a spread needs at least 2")
-    model = load_model(arguments.model or model_name(arguments.output))
+        raise SystemExit(f"{len(fits)} ok scans under {arguments.output}; a spread needs at least 2")
+    model = load_model(arguments.model) if arguments.model else common.model_of(arguments.output)
     shapes = np.stack([model.instance(np.array(fit["identity_coefficients"])) for fit in fits.values()])
     face = model.regions["face"]
     raw, aligned = deviations(shapes, face), deviations(aligned_shapes(shapes, face), face)
@@ -48,21 +47,6 @@ def main() -> int:
     print(f"for comparison, their mean shape lies {from_mean:.3f} mm from the model's mean ({len(fits)} scans)")
     if missing:
         print("without: " + ", ".join(missing))
-    return 0
-
-
-def parser():
-    arguments = common.parser(__doc__)
-    arguments.add_argument("output", type=pathlib.Path, help="a run's OUT")
-    arguments.add_argument("--model", help="model name or file (default: the run's)")
-    arguments.add_argument(
-        "--sources", default="*frame-*.png", help="glob of the sources to compare (default: the mannequin's frames)"
-    )
-    return arguments
-
-
-def model_name(output: pathlib.Path) -> str:
-    return json.loads((output / "run.json").read_text())["config"]["model"]["name"]
 
 
 def deviations(shapes: np.ndarray, face: np.ndarray) -> np.ndarray:
@@ -81,4 +65,4 @@ def aligned_shapes(shapes: np.ndarray, face: np.ndarray, rounds: int = 3) -> np.
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -21,7 +21,12 @@ from pipeline import run
 
 
 def main() -> int:
-    arguments, extra = parser().parse_known_args()
+    parser = common.parser(__doc__)
+    default = common.ROOT / "examples" / "scans"
+    parser.add_argument("input", nargs="?", type=pathlib.Path, default=default, help="what pipeline.run takes as --input")
+    parser.add_argument("--warm", type=pathlib.Path, help="scans for the first, warming run (default: the same)")
+    parser.add_argument("--output", type=pathlib.Path, help="keep the outputs here")
+    arguments, extra = parser.parse_known_args()
     common.pin_to_one_core()
     with tempfile.TemporaryDirectory() as folder:
         out = arguments.output or pathlib.Path(folder)
@@ -37,24 +42,15 @@ def main() -> int:
     return 0
 
 
-def parser():
-    arguments = common.parser(__doc__)
-    default = common.ROOT / "examples" / "scans"
-    arguments.add_argument("input", nargs="?", type=pathlib.Path, default=default, help="what pipeline.run takes as --input")
-    arguments.add_argument("--warm", type=pathlib.Path, help="scans for the first, warming run (default: the same)")
-    arguments.add_argument("--output", type=pathlib.Path, help="keep the outputs here")
-    return arguments
-
-
 def show(lines: list[dict], wall: float) -> None:
     done = [line["seconds"] for line in lines if line["status"] == "ok"]
     print(f"\n{len(done)} of {len(lines)} scans ok; seconds per ok scan")
     print(f"{'stage':12s}{'mean':>9s}{'median':>9s}{'longest':>9s}")
-    for stage in dict.fromkeys(stage for seconds in done for stage in seconds):
-        values = [seconds[stage] for seconds in done if stage in seconds]
-        print(f"{stage:12s}{np.mean(values):9.3f}{np.median(values):9.3f}{np.max(values):9.3f}")
-    totals = [sum(seconds.values()) for seconds in done] or [float("nan")]
-    print(f"{'all stages':12s}{np.mean(totals):9.3f}{np.median(totals):9.3f}{np.max(totals):9.3f}")
+    stages = dict.fromkeys(stage for seconds in done for stage in seconds)
+    table = {stage: [seconds[stage] for seconds in done if stage in seconds] for stage in stages}
+    table["all stages"] = [sum(seconds.values()) for seconds in done] or [np.nan]
+    for name, values in table.items():
+        print(f"{name:12s}{np.mean(values):9.3f}{np.median(values):9.3f}{np.max(values):9.3f}")
     spent = sum(sum(line["seconds"].values()) for line in lines)
     print(f"{'other':12s}{(wall - spent) / max(len(lines), 1):9.3f}")
     print(f"{'wall / scan':12s}{wall / max(len(lines), 1):9.3f}")

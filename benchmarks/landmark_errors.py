@@ -5,13 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from geometry.landmarks.calibration import shipped_calibration
+from geometry.landmarks.calibration import mesh_covariance, shipped_calibration
+from geometry.landmarks.estimate import CLOSE_MM, LandmarkEstimate
 from geometry.landmarks.fusion import fused
 from geometry.landmarks.heatmaps import probability_within
 from geometry.model.landmark_embedding import shipped_schemes
 
 INNER = np.arange(17, 68)
-CLOSE_MM = 4.0
 NOISE_WEIGHT = 0.5
 MEDIAN_CHI2 = 2.366  # of three dimensions
 
@@ -20,10 +20,8 @@ def calibrate(rows: list[dict]) -> dict:
     """What stands in geometry/data/landmark_calibration.json, from fitted scans; see `geometry.landmarks.calibration`. A landmark
     and its mirror image are measured together, and medians speak for variances, so that a few gross errors do not."""
     usable = [row for row in rows if not row["reason"] and {"heatmaps", "registered"} <= set(row["result"].estimates)]
-    before, pairs = np.array(shipped_calibration().heatmap_variance), {name: [] for name in ("heatmaps", "registered")}
-    for row in usable:
-        for name, found in pairs.items():
-            found.append(row["result"].estimates[name])
+    before = np.array(shipped_calibration().heatmap_variance)
+    pairs = {name: [row["result"].estimates[name] for row in usable] for name in ("heatmaps", "registered")}
     error = {name: np.array([e.points - row["made"].landmarks for e, row in zip(found, usable)]) for name, found in pairs.items()}
     seen = {name: np.array([e.seen for e in found]) for name, found in pairs.items()}
     squared = {name: (values**2).sum(2) / MEDIAN_CHI2 for name, values in error.items()}
@@ -59,23 +57,26 @@ def _fused_excess(rows: list[dict], found: dict, before: np.ndarray) -> tuple[fl
     """Of the fused inner landmarks: the median squared Mahalanobis distance of their errors over what it should be (1 is
     calibrated), and by how much fewer of them than their covariances say lie within 4 mm."""
     squared, within, expected = [], [], []
+    measured = replace(shipped_calibration(), **found, noise_weight=NOISE_WEIGHT)
+    factor = (np.array(measured.heatmap_variance) / before)[:, None, None]
     for row in rows:
         heatmaps, mesh = (row["result"].estimates[name] for name in ("heatmaps", "registered"))
-        sigma = np.where(mesh.seen, found["seen_mm"], found["unseen_mm"])
-        mesh = replace(
-            mesh, covariance=(sigma**2 + NOISE_WEIGHT * row["result"].state.fit.noise_mm ** 2)[:, None, None] * np.eye(3)
-        )
-        factor = (np.array(found["heatmap_variance"]) / before)[:, None, None]
+        mesh = replace(mesh, covariance=mesh_covariance(mesh.seen, row["result"].walk.state.fit.noise_mm, measured))
         points = np.where(heatmaps.seen[:, None], heatmaps.points, np.nan)
         known = replace(heatmaps, points=points, covariance=heatmaps.covariance * factor)
-        both = fused(mesh, known, np.array(found["correlation"]))
-        error = both.points - row["made"].landmarks
-        distance = np.einsum("li,lij,lj->l", error, np.linalg.inv(both.covariance), error)
-        squared.append(distance[INNER][heatmaps.seen[INNER]])
-        within.append((np.linalg.norm(error, axis=1) < CLOSE_MM)[INNER][heatmaps.seen[INNER]])
-        expected.append(probability_within(both.covariance)[INNER][heatmaps.seen[INNER]])
+        both = fused(mesh, known, np.array(measured.correlation))
+        seen = INNER[heatmaps.seen[INNER]]
+        squared.append(_mahalanobis_squared(both, row["made"].landmarks)[seen])
+        within.append(np.linalg.norm((both.points - row["made"].landmarks)[seen], axis=1) < CLOSE_MM)
+        expected.append(probability_within(both.covariance)[seen])
     gross = 1 - np.concatenate(within).mean() / np.concatenate(expected).mean()
     return float(np.median(np.concatenate(squared)) / MEDIAN_CHI2), float(np.clip(gross, 0, 0.2))
+
+
+def _mahalanobis_squared(estimate: LandmarkEstimate, truth: np.ndarray) -> np.ndarray:
+    """truth (l, 3) → (l,), of the errors by their covariances."""
+    error = estimate.points - truth
+    return np.einsum("li,lij,lj->l", error, np.linalg.inv(estimate.covariance), error)
 
 
 def calibration_table(rows: list[dict]) -> list[str]:
@@ -85,18 +86,10 @@ def calibration_table(rows: list[dict]) -> list[str]:
         + "".join(f"{f'conf {low:.1f}-{low + 0.2:.1f}':>22s}" for low in (0, 0.2, 0.4, 0.6, 0.8))
     ]
     for name in ("heatmaps", "registered", "fused"):
-        squared, confidence, close = [], [], []
-        for row in rows:
-            estimate = row["result"].estimates.get(name)
-            if estimate is None:
-                continue
-            error = estimate.points - row["made"].landmarks
-            squared.append(
-                np.einsum("li,lij,lj->l", error, np.linalg.inv(estimate.covariance), error)[INNER][estimate.seen[INNER]]
-            )
-            confidence.append(estimate.confidence[INNER])
-            close.append(np.linalg.norm(error, axis=1)[INNER] < CLOSE_MM)
-        squared, confidence, close = (np.concatenate(values) for values in (squared, confidence, close))
+        found = [(row["result"].estimates[name], row["made"].landmarks) for row in rows if name in row["result"].estimates]
+        squared = np.concatenate([_mahalanobis_squared(e, truth)[INNER][e.seen[INNER]] for e, truth in found])
+        confidence = np.concatenate([e.confidence[INNER] for e, _ in found])
+        close = np.concatenate([np.linalg.norm((e.points - truth)[INNER], axis=1) < CLOSE_MM for e, truth in found])
         line = f"{name:14s}{len(close):8d}{np.median(squared) / MEDIAN_CHI2:16.2f}"
         for low in (0, 0.2, 0.4, 0.6, 0.8):
             chosen = (confidence >= low) & (confidence <= low + 0.2 + 1e-9)

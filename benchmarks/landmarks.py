@@ -13,19 +13,21 @@ registered (of the refined mesh in the model's topology), fused (heatmaps and re
 pipeline's). Figures are of the inner 51 of iBUG-68 unless said otherwise; "seen" are those that the truth says the sensor saw.
 """
 
+import argparse
+import itertools
 import json
 import pathlib
-import sys
 import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 import common
 import numpy as np
-from landmark_errors import CLOSE_MM, INNER, calibrate, calibration_table
+from landmark_errors import INNER, calibrate, calibration_table
 
 from geometry import readers
-from geometry.landmarks.estimate import LandmarkEstimate
+from geometry.landmarks.estimate import CLOSE_MM, LandmarkEstimate
 from geometry.landmarks.views import Viewer, view_of_pose
 from geometry.mesh import TriangleMesh
 from geometry.model.landmark_embedding import landmarks_on
@@ -33,16 +35,18 @@ from geometry.scan import Scan
 from geometry.settings import loading
 from geometry.surfaces.closest_point import closest_points
 from geometry.surfaces.raycasting import interpolate
+from geometry.transforms import SimilarityTransform
 from pipeline.inputs import listing
 from pipeline.scans import chain, config, methods, steps
 from pipeline.scans.job import Job, warm_up
-from pipeline.scans.landmarking import Evidence, finder
+from pipeline.scans.landmarking import finder
 from pipeline.scans.state import ScanState
 from pipeline.training import landmark_views
 from pipeline.training.config import SynthesisConfig
 from pipeline.training.sampled_pairs import split_of
 
 METHODS = ("heatmaps", "model", "registered", "fused")
+HEADING = "".join(f"{name:>12s}" for name in METHODS)
 CLEAN = ("clean_mesh", "laser", "photogrammetry", "stereo")
 SEED = 4  # of the set that the shipped weights were trained on; its test split is reported, its validation split calibrates
 SUBJECTS = 4000
@@ -61,12 +65,11 @@ COST_SCANS = (
 
 @dataclass(frozen=True)
 class Result:
-    """One scan: its estimates by name, ibug68 in the scan's frame, mm; how far it came, and the reason where it ended early (then
-    `estimates` holds what there was)."""
+    """One scan: its estimates by name, ibug68 in the scan's frame, mm (what there was, where it ended early), and how far it
+    came."""
 
     estimates: dict[str, LandmarkEstimate]
-    state: ScanState
-    reason: str = ""
+    walk: common.Walk
 
 
 def refine(state: ScanState, job: Job) -> ScanState:
@@ -80,16 +83,13 @@ def process(scan: Scan, job: Job) -> Result:
     if state.location is not None and state.location.estimate is not None:
         estimates["heatmaps"] = state.location.estimate
     if found.reason:
-        return Result(estimates, state, found.reason)
-    back, fit = state.fit.scan_to_model.inverse(), state.fit
-    evidence = Evidence(
-        state.location, fit.scan_to_model, job.model, state.registered, state.refined, state.observed, fit.noise_mm
-    )
+        return Result(estimates, found)
+    back = state.scan_to_model.inverse()
     for name, method in (("heatmaps", "heatmaps"), ("registered", "mesh"), ("fused", "fused")):
         if name not in estimates:
-            estimates[name] = methods.LANDMARKERS[method](evidence, job.config.landmarks).transformed(back)
-    model = replace(estimates["registered"], points=back.apply(landmarks_on(job.model, fit.vertices)))
-    return Result(estimates | {"model": model}, state)
+            estimates[name] = methods.LANDMARKERS[method](state, job.model, job.config.landmarks).transformed(back)
+    model = replace(estimates["registered"], points=back.apply(landmarks_on(job.model, state.fit.vertices)))
+    return Result(estimates | {"model": model}, found)
 
 
 def simulated(count: int, split: str) -> Iterator[landmark_views.SimulatedScan]:
@@ -107,16 +107,15 @@ def seen_by_sensor(made: landmark_views.SimulatedScan) -> np.ndarray:
     return np.linalg.norm(Viewer(made.scan).nearest(made.landmarks) - made.landmarks, axis=1) < 3.0
 
 
-def synthetic(job: Job, count: int, split: str = "test") -> list[dict]:
-    """One dict a scan: sensor, yaw and pitch of the head, what was seen, errors (68,) by estimate, sigma and confidence."""
+def simulated_results(job: Job, count: int, split: str) -> list[dict]:
+    """One dict a scan: sensor, what was seen, errors (68,) by estimate, the simulation and its result."""
     rows = []
     for made in simulated(count, split):
         result = process(made.scan, job)
         errors = {name: np.linalg.norm(found.points - made.landmarks, axis=1) for name, found in result.estimates.items()}
-        row = {"sensor": made.sensor, "seen": seen_by_sensor(made), "reason": result.reason, "errors": errors}
+        row = {"sensor": made.sensor, "seen": seen_by_sensor(made), "reason": result.walk.reason, "errors": errors}
         rows.append(row | {"made": made, "result": result})
-        print(".", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
+        common.say(f"{len(rows)} of {count} simulated scans")
     return rows
 
 
@@ -127,11 +126,10 @@ def synthetic_table(rows: list[dict]) -> list[str]:
         f"{'synthetic test split':24s}{'scans':>6s}{'no face':>8s}" + "".join(f"{name:>30s}" for name in METHODS),
         f"{'':24s}{'':14s}" + "".join(f"{'seen mm':>12s}{'all mm':>9s}{'<4mm':>9s}" for _ in METHODS),
     ]
-    groups = {"near clean": CLEAN, "noisy depth": None, "all": ()}
-    groups |= {sensor: (sensor,) for sensor in sorted({row["sensor"] for row in rows})}
-    for label, sensors in groups.items():
-        chosen = [row for row in rows if sensors == () or (row["sensor"] in sensors if sensors else row["sensor"] not in CLEAN)]
-        if chosen:
+    sensors = sorted({row["sensor"] for row in rows})
+    groups = {"near clean": CLEAN, "noisy depth": {*sensors} - {*CLEAN}, "all": sensors} | {name: (name,) for name in sensors}
+    for label, members in groups.items():
+        if chosen := [row for row in rows if row["sensor"] in members]:
             lines.append(_synthetic_line(label, chosen))
     return lines + [f"refused: {row['sensor']}: {row['reason'][:120]}" for row in rows if row["reason"]]
 
@@ -147,16 +145,21 @@ def _synthetic_line(label: str, rows: list[dict]) -> str:
     return cells
 
 
-def humface(job: Job, shared: pathlib.Path) -> list[str]:
-    truth = np.array(json.loads((shared / "bench/truth/humface.landmarks.json").read_text())["points_mm"])
-    result = process(readers.read(shared / "scans/single/humface.ply"), job)
-    lines = [f"{'humface, 7 hand-set':24s}" + "".join(f"{name:>12s}" for name in METHODS)]
-    errors = {name: np.linalg.norm(result.estimates[name].points[list(HUMFACE_7)] - truth, axis=1) for name in METHODS}
-    lines.append(f"{'mean mm':24s}" + "".join(f"{errors[name].mean():12.2f}" for name in METHODS))
-    lines += [
-        f"{f'  ibug {mark}':24s}" + "".join(f"{errors[name][k]:12.2f}" for name in METHODS) for k, mark in enumerate(HUMFACE_7)
-    ]
-    return lines
+def synthetic(job: Job, arguments: argparse.Namespace) -> list[str]:
+    rows = simulated_results(job, arguments.count, "test")
+    return synthetic_table(rows) + calibration_table(rows)
+
+
+def humface(job: Job, arguments: argparse.Namespace) -> list[str]:
+    truth = np.array(json.loads((arguments.shared / "bench/truth/humface.landmarks.json").read_text())["points_mm"])
+    found = process(readers.read(arguments.shared / "scans/single/humface.ply"), job).estimates
+    errors = np.stack([np.linalg.norm(found[name].points[list(HUMFACE_7)] - truth, axis=1) for name in METHODS], axis=1)
+    lines = [f"{'humface, 7 hand-set':24s}{HEADING}", f"{'mean mm':24s}{_cells(errors.mean(0))}"]
+    return lines + [f"{f'  ibug {mark}':24s}{_cells(row)}" for mark, row in zip(HUMFACE_7, errors)]
+
+
+def _cells(values: Iterable[float]) -> str:
+    return "".join(f"{value:12.2f}" for value in values)
 
 
 def clean_mesh_of(name: str, shared: pathlib.Path) -> pathlib.Path:
@@ -166,31 +169,26 @@ def clean_mesh_of(name: str, shared: pathlib.Path) -> pathlib.Path:
     return found[0]
 
 
-def repeat(job: Job, shared: pathlib.Path) -> list[str]:
+def repeat(job: Job, arguments: argparse.Namespace) -> list[str]:
     """Landmarks on each depth image against those on the clean mesh it was made of, in the camera's frame."""
-    clean: dict[str, Result] = {}
-    rows: list[tuple[str, dict[str, float]]] = []
-    for path in sorted((shared / "bench/depth").glob("*.png")):
-        person, sensor = path.stem.split("_", 1)
-        if person not in clean:
-            clean[person] = process(readers.read(clean_mesh_of(person, shared)), job)
-        to_camera = np.load(shared / f"bench/truth/{path.stem}.truth.npz")["scan_to_camera"]
+    paths = sorted((arguments.shared / "bench/depth").glob("*.png"))
+    people = dict.fromkeys(path.stem.split("_")[0] for path in paths)
+    clean = {person: process(readers.read(clean_mesh_of(person, arguments.shared)), job).estimates for person in people}
+    rows: dict[str, dict[str, float]] = {}
+    for path in paths:
+        truth = np.load(arguments.shared / f"bench/truth/{path.stem}.truth.npz")
+        to_camera = SimilarityTransform.from_matrix(truth["scan_to_camera"])
+        there = {name: to_camera.apply(found.points) for name, found in clean[path.stem.split("_")[0]].items()}
         result = process(readers.read(path), job)
-        errors = {}
-        for name in METHODS:
-            if name in result.estimates and name in clean[person].estimates:
-                there = clean[person].estimates[name].points @ to_camera[:3, :3].T + to_camera[:3, 3]
-                errors[name] = float(np.linalg.norm(result.estimates[name].points - there, axis=1)[INNER].mean())
-        if result.reason:
-            errors = {}  # the pipeline writes no landmarks of such a scan
-        rows.append((f"{person}_{sensor}", errors))
-    lines = [f"{'repeatability, 18 images':28s}" + "".join(f"{name:>12s}" for name in METHODS)]
-    groups = {"all": rows} | {
-        sensor: [row for row in rows if row[0].endswith(sensor)] for sensor in ("truedepth", "kinect_v1", "tof")
-    }
-    for label, chosen in groups.items():
-        lines.append(_mean_line(label, [errors for _, errors in chosen]))
-    return lines + [_mean_line("  " + label, [errors]) for label, errors in rows]
+        found = {} if result.walk.reason else result.estimates  # the pipeline writes no landmarks of a scan that ended early
+        rows[path.stem] = {
+            name: float(np.linalg.norm(found[name].points - there[name], axis=1)[INNER].mean())
+            for name in found.keys() & there.keys()
+        }
+    lines = [f"{'repeatability, 18 images':28s}{HEADING}", _mean_line("all", list(rows.values()))]
+    for sensor in ("truedepth", "kinect_v1", "tof"):
+        lines.append(_mean_line(sensor, [errors for name, errors in rows.items() if name.endswith(sensor)]))
+    return lines + [_mean_line("  " + name, [errors]) for name, errors in rows.items()]
 
 
 def _mean_line(label: str, rows: list[dict[str, float]]) -> str:
@@ -200,43 +198,32 @@ def _mean_line(label: str, rows: list[dict[str, float]]) -> str:
     return f"{label:28s}" + "".join(cells) + f"   {len(whole)} of {len(rows)}"
 
 
-def topology(job: Job, shared: pathlib.Path) -> list[str]:
+def topology(job: Job, arguments: argparse.Namespace) -> list[str]:
     """Five meshes of one topology: each landmark's place on one, carried to the others by the vertex numbers."""
     meshes = []
-    for path in sorted((shared / "scans/registered_arbitrary_pose").glob("*.stl")):
+    errors = defaultdict(list)
+    for path in sorted((arguments.shared / "scans/registered_arbitrary_pose").glob("*.stl")):
         scan = readers.read(path)
         result = process(scan, job)
-        if result.reason:
-            print(f"{path.name}: {result.reason}")
-        meshes.append((scan, result))
-    lines = [f"{'same topology, 5 meshes':28s}" + "".join(f"{name:>12s}" for name in METHODS)]
-    errors: dict[str, list[float]] = {name: [] for name in METHODS}
-    for first, (scan, result) in enumerate(meshes):
-        for name in METHODS:
-            if name not in result.estimates:
-                continue
-            mesh = TriangleMesh(scan.points * _mm(scan, result), scan.triangles)
-            places = closest_points(result.estimates[name].points[INNER], mesh)
-            for second, (other, found) in enumerate(meshes):
-                if second != first and name in found.estimates:
-                    carried = interpolate(other.points * _mm(other, found), mesh.triangles[places.triangle], places.uv)
-                    errors[name] += list(np.linalg.norm(found.estimates[name].points[INNER] - carried, axis=1))
-    lines.append(f"{'mean mm':28s}" + "".join(f"{np.mean(errors[name]) if errors[name] else np.nan:12.2f}" for name in METHODS))
-    return lines
+        if result.walk.reason:
+            print(f"{path.name}: {result.walk.reason}")
+        meshes.append((TriangleMesh(scan.points * result.walk.unit_mm(scan), scan.triangles), result.estimates))
+    for (mesh, known), (other, found) in itertools.permutations(meshes, 2):
+        for name in known.keys() & found.keys():
+            places = closest_points(known[name].points[INNER], mesh)
+            carried = interpolate(other.vertices, mesh.triangles[places.triangle], places.uv)
+            errors[name] += list(np.linalg.norm(found[name].points[INNER] - carried, axis=1))
+    means = [np.mean(errors[name]) if errors[name] else np.nan for name in METHODS]
+    return [f"{'same topology, 5 meshes':28s}{HEADING}", f"{'mean mm':28s}{_cells(means)}"]
 
 
-def _mm(scan: Scan, result: Result) -> float:
-    """What a scan's own coordinates must be multiplied by to be mm."""
-    return 1.0 if scan.unit_mm else result.state.location.scan.unit_mm or 1.0
-
-
-def cost(job: Job, shared: pathlib.Path) -> list[str]:
+def cost(job: Job, arguments: argparse.Namespace) -> list[str]:
     """Seconds on one thread: rendering a view, the network on it, and locating by either method."""
     find = finder(job.config.landmarks.weights)
     warm_up(job)
     lines = [f"{'seconds, one thread':28s}{'view':>8s}{'network':>9s}{'locate: landmarks':>20s}{'pose_search':>13s}"]
     for name in COST_SCANS:
-        state = ScanState.of(readers.read(shared / name))
+        state = ScanState.of(readers.read(arguments.shared / name))
         walks = [common.walk(chain.TO_THE_HEAD, state, by(method, job)) for method in LOCATORS]
         times = [found.seconds.get("locate", np.nan) for found in walks]
         location, line = walks[-1].state.location, f"{pathlib.Path(name).name:28s}"
@@ -259,14 +246,14 @@ def by(method: str, job: Job) -> Job:
     return replace(job, config=replace(job.config, locate=config.LocateConfig(method)))
 
 
-def start(job: Job, shared: pathlib.Path, match: str = "") -> list[str]:
-    """Every real scan (whose path holds `match`), fitted from either start: what became of it, its fit's mean residual, inlier
+def start(job: Job, arguments: argparse.Namespace) -> list[str]:
+    """Every real scan (whose path holds --match), fitted from either start: what became of it, its fit's mean residual, inlier
     fraction and quality; seconds of locating."""
     lines = [f"{'start of the fit':44s}{'landmarks':>34s}{'pose_search':>34s}{'seconds':>16s}"]
     for folder in ("bench/depth", "scans"):
-        for source in listing.list_sources(str(shared / folder)):
+        for source in listing.list_sources(str(arguments.shared / folder)):
             name = f"{folder}/{source.name}"
-            if match not in name:
+            if arguments.match not in name:
                 continue
             walks = [common.walk(chain.TO_THE_FIT, steps.load(ScanState(source), job), by(method, job)) for method in LOCATORS]
             seconds = "".join(f"{found.seconds.get('locate', np.nan):8.2f}" for found in walks)
@@ -282,36 +269,28 @@ def fit_cell(found: common.Walk) -> str:
     return f"{'ok':>6s}{fit.residuals['mean']:9.3f} mm{fit.residuals['inlier_fraction']:9.3f}{fit.fit_quality:7.3f}"
 
 
-def main() -> int:
-    parsing = common.parser(__doc__)
-    add = parsing.add_argument
-    add("--rows", nargs="+", default=["synthetic", *ROWS])
+ROWS = {"synthetic": synthetic, "humface": humface, "repeat": repeat, "topology": topology, "cost": cost, "start": start}
+
+
+def main() -> None:
+    parser = common.parser(__doc__, "--shared")
+    add = parser.add_argument
+    add("--rows", nargs="+", default=list(ROWS), choices=list(ROWS))
     add("--count", type=int, default=60, help="simulated scans; default %(default)s")
     add("--weights", default="landmarks", help="shipped weights, or a weights file")
     add("--locate", default="landmarks", help="locator; default %(default)s")
-    add("--shared", type=pathlib.Path, default=common.SHARED)
     add("--match", default="", help="row start: only scans whose path holds this")
     add("--calibrate", action="store_true", help="measure the landmarks on the validation split and print the figures")
-    arguments = parsing.parse_args()
+    arguments = parser.parse_args()
     job = Job(config.load(settings=[f"landmarks.weights={arguments.weights}", f"locate.method={arguments.locate}"]))
     if arguments.calibrate:
-        rows = synthetic(job, arguments.count, "validation")
+        rows = simulated_results(job, arguments.count, "validation")
         print("\n".join(synthetic_table(rows) + calibration_table(rows)))
         print(json.dumps(calibrate(rows)))
-        return 0
+        return
     for name in arguments.rows:
-        if name == "synthetic":
-            rows = synthetic(job, arguments.count)
-            lines = synthetic_table(rows) + calibration_table(rows)
-        elif name == "start":
-            lines = start(job, arguments.shared, arguments.match)
-        else:
-            lines = ROWS[name](job, arguments.shared)
-        print("\n".join(lines) + "\n", flush=True)
-    return 0
+        print("\n".join(ROWS[name](job, arguments)) + "\n", flush=True)
 
-
-ROWS = {"humface": humface, "repeat": repeat, "topology": topology, "cost": cost, "start": start}
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

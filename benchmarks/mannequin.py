@@ -15,9 +15,7 @@ in profile the chart's frontal view leaves some out). The reference has the sens
 frames have the lens' distortion: neither figure can reach zero.
 """
 
-import json
 import pathlib
-import sys
 from dataclasses import dataclass
 
 import common
@@ -27,7 +25,6 @@ from scipy.spatial.transform import Rotation
 
 from geometry.evaluation.metrics import boundary_triangles, sample_surface
 from geometry.mesh import TriangleMesh
-from geometry.model.registry import load_model
 from geometry.readers import read
 from geometry.surfaces.closest_point import closest_points
 from geometry.surfaces.raycasting import cast_rays, nearest_on_scene, raycasting_scene
@@ -66,30 +63,24 @@ class Frame:
     covered: np.ndarray
 
 
-def main() -> int:
-    arguments = parser().parse_args()
+def main() -> None:
+    parser = common.parser(__doc__, "--json")
+    parser.add_argument("run", type=pathlib.Path, help="a run's OUT that holds the mannequin's frames and its reference")
+    default = common.SHARED / "scans" / "truedepth_mannequin"
+    parser.add_argument("--scans", type=pathlib.Path, default=default, help="the folder of the frames")
+    parser.add_argument("--least", type=int, default=4, help="frames that must have seen a point for its spread to count")
+    arguments = parser.parse_args()
     lines = {line["source"].rsplit("/", 1)[-1]: line for line in common.manifest(arguments.run) if is_mannequin(line["source"])}
     missing = [f"{name} ({line['status']})" for name, line in sorted(lines.items()) if line["status"] != "ok"]
     lines = {name: line for name, line in sorted(lines.items()) if line["status"] == "ok"}
     if REFERENCE not in lines or len(lines) < 3:
-        sys.exit(f"{arguments.run} needs {REFERENCE} and 2 frames or more that ended ok; it has {', '.join(lines) or 'none'}")
+        found = ", ".join(lines) or "none"
+        raise SystemExit(f"{arguments.run} needs {REFERENCE} and 2 frames or more that ended ok; it has {found}")
     reference = load_reference(arguments.scans / REFERENCE, arguments.run, lines.pop(REFERENCE))
     frames = [load_frame(arguments.scans / name, arguments.run, line, reference) for name, line in lines.items()]
     result = {"frames": distances(frames, reference), "spread": spread(frames, reference, arguments.least), "missing": missing}
     print(report(result))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=1))
-    return 0
-
-
-def parser():
-    arguments = common.parser(__doc__)
-    arguments.add_argument("run", type=pathlib.Path, help="a run's OUT that holds the mannequin's frames and its reference")
-    default = common.SHARED / "scans" / "truedepth_mannequin"
-    arguments.add_argument("--scans", type=pathlib.Path, default=default, help="the folder of the frames")
-    arguments.add_argument("--least", type=int, default=4, help="frames that must have seen a point for its spread to count")
-    arguments.add_argument("--json", type=pathlib.Path, help="write the figures here as well")
-    return arguments
+    common.keep(result, arguments.json)
 
 
 def is_mannequin(source: str) -> bool:
@@ -97,19 +88,19 @@ def is_mannequin(source: str) -> bool:
     return folder.rpartition("/")[2] in ("", "truedepth_mannequin") and (name == REFERENCE or name.startswith("frame-"))
 
 
-def fit_of(run: pathlib.Path, line: dict) -> tuple[SimilarityTransform, float]:
+def pose_of(run: pathlib.Path, line: dict) -> tuple[SimilarityTransform, float]:
     """Scan in mm → model in mm, and mm in one unit of the scan's file."""
-    fit = json.loads((run / line["files"]["fit"]).read_text())
+    fit = common.fit_of(run, line)
     unit = SimilarityTransform(np.eye(3), np.zeros(3), 1 / fit["unit_mm"])
     return SimilarityTransform.from_matrix(np.array(fit["scan_to_model"])).compose(unit), fit["unit_mm"]
 
 
 def load_reference(path: pathlib.Path, run: pathlib.Path, line: dict) -> Reference:
     """The face of the reference: its points near the face region of the model fitted to it."""
-    to_model, unit_mm = fit_of(run, line)
+    to_model, unit_mm = pose_of(run, line)
     scan = read(path)
     points = scan.points * (1.0 if scan.unit_mm else unit_mm)
-    model = load_model(json.loads((run / "run.json").read_text())["config"]["model"]["name"])
+    model = common.model_of(run)
     coarse = read(run / line["files"]["coarse"]).points * unit_mm
     distance, vertex = cKDTree(coarse).query(points, distance_upper_bound=FACE_MM)
     region = np.append(model.regions["face"] & ~model.regions["mouth_interior"], False)
@@ -122,7 +113,7 @@ def load_reference(path: pathlib.Path, run: pathlib.Path, line: dict) -> Referen
 
 def load_frame(path: pathlib.Path, run: pathlib.Path, line: dict, reference: Reference) -> Frame:
     """A frame's two surfaces, each aligned on its own."""
-    frame_to_model, unit_mm = fit_of(run, line)
+    frame_to_model, unit_mm = pose_of(run, line)
     start = reference.to_model.inverse().compose(frame_to_model)
     start = SimilarityTransform(start.rotation, start.translation)  # a fit may carry scale; a camera's millimetres are true
     raw = surface_of(read(path))
@@ -196,12 +187,16 @@ def distance(mesh: TriangleMesh, seen: np.ndarray, reference: Reference) -> floa
 
 
 def distances(frames: list[Frame], reference: Reference) -> list[dict]:
-    rows = []
-    for frame in frames:
-        raw, refined = (distance(mesh, frame.covered, reference) for mesh in (frame.raw, frame.refined))
-        seen, covered = int(frame.seen.sum()), int(frame.covered.sum())
-        rows.append({"frame": frame.name, "seen": seen, "covered": covered, "raw_mm": raw, "refined_mm": refined})
-    return rows
+    return [
+        {
+            "frame": frame.name,
+            "seen": int(frame.seen.sum()),
+            "covered": int(frame.covered.sum()),
+            "raw_mm": distance(frame.raw, frame.covered, reference),
+            "refined_mm": distance(frame.refined, frame.covered, reference),
+        }
+        for frame in frames
+    ]
 
 
 def offsets(mesh: TriangleMesh, reference: Reference) -> np.ndarray:
@@ -241,4 +236,4 @@ def report(result: dict) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

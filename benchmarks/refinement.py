@@ -16,11 +16,9 @@ stands in. Seconds: of processor time, a method's own; reading, fitting and enco
 
 import argparse
 import functools
-import glob
-import json
 import pathlib
-import sys
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from types import SimpleNamespace
@@ -49,9 +47,8 @@ from geometry.fitting import encoding
 from geometry.mesh import TriangleMesh
 from geometry.reconstruction import lifting
 from geometry.reconstruction.depth_normal_fusion import fuse
-from pipeline.scans import config, methods, steps
+from pipeline.scans import config, files, methods, steps
 from pipeline.scans.job import Job
-from pipeline.scans.state import ScanState
 
 BENCH_BAND, PAIRS_BAND = Band(6.0, 20.0), Band(2.0, 8.0)
 ONE_WAY = ("coarse", "amberg")
@@ -70,38 +67,27 @@ class Method:
     image: Callable[[Pair], tuple[np.ndarray, np.ndarray, np.ndarray]]
 
 
-def main() -> int:
-    arguments = parser().parse_args()
-    score = score_module(arguments.shared / "bench" / "score.py")
-    rows = all_methods(arguments, score)
-    results = {"bench": [], "pairs": []}
-    if not arguments.no_bench:
-        results["bench"] = bench_results(rows, arguments, score)
-    if arguments.pairs:
-        results["pairs"] = pair_results(rows, arguments)
-    for kind, found in results.items():
-        if found:
-            print(report(kind, found) + "\n")
-    if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=1))
-    return 0
-
-
-def parser() -> argparse.ArgumentParser:
-    arguments = common.parser(__doc__)
-    add = arguments.add_argument
+def main() -> None:
+    parser = common.parser(__doc__, "--shared", "--limit", "--set", "--json")
+    add = parser.add_argument
     add("--work", type=pathlib.Path, default=common.ROOT / "runs" / "refinement", help="folder for the encoded bench scans")
-    add("--shared", type=pathlib.Path, default=common.SHARED, help="folder with bench/")
     add("--scans", default="", help="only bench scans whose name contains this")
     add("--no-bench", action="store_true", help="only the pairs")
     add("--pairs", nargs="+", default=[], help="files or globs of synthetic pairs, test-*.tfrecord.gz")
-    add("--limit", type=int, default=None, help="only the first N pairs")
     add("--weights", nargs="*", default=["default"], help="names or files of generators")
     add("--skip", nargs="*", default=[], help="methods to leave out, such as amberg (10 s a scan) or poisson")
     add("--amberg-pairs", type=int, default=0, help="amberg on the first N pairs (default: none, it is slow)")
-    add("--set", dest="settings", action="append", default=[], help="section.key=value of the pipeline's configuration")
-    add("--json", type=pathlib.Path, help="write every figure here as well")
-    return arguments
+    arguments = parser.parse_args()
+    score = score_module(arguments.shared / "bench" / "score.py")
+    rows = all_methods(arguments, score)
+    results = {
+        "bench": [] if arguments.no_bench else bench_results(rows, arguments, score),
+        "pairs": pair_results(rows, arguments) if arguments.pairs else [],
+    }
+    for kind, found in results.items():
+        if found:
+            print(report(kind, found) + "\n")
+    common.keep(results, arguments.json)
 
 
 # the methods
@@ -110,7 +96,11 @@ def parser() -> argparse.ArgumentParser:
 def all_methods(arguments: argparse.Namespace, score) -> list[Method]:
     rows = [
         Method("raw", lambda s: raw_mesh(s, s.depth, score), lambda p: baselines.plain(p.scan)),
-        Method("bilateral", lambda s: raw_mesh(s, filtered(s), score), baselines.bilateral_image),
+        Method(
+            "bilateral",
+            lambda s: raw_mesh(s, baselines.filtered_head(s.depth, s.item.location.scan), score),
+            baselines.bilateral_image,
+        ),
         Method("poisson", poisson_mesh, baselines.poisson_image),
         Method("amberg", amberg_mesh, baselines.amberg_image),
         Method("coarse", coarse_mesh, lambda p: baselines.plain(p.coarse)),
@@ -133,7 +123,7 @@ def refiner(name: str, settings: dict) -> Method:
     def mesh(scan: BenchScan) -> TriangleMesh:
         (item,) = steps.refine([scan.item], SimpleNamespace(refine=refine()))
         surface = lifting.lift(item.refined, item.observed, item.refined["confidence"])
-        return in_scan(surface.mesh, item)
+        return files.in_input(surface.mesh, item)
 
     def image(pair: Pair):
         (refined,) = refine()([(pair.coarse, pair.scan)])
@@ -143,33 +133,25 @@ def refiner(name: str, settings: dict) -> Method:
     return Method(name, mesh, image)
 
 
-def in_scan(mesh: TriangleMesh, item: ScanState) -> TriangleMesh:
-    return mesh.with_vertices(item.fit.scan_to_model.inverse().apply(mesh.vertices))
-
-
 def raw_mesh(scan: BenchScan, depth: np.ndarray, score) -> TriangleMesh:
     return TriangleMesh(*score.triangulated_depth(depth, scan.camera, scan.score_args[3]))
 
 
-def filtered(scan: BenchScan) -> np.ndarray:
-    return baselines.filtered_head(scan.depth, scan.item.location.scan)
-
-
 def coarse_mesh(scan: BenchScan) -> TriangleMesh:
     # the model's every vertex, as coarse.ply has it
-    return in_scan(TriangleMesh(scan.item.fit.vertices, scan.model.triangles), scan.item)
+    return files.in_input(TriangleMesh(scan.item.fit.vertices, scan.model.triangles), scan.item)
 
 
 def poisson_mesh(scan: BenchScan) -> TriangleMesh:
     surface = encoding.scan_surface(scan.item.location.scan, scan.item.fit, scan.model)
     near = np.linalg.norm(surface.vertices, axis=1) < baselines.TEMPLATE_RADIUS_MM
     near &= np.linalg.norm(surface.vertex_normals, axis=1) > 0.5
-    return in_scan(baselines.poisson(surface.vertices[near], surface.vertex_normals[near]), scan.item)
+    return files.in_input(baselines.poisson(surface.vertices[near], surface.vertex_normals[near]), scan.item)
 
 
 def amberg_mesh(scan: BenchScan) -> TriangleMesh:
     surface = encoding.scan_surface(scan.item.location.scan, scan.item.fit, scan.model)
-    return in_scan(baselines.amberg(baselines.face_template(scan.item.fit.vertices, scan.model), surface), scan.item)
+    return files.in_input(baselines.amberg(baselines.face_template(scan.item.fit.vertices, scan.model), surface), scan.item)
 
 
 def bench_results(rows: list[Method], arguments: argparse.Namespace, score) -> list[dict]:
@@ -203,10 +185,7 @@ def bench_detail(mesh: TriangleMesh, scan: BenchScan) -> DetailError:
 
 def pair_results(rows: list[Method], arguments: argparse.Namespace) -> list[dict]:
     found = []
-    paths = sorted({path for pattern in arguments.pairs for path in glob.glob(pattern)})
-    if not paths:
-        sys.exit(f"no file matches {' '.join(arguments.pairs)}")
-    for number, pair in enumerate(pairs_of(paths, arguments.limit)):
+    for number, pair in enumerate(pairs_of(arguments.pairs, arguments.limit)):
         skin = on_skin(pair.scan, pair.truth, pair.observed)
         for method in rows:
             if method.name == "amberg" and number >= arguments.amberg_pairs:
@@ -231,10 +210,10 @@ def record(name: str, groups: list[str], method: Method, error: tuple, detail: D
 
 def means(found: list[dict], key: str) -> dict[tuple[str, str], float]:
     """(method, group) → mean of `key` over the group's scans that have it."""
-    values: dict[tuple[str, str], list[float]] = {}
+    values = defaultdict(list)
     for row in found:
         for group in row["groups"]:
-            values.setdefault((row["method"], group), []).append(row[key])
+            values[row["method"], group].append(row[key])
     return {at: float(np.nanmean(part)) if np.isfinite(part).any() else float("nan") for at, part in values.items()}
 
 
@@ -307,4 +286,4 @@ def worse_lines(names: list[str], found: list[dict]) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

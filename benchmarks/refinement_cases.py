@@ -1,7 +1,9 @@
 """What `refinement.py` measures on: the bench's scans, encoded once as the pipeline does it, and synthetic pairs."""
 
+import glob
 import hashlib
 import importlib.util
+import itertools
 import json
 import pathlib
 import pickle
@@ -10,10 +12,10 @@ from dataclasses import dataclass
 
 import common
 import numpy as np
-import smooth_width
 from common import ROOT, say
 from scipy.ndimage import binary_dilation
 
+from geometry.charts.chart import from_json
 from geometry.charts.curvature import ray_frame
 from geometry.charts.geometry_image import GeometryImage, channel_normals
 from geometry.charts.rasterize import rasterize
@@ -128,20 +130,30 @@ def bench_groups(name: str) -> list[str]:
     return ["all", sensor, kind, f"{sensor} {kind}"]
 
 
-def pairs_of(paths: Iterable[str], limit: int | None = None) -> Iterator[Pair]:
-    """The first `limit` pairs of these TFRecords that have an observed pixel."""
-    count = 0
-    for path in paths:
-        for data in tfrecord.read_tfrecord(path):
-            if count == limit:
-                return
-            example = tfrecord.decode_example(data)
-            coarse, truth = (smooth_width.image(example, group) for group in ("coarse", "truth"))
-            scan = smooth_width.image(example, "scan", ("noise_sigma",))
-            observed = near_fit(coarse, scan) & near_fit(coarse, truth)
-            if observed.any():
-                count += 1
-                yield Pair(example["scan_id"][0].decode(), example["sensor"][0].decode(), coarse, scan, truth, observed)
+def pairs_of(patterns: Iterable[str], limit: int | None = None) -> Iterator[Pair]:
+    """The first `limit` pairs of these TFRecords (files or globs) that have an observed pixel."""
+    paths = sorted({path for pattern in patterns for path in glob.glob(pattern)})
+    if not paths:
+        raise SystemExit(f"no file matches {' '.join(patterns)}")
+    pairs = map(pair_of, itertools.chain.from_iterable(map(tfrecord.read_tfrecord, paths)))
+    return itertools.islice((pair for pair in pairs if pair.observed.any()), limit)
+
+
+def image_of(example: dict, group: str) -> GeometryImage:
+    """One group of a decoded record."""
+    channels = {
+        name.removeprefix(f"{group}/"): np.reshape(values, example["shape"])
+        for name, values in example.items()
+        if name.startswith(f"{group}/")
+    }
+    return GeometryImage(channels, channels.pop("valid_mask") > 0.5, from_json(b"".join(example["chart"]).decode()))
+
+
+def pair_of(record: bytes) -> Pair:
+    example = tfrecord.decode_example(record)
+    coarse, scan, truth = (image_of(example, group) for group in ("coarse", "scan", "truth"))
+    observed = near_fit(coarse, scan) & near_fit(coarse, truth)
+    return Pair(example["scan_id"][0].decode(), example["sensor"][0].decode(), coarse, scan, truth, observed)
 
 
 def on_skin(scan: GeometryImage, truth: GeometryImage, observed: np.ndarray) -> np.ndarray:

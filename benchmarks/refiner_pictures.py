@@ -6,9 +6,7 @@ Pairs are ordered by the refined surface's mean depth error over the observed pi
 the first two, the two about the median and the last two are shown, with their figures on standard output.
 """
 
-import glob
 import pathlib
-import sys
 
 import common
 import numpy as np
@@ -33,7 +31,7 @@ def row(pair: Pair, refined: GeometryImage) -> np.ndarray:
     return np.concatenate(samples.panels(x, truth, predicted, pair.coarse.chart.pixel_mm), axis=1)
 
 
-def main() -> int:
+def main() -> None:
     parser = common.parser(__doc__)
     parser.add_argument("--pairs", required=True, help="glob of test records")
     parser.add_argument("--weights", default="default")
@@ -41,7 +39,7 @@ def main() -> int:
     parser.add_argument("--output", type=pathlib.Path, default=common.ROOT / "docs" / "images" / "refiner.png")
     arguments = parser.parse_args()
     refiner, found = Refiner(arguments.weights, batch_size=1), []
-    for pair in pairs_of(sorted(glob.glob(arguments.pairs)), arguments.limit):
+    for pair in pairs_of([arguments.pairs], arguments.limit):
         refined = replace_contradicted(pair.coarse, pair.scan, refiner.refine([(pair.coarse, pair.scan)])[0])
         errors = {
             name: float(np.abs(image["depth"] - pair.truth["depth"])[pair.observed].mean())
@@ -57,8 +55,7 @@ def main() -> int:
         print(f"{name} {sensor:16s} {figures}  ratio {ratio:.2f}")
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.concatenate([picture for *_, picture in chosen])).save(arguments.output, optimize=True)
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

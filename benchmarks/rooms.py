@@ -10,6 +10,7 @@ b imports c, none is drawn from a to c. Arrows to one room run together. The sam
 import argparse
 import ast
 import functools
+import graphlib
 import itertools
 import math
 import pathlib
@@ -29,12 +30,12 @@ def project_files() -> dict[str, pathlib.Path]:
     return {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in paths}
 
 
-def module_imports(package: str) -> Graph:
-    """Module of the package → modules of the project that it imports, wherever in its file."""
+def module_imports() -> Graph:
+    """Module → modules of the project that it imports, wherever in its file."""
     files, imports = project_files(), {}
-    for name in [name for name in files if package_of(name) == package]:
-        folder, imported = ".".join(files[name].relative_to(ROOT).parent.parts), set()
-        for node in ast.walk(ast.parse(files[name].read_text(encoding="utf-8"))):
+    for name, path in files.items():
+        folder, imported = ".".join(path.relative_to(ROOT).parent.parts), set()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 imported |= {alias.name for alias in node.names}
             elif isinstance(node, ast.ImportFrom):
@@ -44,9 +45,9 @@ def module_imports(package: str) -> Graph:
     return imports
 
 
-def room_graph(*packages: str) -> Graph:
-    """Room → rooms that it imports; among these packages, or all."""
-    imports = {name: found for package in packages or COLOURS for name, found in module_imports(package).items()}
+def room_graph() -> Graph:
+    """Room → rooms that it imports."""
+    imports = module_imports()
     room = rooms(imports)
     graph: Graph = {name: set() for name in sorted(set(room.values()))}
     for name in room:
@@ -56,7 +57,7 @@ def room_graph(*packages: str) -> Graph:
 
 def rooms(imports: Graph) -> dict[str, str]:
     """Module → its room: `gan/refiner`, or of a package's own files `gan` for what its rooms need, else `gan commands`."""
-    named = {name: path for name, path in project_files().items() if name in imports and (name not in COLOURS or imports[name])}
+    named = {name: path for name, path in project_files().items() if name not in COLOURS or imports[name]}
     room = {name: path.relative_to(ROOT).parent.as_posix() for name, path in named.items()}
     own = {name: {other for other in found if package_of(other) == package_of(name)} for name, found in imports.items()}
     needed = closure(own | {"": {name for name in room if "/" in room[name]}})[""]
@@ -70,13 +71,6 @@ def closure(graph: Graph) -> Graph:
     for middle, node in itertools.product(graph, graph):
         reach[node] |= reach[middle] if middle in reach[node] else set()
     return reach
-
-
-def circles(graph: Graph) -> list[tuple[str, ...]]:
-    """Groups of nodes that import each other, directly or not."""
-    reach = closure(graph)
-    groups = {node: sorted(other for other in reach[node] if node in reach[other]) for node in graph}
-    return sorted({tuple(group) for group in groups.values() if group})
 
 
 def routed(graph: Graph) -> tuple[list[list[str]], list[tuple[str, str]]]:
@@ -144,6 +138,8 @@ if __name__ == "__main__":
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("output", type=pathlib.Path, help="the SVG file")
     given, whole = arguments.parse_args(), room_graph()
-    if found := circles(whole):
-        arguments.error(f"rooms import each other: {'; '.join(map(str, found))}")
+    try:
+        graphlib.TopologicalSorter(whole).prepare()
+    except graphlib.CycleError as error:
+        arguments.error(f"rooms import each other: {' → '.join(error.args[1][::-1])}")
     given.output.write_text(svg(whole), encoding="utf-8")

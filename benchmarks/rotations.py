@@ -14,19 +14,17 @@ pose (before the fit) are against the fitted upright pose as well; `surface` is 
 models, vertex by vertex.
 """
 
-import argparse
-import json
 import pathlib
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import common
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from geometry import readers
+from geometry.fitting.result import FitResult
 from geometry.scan import Scan
 from geometry.transforms import SimilarityTransform
 from pipeline.scans import config
@@ -38,44 +36,43 @@ PATTERNS = ("average_faces/*.ply", "single/humface.ply", "single/james.obj")
 WRONG_DEG, WRONG_MM = 15.0, 15.0
 WORSE = 1.05  # times the upright scan's mean residual
 RIGHT, WORSE_FIT, REFUSED, SILENTLY_WRONG = "right", "worse", "refused", "silently wrong"
+SHOWN = (
+    "{scan:16s}{orientation:12s}{outcome:16s} confidence {confidence:4.2f}"
+    "  located {located_deg:5.1f}° {located_mm:5.1f} mm"
+    "  fitted {fitted_deg:5.1f}° {fitted_mm:5.1f} mm  residual × {residual_ratio:.3f}  {reason}"
+)
 
 
 @dataclass(frozen=True)
 class Run:
-    """One scan through the chain. located, fitted: file coordinates → model mm; None where it ended earlier, as `reason` says."""
+    """One scan through the chain. located, fitted: file coordinates → model mm; None, as is fit, where it ended earlier, as
+    `reason` says."""
 
     located: SimilarityTransform | None
     fitted: SimilarityTransform | None
-    vertices: np.ndarray | None
-    residual_mm: float
+    fit: FitResult | None
     confidence: float
-    seconds: float
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class Row:
-    scan: str
-    orientation: str
-    outcome: str
-    confidence: float
-    located_deg: float
-    located_mm: float
-    fitted_deg: float
-    fitted_mm: float
-    residual_ratio: float
-    surface_mm: float
     seconds: float
     reason: str
-    rotation: list[list[float]]
+
+    @property
+    def residual_mm(self) -> float:
+        return np.nan if self.fit is None else self.fit.residuals["mean"]
 
 
-def main(given: Sequence[str] | None = None) -> int:
-    arguments = parser().parse_args(given)
+def main() -> None:
+    parser = common.parser(__doc__, "--json")
+    add = parser.add_argument
+    add("--scans", nargs="+", type=pathlib.Path, default=[common.SHARED / "scans"], help="folders or mesh files")
+    add("--count", type=int, default=200, help="random rotations")
+    add("--seed", type=int, default=0)
+    add("--method", help="the locator; by default the configuration's")
+    add("--every-axis", action="store_true", help="the 24 axis orientations for each scan, not dealt out")
+    arguments = parser.parse_args()
     paths = scan_files(arguments.scans)
     if not paths:
         places = ", ".join(map(str, arguments.scans))
-        sys.exit(f"no scans at {places}; give --scans the folder with average_faces and single, or mesh files")
+        raise SystemExit(f"no scans at {places}; give --scans the folder with average_faces and single, or mesh files")
     job = Job(config.load(settings=[f"locate.method={arguments.method}"] if arguments.method else []))
     upright = {path: run(readers.read(path), job) for path in paths}
     for path, reference in upright.items():
@@ -85,26 +82,10 @@ def main(given: Sequence[str] | None = None) -> int:
     rows = []
     for path, label, rotation in orientations(paths, arguments.count, arguments.seed, arguments.every_axis):
         rows.append(row_of(path, label, rotation, upright[path], job))
-        if rows[-1].outcome != RIGHT:
-            print(formatted_row(rows[-1]), flush=True)
+        if rows[-1]["outcome"] != RIGHT:
+            print(SHOWN.format(**rows[-1]), flush=True)
     print("\n".join(table(rows)))
-    if arguments.json:
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        found = {"method": job.config.locate.method, "seed": arguments.seed, "rows": [asdict(row) for row in rows]}
-        arguments.json.write_text(json.dumps(found, indent=1))
-    return 0
-
-
-def parser() -> argparse.ArgumentParser:
-    arguments = common.parser(__doc__)
-    add = arguments.add_argument
-    add("--scans", nargs="+", type=pathlib.Path, default=[common.SHARED / "scans"], help="folders or mesh files")
-    add("--count", type=int, default=200, help="random rotations")
-    add("--seed", type=int, default=0)
-    add("--method", default=None, help="the locator; by default the configuration's")
-    add("--every-axis", action="store_true", help="the 24 axis orientations for each scan, not dealt out")
-    add("--json", type=pathlib.Path, default=None, help="file for every row")
-    return arguments
+    common.keep({"method": job.config.locate.method, "seed": arguments.seed, "rows": rows}, arguments.json)
 
 
 def scan_files(given: Sequence[pathlib.Path]) -> list[pathlib.Path]:
@@ -121,7 +102,7 @@ def orientations(
     for number, rotation in enumerate(axes):
         for path in paths if every_axis else [paths[number % len(paths)]]:
             yield path, f"axis {number:02d}", rotation
-    for number, rotation in enumerate(Rotation.random(count, rng=np.random.default_rng(seed)).as_matrix() if count else ()):
+    for number, rotation in enumerate(Rotation.random(count, rng=np.random.default_rng(seed)).as_matrix()):
         yield paths[number % len(paths)], f"random {number:03d}", rotation
 
 
@@ -136,15 +117,11 @@ def turned(scan: Scan, rotation: np.ndarray) -> tuple[Scan, SimilarityTransform]
 def run(scan: Scan, job: Job) -> Run:
     """The chain of the pipeline, to the gate that believes a fit or not."""
     walk = common.walk(TO_THE_FIT, ScanState.of(scan), job)
-    seconds, location, fit = sum(walk.seconds.values()), walk.state.location, walk.state.fit
-    if location is None:
-        return Run(None, None, None, np.nan, np.nan, seconds, walk.reason)
-    to_mm = SimilarityTransform(np.eye(3), np.zeros(3), 1.0 if scan.unit_mm else location.scan.unit_mm)
-    located = location.scan_to_model.compose(to_mm)
-    if fit is None:
-        return Run(located, None, None, np.nan, location.confidence, seconds, walk.reason)
-    fitted = fit.scan_to_model.compose(to_mm)
-    return Run(located, fitted, fit.vertices, fit.residuals["mean"], location.confidence, seconds, walk.reason)
+    location, fit = walk.state.location, walk.state.fit
+    to_mm = SimilarityTransform(np.eye(3), np.zeros(3), walk.unit_mm(scan))
+    located, fitted = (None if found is None else found.scan_to_model.compose(to_mm) for found in (location, fit))
+    confidence = np.nan if location is None else location.confidence
+    return Run(located, fitted, fit, confidence, sum(walk.seconds.values()), walk.reason)
 
 
 def pose_error(
@@ -152,23 +129,36 @@ def pose_error(
 ) -> tuple[float, float]:
     """(degrees, mm at the nose tip) between a pose of the turned scan and the upright scan's; NaN where there is none."""
     if found is None:
-        return float("nan"), float("nan")
+        return np.nan, np.nan
     rest = found.compose(motion).compose(upright.inverse())
     return rest.angle_deg, float(np.linalg.norm(rest.translation))  # the nose tip is the model's origin
 
 
-def row_of(path: pathlib.Path, label: str, rotation: np.ndarray, upright: Run, job: Job) -> Row:
+def row_of(path: pathlib.Path, label: str, rotation: np.ndarray, upright: Run, job: Job) -> dict:
+    """One turned scan against its upright run; surface_mm is NaN where nothing was fitted."""
     scan, motion = turned(readers.read(path), rotation)
     found = run(scan, job)
+    surface_mm = np.nan
     located, fitted = (pose_error(pose, upright.fitted, motion) for pose in (found.located, found.fitted))
-    surface = ratio = float("nan")
-    if found.fitted is not None:
+    if found.fit is not None:
         rest = found.fitted.compose(motion).compose(upright.fitted.inverse())
-        surface = float(np.linalg.norm(rest.apply(upright.vertices) - found.vertices, axis=1).mean())
-        ratio = found.residual_mm / upright.residual_mm
-    errors = (*located, *fitted, ratio, surface)
-    judged = outcome(found, fitted, ratio)
-    return Row(path.name, label, judged, found.confidence, *errors, found.seconds, found.reason, rotation.tolist())
+        surface_mm = float(np.linalg.norm(rest.apply(upright.fit.vertices) - found.fit.vertices, axis=1).mean())
+    ratio = found.residual_mm / upright.residual_mm
+    return {
+        "scan": path.name,
+        "orientation": label,
+        "outcome": outcome(found, fitted, ratio),
+        "confidence": found.confidence,
+        "located_deg": located[0],
+        "located_mm": located[1],
+        "fitted_deg": fitted[0],
+        "fitted_mm": fitted[1],
+        "residual_ratio": ratio,
+        "surface_mm": surface_mm,
+        "seconds": found.seconds,
+        "reason": found.reason,
+        "rotation": rotation.tolist(),
+    }
 
 
 def outcome(found: Run, fitted: tuple[float, float], ratio: float) -> str:
@@ -179,15 +169,7 @@ def outcome(found: Run, fitted: tuple[float, float], ratio: float) -> str:
     return RIGHT if ratio <= WORSE else WORSE_FIT
 
 
-def formatted_row(row: Row) -> str:
-    return (
-        f"{row.scan:16s}{row.orientation:12s}{row.outcome:16s} confidence {row.confidence:4.2f}"
-        f"  located {row.located_deg:5.1f}° {row.located_mm:5.1f} mm"
-        f"  fitted {row.fitted_deg:5.1f}° {row.fitted_mm:5.1f} mm  residual × {row.residual_ratio:.3f}  {row.reason}"
-    )
-
-
-def table(rows: Sequence[Row]) -> list[str]:
+def table(rows: Sequence[dict]) -> list[str]:
     """One line a scan and one for all: how many are right, and how far from the upright run the median and the worst are."""
     outcomes = (RIGHT, WORSE_FIT, REFUSED, SILENTLY_WRONG)
     lines = [
@@ -195,14 +177,12 @@ def table(rows: Sequence[Row]) -> list[str]:
         + "".join(f"{name:>16s}" for name in outcomes)
         + f"{'located ° mm':>18s}{'worst ° mm':>16s}{'fitted mm':>11s}{'worst':>8s}{'surface mm':>12s}{'seconds':>9s}"
     ]
-    for name in [*dict.fromkeys(row.scan for row in rows), "all"]:
-        of_scan = [row for row in rows if name in ("all", row.scan)]
-        counts = Counter(row.outcome for row in of_scan)
-        values = np.array([[r.located_deg, r.located_mm, r.fitted_mm, r.surface_mm, r.seconds] for r in of_scan])
-        if not len(values):
-            continue
-        middle = np.nanmedian(values, 0) if np.isfinite(values).any() else np.full(5, np.nan)
-        worst = np.nanmax(values, 0) if np.isfinite(values).any() else np.full(5, np.nan)
+    for name in [*dict.fromkeys(row["scan"] for row in rows), "all"]:
+        of_scan = [row for row in rows if name in ("all", row["scan"])]
+        counts = Counter(row["outcome"] for row in of_scan)
+        keys = ("located_deg", "located_mm", "fitted_mm", "surface_mm", "seconds")
+        values = np.array([[row[key] for key in keys] for row in of_scan])
+        middle, worst = np.nanmedian(values, 0), np.nanmax(values, 0)
         lines.append(
             f"{name:16s}{len(of_scan):5d}"
             + "".join(f"{counts[kind]:9d} ({100 * counts[kind] / len(of_scan):3.0f}%)" for kind in outcomes)
@@ -213,4 +193,4 @@ def table(rows: Sequence[Row]) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -13,8 +13,6 @@ places (in mm where the scan's fit.json names the unit, else in the file's own u
 The exit code is 0 where the folders are equal, else 1.
 """
 
-# ruff: noqa: E402
-import argparse
 import csv
 import io
 import json
@@ -22,9 +20,8 @@ import pathlib
 import re
 import sys
 
+import common
 import numpy as np
-
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 from geometry import readers
 from geometry.errors import ReadError
@@ -40,7 +37,7 @@ PAGE_ASIDE = (  # regular expressions
 
 
 def main() -> int:
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments = common.parser(__doc__)
     arguments.add_argument("a", metavar="A", type=pathlib.Path, help="an output folder")
     arguments.add_argument("b", metavar="B", type=pathlib.Path, help="the other one")
     arguments.add_argument("--tolerance-mm", type=float, metavar="MM", help="compare statuses and places of vertices, not bytes")

@@ -88,7 +88,7 @@ def test_the_scans_notes_reach_its_line_however_it_ends():
         item(), scan=Scan(np.zeros((3, 3)), np.zeros((0, 3)), "a.ply", "ply").with_note("several heads: the largest was taken")
     )
     rejected = ended_by(NoFaceFound("no face found"), noted, "locate").line
-    (finished,) = stages.Finish().process(noted)
+    finished = stages.finished(noted)
     assert rejected["notes"] == finished.line["notes"] == ["several heads: the largest was taken"]
     assert "notes" not in ended_by(NoFaceFound("no face found"), item(), "locate").line
 

@@ -4,6 +4,7 @@ import json
 import pathlib
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,8 +21,10 @@ from geometry.locating.location import Location
 from geometry.model.landmark_embedding import landmarks_on
 from geometry.transforms import SimilarityTransform
 from pipeline import evaluate, run
+from pipeline.inputs.source import Source
 from pipeline.scans import landmarking, methods, steps
 from pipeline.scans.config import LandmarksConfig
+from pipeline.scans.state import ScanState
 
 EXAMPLES = pathlib.Path(__file__).parents[1] / "examples" / "scans"
 SCANS = ("photogrammetry_centimetres.obj", "truedepth_on_its_side.png")
@@ -135,12 +138,17 @@ def test_a_face_is_judged_by_its_ibug_landmarks_and_not_by_the_points_that_were_
     assert np.abs(found.points[0] - found.points[1] * [-1, 1, 1]).max() < 3
 
 
+def registered(location, model, image) -> ScanState:
+    """A scan whose fit, refined image and registered mesh are the model's own mean face, free of noise but for 0.1 mm."""
+    encoded = SimpleNamespace(scan=image.with_channel("noise_sigma", np.zeros(image.shape)))
+    fit = SimpleNamespace(scan_to_model=location.scan_to_model, noise_mm=0.1)
+    return ScanState(Source("", ""), location=location, fit=fit, encoding=encoded, refined=image, registered=model.mean)
+
+
 def test_the_mesh_s_landmarks_outside_the_chart_are_not_called_seen(model):
     chart = OrthographicChart(height=64, width=64, pixel_mm=1.5)
     image = rasterize(model.mesh(), chart)
-    location = located(0.9)
-    evidence = landmarking.Evidence(location, location.scan_to_model, model, model.mean, image, image.valid_mask, 0.1)
-    mesh = landmarking.from_mesh(evidence, LandmarksConfig())
+    mesh = landmarking.from_mesh(registered(located(0.9), model, image), model, LandmarksConfig())
     pixels, _ = chart.project(mesh.points)
     outside = ((pixels < 0) | (pixels >= 64)).any(1)
     assert outside.sum() > 10 and not mesh.seen[outside].any() and mesh.seen[~outside].mean() > 0.8
@@ -151,9 +159,8 @@ def test_fused_landmarks_lie_between_both_and_are_seen_where_either_is(model):
     image = rasterize(model.mesh(), OrthographicChart())
     location = located(0.9)
     shifted = replace(location, estimate=replace(location.estimate, points=location.estimate.points + [1.0, 0, 0]))
-    evidence = landmarking.Evidence(shifted, location.scan_to_model, model, model.mean, image, image.valid_mask, 0.1)
     heatmaps, mesh, both = (
-        method(evidence, LandmarksConfig())
+        method(registered(shifted, model, image), model, LandmarksConfig())
         for method in (landmarking.from_heatmaps, landmarking.from_mesh, landmarking.from_both)
     )
     x = both.points[:, 0] - mesh.points[:, 0]

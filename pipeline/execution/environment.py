@@ -25,24 +25,15 @@ _QUIET_VARIABLES = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "
 _OPEN3D_LIBRARIES = {"libX11.so.6": "libx11-6", "libGL.so.1": "libgl1", "libudev.so.1": "libudev1", "libgomp.so.1": "libgomp1"}
 
 
-def limit_threads() -> None:
-    """One thread per process, inherited by the workers. To be called before NumPy or TensorFlow is imported."""
+def prepare() -> None:
+    """For a launcher and its workers, to be called before NumPy or TensorFlow is imported: one thread to a process, which its
+    workers inherit, and a quiet terminal, which belongs to the run's own words."""
     os.environ.update({name: "1" for name in _THREAD_VARIABLES})
-
-
-def silence_libraries() -> None:
-    """Beam, absl and TensorFlow keep to warnings and worse; the terminal belongs to the run's own words."""
     for name, value in _QUIET_VARIABLES.items():
         os.environ.setdefault(name, value)
     logging.getLogger().setLevel(logging.ERROR)
     logging.getLogger("apache_beam").setLevel(logging.CRITICAL)  # what stops a run is raised as well
     warnings.filterwarnings("ignore", module=r"(apache_beam|google|keras|tensorflow)\b.*")
-
-
-def prepare() -> None:
-    """For a launcher and its workers: one thread to a process, and a quiet terminal."""
-    limit_threads()
-    silence_libraries()
 
 
 def usable_cores() -> int:

@@ -32,7 +32,7 @@ def build(pipeline: beam.Pipeline, listed: Sequence[Source], job: Job) -> Any:
         scans = apply("fit", scans, stages.Steps(chain.TO_THE_FIT, job))
         scans = apply("refine", scans, stages.Refine(job))
         scans = apply("lift and write", scans, stages.Steps(chain.REFINED, job))
-    return scans | "finish" >> beam.ParDo(stages.Finish()) | "record" >> beam.ParDo(stages.Record(job))
+    return scans | "finish" >> beam.Map(stages.finished) | "record" >> beam.ParDo(stages.Record(job))
 
 
 def write_records(pipeline: beam.Pipeline, shards: Sequence[record_shards.Shard], out: str) -> Any:

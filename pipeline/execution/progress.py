@@ -1,12 +1,10 @@
 """What a run shows on the terminal: a bar while it works, a table when it is done."""
 
-from __future__ import annotations
-
 import sys
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, TextIO
+from typing import Any, Self, TextIO
 
 from pipeline.execution import journal
 from pipeline.store import storage
@@ -22,7 +20,7 @@ class Bar:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self) -> Bar:
+    def __enter__(self) -> Self:
         from tqdm import tqdm
 
         # in a log file a line every ten seconds is enough

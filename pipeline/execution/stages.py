@@ -82,11 +82,9 @@ class Refine(OfJob):
             yield beam.pvalue.TaggedOutput(ENDED, result) if isinstance(result, Outcome) else result
 
 
-class Finish(beam.DoFn):
-    """ScanState whose files are written → its Outcome."""
-
-    def process(self, state: ScanState) -> Iterator[Outcome]:
-        yield Outcome(manifest.line(state, "ok"), state.input_hash)
+def finished(state: ScanState) -> Outcome:
+    """Of a scan whose files are written."""
+    return Outcome(manifest.line(state, "ok"), state.input_hash)
 
 
 class Record(OfJob):

@@ -43,7 +43,7 @@ def run_watched(run: Callable[[], None], folder: str, workers_folder: str) -> No
     thread.start()
     while thread.is_alive():
         thread.join(0.2)
-        dead = {worker for worker in worker_ids(workers_folder) if not _is_alive(worker)}
+        dead = {worker for worker in worker_ids(workers_folder) if not is_alive(worker)}
         if dead and thread.is_alive():
             thread.join(GRACE_SECONDS)
             if thread.is_alive() or failure:
@@ -58,7 +58,7 @@ def worker_ids(workers_folder: str) -> set[int]:
     return {int(name) for name in os.listdir(workers_folder) if name.isdigit()}
 
 
-def _is_alive(process: int) -> bool:
+def is_alive(process: int) -> bool:
     try:
         os.kill(process, 0)
     except OSError:
@@ -68,8 +68,8 @@ def _is_alive(process: int) -> bool:
 
 def end_workers(workers_folder: str) -> None:
     for worker in worker_ids(workers_folder):
-        if _is_alive(worker):
+        if is_alive(worker):
             os.kill(worker, signal.SIGKILL)
     deadline = time.monotonic() + 5
-    while any(map(_is_alive, worker_ids(workers_folder))) and time.monotonic() < deadline:
+    while any(map(is_alive, worker_ids(workers_folder))) and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -11,6 +11,8 @@ import sys
 import threading
 import time
 
+from pipeline.execution.supervision import is_alive
+
 PARENT_VARIABLE, FOLDER_VARIABLE = "FACE_RELIEF_LAUNCHER", "FACE_RELIEF_WORKERS"
 
 
@@ -25,12 +27,9 @@ def command(folder: str) -> str:
 
 def _end_with(parent: int) -> None:
     """Ends this process soon after `parent` has: a killed run must not go on writing behind the back of the next."""
-    while True:
-        try:
-            os.kill(parent, 0)
-        except OSError:
-            os._exit(1)
+    while is_alive(parent):
         time.sleep(0.5)
+    os._exit(1)
 
 
 def main() -> None:

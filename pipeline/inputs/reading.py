@@ -32,29 +32,23 @@ def read(source: Source, limit_bytes: int) -> tuple[bytes, dict[str, bytes]]:
     """The scan's bytes and its sidecars' by file name. Raises ReadError."""
     if source.fault:
         raise ReadError(source.name, source.fault, "repair the file or copy it again")
-    read_one = (
-        (lambda place: _read_member(source.path, place, limit_bytes))
-        if source.member
-        else (lambda place: _read_file(place, limit_bytes))
-    )
     try:
-        data = read_one(source.member or source.path)
-        return data, {name: read_one(place) for name, place in source.sidecars}
-    except _TooLarge as error:
-        raise ReadError(source.name, str(error), "raise limits.file_mib if it is meant to be so large") from error
+        data = _read(source, source.member or source.path, limit_bytes)
+        return data, {name: _read(source, place, limit_bytes) for name, place in source.sidecars}
     except _ARCHIVE_ERRORS as error:
         raise ReadError(source.name, f"cannot be read ({_one_line(error)})", "check the file and its permissions") from error
 
 
-class _TooLarge(Exception):
-    def __init__(self, limit_bytes: int):
-        super().__init__(f"is larger than {limit_bytes // 2**20} MiB")
-
-
-def _read_file(path: str, limit_bytes: int) -> bytes:
-    data = storage.read_head(path, limit_bytes + 1)
+def _read(source: Source, place: str, limit_bytes: int) -> bytes:
+    """place: a file, or a member of the archive that the source lies in."""
+    if source.member:
+        with _LOCK:
+            data = _opened(source.path).read(place, limit_bytes + 1)
+    else:
+        data = storage.read_head(place, limit_bytes + 1)
     if len(data) > limit_bytes:
-        raise _TooLarge(limit_bytes)
+        size = f"is larger than {limit_bytes // 2**20} MiB"
+        raise ReadError(source.name, size, "raise limits.file_mib if it is meant to be so large")
     return data
 
 
@@ -112,14 +106,6 @@ def _opened(path: str) -> _Zip | _Tar:
     from apache_beam.io.filesystems import FileSystems
 
     return _archive(path, FileSystems.last_updated(path))
-
-
-def _read_member(path: str, member: str, limit_bytes: int) -> bytes:
-    with _LOCK:
-        data = _opened(path).read(member, limit_bytes + 1)
-    if len(data) > limit_bytes:
-        raise _TooLarge(limit_bytes)
-    return data
 
 
 def _one_line(error: BaseException) -> str:

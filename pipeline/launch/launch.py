@@ -1,7 +1,5 @@
 """Everything around the graph of one run: checked arguments before it, runner options, and what is written after it."""
 
-from __future__ import annotations
-
 import argparse
 import platform
 import tempfile
@@ -9,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Self
 
 from geometry.errors import FaceReliefError
 from geometry.settings.commands import installed_version
@@ -40,7 +38,7 @@ class Launch:
     identities: dict[str, dict[str, str]]
 
     @classmethod
-    def prepare(cls, arguments: argparse.Namespace, beam_flags: Sequence[str]) -> Launch:
+    def prepare(cls, arguments: argparse.Namespace, beam_flags: Sequence[str]) -> Self:
         """Raises ConfigError or ModelError."""
         resolved = config.load(arguments.config, settings_of(arguments))
         checks.check_workers(arguments.workers)
@@ -64,9 +62,7 @@ class Launch:
         start = time.perf_counter()
         out = self.job.out
         storage.remove_partials(out)
-        manifest.drop_others(out, self.listed)
-        if self.job.force:
-            manifest.forget(out, self.listed)
+        manifest.drop_others(out, [] if self.job.force else self.listed)  # a killed forced run takes no old results for its own
         with tempfile.TemporaryDirectory(prefix="face-relief-") as folder, progress.Bar(folder, len(self.listed)):
             self._process(replace(self.job, journal=folder))
         lines = manifest.collect(out, self.listed)

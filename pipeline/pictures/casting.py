@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import open3d as o3d
 from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from geometry.mesh import TriangleMesh
+from geometry.surfaces.raycasting import first_hits, nearest_on_scene, raycasting_scene
 
 LARGEST_CLOUD = 150_000
 PIVOT_MM = (0.0, 6.0, -60.0)  # the middle of a head
@@ -53,12 +53,11 @@ class View:
         return self.model_to_view[2].astype(np.float32)
 
     @cached_property
-    def rays(self) -> np.ndarray:
-        """(h, w, 6) float32 origins and directions in the model frame."""
+    def rays(self) -> tuple[np.ndarray, np.ndarray]:
+        """(h · w, 3) float32 origins and directions in the model frame, row by row."""
         row, column = np.mgrid[: self.height, : self.width]
         origins = self.lift(np.stack([column.ravel(), row.ravel()], 1).astype(float), START_MM)
-        directions = np.broadcast_to(-self.towards_camera, origins.shape)
-        return np.concatenate([origins, directions], 1).astype(np.float32).reshape(self.height, self.width, 6)
+        return origins.astype(np.float32), np.broadcast_to(-self.towards_camera, origins.shape)
 
 
 @dataclass(frozen=True)
@@ -78,30 +77,23 @@ class Surface:
         self.mesh = mesh if inside.all() else mesh.submesh(inside)[0]
         self.points = self.mesh.vertices
         self.normals = self.mesh.vertex_normals.astype(np.float32)
-        self.scene = o3d.t.geometry.RaycastingScene(nthreads=1)
-        if len(self.mesh.triangles):
-            vertices = o3d.core.Tensor(self.mesh.vertices.astype(np.float32))
-            self.scene.add_triangles(vertices, o3d.core.Tensor(self.mesh.triangles.astype(np.uint32)))
+        self.scene = raycasting_scene(self.mesh)
 
     def seen_by(self, view: View) -> Layer:
-        if not len(self.mesh.triangles):
-            return Layer(np.zeros((view.height, view.width), bool), np.zeros((0, 3), np.float32), np.zeros((0, 3), np.float32))
-        answer = self.scene.cast_rays(o3d.core.Tensor(view.rays), nthreads=1)
-        distance = answer["t_hit"].numpy()
-        hit = np.isfinite(distance)
-        points = view.rays[hit][:, :3] - distance[hit][:, None] * view.towards_camera
-        uv = answer["primitive_uvs"].numpy()[hit]
-        corners = self.mesh.triangles[answer["primitive_ids"].numpy()[hit].astype(np.int64)]
+        origins, directions = view.rays
+        distance, triangle, uv, _ = first_hits(self.scene, origins, directions)
+        hit = triangle >= 0
+        points = origins[hit] - distance[hit, None].astype(np.float32) * view.towards_camera
+        corners, uv = self.mesh.triangles[triangle[hit]], uv[hit].astype(np.float32)
         normals = self.normals[corners[:, 0]] * (1 - uv.sum(1, keepdims=True))
         normals += self.normals[corners[:, 1]] * uv[:, :1] + self.normals[corners[:, 2]] * uv[:, 1:]
-        return Layer(hit, points, unit(normals))
+        return Layer(hit.reshape(view.height, view.width), points, unit(normals))
 
     def offsets_from(self, points: np.ndarray) -> np.ndarray:
         """(n, 3) from each point to the nearest point of the surface."""
         if not len(self.mesh.triangles):
             return np.full(points.shape, np.inf)
-        answer = self.scene.compute_closest_points(o3d.core.Tensor(points.astype(np.float32)), nthreads=1)
-        return answer["points"].numpy() - points
+        return nearest_on_scene(self.scene, points)[0].astype(np.float32) - points
 
 
 class Cloud:

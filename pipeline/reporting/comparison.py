@@ -84,8 +84,9 @@ def find_truth(source: str, files: Mapping[str, Path | None]) -> Path | None:
 
 def scan_errors(out: str, line: Mapping, truth_path: Path) -> dict[str, Any]:
     """Surface → SurfaceErrors of one scan. What is not ok, or not there, costs the cap: leaving it out would reward failing."""
+    errors = dict.fromkeys(SURFACES, metrics.FAILED)
     if line["status"] != "ok":
-        return {surface: metrics.FAILED for surface in SURFACES}
+        return errors
     files = {key: storage.join(out, *path.split("/")) for key, path in line["files"].items()}
     if "fit" not in files:
         raise ConfigError(f"--output {out}: holds no surfaces (run with --stages landmarks?), and a truth is compared with these")
@@ -93,14 +94,11 @@ def scan_errors(out: str, line: Mapping, truth_path: Path) -> dict[str, Any]:
     unit_mm = fit["unit_mm"]
     nose = nose_tip(landmarks, fit) * unit_mm
     truth = read_mesh(truth_path, unit_mm)
-    errors = {}
     for surface in SURFACES:
         if surface in files:
             mesh = read_mesh(storage.read_bytes(files[surface]), unit_mm, surface)
             # a model's topology may have a mouth cavity and eyeballs, which the truth lacks: one direction only
             errors[surface] = metrics.surface_errors(truth, mesh, nose, both_ways=surface == "refined")
-        else:
-            errors[surface] = metrics.FAILED
     return errors
 
 

@@ -147,7 +147,7 @@ def seconds_of(line: Mapping) -> dict[str, float]:
 
 def total_seconds(line: Mapping) -> float | None:
     seconds = seconds_of(line)
-    return seconds["total"] if "total" in seconds else (sum(seconds.values()) if seconds else None)
+    return sum(seconds.values()) if seconds else None
 
 
 def error_of(line: Mapping) -> float | None:

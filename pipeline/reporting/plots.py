@@ -64,12 +64,9 @@ def cumulative(series: Mapping[str, Sequence[float]], unit: str, subject: str = 
             continue
         ordered = np.sort(np.asarray(values, float))
         colour, dash = STYLES[name]
-        path = [f"M{_x(0, limit):.1f} {_y(0):.1f}"]
-        for index, value in enumerate(ordered):
-            if value > limit:
-                break
-            path.append(f"H{_x(value, limit):.1f} V{_y((index + 1) / len(ordered)):.1f}")
-        path.append(f"H{_x(limit, limit):.1f}")
+        shares = enumerate(ordered[ordered <= limit], start=1)
+        steps = [f"H{_x(value, limit):.1f} V{_y(count / len(ordered)):.1f}" for count, value in shares]
+        path = [f"M{_x(0, limit):.1f} {_y(0):.1f}", *steps, f"H{_x(limit, limit):.1f}"]
         parts.append(f'<path d="{" ".join(path)}" fill="none" stroke="{colour}" stroke-width="2.2" stroke-dasharray="{dash}"/>')
     ticks = [(share, f"{share:.0%}") for share in (0, 0.25, 0.5, 0.75, 1)]
     label = f"Share of {subject} at or below an error"
@@ -109,8 +106,10 @@ def _framed(
         f'<text x="{LEFT}" y="18" class="plot-title">{escape(title)}</text>',
     ]
     for share, label in ticks:
-        lines.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{_y(share):.1f}" y2="{_y(share):.1f}" class="grid"/>')
-        lines.append(f'<text x="{LEFT - 7}" y="{_y(share) + 4:.1f}" text-anchor="end">{escape(label)}</text>')
+        lines += [
+            f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{_y(share):.1f}" y2="{_y(share):.1f}" class="grid"/>',
+            f'<text x="{LEFT - 7}" y="{_y(share) + 4:.1f}" text-anchor="end">{escape(label)}</text>',
+        ]
     lines += [
         f'<text x="{_x(value, limit):.1f}" y="{HEIGHT - BOTTOM + 17}" text-anchor="middle">{value:.3g}</text>'
         for value in axis_values(limit)
@@ -121,8 +120,8 @@ def _framed(
     for order, name in enumerate(series):
         colour, dash = STYLES[name]
         x = WIDTH - RIGHT - 88 * (len(series) - order)
-        lines.append(
-            f'<line x1="{x}" x2="{x + 22}" y1="14" y2="14" stroke="{colour}" stroke-width="3" stroke-dasharray="{dash}"/>'
-        )
-        lines.append(f'<text x="{x + 28}" y="18">{escape(name)}</text>')
+        lines += [
+            f'<line x1="{x}" x2="{x + 22}" y1="14" y2="14" stroke="{colour}" stroke-width="3" stroke-dasharray="{dash}"/>',
+            f'<text x="{x + 28}" y="18">{escape(name)}</text>',
+        ]
     return Markup("\n".join(lines + parts + ["</svg>"]))

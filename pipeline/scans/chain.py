@@ -18,13 +18,10 @@ REFINED: tuple[Step, ...] = (*LIFTED, files.write)
 LANDMARKS_ALONE: tuple[Step, ...] = (*TO_THE_HEAD, steps.raw_landmarks, measures.measure_landmarks, files.write)
 
 
-def through(
-    chain: Sequence[Step], state: ScanState, job: Job, after: Callable[[Step, ScanState], None] = lambda step, state: None
-) -> ScanState:
-    """The state after the steps of `chain`; `after` is told of each. Raises what a step raises: NoFaceFound, ReadError, …"""
+def through(chain: Sequence[Step], state: ScanState, job: Job) -> ScanState:
+    """The state after the steps of `chain`. Raises what a step raises: NoFaceFound, ReadError, …"""
     for step in chain:
         state = step(state, job)
-        after(step, state)
     return state
 
 

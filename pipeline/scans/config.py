@@ -4,8 +4,6 @@ Values come, later ones winning, from the defaults below (written out in configs
 `--set section.key=value` and the flags.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterable

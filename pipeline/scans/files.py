@@ -17,7 +17,6 @@ from geometry.mesh import TriangleMesh
 from geometry.model import landmark_embedding
 from geometry.model.morphable_model import MorphableModel
 from geometry.readers.ply_writer import write_ply
-from geometry.scan import Scan
 from geometry.surfaces.triangulation import surface_of
 from geometry.transforms import SimilarityTransform
 from pipeline.scans import manifest
@@ -192,17 +191,10 @@ def load_images(data: bytes) -> dict[str, GeometryImage]:
 def preview_bytes(state: ScanState, model: MorphableModel) -> bytes:
     from pipeline.pictures import preview
 
-    scan = _in_model_frame(state.location.scan, state.scan_to_model)
-    mesh = surface_of(scan)
-    shown = mesh if len(mesh.triangles) else None
+    surface = surface_of(state.location.scan)  # pixel grids are triangulated by distances from the sensor: in the scan's frame
+    scan = surface.with_vertices(state.scan_to_model.apply(surface.vertices))
     title = preview.preview_title(state.source.name, state.metrics)
     if state.fit is None:
-        return preview.png_bytes(preview.render_landmarks(shown, scan.points, state.landmarks, title))
+        return preview.png_bytes(preview.render_landmarks(scan, scan.vertices, state.landmarks, title))
     coarse = TriangleMesh(state.fit.vertices, model.triangles)
-    return preview.png_bytes(preview.render_preview(shown, scan.points, coarse, state.surface.mesh, state.landmarks, title))
-
-
-def _in_model_frame(scan: Scan, scan_to_model: SimilarityTransform) -> Scan:
-    # pixel grids are triangulated by distances from the sensor: do that first, in the scan's frame
-    mesh = surface_of(scan)
-    return replace(scan, points=scan_to_model.apply(scan.points), triangles=mesh.triangles, pixels=None)
+    return preview.png_bytes(preview.render_preview(scan, scan.vertices, coarse, state.surface.mesh, state.landmarks, title))

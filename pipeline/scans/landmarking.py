@@ -1,47 +1,31 @@
 """The landmark side of a run: the network, kept for the life of a process, and the ways to use it.
 
-Frames: a location and what the network finds on it are in the scan's frame, mm; what leaves `from_*` is in the model frame.
+Frames: a location and what the network finds on it are in the scan's frame, mm; what leaves `from_*`, made of the state of a
+registered scan, is in the model frame.
 """
 
 import functools
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 
-from geometry.charts.geometry_image import GeometryImage
 from geometry.errors import NoFaceFound
 from geometry.landmarks.calibration import confidence_of, mesh_covariance, shipped_calibration
 from geometry.landmarks.estimate import LandmarkEstimate
 from geometry.landmarks.fusion import UNSEEN_CONFIDENCE, fused, to_scheme
 from geometry.landmarks.multiview import Find
-from geometry.landmarks.shape_prior import Posterior, completed, posterior
+from geometry.landmarks.shape_prior import completed, posterior
 from geometry.landmarks.views import Viewer
 from geometry.locating.location import Location
 from geometry.model.landmark_embedding import landmarks_on
 from geometry.model.morphable_model import MorphableModel
 from geometry.recognition.by_landmarks import LandmarkLocatingOptions, PoseEstimate, landmark_pose, refine_pose
-from geometry.transforms import SimilarityTransform
-from pipeline.scans.state import pixels_of
+from pipeline.scans.state import ScanState, pixels_of
 
 IBUG68 = "ibug68"
 LEAST_SURE_SHARE = 0.2  # of the landmarks; a profile shows about half of them
 OFF_SURFACE_MM = 8.0  # a landmark of the mesh this far from the refined image's depth at its pixel is not what the image shows
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What a landmarker may use of a fitted scan: the location (scan mm), the fit's scan_to_model, the registered mesh's vertices
-    (n, 3), the refined image, where the scan supports it (observed (h, w) bool), both in the model frame, and the scan's
-    noise."""
-
-    location: Location
-    scan_to_model: SimilarityTransform
-    model: MorphableModel
-    vertices: np.ndarray
-    refined: GeometryImage
-    observed: np.ndarray
-    noise_mm: float
 
 
 class LandmarkSettings(Protocol):
@@ -67,7 +51,7 @@ def on_raw_scan(location: Location, model: MorphableModel, settings: LandmarkSet
     estimate = _on_raw_scan_68(location, model, settings.weights)
     if settings.scheme == IBUG68:
         return estimate
-    shape = _posterior_of(estimate, location, model)
+    shape = posterior(estimate.points, estimate.covariance, estimate.seen, model, location.scan.scale_is_metric)
     vertices = shape.scan_to_model.inverse().apply(shape.instance(model))
     return to_scheme(estimate, model, vertices, settings.scheme)
 
@@ -85,10 +69,6 @@ def _on_raw_scan_68(location: Location, model: MorphableModel, weights: str) -> 
     return estimate
 
 
-def _posterior_of(estimate: LandmarkEstimate, location: Location, model: MorphableModel) -> Posterior:
-    return posterior(estimate.points, estimate.covariance, estimate.seen, model, location.scan.scale_is_metric)
-
-
 def _closer(location: Location, model: MorphableModel, find: Find) -> PoseEstimate:
     viewer = Viewer(location.scan)
     first = landmark_pose(viewer, location.scan_to_model, model, find)
@@ -97,58 +77,55 @@ def _closer(location: Location, model: MorphableModel, find: Find) -> PoseEstima
     return refine_pose(viewer, first, model, find)
 
 
-def from_heatmaps(evidence: Evidence, settings: LandmarkSettings) -> LandmarkEstimate:
-    """The landmarker "heatmaps": what the network finds on the raw scan; what it does not see is the registered mesh's."""
-    mesh = _mesh_68(evidence)
-    return to_scheme(_heatmaps_or(mesh, evidence, settings), evidence.model, evidence.vertices, settings.scheme)
-
-
-def _heatmaps_or(mesh: LandmarkEstimate, evidence: Evidence, settings: LandmarkSettings) -> LandmarkEstimate:
-    """ibug68, model frame: seen landmarks of the heatmaps, and the mesh's, as inferred, elsewhere."""
-    found = _heatmaps_68(evidence, settings)
+def from_heatmaps(state: ScanState, model: MorphableModel, settings: LandmarkSettings) -> LandmarkEstimate:
+    """The landmarker "heatmaps": what the network finds on the raw scan; what it does not see is the registered mesh's,
+    as inferred."""
+    mesh = _mesh_68(state, model)
+    found = _heatmaps_68(state, model, settings)
     keep = found.seen
-    return LandmarkEstimate(
+    either = LandmarkEstimate(
         np.where(keep[:, None], found.points, mesh.points),
         np.where(keep[:, None, None], found.covariance, mesh.covariance),
         np.where(keep, found.confidence, np.where(mesh.seen, UNSEEN_CONFIDENCE, 1.0) * mesh.confidence),
         keep,
         IBUG68,
     )
+    return to_scheme(either, model, state.registered, settings.scheme)
 
 
-def from_mesh(evidence: Evidence, settings: LandmarkSettings) -> LandmarkEstimate:
+def from_mesh(state: ScanState, model: MorphableModel, settings: LandmarkSettings) -> LandmarkEstimate:
     """The landmarker "mesh": where the registered mesh carries them."""
-    return to_scheme(_mesh_68(evidence), evidence.model, evidence.vertices, settings.scheme)
+    return to_scheme(_mesh_68(state, model), model, state.registered, settings.scheme)
 
 
-def from_both(evidence: Evidence, settings: LandmarkSettings) -> LandmarkEstimate:
+def from_both(state: ScanState, model: MorphableModel, settings: LandmarkSettings) -> LandmarkEstimate:
     """The landmarker "fused": heatmaps and registered mesh by their covariances."""
-    found = _heatmaps_68(evidence, settings)
+    found = _heatmaps_68(state, model, settings)
     known = replace(found, points=np.where(found.seen[:, None], found.points, np.nan))
     measured = shipped_calibration()
-    both = fused(_mesh_68(evidence), known, np.array(measured.correlation), variance=measured.fused_variance)
-    return to_scheme(both, evidence.model, evidence.vertices, settings.scheme)
+    both = fused(_mesh_68(state, model), known, np.array(measured.correlation), variance=measured.fused_variance)
+    return to_scheme(both, model, state.registered, settings.scheme)
 
 
-def _heatmaps_68(evidence: Evidence, settings: LandmarkSettings) -> LandmarkEstimate:
+def _heatmaps_68(state: ScanState, model: MorphableModel, settings: LandmarkSettings) -> LandmarkEstimate:
     """In the model frame; unseen ones as they were inferred, or NaN. A scan on which the network sees too little has none."""
-    estimate = evidence.location.estimate
+    estimate = state.location.estimate
     if estimate is None:
-        located = replace(evidence.location, scan_to_model=evidence.scan_to_model)
+        located = replace(state.location, scan_to_model=state.scan_to_model)
         try:
-            estimate = _on_raw_scan_68(located, evidence.model, settings.weights)
+            estimate = _on_raw_scan_68(located, model, settings.weights)
         except NoFaceFound:
             estimate = LandmarkEstimate(
                 np.full((68, 3), np.nan), np.tile(np.eye(3), (68, 1, 1)), np.zeros(68), np.zeros(68, bool)
             )
-    return estimate.transformed(evidence.scan_to_model)
+    return estimate.transformed(state.scan_to_model)
 
 
-def _mesh_68(evidence: Evidence) -> LandmarkEstimate:
+def _mesh_68(state: ScanState, model: MorphableModel) -> LandmarkEstimate:
     """Seen where the scan supports the refined surface at that place, and the landmark lies on it."""
-    points, refined = landmarks_on(evidence.model, evidence.vertices), evidence.refined
+    points, refined = landmarks_on(model, state.registered), state.refined
     inside, rows, columns, depth = pixels_of(points, refined)
-    seen = inside & evidence.observed[rows, columns] & (np.abs(refined["depth"][rows, columns] - depth) < OFF_SURFACE_MM)
-    covariance = mesh_covariance(seen, evidence.noise_mm)
+    seen = inside & state.observed[rows, columns] & (np.abs(refined["depth"][rows, columns] - depth) < OFF_SURFACE_MM)
+    covariance = mesh_covariance(seen, state.fit.noise_mm)
     confidence = np.where(seen, 1.0, UNSEEN_CONFIDENCE) * confidence_of(covariance)
     return LandmarkEstimate(points, covariance, confidence, seen)

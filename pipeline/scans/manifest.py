@@ -118,12 +118,6 @@ def drop_others(out: str, sources: Iterable[Source]) -> None:
     storage.delete([path for path in storage.list_files(storage.join(out, ".state")) if path not in known])
 
 
-def forget(out: str, sources: Iterable[Source]) -> None:
-    """Forgets the state of `sources`, so that a killed `--force` run does not take old results for its own."""
-    paths = {_state_path(out, source.scan_id) for source in sources}
-    storage.delete([path for path in storage.list_files(storage.join(out, ".state")) if path in paths])
-
-
 def counts(lines: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     statuses = [entry["status"] for entry in lines]
     return {status: statuses.count(status) for status in STATUSES}

@@ -3,7 +3,7 @@ its own) and one line in its registry. TensorFlow is imported when a network is 
 
 A locator is given the whole configuration, `check`, which may raise between its iterations, and the places where the head may
 be, if the caller knows; it raises NoFaceFound. The others are given their own section. A refiner is made once per process: a
-function of pairs (coarse, scan). A landmarker's estimate is in the model frame.
+function of pairs (coarse, scan). A landmarker is given the state of a registered scan; its estimate is in the model frame.
 """
 
 from collections.abc import Callable, Sequence
@@ -20,7 +20,8 @@ from geometry.refinement.baselines import none_refine, smooth_refine
 from geometry.refinement.contradiction_gate import replace_contradicted
 from geometry.scan import Scan
 from pipeline.scans import landmarking
-from pipeline.scans.landmarking import Evidence, LandmarkSettings
+from pipeline.scans.landmarking import LandmarkSettings
+from pipeline.scans.state import ScanState
 
 Check = Callable[[], None]
 Pairs = Sequence[tuple[GeometryImage, GeometryImage]]
@@ -28,7 +29,7 @@ Refine = Callable[[Pairs], list[GeometryImage]]
 # Any: a class of pipeline.scans.config, which asks these registries for their names
 Locator = Callable[[Scan, MorphableModel, Any, Check, list[Location] | None], Location]
 Fitter = Callable[[Location, MorphableModel, Any, Check], FitResult]
-Landmarker = Callable[[Evidence, LandmarkSettings], LandmarkEstimate]
+Landmarker = Callable[[ScanState, MorphableModel, LandmarkSettings], LandmarkEstimate]
 
 
 def _pose_search(scan: Scan, model: MorphableModel, config: Any, check: Check, places: list[Location] | None) -> Location:

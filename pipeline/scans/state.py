@@ -1,11 +1,10 @@
 """One scan on its way through the stages, and the time that it has left."""
 
-from __future__ import annotations
-
 import functools
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
 
@@ -64,7 +63,7 @@ class ScanState:
     deadline: Deadline | None = None
 
     @classmethod
-    def of(cls, scan: Scan, start: SimilarityTransform | None = None) -> ScanState:
+    def of(cls, scan: Scan, start: SimilarityTransform | None = None) -> Self:
         """A scan that no file holds: simulated, or read already."""
         return cls(Source(scan.source, ""), scan=scan, start=start)
 

@@ -21,7 +21,7 @@ from geometry.reconstruction import lifting
 from pipeline.inputs import reading
 from pipeline.scans import landmark_figures, manifest, methods
 from pipeline.scans.job import Job
-from pipeline.scans.landmarking import Evidence, on_raw_scan
+from pipeline.scans.landmarking import on_raw_scan
 from pipeline.scans.state import ScanState
 
 
@@ -100,16 +100,7 @@ def lift(state: ScanState, job: Job) -> ScanState:
 def landmarks(state: ScanState, job: Job) -> ScanState:
     """Landmarks of the finished scan: from heatmaps, the registered mesh, or both; given ones take their places."""
     settings = job.config.landmarks
-    evidence = Evidence(
-        state.location,
-        state.fit.scan_to_model,
-        job.model,
-        state.registered,
-        state.refined,
-        state.observed,
-        state.fit.noise_mm,
-    )
-    return _with_landmarks(state, methods.LANDMARKERS[settings.method](evidence, settings))
+    return _with_landmarks(state, methods.LANDMARKERS[settings.method](state, job.model, settings))
 
 
 def raw_landmarks(state: ScanState, job: Job) -> ScanState:

@@ -1,5 +1,6 @@
 """`tf.train.Example` and TFRecord files without TensorFlow: both are written and read here byte for byte."""
 
+import contextlib
 import functools
 import gzip
 import io
@@ -13,47 +14,49 @@ from pipeline.store import storage
 
 Value = np.ndarray | bytes | str | int | float | list
 _MASK_DELTA = 0xA282EAD8
-# (message, [(field, number, type, label, type name)]): tensorflow/core/example/{feature,example}.proto
-_LISTS = (("BytesList", "TYPE_BYTES"), ("FloatList", "TYPE_FLOAT"), ("Int64List", "TYPE_INT64"))
+# tensorflow/core/example/{feature,example}.proto
+_EXAMPLE_PROTO = """
+name: "face_relief/example.proto" package: "tensorflow" syntax: "proto3"
+message_type { name: "BytesList" field { name: "value" number: 1 type: TYPE_BYTES label: LABEL_REPEATED } }
+message_type { name: "FloatList" field { name: "value" number: 1 type: TYPE_FLOAT label: LABEL_REPEATED } }
+message_type { name: "Int64List" field { name: "value" number: 1 type: TYPE_INT64 label: LABEL_REPEATED } }
+message_type {
+  name: "Feature"
+  oneof_decl { name: "kind" }
+  field {
+    name: "bytes_list" number: 1 type: TYPE_MESSAGE type_name: ".tensorflow.BytesList" label: LABEL_OPTIONAL oneof_index: 0
+  }
+  field {
+    name: "float_list" number: 2 type: TYPE_MESSAGE type_name: ".tensorflow.FloatList" label: LABEL_OPTIONAL oneof_index: 0
+  }
+  field {
+    name: "int64_list" number: 3 type: TYPE_MESSAGE type_name: ".tensorflow.Int64List" label: LABEL_OPTIONAL oneof_index: 0
+  }
+}
+message_type {
+  name: "Features"
+  nested_type {
+    name: "FeatureEntry"
+    options { map_entry: true }
+    field { name: "key" number: 1 type: TYPE_STRING label: LABEL_OPTIONAL }
+    field { name: "value" number: 2 type_name: ".tensorflow.Feature" type: TYPE_MESSAGE label: LABEL_OPTIONAL }
+  }
+  field { name: "feature" number: 1 type_name: ".tensorflow.Features.FeatureEntry" type: TYPE_MESSAGE label: LABEL_REPEATED }
+}
+message_type {
+  name: "Example"
+  field { name: "features" number: 1 type_name: ".tensorflow.Features" type: TYPE_MESSAGE label: LABEL_OPTIONAL }
+}
+"""
 
 
 @functools.cache
 def _example_class() -> Any:
     """The class of tf.train.Example, wire-compatible with TensorFlow's, from a private pool."""
-    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
-    field = descriptor_pb2.FieldDescriptorProto
-    proto = descriptor_pb2.FileDescriptorProto(name="face_relief/example.proto", package="tensorflow", syntax="proto3")
-    for name, kind in _LISTS:
-        proto.message_type.add(name=name).field.add(name="value", number=1, type=getattr(field, kind), label=field.LABEL_REPEATED)
-    feature = proto.message_type.add(name="Feature")
-    feature.oneof_decl.add(name="kind")
-    for number, (name, _) in enumerate(_LISTS, start=1):
-        feature.field.add(
-            name=name.lower().replace("list", "_list"),
-            number=number,
-            type=field.TYPE_MESSAGE,
-            label=field.LABEL_OPTIONAL,
-            type_name=f".tensorflow.{name}",
-            oneof_index=0,
-        )
-    features = proto.message_type.add(name="Features")
-    entry = features.nested_type.add(name="FeatureEntry")
-    entry.options.map_entry = True
-    entry.field.add(name="key", number=1, type=field.TYPE_STRING, label=field.LABEL_OPTIONAL)
-    entry.field.add(name="value", number=2, type=field.TYPE_MESSAGE, label=field.LABEL_OPTIONAL, type_name=".tensorflow.Feature")
-    features.field.add(
-        name="feature",
-        number=1,
-        type=field.TYPE_MESSAGE,
-        label=field.LABEL_REPEATED,
-        type_name=".tensorflow.Features.FeatureEntry",
-    )
-    proto.message_type.add(name="Example").field.add(
-        name="features", number=1, type=field.TYPE_MESSAGE, label=field.LABEL_OPTIONAL, type_name=".tensorflow.Features"
-    )
     pool = descriptor_pool.DescriptorPool()
-    pool.Add(proto)
+    pool.Add(text_format.Parse(_EXAMPLE_PROTO, descriptor_pb2.FileDescriptorProto()))
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("tensorflow.Example"))
 
 
@@ -87,13 +90,10 @@ def decode_example(data: bytes) -> dict[str, np.ndarray | list[bytes]]:
     """The inverse of `encode_example`: flat float32 or int64 arrays, lists of bytes."""
     decoded: dict[str, np.ndarray | list[bytes]] = {}
     for name, feature in _example_class().FromString(data).features.feature.items():
-        kind = feature.WhichOneof("kind")
-        if kind == "bytes_list":
-            decoded[name] = list(feature.bytes_list.value)
-        elif kind == "float_list":
-            decoded[name] = np.array(feature.float_list.value, np.float32)
-        else:
-            decoded[name] = np.array(feature.int64_list.value, np.int64)
+        kind = feature.WhichOneof("kind") or "int64_list"
+        values = getattr(feature, kind).value
+        dtype = np.float32 if kind == "float_list" else np.int64
+        decoded[name] = list(values) if kind == "bytes_list" else np.array(values, dtype)
     return decoded
 
 
@@ -106,11 +106,9 @@ def _masked_crc(data: bytes) -> bytes:
 
 def write_tfrecord(path: str, examples: Iterable[bytes], gzip: bool = False) -> int:
     """Writes `path` atomically (a local path or a Beam filesystem URL); returns the number of records."""
-    with storage.open_atomic(str(path)) as handle:
-        if not gzip:
-            return _write_records(handle, examples)
-        with storage.gzip_writer(handle) as stream:
-            return _write_records(stream, examples)
+    writer = storage.gzip_writer if gzip else contextlib.nullcontext
+    with storage.open_atomic(str(path)) as handle, writer(handle) as stream:
+        return _write_records(stream, examples)
 
 
 def _write_records(handle: BinaryIO | gzip.GzipFile, examples: Iterable[bytes]) -> int:

@@ -1,7 +1,5 @@
 """The configuration of a training set: the sections of a run that decide a fit, and how faces, sensors and views are drawn."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Annotated, Literal
 

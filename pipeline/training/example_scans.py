@@ -49,12 +49,12 @@ class Example:
 
 def write_examples(folder: str, model: MorphableModel, chosen: Sequence[Example] | None = None) -> list[str]:
     """Writes the examples (all, where not chosen) and the vase to `folder`; returns the file names, sorted."""
-    written = []
-    for files in [*(_files_of(example, model) for example in chosen or EXAMPLES), {"not_a_face_vase.ply": ply(vase())}]:
-        for name, data in files.items():
-            storage.write_bytes(storage.join(folder, name), data)
-            written.append(name)
-    return sorted(written)
+    files = {"not_a_face_vase.ply": ply(vase())}
+    for example in chosen or EXAMPLES:
+        files |= _files_of(example, model)
+    for name, data in files.items():
+        storage.write_bytes(storage.join(folder, name), data)
+    return sorted(files)
 
 
 def _files_of(example: Example, model: MorphableModel) -> dict[str, bytes]:

@@ -157,10 +157,8 @@ def _pair(face: RealFace, number: int, rng: np.random.Generator, config: Synthes
 
 def as_scan(surface: TriangleMesh) -> Scan:
     """A surface in the model frame as a scan of its own, mm."""
-    used = np.zeros(len(surface.vertices), bool)
-    used[surface.triangles] = True
     scan = Scan(surface.vertices, surface.triangles, source="real", format="real scan", unit_mm=1.0, scale_is_metric=True)
-    return scan.keep(used)
+    return scan.keep(np.bincount(surface.triangles.ravel(), minlength=len(surface.vertices)) > 0)
 
 
 def observed(view: View, sensor: Sensor, pose: SimilarityTransform, rng: np.random.Generator, options: PairOptions) -> Scan:
