@@ -4,6 +4,7 @@ import ast
 import graphlib
 import itertools
 import pathlib
+import re
 
 import pytest
 
@@ -48,11 +49,12 @@ FLOORS = [
     """.strip().splitlines()
 ]
 HEIGHT = {name: floor for floor, names in enumerate(FLOORS) for name in names}
+PRIVATE = re.compile(r".*\._[^_]").match
 MOST_LINES, MOST_COLUMNS, MOST_FUNCTION_LINES, MOST_PARAMETERS, MOST_FILES, MOST_FILES_OF_A_ROOM = 400, 130, 45, 7, 8, 20
 
 
 def imports_of(root) -> dict[str, set[str]]:
-    """Module → what it imports anywhere in it, functions included; `from a import b` is a.b where that is a module."""
+    """Module → what it imports anywhere in it, functions included; `from a import b` is a.b where that is a module or private."""
     paths = {
         ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): path
         for package in LIBRARY
@@ -67,19 +69,21 @@ def imports_of(root) -> dict[str, set[str]]:
             elif isinstance(node, ast.ImportFrom):
                 base = path.relative_to(root).parent.parts[: 1 - node.level or None] if node.level else ()
                 source = ".".join([*base, *filter(None, [node.module])])
-                names |= {name if (name := f"{source}.{alias.name}") in paths else source for alias in node.names}
+                full = [f"{source}.{alias.name}" for alias in node.names]
+                names |= {name if name in paths or PRIVATE(name) else source for name in full}
     return found
 
 
 def wrong_packages(root) -> list[str]:
-    """Imports against the order of the packages, of a library that a package does without, or past what gan reads."""
+    """Imports against the order of the packages, of a library that a package does without, past what gan reads, or of what
+    another module keeps to itself."""
     wrong = []
     for module, names in imports_of(root).items():
         package = module.split(".")[0]
         forbidden = FORBIDDEN.get(package, set()) | set(LIBRARY[LIBRARY.index(package) + 1 :])
         for name in sorted(names):
             unread = package == "gan" and name.startswith("geometry") and not name.startswith(GAN_READS)
-            if unread or name.split(".")[0] in forbidden:
+            if unread or name.split(".")[0] in forbidden or PRIVATE(name):
                 wrong.append(f"{module} imports {name}")
     return wrong
 
@@ -135,6 +139,7 @@ PLANTED = {
         {"geometry/mesh.py": "def f():\n    import keras.ops as k"},
     ),
     "geometry reads no gan": (wrong_packages, {"geometry/mesh.py": "from gan import config"}),
+    "what a module keeps to itself": (wrong_packages, {"geometry/mesh.py": "from geometry.errors import _one_line"}),
     "gan knows no Beam": (wrong_packages, {"gan/config.py": "import apache_beam as beam"}),
     "gan fits nothing": (
         wrong_packages,

@@ -6,7 +6,7 @@ from scipy.spatial import cKDTree
 from geometry.errors import NoFaceFound
 from geometry.scan import Scan
 from geometry.settings.options import Count, Positive, options
-from geometry.surfaces.normals import _voxel_representatives
+from geometry.surfaces.normals import voxel_representatives
 
 
 @options
@@ -47,7 +47,7 @@ def _thinned_scan(scan: Scan, max_points: int) -> Scan:
     # a surface, not a volume, fills its box; a line does not even fill a surface
     step = max(np.sqrt(spans[1] * spans[2] / max_points), spans[2] / max_points, 1e-9)
     for _ in range(20):
-        index = _voxel_representatives(scan.points, step)
+        index = voxel_representatives(scan.points, step)
         if len(index) <= max_points:
             break
         step *= 1.3

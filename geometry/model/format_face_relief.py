@@ -44,11 +44,12 @@ def dequantise(integers: np.ndarray, scale: np.ndarray) -> np.ndarray:
     return integers.astype(np.float32) * scale.astype(np.float32)[:, None, None]
 
 
-def _is_face_relief(file: ModelFile) -> bool:
+def is_face_relief(file: ModelFile) -> bool:
+    """Whether the arrays of a model file of this project are in it."""
     return {"format", "version", "identity_scale"} <= file.keys
 
 
-def _load_face_relief(file: ModelFile) -> MorphableModel:
+def load_face_relief(file: ModelFile) -> MorphableModel:
     arrays = file.arrays()
     tag, version = str(arrays["format"]), int(arrays["version"])
     if tag != FORMAT_TAG or version != FORMAT_VERSION:

@@ -8,11 +8,12 @@ from geometry.model.model_file import ModelFile
 from geometry.model.morphable_model import MorphableModel
 
 
-def _is_ict(file: ModelFile) -> bool:
+def is_ict(file: ModelFile) -> bool:
+    """Whether the arrays of ICT-FaceKit light are in it."""
     return {"vertices", "triangles", "identity_basis", "expression_basis", "landmarks_68", "regions"} <= file.keys
 
 
-def _load_ict(file: ModelFile) -> MorphableModel:
+def load_ict(file: ModelFile) -> MorphableModel:
     """ICT-FaceKit light (© 2020 USC Institute for Creative Technologies, MIT): N(0, 1) identities, ARKit-like blendshapes."""
     arrays = file.arrays()
     try:

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from geometry.errors import ModelError
-from geometry.model.format_face_relief import _is_face_relief, _load_face_relief
-from geometry.model.format_ict import _is_ict, _load_ict
+from geometry.model.format_face_relief import is_face_relief, load_face_relief
+from geometry.model.format_ict import is_ict, load_ict
 from geometry.model.landmark_embedding import NOSE_TIP
 from geometry.model.model_file import ModelFile, ModelFormat
 from geometry.model.morphable_model import MorphableModel
@@ -88,6 +88,6 @@ def _outside(indices: np.ndarray, n: int) -> bool:
 
 
 FORMATS: tuple[ModelFormat, ...] = (
-    ModelFormat("face-relief .npz", _is_face_relief, _load_face_relief),
-    ModelFormat("ICT Face Model Light .npz", _is_ict, _load_ict),
+    ModelFormat("face-relief .npz", is_face_relief, load_face_relief),
+    ModelFormat("ICT Face Model Light .npz", is_ict, load_ict),
 )

@@ -11,7 +11,7 @@ from geometry.scan import Scan
 from geometry.surfaces.triangulation import surface_of
 
 
-def _voxel_representatives(points: np.ndarray, step: float) -> np.ndarray:
+def voxel_representatives(points: np.ndarray, step: float) -> np.ndarray:
     """The first point in each voxel, in the file's order."""
     # cells beyond 2^20 from the median (spikes) are the last cell: the flat key stays within 64 bits
     keys = np.clip(np.floor((points - np.median(points, axis=0)) / step), -(2**20), 2**20 - 1).astype(np.int64) + 2**20
@@ -49,7 +49,7 @@ def _turned_consistently(points: np.ndarray, normals: np.ndarray, limit: int = 6
     """Signs spread along the minimum spanning tree of 1 − |n_i · n_j| over neighbours (Hoppe et al. 1992, § 3.3), of
     about `limit` representatives; each connected piece is then turned away from its own middle."""
     spans = np.sort(np.ptp(points, axis=0))
-    chosen = _voxel_representatives(points, max(np.sqrt(spans[1] * spans[2] / limit), spans[2] / limit, 1e-9))
+    chosen = voxel_representatives(points, max(np.sqrt(spans[1] * spans[2] / limit), spans[2] / limit, 1e-9))
     p, n = points[chosen], normals[chosen]
     tree = cKDTree(p)
     distance, index = tree.query(p, k=min(9, len(p)))

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from geometry import readers
 from geometry.errors import ConfigError
 from geometry.readers import landmark_files
-from pipeline.inputs.reading import _ARCHIVE_ERRORS, _LOCK, _one_line, _opened
+from pipeline.inputs.reading import ARCHIVE_ERRORS, LOCK, one_line, opened
 from pipeline.inputs.source import Source
 from pipeline.store import storage
 
@@ -90,7 +90,7 @@ def _expanded_url(path: str) -> Iterator[tuple[str, str]]:
         if not matches:
             matches, root = storage.list_files(path), path.rstrip("/")
     except (BeamIOError, ValueError) as error:
-        raise ConfigError(f"--input {path}: cannot be listed ({_one_line(error)})") from error
+        raise ConfigError(f"--input {path}: cannot be listed ({one_line(error)})") from error
     if not matches:
         raise ConfigError(f"--input {path}: nothing there; check the URL and your access to it")
     yield from ((file, file[len(root) :].lstrip("/")) for file in sorted(matches))
@@ -112,15 +112,15 @@ def _sources_of(file: str, name: str, exists: Callable[[str], bool], archive_mem
     if name.lower().endswith(ARCHIVE_SUFFIXES):
         try:
             return list(_members(file, name, archive_members))
-        except _ARCHIVE_ERRORS as error:
-            return [Source(name, file, fault=f"the archive cannot be opened ({_one_line(error)})")]
+        except ARCHIVE_ERRORS as error:
+            return [Source(name, file, fault=f"the archive cannot be opened ({one_line(error)})")]
     if landmark_files.suffix_of(name):
         return []
     head, fault = b"", ""
     try:
         head = storage.read_head(file, readers.HEAD_SIZE)
     except OSError as error:
-        fault = f"cannot be opened ({_one_line(error)})"
+        fault = f"cannot be opened ({one_line(error)})"
     if not readers.claims(posixpath.basename(name), head):
         return []
     places = (place for place in _sidecar_names(file) if exists(place))
@@ -134,9 +134,9 @@ def _sidecar_names(name: str) -> list[str]:
 
 
 def _members(file: str, name: str, most: int) -> Iterator[Source]:
-    with _LOCK:
+    with LOCK:
         heads: dict[str, bytes | None] = {}
-        for member, head in _opened(file).heads():
+        for member, head in opened(file).heads():
             heads[member] = head
             if len(heads) > most:
                 raise ValueError(f"more than {most} members; raise limits.archive_members if it is meant to have so many")

@@ -15,7 +15,7 @@ from pipeline.inputs.source import Source
 from pipeline.store import storage
 
 # what the archive libraries raise on damaged, encrypted (RuntimeError) or unknown (NotImplementedError) content
-_ARCHIVE_ERRORS = (
+ARCHIVE_ERRORS = (
     OSError,
     EOFError,
     zipfile.BadZipFile,
@@ -35,15 +35,15 @@ def read(source: Source, limit_bytes: int) -> tuple[bytes, dict[str, bytes]]:
     try:
         data = _read(source, source.member or source.path, limit_bytes)
         return data, {name: _read(source, place, limit_bytes) for name, place in source.sidecars}
-    except _ARCHIVE_ERRORS as error:
-        raise ReadError(source.name, f"cannot be read ({_one_line(error)})", "check the file and its permissions") from error
+    except ARCHIVE_ERRORS as error:
+        raise ReadError(source.name, f"cannot be read ({one_line(error)})", "check the file and its permissions") from error
 
 
 def _read(source: Source, place: str, limit_bytes: int) -> bytes:
     """place: a file, or a member of the archive that the source lies in."""
     if source.member:
-        with _LOCK:
-            data = _opened(source.path).read(place, limit_bytes + 1)
+        with LOCK:
+            data = opened(source.path).read(place, limit_bytes + 1)
     else:
         data = storage.read_head(place, limit_bytes + 1)
     if len(data) > limit_bytes:
@@ -63,7 +63,7 @@ class _Zip:
                 continue
             try:
                 yield info.filename, self.read(info.filename, readers.HEAD_SIZE)
-            except _ARCHIVE_ERRORS:
+            except ARCHIVE_ERRORS:
                 yield info.filename, None
 
     def read(self, member: str, size: int) -> bytes:
@@ -87,7 +87,7 @@ class _Tar:
         return self._archive.extractfile(info).read(size)
 
 
-_LOCK = threading.RLock()  # archive handles have one position each
+LOCK = threading.RLock()  # archive handles have one position each
 
 
 @functools.lru_cache(maxsize=2)
@@ -102,11 +102,13 @@ def _archive(path: str, version: float) -> _Zip | _Tar:
     return _Zip(handle) if path.lower().endswith(".zip") else _Tar(handle)
 
 
-def _opened(path: str) -> _Zip | _Tar:
+def opened(path: str) -> _Zip | _Tar:
+    """The archive, opened once in a process while the file stays the same. Its handle is to be used under `LOCK`."""
     from apache_beam.io.filesystems import FileSystems
 
     return _archive(path, FileSystems.last_updated(path))
 
 
-def _one_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
+    """What an error says, for a message of ours."""
     return " ".join(str(error).split()) or type(error).__name__

@@ -11,7 +11,6 @@ from geometry.surfaces import closest_point
 from pipeline.scans import landmark_figures
 from pipeline.scans.job import Job
 from pipeline.scans.state import ScanState, pixels_of
-from pipeline.scans.steps import _given_in_model_frame
 
 FACE_RADIUS_MM = 100.0  # about the nose tip: where surfaces are compared
 SHOWN_MM = 4.0  # between a point and the surface seen at its pixel: a steep pixel spans about so much
@@ -59,7 +58,7 @@ def _landmark_metrics(state: ScanState) -> dict[str, float]:
 def given_distances(state: ScanState) -> np.ndarray | None:
     """(l,) mm from each landmark as found to the one that came with the scan, NaN where none did; None where the scan came
     without."""
-    given = _given_in_model_frame(state)
+    given = state.given_in_model_frame
     return None if given is None else landmark_figures.distances_to_given(state.found_landmarks, given)
 
 

@@ -3,7 +3,7 @@
 import functools
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
@@ -76,6 +76,12 @@ class ScanState:
     def scan_to_model(self) -> SimilarityTransform:
         """Scan mm → model mm: of the fit, or of the located head where nothing has been fitted."""
         return self.location.scan_to_model if self.fit is None else self.fit.scan_to_model
+
+    @property
+    def given_in_model_frame(self) -> GivenLandmarks | None:
+        """The landmarks that came with the located scan, in the model frame."""
+        given = self.given_landmarks
+        return None if given is None else replace(given, points=self.scan_to_model.apply(given.points))
 
     @property
     def notes(self) -> tuple[str, ...]:

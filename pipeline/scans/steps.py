@@ -12,7 +12,7 @@ from geometry import readers
 from geometry.charts.geometry_image import GeometryImage
 from geometry.fitting import encoding
 from geometry.landmarks.estimate import LandmarkEstimate
-from geometry.landmarks.given import GivenLandmarks, check_on_surface, given_landmarks
+from geometry.landmarks.given import check_on_surface, given_landmarks
 from geometry.locating import cleaning
 from geometry.locating.candidates import located_at
 from geometry.model import landmark_embedding as landmark_schemes
@@ -111,10 +111,5 @@ def raw_landmarks(state: ScanState, job: Job) -> ScanState:
 
 
 def _with_landmarks(state: ScanState, found: LandmarkEstimate) -> ScanState:
-    given = _given_in_model_frame(state)
+    given = state.given_in_model_frame
     return replace(state, found_landmarks=found, landmarks=found if given is None else landmark_figures.with_given(found, given))
-
-
-def _given_in_model_frame(state: ScanState) -> GivenLandmarks | None:
-    given = state.given_landmarks
-    return None if given is None else replace(given, points=state.scan_to_model.apply(given.points))
