@@ -21,6 +21,7 @@ from geometry.model.morphable_model import MorphableModel
 from geometry.settings.options import Positive, Range, Share, options
 from geometry.synthesis import occluders, random_fields, wrinkles
 from geometry.synthesis.fine_surface import averaged, fine_surface
+from geometry.transforms import MIRROR
 
 MIRRORED_SHARE = 0.5  # of the variance of the beyond-span field
 BEYOND_SLOPE = 1.7  # its amplitude grows as wavelength^1.7: anatomy is broad; equal steepness at 10 mm looks like lumps
@@ -153,7 +154,7 @@ def _partly_mirrored_noise(
     state = rng.integers(2**63)
     one, other = (
         random_fields.smooth_noise(side, band, np.random.default_rng(state), waves, BEYOND_SLOPE)
-        for side in (points, points * [-1, 1, 1])
+        for side in (points, points * MIRROR)
     )
     free = random_fields.smooth_noise(points, band, rng, waves, BEYOND_SLOPE)
     return np.sqrt(MIRRORED_SHARE / 2) * (one + sign * other) + np.sqrt(1 - MIRRORED_SHARE) * free

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
+from geometry.charts.masked_filters import masked_mean_and_weight
 from geometry.mesh import TriangleMesh
 from geometry.surfaces.raycasting import first_hits, nearest_on_scene, raycasting_scene
 
@@ -114,8 +114,8 @@ class Cloud:
         splatted = np.isfinite(depth)
         # Normalised convolution: smooth where there are points, without pulling the edges to the background.
         sigma = 0.8 + 0.8 * spacing
-        known = gaussian_filter(splatted.astype(np.float32), sigma)
-        smooth = gaussian_filter(np.where(splatted, depth, 0).astype(np.float32), sigma) / np.maximum(known, 1e-3)
+        flat = np.where(splatted, depth, 0).astype(np.float32)
+        smooth, known = masked_mean_and_weight(flat, splatted.astype(np.float32), sigma, 1e-3)
         hit = splatted | (known > 0.5)  # gaps between points, smaller than the kernel
         down, right = np.gradient(smooth, view.pixel_mm)
         normals = unit(np.stack([-right, down, np.ones_like(right)], -1)[hit]) @ view.model_to_view

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import gaussian_filter
 
+from geometry.charts.masked_filters import masked_mean_and_weight
 from geometry.landmarks.estimate import LandmarkEstimate
 from geometry.mesh import TriangleMesh
 from pipeline.pictures import marks
@@ -190,9 +191,9 @@ def _enlarged(image: np.ndarray, stride: int, shape: tuple[int, int]) -> np.ndar
     """Repeat each value `stride` times, then smooth among the known ones."""
     full = np.repeat(np.repeat(image, stride, 0), stride, 1)[: shape[0], : shape[1]]
     known = np.isfinite(full)
-    weight = gaussian_filter(known.astype(np.float32), stride / 2)
-    total = gaussian_filter(np.where(known, full, 0).astype(np.float32), stride / 2)
-    return np.where(weight > 0.4, total / np.maximum(weight, 1e-3), np.nan)
+    flat = np.where(known, full, 0).astype(np.float32)
+    smooth, weight = masked_mean_and_weight(flat, known.astype(np.float32), stride / 2, 1e-3)
+    return np.where(weight > 0.4, smooth, np.nan)
 
 
 def _composed(hit: np.ndarray, colours: np.ndarray) -> np.ndarray:
