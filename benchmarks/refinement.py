@@ -121,7 +121,7 @@ def refiner(name: str, settings: dict) -> Method:
         return methods.REFINERS[settings["method"]](config.RefineConfig(**settings))
 
     def mesh(scan: BenchScan) -> TriangleMesh:
-        (item,) = steps.refine([scan.item], SimpleNamespace(refine=refine()))
+        (item,) = steps.refine([scan.item], SimpleNamespace(refine=refine()))  # type: ignore[arg-type]  # all it asks of a Job
         surface = lifting.lift(item.refined, item.observed, item.refined["confidence"])
         return files.in_input(surface.mesh, item)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 # Nothing that takes time to import stands here: --help and a typing error answer at once.
 from geometry.errors import ConfigError
-from geometry.settings.commands import command_parser, exit_code
+from geometry.settings.commands import command_parser, exit_code, writable_folder
 
 SIGNATURE = "refine"
 
@@ -33,6 +33,7 @@ def export(name_or_path: str, output: Path | str) -> Path:
     if output.exists() and (output.is_file() or any(output.iterdir())):
         raise ConfigError(f"{output} is not empty; choose another --output")
     generator, card = weights.load(name_or_path, build_generator)
+    writable_folder(output)
     spec = [
         tf.TensorSpec((None, None, None, len(names)), tf.float32, name)
         for name, names in (("coarse", layout.COARSE), ("scan", layout.SCAN))

@@ -1,14 +1,25 @@
 """How every network starts TensorFlow when it runs or is trained."""
 
+import importlib.util
 import logging
 import os
 
+from geometry.errors import ConfigError
+
+BACKENDS = ("tensorflow", "jax", "torch")
 log = logging.getLogger(__name__)
 
 
 def start_tensorflow(threads: int) -> None:
-    """Import TensorFlow as Keras' backend with a fixed number of threads."""
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    """Import TensorFlow, which is Keras' backend unless KERAS_BACKEND names another, with a fixed number of threads.
+
+    Raises ConfigError where that backend is unknown or not installed."""
+    backend = os.environ["KERAS_BACKEND"] = os.environ.get("KERAS_BACKEND") or "tensorflow"
+    if backend not in BACKENDS or importlib.util.find_spec(backend) is None:
+        fault = "is not installed" if backend in BACKENDS else f"is none of {', '.join(BACKENDS)}"
+        raise ConfigError(
+            f"the environment variable KERAS_BACKEND is {backend!r}, which {fault}; unset it, or install that backend"
+        )
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     import tensorflow as tf
 

@@ -43,6 +43,25 @@ def test_unknown_names_and_commands_are_refused():
     assert cli.main(["rnu"]) == 2 and cli.main([]) == 2 and cli.main(["--help"]) == 0
 
 
+@pytest.mark.parametrize(
+    "command, option",
+    [
+        (["run", "--input", str(ROOT / "examples/scans/laser_frontal.ply")], "--output"),
+        (["synthesize", "--count", "2"], "--output"),
+        (["synthesize"], "--examples"),
+        (["export"], "--output"),
+        (["learn-model", "--source", "default"], "--output"),
+    ],
+    ids=["run", "set", "examples", "export", "model"],
+)
+def test_an_output_that_cannot_be_written_is_named_before_any_work(tmp_path, capsys, command, option):
+    (tmp_path / "file").write_text("")
+    inside = tmp_path / "file" / "model.npz"
+    assert cli.main([*command, option, str(inside)]) == 2
+    message = capsys.readouterr().err
+    assert f"error: {option} {inside.parent}" in message and "cannot be written" in message and message.count("\n") == 1
+
+
 def test_what_cannot_be_read_is_refused_in_the_words_of_python(tmp_path):
     (tmp_path / "flat.ply").write_text("ply\nformat ascii 1.0\nelement vertex 0\nproperty float x\nend_header\n")
     with pytest.raises(ConfigError, match="unit 'feet': expected one of m, cm, mm"):

@@ -11,6 +11,9 @@ import numpy as np
 import pytest
 from test_refiner_networks import inputs, outputs, random_generator
 
+from gan.inference import start_tensorflow
+from geometry.errors import ConfigError
+
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = """
 import sys
@@ -25,6 +28,14 @@ found = generator({"coarse": given["coarse"], "scan": given["scan"]})
 from keras import ops
 np.savez(sys.argv[2], **{name: ops.convert_to_numpy(value) for name, value in found.items()})
 """
+
+
+@pytest.mark.parametrize("backend, fault", [("tensorflw", "is none of tensorflow, jax, torch"), ("jax", "is not installed")])
+def test_a_backend_that_cannot_run_is_named(monkeypatch, backend, fault):
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=f"KERAS_BACKEND is '{backend}', which {fault}; unset it"):
+        start_tensorflow(1)
 
 
 NEUTRAL = [f"refiner/{name}.py" for name in ("bank", "growing", "losses", "networks", "pix2pix", "surface", "validation")]

@@ -22,6 +22,7 @@ from gan.training.checkpoints import Checkpoints, save_arrays
 from gan.training.curves import Curves
 from gan.training.optimizer import averaged_weights
 from geometry.errors import ConfigError, FaceReliefError
+from geometry.settings.commands import writable_folder
 from geometry.settings.options import flatten, to_dict
 
 log = logging.getLogger(__name__)
@@ -62,7 +63,7 @@ class TrainingRun(abc.ABC):
         state = self.checkpoints.restore(self._variables()) if resume else None
         self.progress = Progress(**state) if state else Progress()
         self.prepare()
-        self.curves = Curves(self.output, self.progress.step)
+        self.curves = Curves(writable_folder(self.output), self.progress.step)
         weights.write_json(self.output / "config.json", to_dict(config))
 
     @abc.abstractmethod

@@ -44,13 +44,15 @@ def shipped_calibration() -> LandmarkCalibration:
     return LandmarkCalibration(**values)
 
 
-def confidence_of(covariance: np.ndarray) -> np.ndarray:
-    """(…, 3, 3) mm² → (…) the probability that the landmark lies within `CLOSE_MM` of the truth, were it seen."""
-    return (1 - shipped_calibration().gross_share) * probability_within(covariance)
+def confidence_of(covariance: np.ndarray, calibration: LandmarkCalibration | None = None) -> np.ndarray:
+    """(…, 3, 3) mm² → (…) the probability that the landmark lies within `CLOSE_MM` of the truth, were it seen.
+
+    calibration: the shipped one where none is given, here as in all functions of landmarks."""
+    return (1 - (calibration or shipped_calibration()).gross_share) * probability_within(covariance)
 
 
-def mesh_covariance(seen: np.ndarray, noise_mm: float) -> np.ndarray:
+def mesh_covariance(seen: np.ndarray, noise_mm: float, calibration: LandmarkCalibration | None = None) -> np.ndarray:
     """(68,) bool, whether the scan supports the mesh at each iBUG landmark; its noise → (68, 3, 3) mm²."""
-    found = shipped_calibration()
+    found = calibration or shipped_calibration()
     sigma = np.where(seen, found.seen_mm, found.unseen_mm)
     return (sigma**2 + found.noise_weight * noise_mm**2)[:, None, None] * np.eye(3)

@@ -89,7 +89,7 @@ def combine(sightings: ViewObservations, calibration: LandmarkCalibration | None
     calibration = calibration or shipped_calibration()
     covariance = shrunk_to_isotropic(covariance) * np.array(calibration.heatmap_variance)[:count, None, None]
     seen = visibility > LEAST_VISIBILITY
-    confidence = np.where(seen, visibility * confidence_of(covariance), 0.0)
+    confidence = np.where(seen, visibility * confidence_of(covariance, calibration), 0.0)
     points[~seen] = np.nan
     return LandmarkEstimate(points, covariance, confidence, seen)
 

@@ -70,17 +70,18 @@ Columns = dict[str, "np.ndarray | Lists"]
 def read_elements(file: ScanFile) -> dict[str, Columns]:
     """Element name → property name → (rows,) array or Lists. Raises ReadError."""
     byte_order, declared, at = _read_header(file)
-    body, elements, is_text = file.data, {}, byte_order is None
+    body: bytes | memoryview = file.data
+    elements, is_text = {}, byte_order is None
     if is_text:
-        numbers = file.numbers_in(body[at:], "its PLY body is declared as text, but holds")
-        body, at = numbers.astype("<f8").tobytes(), 0
+        numbers = file.numbers_in(file.data[at:], "its PLY body is declared as text, but holds")
+        body, at = numbers.astype("<f8", copy=False).data.cast("B"), 0
     for element in declared:
         properties = [p.stored(byte_order) for p in element.properties]
         columns, at = _read_rows(file, Element(element.name, element.count, properties), body, at)
         if is_text:
             columns |= _narrowed(element, columns)
         elements.setdefault(element.name, columns)
-    rest = body[at:] if is_text else body[at:].strip(b"\0 \t\r\n")
+    rest = body[at:] if is_text else file.data[at:].strip(b"\0 \t\r\n")
     if rest:
         amount = f"{(len(body) - at) // 8} numbers" if is_text else f"{len(body) - at} bytes"
         raise file.error(f"after the rows that its PLY header promises there are {amount} more (wrong counts in the header?)")
@@ -128,7 +129,7 @@ def _too_short(file: ScanFile, element: Element) -> Exception:
     )
 
 
-def _read_rows(file: ScanFile, element: Element, body: bytes, at: int) -> tuple[Columns, int]:
+def _read_rows(file: ScanFile, element: Element, body: bytes | memoryview, at: int) -> tuple[Columns, int]:
     """All rows at once where their lists are as long as the first row's (triangle meshes); else row by row."""
     if not element.count or not element.properties:
         return {p.name: _column(np.zeros(0, p.dtype), np.zeros(0, int), p) for p in element.properties}, at
@@ -153,12 +154,12 @@ def _column(values: np.ndarray, counts: np.ndarray, of: Property) -> "np.ndarray
     return Lists(values, counts) if of.count_dtype else values
 
 
-def _cells(body: bytes, dtype: str, start: int, shape: tuple[int, int], step: int) -> np.ndarray:
+def _cells(body: bytes | memoryview, dtype: str, start: int, shape: tuple[int, int], step: int) -> np.ndarray:
     """(rows, width): values from `start` on in rows of `step` bytes."""
     return np.ndarray(shape, dtype, body, start, (step, np.dtype(dtype).itemsize))
 
 
-def _lists_are_alike(element: Element, body: bytes, starts: np.ndarray, counts: np.ndarray, step: int) -> bool:
+def _lists_are_alike(element: Element, body: bytes | memoryview, starts: np.ndarray, counts: np.ndarray, step: int) -> bool:
     """Are all rows' lists as long as the first row's, whose values begin at `starts` and are `counts` many?"""
     return all(
         (_cells(body, p.count_dtype, start - np.dtype(p.count_dtype).itemsize, (element.count, 1), step) == count).all()
@@ -167,7 +168,9 @@ def _lists_are_alike(element: Element, body: bytes, starts: np.ndarray, counts: 
     )
 
 
-def _walk_rows(file: ScanFile, element: Element, body: bytes, at: int, rows: int) -> tuple[np.ndarray, np.ndarray, int]:
+def _walk_rows(
+    file: ScanFile, element: Element, body: bytes | memoryview, at: int, rows: int
+) -> tuple[np.ndarray, np.ndarray, int]:
     """(rows, properties) byte offset of each property's first value and number of its values, and where the rows end."""
     layout = [(p.count_dtype and struct.Struct(p.count_dtype), np.dtype(p.dtype).itemsize) for p in element.properties]
     size, starts, counts = len(body), [], []
@@ -188,12 +191,13 @@ def _walk_rows(file: ScanFile, element: Element, body: bytes, at: int, rows: int
     return np.array(starts, np.int64).reshape(shape), np.array(counts, np.int64).reshape(shape), at
 
 
-def _gather(body: bytes, starts: np.ndarray, counts: np.ndarray, dtype: np.dtype) -> np.ndarray:
+def _gather(body: bytes | memoryview, starts: np.ndarray, counts: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """The values at byte offsets `starts` (rows,), `counts` (rows,) of them each, one after another."""
-    sizes = counts * dtype.itemsize
+    unit = 1 if (starts % dtype.itemsize).any() else dtype.itemsize  # of a text all are in step, and whole values are picked
+    cells = np.frombuffer(body, np.uint8 if unit == 1 else dtype, len(body) // unit)
+    sizes = counts * (dtype.itemsize // unit)
     ends = np.cumsum(sizes)
-    offsets = np.repeat(starts - (ends - sizes), sizes) + np.arange(ends[-1])
-    return np.frombuffer(body, np.uint8)[offsets].view(dtype)
+    return cells[np.repeat(starts // unit - (ends - sizes), sizes) + np.arange(ends[-1])].view(dtype)
 
 
 def _narrowed(element: Element, columns: Columns) -> Columns:

@@ -3,9 +3,11 @@
 import argparse
 import importlib.metadata
 import sys
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 
-from geometry.errors import FaceReliefError
+from geometry.errors import ConfigError, FaceReliefError
 
 DISTRIBUTION = "face-relief"
 
@@ -34,6 +36,16 @@ def add_settings(parser: argparse.ArgumentParser, output: str, required: bool = 
     parser.add_argument(
         "--set", action="append", default=[], dest="settings", metavar="SECTION.KEY=VALUE", help="one key; repeatable"
     )
+
+
+def writable_folder(folder: str | Path) -> Path:
+    """The local folder that `--output` names, made where there is none. Raises ConfigError where no file can be written in it."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return Path(folder)
+    except OSError as error:
+        raise ConfigError(f"--output {folder}: cannot be written ({error}); give another folder") from None
 
 
 def exit_code(program: str, work: Callable[[], int]) -> int:

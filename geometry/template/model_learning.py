@@ -17,12 +17,12 @@ import numpy as np
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
-from geometry.errors import ConfigError
 from geometry.mesh import TriangleMesh
 from geometry.model.format_face_relief import quantise, save_model
 from geometry.model.morphable_model import MorphableModel
 from geometry.model.registry import load_model
 from geometry.settings import loading
+from geometry.settings.commands import writable_folder
 from geometry.settings.options import AtLeast0, Count, Positive, Seed, options, to_dict
 from geometry.surfaces.closest_point import surface_distance
 from geometry.template.model_card import model_card
@@ -249,10 +249,7 @@ def run(arguments: argparse.Namespace) -> None:
     chosen = loading.load(LearningOptions, arguments.config, arguments.settings)
     path, output = Path(arguments.source), Path(arguments.output)
     source = load_model(path)
-    try:  # before minutes of work
-        output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"--output {output}: its folder cannot be made ({error})") from None
+    writable_folder(output.parent)  # before minutes of work
     template = build_template(source, TemplateOptions())
     model = learn(source, template, chosen)
     save_model(output, model)

@@ -17,14 +17,14 @@ def check_workers(workers: int | None) -> None:
         raise ConfigError(f"--workers {workers}: expected 1 or more")
 
 
-def check_output(out: str) -> None:
+def check_output(out: str, option: str = "--output") -> None:
     """Raises ConfigError where nothing can be written."""
-    probe = storage.join(out, ".state", "probe.json")
+    probe = storage.join(out, ".probe")
     try:
         storage.write_bytes(probe, b"{}")
         storage.delete([probe])
     except (OSError, ValueError) as error:
-        raise ConfigError(f"--output {out}: cannot be written ({error}); give another folder or Beam URL") from error
+        raise ConfigError(f"{option} {out}: cannot be written ({error}); give another folder or Beam URL") from error
 
 
 def check_runner(name: str) -> None:

@@ -8,7 +8,7 @@ from geometry.errors import ConfigError
 from geometry.settings import loading
 from pipeline.execution import environment
 from pipeline.execution.local import Runner
-from pipeline.launch.checks import check_workers
+from pipeline.launch.checks import check_output, check_workers
 from pipeline.launch.command import settings_of
 from pipeline.launch.training_set import synthesize
 from pipeline.scans.job import model_of
@@ -28,9 +28,11 @@ def run(arguments: argparse.Namespace, beam_flags: Sequence[str]) -> int:
     environment.check_libraries()
     check_workers(arguments.workers)
     if arguments.examples:
+        check_output(arguments.examples, "--examples")
         for name in write_examples(arguments.examples, model_of(config.model.name)):
             print(storage.join(arguments.examples, name))
         return 0
+    check_output(arguments.output)
     archive = None if arguments.from_scans is None else list_archive(arguments.from_scans, config, arguments.output)
     job = Job(arguments.output, config, arguments.landmarks, archive)
     runner = Runner(arguments.workers or environment.usable_cores(), arguments.runner, tuple(beam_flags))

@@ -1,5 +1,6 @@
 """How a scan ends: stages within their time limit, errors as outcomes, batches in which only the culprit fails."""
 
+import re
 import time
 import traceback
 from collections.abc import Sequence
@@ -12,6 +13,8 @@ from pipeline.scans.job import Job, refiner_of
 from pipeline.scans.state import Deadline, ScanState
 
 NAMES = {"raw_landmarks": "landmarks", "measure_landmarks": "measure"}  # steps that stand for others, in the manifest
+
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")  # of an object that a library names: the same input gives the same bytes
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Outcome:
 def ended_by(error: Exception, state: ScanState, stage: str) -> Outcome:
     """`NoFaceFound` rejects; every other error fails the scan, and only that scan."""
     status = "rejected" if isinstance(error, NoFaceFound) else "failed"
-    message = " ".join(str(error).split())
+    message = _ADDRESS.sub("", " ".join(str(error).split()))
     expected = isinstance(error, FaceReliefError)
     reason = message if expected and message else f"{type(error).__name__}: {message}" if message else type(error).__name__
     trace = "" if expected else "".join(traceback.format_exception(error))
