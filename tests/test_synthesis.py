@@ -46,6 +46,10 @@ def test_subdivision_keeps_old_vertices_and_makes_no_t_junctions():
     outline = lambda m: np.linalg.norm(np.diff(m.vertices[m.boundary_edges], axis=1)[:, 0], axis=1).sum()
     assert outline(mesh) == pytest.approx(outline(coarse)), "a crack would lengthen the boundary"
     assert (mesh.triangle_area_vectors[:, 2] > 0).all()
+    line = np.isclose(x, np.unique(x)[np.unique(x) > 12][0])
+    along = fine.along(line)
+    assert (along[:count] == line).all() and along.sum() == 2 * line.sum() - 1
+    np.testing.assert_allclose(mesh.vertices[along, 0], x[line][0])
 
 
 def test_subdivision_reproduces_linear_functions_and_follows_a_curved_surface():

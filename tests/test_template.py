@@ -18,6 +18,7 @@ from geometry.surfaces.raycasting import first_hits, raycasting_scene
 from geometry.template.remeshing import smallest_angles
 from geometry.template.skin_patch import boundary_loops
 from geometry.template.template import TemplateOptions, build_template
+from geometry.transforms import MIRROR
 
 
 @cache
@@ -212,13 +213,14 @@ def test_its_mean_lies_on_the_source_within_a_chord():
 
 
 @needs(ICT)
-def test_building_a_coarse_template_gives_a_disc_that_carries_the_source_over():
+@pytest.mark.parametrize("extent, back, top", [("face", -147, 121), ("head", -217, 140)])
+def test_building_a_coarse_template_gives_a_disc_that_carries_the_source_over(extent, back, top):
     source = load_model(ICT)
-    options = TemplateOptions(
-        cheek_edge=9, lip_edge=3.5, eye_edge=3.5, nose_edge=4, bridge_edge=5, outer_edge=12, ear_edge=7, rounds=3
-    )
-    template = build_template(source, options)
+    edges = {"cheek_edge": 9, "lip_edge": 3.5, "eye_edge": 3.5, "nose_edge": 4, "bridge_edge": 5, "outer_edge": 12, "ear_edge": 7}
+    template = build_template(source, TemplateOptions(extent=extent, rounds=3, **edges))
     mesh = TriangleMesh(template.mean(source.mean), template.triangles)
+    assert mesh.vertices[:, 2].min() == pytest.approx(back, abs=4) and mesh.vertices[:, 1].max() == pytest.approx(top, abs=4)
+    assert np.allclose(mesh.vertices[template.mirror_vertex] * MIRROR, mesh.vertices, atol=0.06)  # as the source's, to 0.05 mm
     assert len(np.unique(mesh.component_labels)) == 4
     assert all(
         is_oriented_disc(mesh.submesh(part)[0]) for part in (~template.regions["cavities"], template.regions["mouth_cavity"])

@@ -24,6 +24,7 @@ def load_ict(file: ModelFile) -> MorphableModel:
             "eyes": np.any([mask for name, mask in ranges.items() if name.startswith("eye")], axis=0),
             "mouth_interior": ranges["mouth_socket"],
             "skin": ranges["face"],  # with the ears, the neck's start and the forehead up to the hairline
+            "head_skin": ranges["face"] | ranges["head_neck"],  # with the rest of the head and the shoulders' beginning
             "eyeballs": ranges["eyeball_left"] | ranges["eyeball_right"],
         }
         return MorphableModel(

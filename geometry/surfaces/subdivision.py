@@ -13,16 +13,25 @@ WING_WEIGHT = 1 / 16  # the butterfly scheme's tension (Dyn, Levin & Gregory 199
 class Subdivision:
     """matrix (N, n): coarse → fine vertex values; its first n rows are the identity, so old indices stay valid.
 
-    triangles (M, 3) int32 of the fine mesh; parents (M,) int32: the coarse triangle each lies in.
+    triangles (M, 3) int32 of the fine mesh; parents (M,) int32: the coarse triangle each lies in; ends (N, 2) int32: the ends of
+    the edge that each vertex split; of a coarse vertex it itself.
     """
 
     matrix: sparse.csr_matrix
     triangles: np.ndarray
     parents: np.ndarray
+    ends: np.ndarray
 
     def apply(self, values: np.ndarray) -> np.ndarray:
         """(n, …) values at coarse vertices → (N, …) at fine vertices."""
         return self.matrix @ values
+
+    def along(self, coarse_mask: np.ndarray) -> np.ndarray:
+        """(n,) bool of coarse vertices → (N,) bool: these, and what was inserted on edges between them."""
+        found = np.append(coarse_mask, np.zeros(len(self.ends) - len(coarse_mask), bool))
+        while not np.array_equal(found, spread := found[self.ends].all(1)):
+            found = spread
+        return found
 
 
 def refine_region(
@@ -34,7 +43,7 @@ def refine_region(
     by the butterfly scheme, so that a smooth surface stays smooth instead of becoming facets of its old triangles.
     """
     total = sparse.identity(len(vertices), format="csr")
-    parents = np.arange(len(triangles), dtype=np.int32)
+    parents, ends = np.arange(len(triangles), dtype=np.int32), np.repeat(np.arange(len(vertices), dtype=np.int32)[:, None], 2, 1)
     for _ in range(levels):
         positions, inside = total @ vertices, total @ region.astype(float) > 0.5
         edges, triangle_edges = _edges_of(triangles, len(positions))
@@ -46,8 +55,8 @@ def refine_region(
         new_vertex = np.full(len(edges), -1, np.int64)
         new_vertex[split] = len(positions) + np.arange(split.sum())
         triangles, source = _split_triangles(triangles, new_vertex[triangle_edges])
-        parents = parents[source]
-    return Subdivision(total, triangles.astype(np.int32), parents)
+        parents, ends = parents[source], np.concatenate([ends, edges[split].astype(np.int32)])
+    return Subdivision(total, triangles.astype(np.int32), parents, ends)
 
 
 def _edges_of(triangles: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:

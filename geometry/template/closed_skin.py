@@ -24,8 +24,9 @@ from geometry.template.skin_patch import (
 from geometry.transforms import MIRROR
 
 SKIN, EYE, NOSTRIL, MOUTH = range(4)  # parts of the closed skin
-# Where the template ends at the neck, and where a nostril turns into a pit: planes (normal in y, z; offset), model frame, mm.
-_NECK_PLANE = (0.618, 0.786, -133.0)
+# Extent of a template → region of the source that it covers, and where it ends at the neck. That plane, and the one where a
+# nostril turns into a pit: normal in y, z and offset, model frame, mm.
+EXTENTS = {"face": ("skin", (0.618, 0.786, -133.0)), "head": ("head_skin", (0.94, 0.34, -148.0))}
 NOSTRIL_PLANE = (0.852, -0.523, 1.3)
 _NOSTRIL_PIT_MM = 1.5
 _RINGS = {EYE: 7, NOSTRIL: 5}
@@ -45,11 +46,12 @@ class ClosedSkin:
     eye_lift: np.ndarray
 
 
-def closed_half(source: MorphableModel) -> ClosedSkin:
-    """Raises ModelError where the source's skin is not a mirror-symmetric face with eyes, nostrils and a mouth."""
-    mean = np.asarray(source.mean, np.float64)
-    half = half_skin(mean, source.triangles, source.regions["skin"], mirror_images(source), _SMOOTH_EDGE_MM)
-    half = clip(half, half.points(mean)[:, 1:] @ _NECK_PLANE[:2] - _NECK_PLANE[2])
+def closed_half(source: MorphableModel, extent: str = "face") -> ClosedSkin:
+    """extent: of `EXTENTS`. Raises ModelError where the source's skin is no symmetric face with eyes, nostrils and a mouth."""
+    region, neck_plane = EXTENTS[extent]
+    mean, skin = np.asarray(source.mean, np.float64), source.regions[region]
+    half = half_skin(mean, source.triangles, skin, mirror_images(source, skin), _SMOOTH_EDGE_MM)
+    half = clip(half, half.points(mean)[:, 1:] @ neck_plane[:2] - neck_plane[2])
     points = half.points(mean)
     half = clip(half, cavity_level(half, points, NOSTRIL_PLANE[2] - points[:, 1:] @ NOSTRIL_PLANE[:2]))
     half, upper, lower = _open_mouth(source, mean, half)

@@ -16,7 +16,6 @@ from geometry.surfaces.subdivision import refine_region
 
 _LEAST_LEVEL = 1e-6
 MIDLINE_MM = 1e-2  # closer to x = 0 than this is on it
-_NEAR_MIDLINE_MM = 0.25  # the same for split edges, before they are made symmetric
 
 
 @dataclass(frozen=True)
@@ -66,7 +65,7 @@ def half_skin(mean: np.ndarray, triangles: np.ndarray, skin: np.ndarray, mirror_
     weights, n = fine.matrix, len(mean)
     swap = sparse.csr_matrix((np.ones(n), (np.arange(n), mirror_vertex)), shape=(n, n))
     # the butterfly stencil of a midline edge is only as symmetric as the triangles round it: averaged with its mirror image
-    on_midline = np.abs(weights @ mean[:, 0]) < _NEAR_MIDLINE_MM
+    on_midline = fine.along(np.abs(mean[:, 0]) < MIDLINE_MM)
     weights = sparse.diags(1 - on_midline / 2) @ weights + sparse.diags(on_midline / 2) @ (weights @ swap)
     x = (weights @ mean[:, 0])[fine.triangles]
     kept = fine.triangles[x.min(axis=1) >= -MIDLINE_MM]

@@ -6,6 +6,7 @@ their own that no view from outside reaches. `Template.transfer` carries shapes 
 """
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from scipy import sparse
@@ -16,7 +17,7 @@ from geometry.mesh import TriangleMesh
 from geometry.model.landmark_embedding import shipped_schemes
 from geometry.model.morphable_model import MorphableModel
 from geometry.template.cavities import BothHalves, both_halves, cavities
-from geometry.template.closed_skin import EYE, MOUTH, NOSTRIL, ClosedSkin, closed_half, mirror_images
+from geometry.template.closed_skin import EXTENTS, EYE, MOUTH, NOSTRIL, ClosedSkin, closed_half, mirror_images
 from geometry.template.constraints import AnchorGatherer, Constraints
 from geometry.template.face_regions import ear_box, named_regions
 from geometry.template.remeshing import RemeshOptions, remesh
@@ -28,6 +29,8 @@ from geometry.transforms import MIRROR
 class TemplateOptions(RemeshOptions):
     """Edge lengths of the template, and how its vertices are placed."""
 
+    extent: Literal["face", "head"] = "face"
+    """face: ear to ear, chin to hairline; head: with cranium and neck. The shipped model is a face."""
     cheek_edge: float = 2.9
     """Edge length in mm in the face away from its features."""
     lip_edge: float = 1.4
@@ -84,15 +87,17 @@ class Template:
 def build_template(source: MorphableModel, options: TemplateOptions = TemplateOptions()) -> Template:
     """A template on a source with the regions "skin", "face", "eyeballs" and "mouth_interior" (the bag behind the lips),
     mirror-symmetric about x = 0. Raises ModelError."""
-    missing = {"skin", "face", "eyeballs", "mouth_interior"} - set(source.regions)
+    skin = EXTENTS[options.extent][0]
+    missing = {skin, "skin", "face", "eyeballs", "mouth_interior"} - set(source.regions)
     if missing:
         raise ModelError(f"model {source.name!r} lacks the regions {sorted(missing)}; a template's source must name them")
-    half = closed_half(source)
+    half = closed_half(source, options.extent)
     surface = TriangleMesh(half.skin.points(source.mean), half.skin.triangles)
     size = _edge_lengths(source, surface.vertices, half, options)
     constraints, landmark_places = _constraints(half, surface, size)
     vertices, triangles = remesh(surface, size, constraints, half.chains["border"], half.skin.part != MOUTH, options)
-    outer = _mirrored(source, half, vertices.weights, triangles, landmark_places)
+    image = mirror_images(source, source.regions[skin])
+    outer = _mirrored(source, half, vertices.weights, triangles, landmark_places, image)
     return _with_cavities(outer, cavities(source, options.cavity_edge, options))
 
 
@@ -129,11 +134,16 @@ def _constraints(half: ClosedSkin, surface: TriangleMesh, size: np.ndarray) -> t
 
 
 def _mirrored(
-    source: MorphableModel, half: ClosedSkin, mix: sparse.csr_matrix, triangles: np.ndarray, places: dict[int, int]
+    source: MorphableModel,
+    half: ClosedSkin,
+    mix: sparse.csr_matrix,
+    triangles: np.ndarray,
+    places: dict[int, int],
+    source_twin: np.ndarray,
 ) -> Template:
-    """Both halves: the mirror image of a row takes the mirror image of each source vertex."""
+    """Both halves: the mirror image of a row takes the mirror image of each source vertex, source_twin (n_source,)."""
     mean, n_source = np.asarray(source.mean, np.float64), len(source.mean)
-    both = both_halves(mix @ half.skin.weights, triangles, mean, mirror_images(source))
+    both = both_halves(mix @ half.skin.weights, triangles, mean, source_twin)
     weights, image, aside = both.weights, both.image, both.aside
     lift, eye_lift = mix @ half.skin.lift, mix @ half.eye_lift
     n = len(lift)
