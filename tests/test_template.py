@@ -212,23 +212,49 @@ def test_its_mean_lies_on_the_source_within_a_chord():
     assert gap.mean() < 0.03 and np.percentile(gap, 99) < 0.2
 
 
+@cache
+def coarse(extent):
+    """A coarse template of the source, and it on the source's mean."""
+    edges = {"cheek_edge": 9, "lip_edge": 3.5, "eye_edge": 3.5, "nose_edge": 4, "bridge_edge": 5, "outer_edge": 12, "ear_edge": 7}
+    template = build_template(load_model(ICT), TemplateOptions(extent=extent, rounds=3, **edges))
+    return template, TriangleMesh(template.mean(load_model(ICT).mean), template.triangles)
+
+
 @needs(ICT)
 @pytest.mark.parametrize("extent, back, top", [("face", -147, 121), ("head", -217, 140)])
-def test_building_a_coarse_template_gives_a_disc_that_carries_the_source_over(extent, back, top):
-    source = load_model(ICT)
-    edges = {"cheek_edge": 9, "lip_edge": 3.5, "eye_edge": 3.5, "nose_edge": 4, "bridge_edge": 5, "outer_edge": 12, "ear_edge": 7}
-    template = build_template(source, TemplateOptions(extent=extent, rounds=3, **edges))
-    mesh = TriangleMesh(template.mean(source.mean), template.triangles)
+def test_building_a_coarse_template_carries_the_source_over(extent, back, top):
+    source, (template, mesh) = load_model(ICT), coarse(extent)
     assert mesh.vertices[:, 2].min() == pytest.approx(back, abs=4) and mesh.vertices[:, 1].max() == pytest.approx(top, abs=4)
-    assert np.allclose(mesh.vertices[template.mirror_vertex] * MIRROR, mesh.vertices, atol=0.06)  # as the source's, to 0.05 mm
-    assert len(np.unique(mesh.component_labels)) == 4
-    assert all(
-        is_oriented_disc(mesh.submesh(part)[0]) for part in (~template.regions["cavities"], template.regions["mouth_cavity"])
-    )
     assert np.allclose(mesh.vertices[template.landmarks], source.mean[source.landmarks["ibug68"]], atol=1e-2)
     assert np.array_equal(template.mirror_vertex[template.mirror_vertex], np.arange(len(mesh.vertices)))
+    assert np.allclose(mesh.vertices[template.mirror_vertex] * MIRROR, mesh.vertices, atol=0.06)  # as the source's, to 0.05 mm
     assert np.allclose(template.weights.sum(axis=1), 1)
     shift = np.tile([3.0, -2.0, 5.0], (source.n_vertices, 1))
     assert np.allclose(template.transfer(shift), shift[0], atol=1e-9)
     a, b = np.random.default_rng(1).normal(size=(2, source.n_vertices, 3))
     assert np.allclose(template.transfer(a + 2 * b), template.transfer(a) + 2 * template.transfer(b))
+
+
+@needs(ICT)
+def test_a_face_is_a_disc_and_a_head_is_open_at_neck_eyes_and_mouth_alone():
+    for extent, openings, pieces in (("face", 1, 4), ("head", 4, 6)):
+        template, mesh = coarse(extent)
+        skin = mesh.submesh(~template.regions["cavities"])[0]
+        assert mesh.is_edge_manifold and len(np.unique(mesh.component_labels)) == pieces
+        assert len(np.unique(skin.component_labels)) == 1 and len(boundary_loops(skin.triangles)) == openings
+        assert is_oriented_disc(mesh.submesh(template.regions["mouth_cavity"])[0])
+
+
+@needs(ICT)
+def test_behind_a_heads_open_lids_and_lips_lie_eyeballs_and_mouth():
+    template, mesh = coarse("head")
+    skin = mesh.submesh(~template.regions["cavities"])[0]
+    rims = skin.vertices[np.concatenate(boundary_loops(skin.triangles)[1:])]
+    behind = mesh.submesh(template.regions["mouth_cavity"] | template.regions["eyeballs"])[0]
+    assert surface_distance(rims, behind).max() < 1.5 and surface_distance(rims, behind).mean() < 0.5
+    jaw = load_model(ICT).expression_basis[load_model(ICT).expression_names.index("jawOpen")]
+    upper, lower = (mesh.vertices + template.transfer(jaw))[template.landmarks[[62, 66]]]
+    assert upper[1] - lower[1] > 25
+    scene = raycasting_scene(mesh.with_vertices(mesh.vertices + template.transfer(jaw)))
+    _, triangle, _, _ = first_hits(scene, [[0.0, (upper[1] + lower[1]) / 2, 100.0]], [[0.0, 0.0, -1.0]])
+    assert template.regions["mouth_cavity"][mesh.triangles[triangle[0]]].all()

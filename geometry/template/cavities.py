@@ -6,6 +6,7 @@ that it follows every identity and expression. Normals point into the cavity, as
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from scipy import sparse
@@ -14,7 +15,7 @@ from scipy.spatial import cKDTree
 from geometry.errors import ModelError
 from geometry.mesh import TriangleMesh
 from geometry.model.morphable_model import MorphableModel
-from geometry.template.closed_skin import NOSTRIL_PLANE, mirror_images, nearest_vertices
+from geometry.template.closed_skin import NOSTRIL_PLANE, SMOOTH_EDGE_MM, mirror_images, nearest_vertices
 from geometry.template.constraints import AnchorGatherer
 from geometry.template.remeshing import RemeshOptions, remesh
 from geometry.template.skin_patch import MIDLINE_MM, Skin, boundary_loops, clip, edge_path, enclosed_by, half_skin, smooth_step
@@ -27,6 +28,7 @@ _HEIGHT_SHARE = 0.35
 _NARROWING_MM = (10.0, 20.0)
 _RIM_MM = 7.5  # from the lips' contour: nearer to it the bag is the source's
 _LEAST_HEIGHT_MM = 5.0
+_EYE_BACK_SHARE = 0.3  # of an eyeball's depth, at its back, that no lid ever shows
 _GROWTH = 0.16  # of the edge length away from the rim, in mm per mm
 _LONGEST_EDGE_MM = 10.0
 _PATH_STEPS = 10  # points along an edge of the lips' contour, for distances to it
@@ -61,24 +63,38 @@ def both_halves(left: sparse.csr_matrix, triangles: np.ndarray, mean: np.ndarray
     return BothHalves(weights, np.vstack([triangles, image[triangles][:, ::-1]]).astype(np.int32), image, aside)
 
 
-def cavities(source: MorphableModel, rim_edge: float, options: RemeshOptions) -> dict[str, BothHalves]:
+def cavities(
+    source: MorphableModel, rim_edge: float, options: RemeshOptions, lid_rim: np.ndarray | None = None
+) -> dict[str, BothHalves]:
     """ "mouth_cavity" (one piece) and "nostril_cavities" (two); rim_edge: edge length in mm at their rims.
 
+    lid_rim (r, 3): of the left eye, where lids and lips are open; then the mouth's begins at the lips, and there are "eyeballs".
     Raises ModelError where the source has none of that kind.
     """
     mean = np.asarray(source.mean, np.float64)
-    part = source.regions["skin"] | source.regions["mouth_interior"]
-    source_twin = mirror_images(source, part)
+    source_twin = mirror_images(source, source.regions["skin"] | source.regions["mouth_interior"])
     builders: dict[str, Callable[..., Skin]] = {"mouth_cavity": _mouth, "nostril_cavities": _nostril}
+    if lid_rim is not None:
+        balls = source.regions["eyeballs"]
+        source_twin[balls] = mirror_images(source, balls)[balls]
+        builders["mouth_cavity"] = partial(_mouth, behind_mm=0.0, edge_mm=SMOOTH_EDGE_MM)
+        builders["eyeballs"] = partial(_eyeball, lid_rim=lid_rim)
     return {
         name: both_halves(*_remeshed(build(source, mean, source_twin), mean, rim_edge, options), mean, source_twin)
         for name, build in builders.items()
     }
 
 
-def _mouth(source: MorphableModel, mean: np.ndarray, source_twin: np.ndarray) -> Skin:
-    """What lies inside the inner lip contour and a little away from it: the lips' inner faces and the bag."""
-    half = half_skin(mean, source.triangles, source.regions["skin"] | source.regions["mouth_interior"], source_twin, np.inf)
+def _mouth(
+    source: MorphableModel,
+    mean: np.ndarray,
+    source_twin: np.ndarray,
+    behind_mm: float = _BEHIND_LIPS_MM,
+    edge_mm: float = np.inf,
+) -> Skin:
+    """What lies inside the inner lip contour and `behind_mm` away from it: the lips' inner faces and the bag. The source's edges
+    beyond `edge_mm` are split first."""
+    half = half_skin(mean, source.triangles, source.regions["skin"] | source.regions["mouth_interior"], source_twin, edge_mm)
     points = half.points(mean)
     path = edge_path(half, points, nearest_vertices(points, mean[source.landmarks["ibug68"][62:67]]).tolist())
     seed = int(np.argmax(half.weights @ source.regions["mouth_interior"].astype(float)))
@@ -86,7 +102,7 @@ def _mouth(source: MorphableModel, mean: np.ndarray, source_twin: np.ndarray) ->
     t = np.linspace(0, 1, _PATH_STEPS)[:, None, None]
     contour = (points[path[:-1]] * (1 - t) + points[path[1:]] * t).reshape(-1, 3)
     to_contour = cKDTree(contour)
-    bag = clip(inside, to_contour.query(inside.points(mean))[0] - _BEHIND_LIPS_MM)
+    bag = clip(inside, to_contour.query(inside.points(mean))[0] - behind_mm) if behind_mm else inside
     points = bag.points(mean)
     behind = contour[:, 2].max() - points[:, 2]
     share = smooth_step(behind, *_NARROWING_MM) * smooth_step(to_contour.query(points)[0], _BEHIND_LIPS_MM, _RIM_MM)
@@ -131,6 +147,25 @@ def _nostril(source: MorphableModel, mean: np.ndarray, source_twin: np.ndarray) 
         raise ModelError(f"model {source.name!r}: its nostrils' plane parts half its skin into {label.max() + 1} pieces, not 2")
     kept = (label == np.bincount(label).argmin())[above.triangles[:, 0]]
     return replace(above, triangles=above.triangles[kept], part=above.part[kept]).compacted()
+
+
+def _eyeball(source: MorphableModel, mean: np.ndarray, source_twin: np.ndarray, lid_rim: np.ndarray) -> Skin:
+    """The front of the left eyeball: the largest of the source's shells, drawn towards its middle until the lids' rim (r, 3) lies
+    on it."""
+    half = half_skin(mean, source.triangles, source.regions["eyeballs"], source_twin, np.inf)
+    points = half.points(mean)
+    shell = TriangleMesh(points, half.triangles).component_labels
+    largest = np.argmax([np.ptp(points[shell == label], axis=0).prod() for label in range(shell.max() + 1)])
+    inside = (shell == largest)[half.triangles[:, 0]]
+    ball = replace(half, triangles=half.triangles[inside], part=half.part[inside]).compacted()
+    middle = sparse.csr_matrix(ball.weights.mean(axis=0))
+    spokes, to_rim = (place - middle @ mean for place in (ball.points(mean), lid_rim))
+    length, wanted = np.linalg.norm(spokes, axis=1), np.linalg.norm(to_rim, axis=1)
+    facing = (to_rim / wanted[:, None] @ (spokes / length[:, None]).T).argmax(axis=1)
+    share = np.median(wanted / length[facing])
+    weights = share * ball.weights + (1 - share) * sparse.vstack([middle] * len(spokes))
+    depth = weights @ mean[:, 2]
+    return clip(replace(ball, weights=weights.tocsr()), depth - depth.min() - _EYE_BACK_SHARE * np.ptp(depth))
 
 
 def _remeshed(half: Skin, mean: np.ndarray, rim_edge: float, options: RemeshOptions) -> tuple[sparse.csr_matrix, np.ndarray]:

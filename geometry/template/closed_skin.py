@@ -31,7 +31,7 @@ NOSTRIL_PLANE = (0.852, -0.523, 1.3)
 _NOSTRIL_PIT_MM = 1.5
 _RINGS = {EYE: 7, NOSTRIL: 5}
 _BLEND_MM = 2.5  # how far from its rim a patch reaches its full lift
-_SMOOTH_EDGE_MM = 1.2  # source edges longer than this are split along a smooth surface first
+SMOOTH_EDGE_MM = 1.2  # source edges longer than this are split along a smooth surface first
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def closed_half(source: MorphableModel, extent: str = "face") -> ClosedSkin:
     """extent: of `EXTENTS`. Raises ModelError where the source's skin is no symmetric face with eyes, nostrils and a mouth."""
     region, neck_plane = EXTENTS[extent]
     mean, skin = np.asarray(source.mean, np.float64), source.regions[region]
-    half = half_skin(mean, source.triangles, skin, mirror_images(source, skin), _SMOOTH_EDGE_MM)
+    half = half_skin(mean, source.triangles, skin, mirror_images(source, skin), SMOOTH_EDGE_MM)
     half = clip(half, half.points(mean)[:, 1:] @ neck_plane[:2] - neck_plane[2])
     points = half.points(mean)
     half = clip(half, cavity_level(half, points, NOSTRIL_PLANE[2] - points[:, 1:] @ NOSTRIL_PLANE[:2]))

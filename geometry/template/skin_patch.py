@@ -189,6 +189,16 @@ def boundary_loops(triangles: np.ndarray) -> list[np.ndarray]:
     return sorted(loops, key=len, reverse=True)
 
 
+def pieces_between(triangles: np.ndarray, lines: np.ndarray) -> np.ndarray:
+    """(m,) label of the pieces into which the edges `lines` (c, 2) part the triangles (m, 3)."""
+    sides = np.sort(triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
+    edges, side_edge = np.unique(np.concatenate([np.sort(lines, axis=1), sides]), axis=0, return_inverse=True)
+    crossed = ~np.isin(np.arange(len(edges)), side_edge[: len(lines)])
+    of = side_edge[len(lines) :]
+    joins = sparse.csr_matrix((crossed[of], (np.arange(len(of)) // 3, of)), shape=(len(triangles), len(edges)), dtype=float)
+    return connected_components(joins @ joins.T, directed=False)[1]
+
+
 def smooth_step(values: np.ndarray, low: float, high: float) -> np.ndarray:
     """0 up to `low`, 1 from `high` on."""
     t = np.clip((values - low) / (high - low), 0, 1)

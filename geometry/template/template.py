@@ -21,7 +21,7 @@ from geometry.template.closed_skin import EXTENTS, EYE, MOUTH, NOSTRIL, ClosedSk
 from geometry.template.constraints import AnchorGatherer, Constraints
 from geometry.template.face_regions import ear_box, named_regions
 from geometry.template.remeshing import RemeshOptions, remesh
-from geometry.template.skin_patch import MIDLINE_MM
+from geometry.template.skin_patch import MIDLINE_MM, pieces_between
 from geometry.transforms import MIRROR
 
 
@@ -96,9 +96,27 @@ def build_template(source: MorphableModel, options: TemplateOptions = TemplateOp
     size = _edge_lengths(source, surface.vertices, half, options)
     constraints, landmark_places = _constraints(half, surface, size)
     vertices, triangles = remesh(surface, size, constraints, half.chains["border"], half.skin.part != MOUTH, options)
-    image = mirror_images(source, source.regions[skin])
-    outer = _mirrored(source, half, vertices.weights, triangles, landmark_places, image)
-    return _with_cavities(outer, cavities(source, options.cavity_edge, options))
+    image, mix = mirror_images(source, source.regions[skin]), vertices.weights
+    lid_rim = None
+    if options.extent == "head":
+        mix, triangles, landmark_places = _opened(half, mix, triangles, constraints.edges, landmark_places)
+        lid_rim = surface.vertices[half.chains["eye"]]
+    outer = _mirrored(source, half, mix, triangles, landmark_places, image)
+    return _with_cavities(outer, cavities(source, options.cavity_edge, options, lid_rim))
+
+
+def _opened(
+    half: ClosedSkin, mix: sparse.csr_matrix, triangles: np.ndarray, chains: np.ndarray, places: dict[int, int]
+) -> tuple[sparse.csr_matrix, np.ndarray, dict[int, int]]:
+    """Without the triangles between the lids and between the lips, and without the vertices that only these use.
+
+    chains (c, 2): the edges along the curves, which part those triangles from the skin."""
+    piece, dropped = pieces_between(triangles, chains), np.zeros(len(triangles), bool)
+    for part in (EYE, MOUTH):
+        outside = ~(mix @ half.skin.touched_by(part).astype(float) > 1 - 1e-9)[triangles].all(axis=1)
+        dropped |= np.bincount(piece, outside)[piece] == 0
+    kept, triangles = np.unique(triangles[~dropped], return_inverse=True)
+    return mix[kept], triangles.reshape(-1, 3), {index: int(np.searchsorted(kept, place)) for index, place in places.items()}
 
 
 def _edge_lengths(source: MorphableModel, points: np.ndarray, half: ClosedSkin, options: TemplateOptions) -> np.ndarray:
