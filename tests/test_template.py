@@ -253,8 +253,12 @@ def test_behind_a_heads_open_lids_and_lips_lie_eyeballs_and_mouth():
     behind = mesh.submesh(template.regions["mouth_cavity"] | template.regions["eyeballs"])[0]
     assert surface_distance(rims, behind).max() < 1.5 and surface_distance(rims, behind).mean() < 0.5
     jaw = load_model(ICT).expression_basis[load_model(ICT).expression_names.index("jawOpen")]
-    upper, lower = (mesh.vertices + template.transfer(jaw))[template.landmarks[[62, 66]]]
+    opened = mesh.vertices + template.transfer(jaw)
+    lining = template.regions["mouth_cavity"] & mesh.boundary_vertices
+    on_skin = cKDTree(opened[~template.regions["cavities"]]).query(opened[lining])[0]
+    assert lining.sum() > 20 and on_skin.max() < 1e-9, "no slit between the lips and what is behind them"
+    upper, lower = opened[template.landmarks[[62, 66]]]
     assert upper[1] - lower[1] > 25
-    scene = raycasting_scene(mesh.with_vertices(mesh.vertices + template.transfer(jaw)))
+    scene = raycasting_scene(mesh.with_vertices(opened))
     _, triangle, _, _ = first_hits(scene, [[0.0, (upper[1] + lower[1]) / 2, 100.0]], [[0.0, 0.0, -1.0]])
     assert template.regions["mouth_cavity"][mesh.triangles[triangle[0]]].all()

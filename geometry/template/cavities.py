@@ -35,6 +35,14 @@ _PATH_STEPS = 10  # points along an edge of the lips' contour, for distances to 
 
 
 @dataclass(frozen=True)
+class Openings:
+    """Of the half x ≥ 0 of a skin, on the mean: the rim (r, 3) of its lids, and the vertices (k, 3) on the rim of its lips."""
+
+    lid_rim: np.ndarray
+    lip_vertices: np.ndarray
+
+
+@dataclass(frozen=True)
 class BothHalves:
     """A surface made of its half x ≥ 0 and the mirror image: weights (n, n_source) csr, triangles (m, 3).
 
@@ -64,23 +72,27 @@ def both_halves(left: sparse.csr_matrix, triangles: np.ndarray, mean: np.ndarray
 
 
 def cavities(
-    source: MorphableModel, rim_edge: float, options: RemeshOptions, lid_rim: np.ndarray | None = None
+    source: MorphableModel, rim_edge: float, options: RemeshOptions, openings: Openings | None = None
 ) -> dict[str, BothHalves]:
     """ "mouth_cavity" (one piece) and "nostril_cavities" (two); rim_edge: edge length in mm at their rims.
 
-    lid_rim (r, 3): of the left eye, where lids and lips are open; then the mouth's begins at the lips, and there are "eyeballs".
+    openings: where lids and lips are open; then the mouth's begins at the lips, and there are "eyeballs" (two).
     Raises ModelError where the source has none of that kind.
     """
     mean = np.asarray(source.mean, np.float64)
     source_twin = mirror_images(source, source.regions["skin"] | source.regions["mouth_interior"])
     builders: dict[str, Callable[..., Skin]] = {"mouth_cavity": _mouth, "nostril_cavities": _nostril}
-    if lid_rim is not None:
+    rims: dict[str, np.ndarray] = {}
+    if openings is not None:
         balls = source.regions["eyeballs"]
         source_twin[balls] = mirror_images(source, balls)[balls]
         builders["mouth_cavity"] = partial(_mouth, behind_mm=0.0, edge_mm=SMOOTH_EDGE_MM)
-        builders["eyeballs"] = partial(_eyeball, lid_rim=lid_rim)
+        builders["eyeballs"] = partial(_eyeball, lid_rim=openings.lid_rim)
+        rims["mouth_cavity"] = openings.lip_vertices
     return {
-        name: both_halves(*_remeshed(build(source, mean, source_twin), mean, rim_edge, options), mean, source_twin)
+        name: both_halves(
+            *_remeshed(build(source, mean, source_twin), mean, rim_edge, options, rims.get(name)), mean, source_twin
+        )
         for name, build in builders.items()
     }
 
@@ -168,8 +180,12 @@ def _eyeball(source: MorphableModel, mean: np.ndarray, source_twin: np.ndarray, 
     return clip(replace(ball, weights=weights.tocsr()), depth - depth.min() - _EYE_BACK_SHARE * np.ptp(depth))
 
 
-def _remeshed(half: Skin, mean: np.ndarray, rim_edge: float, options: RemeshOptions) -> tuple[sparse.csr_matrix, np.ndarray]:
-    """Rows over the source and triangles of a clean triangulation of a half cavity. Raises ModelError where it is no disc."""
+def _remeshed(
+    half: Skin, mean: np.ndarray, rim_edge: float, options: RemeshOptions, rim_vertices: np.ndarray | None
+) -> tuple[sparse.csr_matrix, np.ndarray]:
+    """Rows over the source and triangles of a clean triangulation of a half cavity. Raises ModelError where it is no disc.
+
+    rim_vertices (r, 3): where the rim, from midline to midline, has its vertices; None: evenly spaced."""
     surface = TriangleMesh(half.points(mean), half.triangles)
     loops = boundary_loops(half.triangles)
     if len(loops) != 1 or len(surface.vertices) - len(surface.edges) + len(surface.triangles) != 1:
@@ -180,6 +196,13 @@ def _remeshed(half: Skin, mean: np.ndarray, rim_edge: float, options: RemeshOpti
     size = np.minimum(rim_edge + _GROWTH * cKDTree(surface.vertices[rim]).query(surface.vertices)[0], _LONGEST_EDGE_MM)
     ends = border[on[border] & ~(np.roll(on[border], 1) & np.roll(on[border], -1))]  # where the rim meets the midline
     gatherer = AnchorGatherer(surface.vertices, size)
-    gatherer.add_chain(border, set(ends.tolist()) or {int(border[0])}, closed=True)
+    if rim_vertices is None:
+        gatherer.add_chain(border, set(ends.tolist()) or {int(border[0])}, closed=True)
+    else:
+        first = int(np.flatnonzero(on[border] & ~np.roll(on[border], -1))[0])  # where the rim leaves the midline
+        border_from_there = np.roll(border, -first)
+        back = int(np.flatnonzero(on[border_from_there][1:])[0]) + 1
+        gatherer.add_leg_at(border_from_there[: back + 1], rim_vertices)
+        gatherer.add_chain(np.append(border_from_there[back:], border_from_there[0]), set(ends.tolist()), closed=False)
     vertices, triangles = remesh(surface, size, gatherer.constraints(), border, np.ones(len(surface.triangles), bool), options)
     return (vertices.weights @ half.weights).tocsr(), triangles

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import sparse
 
+_END_MM = 0.05  # nearer to a chain's end than this is the end
+
 
 @dataclass(frozen=True)
 class Constraints:
@@ -37,13 +39,28 @@ class AnchorGatherer:
             chain = np.append(np.roll(chain, -stops[0]), chain[stops[0]])
             stops = [stop - stops[0] for stop in stops] + [len(chain) - 1]
         for start, end in zip(stops, stops[1:]):
-            self._add_leg(chain[start : end + 1])
+            self._add_evenly(chain[start : end + 1])
 
-    def _add_leg(self, leg: np.ndarray) -> None:
+    def add_leg_at(self, leg: np.ndarray, targets: np.ndarray) -> None:
+        """Anchors at the ends of the open chain `leg`, and on it where it passes by targets (t, 3) that are not its ends."""
+        step = np.diff(self.points[leg], axis=0)
+        length = np.linalg.norm(step, axis=1)
+        from_start = targets[:, None] - self.points[leg[:-1]]
+        share = np.clip((from_start * step).sum(axis=2) / length**2, 0, 1)
+        piece = np.linalg.norm(from_start - share[..., None] * step, axis=2).argmin(axis=1)
+        position = np.append(0, np.cumsum(length))[piece] + share[np.arange(len(piece)), piece] * length[piece]
+        inside = (position > _END_MM) & (position < length.sum() - _END_MM)
+        self._add_leg(leg, np.append(0, np.cumsum(length)), np.sort(position[inside]))
+
+    def _add_evenly(self, leg: np.ndarray) -> None:
         step = np.linalg.norm(np.diff(self.points[leg], axis=0), axis=1)
         measure = np.append(0, np.cumsum(step / ((self.size[leg[1:]] + self.size[leg[:-1]]) / 2)))
+        self._add_leg(leg, measure, np.linspace(0, measure[-1], max(1, round(measure[-1])) + 1)[1:-1])
+
+    def _add_leg(self, leg: np.ndarray, measure: np.ndarray, positions: np.ndarray) -> None:
+        """measure (len(leg),): rising along the leg; positions: those of the anchors between its ends."""
         places = [self.place_of(int(leg[0]))]
-        for position in np.linspace(0, measure[-1], max(1, round(measure[-1])) + 1)[1:-1]:
+        for position in positions:
             piece = int(np.searchsorted(measure, position, side="right")) - 1
             share = (position - measure[piece]) / (measure[piece + 1] - measure[piece])
             places.append(len(self.entries))

@@ -16,7 +16,7 @@ from geometry.errors import ModelError
 from geometry.mesh import TriangleMesh
 from geometry.model.landmark_embedding import shipped_schemes
 from geometry.model.morphable_model import MorphableModel
-from geometry.template.cavities import BothHalves, both_halves, cavities
+from geometry.template.cavities import BothHalves, Openings, both_halves, cavities
 from geometry.template.closed_skin import EXTENTS, EYE, MOUTH, NOSTRIL, ClosedSkin, closed_half, mirror_images
 from geometry.template.constraints import AnchorGatherer, Constraints
 from geometry.template.face_regions import ear_box, named_regions
@@ -97,12 +97,15 @@ def build_template(source: MorphableModel, options: TemplateOptions = TemplateOp
     constraints, landmark_places = _constraints(half, surface, size)
     vertices, triangles = remesh(surface, size, constraints, half.chains["border"], half.skin.part != MOUTH, options)
     image, mix = mirror_images(source, source.regions[skin]), vertices.weights
-    lid_rim = None
+    openings = None
     if options.extent == "head":
         mix, triangles, landmark_places = _opened(half, mix, triangles, constraints.edges, landmark_places)
-        lid_rim = surface.vertices[half.chains["eye"]]
+        lips = np.zeros(len(surface.vertices))
+        lips[np.concatenate([half.chains["upper_lip"], half.chains["lower_lip"]])] = 1.0
+        on_lips = constraints.weights @ lips > 1 - 1e-9
+        openings = Openings(surface.vertices[half.chains["eye"]], (constraints.weights @ surface.vertices)[on_lips])
     outer = _mirrored(source, half, mix, triangles, landmark_places, image)
-    return _with_cavities(outer, cavities(source, options.cavity_edge, options, lid_rim))
+    return _with_cavities(outer, cavities(source, options.cavity_edge, options, openings))
 
 
 def _opened(
