@@ -11,7 +11,16 @@ from geometry.errors import ModelError
 from geometry.mesh import TriangleMesh
 from geometry.template.constraints import AnchorGatherer
 from geometry.template.remeshing import Cloud, embed_in_circle, relaxed, samples_on, smallest_angles, spread_vertices, triangulate
-from geometry.template.skin_patch import Skin, boundary_loops, clip, edge_path, mean_value_coordinates, ring_patch, strip
+from geometry.template.skin_patch import (
+    Skin,
+    boundary_loops,
+    clip,
+    edge_path,
+    mean_value_coordinates,
+    pieces_between,
+    ring_patch,
+    strip,
+)
 
 
 def dome(rings=14, radius=30.0, reach=25.0):
@@ -78,6 +87,25 @@ def test_an_edge_path_goes_through_its_stations():
     assert path[0] == 1 and path[-1] == 41 and 21 in path
     edges = {tuple(edge) for edge in mesh.edges.tolist()}
     assert all(tuple(sorted(pair)) in edges for pair in zip(path, path[1:]))
+
+
+def test_a_closed_line_of_edges_parts_what_it_encloses_and_an_open_one_parts_nothing():
+    mesh = dome()
+    ring = np.linalg.norm(mesh.vertices[mesh.triangles].mean(axis=1)[:, :2], axis=1) < 8
+    loop = boundary_loops(mesh.triangles[ring])[0]
+    edges = np.column_stack([loop, np.roll(loop, -1)])
+    pieces = pieces_between(mesh.triangles, edges)
+    assert len(np.unique(pieces)) == 2 and len(np.unique(pieces[ring])) == len(np.unique(pieces[~ring])) == 1
+    assert len(np.unique(pieces_between(mesh.triangles, edges[1:]))) == 1
+
+
+def test_anchors_stand_on_a_chain_where_told_in_its_order_and_not_twice_at_its_ends():
+    points = np.array([[0.0, 0, 0], [4, 0, 0], [4, 3, 0], [4, 9, 0]])
+    gatherer = AnchorGatherer(points, np.ones(4))
+    gatherer.add_leg_at(np.arange(4), np.array([[4.0, 5, 0], [0, 0, 0], [1, 0.2, 0], [4, 9, 0]]))
+    constraints = gatherer.constraints()
+    np.testing.assert_allclose(constraints.weights @ points, [[0, 0, 0], [1, 0, 0], [4, 5, 0], [4, 9, 0]], atol=1e-12)
+    np.testing.assert_array_equal(constraints.edges, [[0, 1], [1, 2], [2, 3]])
 
 
 def test_the_embedding_flips_no_triangle():

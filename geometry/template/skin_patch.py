@@ -192,9 +192,9 @@ def boundary_loops(triangles: np.ndarray) -> list[np.ndarray]:
 def pieces_between(triangles: np.ndarray, lines: np.ndarray) -> np.ndarray:
     """(m,) label of the pieces into which the edges `lines` (c, 2) part the triangles (m, 3)."""
     sides = np.sort(triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1)
-    edges, side_edge = np.unique(np.concatenate([np.sort(lines, axis=1), sides]), axis=0, return_inverse=True)
-    crossed = ~np.isin(np.arange(len(edges)), side_edge[: len(lines)])
-    of = side_edge[len(lines) :]
+    edges, inverse = np.unique(np.concatenate([np.sort(lines, axis=1), sides]), axis=0, return_inverse=True)
+    on_line, of = np.split(inverse.ravel(), [len(lines)])
+    crossed = ~np.isin(np.arange(len(edges)), on_line)
     joins = sparse.csr_matrix((crossed[of], (np.arange(len(of)) // 3, of)), shape=(len(triangles), len(edges)), dtype=float)
     return connected_components(joins @ joins.T, directed=False)[1]
 
