@@ -5,6 +5,7 @@ import pytest
 from sampled_faces import SHIPPED_MODEL
 from shared_files import ICT, needs
 from surfaces import grid_mesh
+from test_template import coarse
 
 from geometry.mesh import TriangleMesh
 from geometry.model.registry import load_model
@@ -14,11 +15,15 @@ from geometry.template.model_card import model_card
 from geometry.template.model_learning import (
     LearningOptions,
     SurfaceNorm,
+    learn,
     local_factors,
+    mirror_name,
     population_moments,
     principal_modes,
     project,
+    symmetric_modes,
 )
+from geometry.transforms import MIRROR
 
 
 def plain_norm(n):
@@ -33,6 +38,33 @@ def test_principal_modes_are_those_of_the_sampled_covariance():
     flat = modes.reshape(4, -1)
     assert np.allclose(np.linalg.norm(flat, axis=1), singular[:4])
     assert np.allclose(np.abs((flat * axes[:4]).sum(axis=1)), singular[:4])
+
+
+def test_symmetric_modes_are_those_of_a_population_and_its_mirror_image():
+    rng, swap = np.random.default_rng(0), np.arange(30).reshape(-1, 2)[:, ::-1].ravel()
+    factors = rng.normal(size=(5, 30, 3))
+    mirrored = factors[:, swap] * MIRROR
+    modes = symmetric_modes(factors, mirrored, np.diag([9.0, 4, 1, 0.25, 0.01]), plain_norm(30), 6)
+    both = np.concatenate([factors, mirrored]).reshape(10, -1) * np.tile([3, 2, 1, 0.5, 0.1], 2)[:, None] / np.sqrt(2)
+    assert np.allclose(np.linalg.norm(modes.reshape(6, -1), axis=1), np.linalg.svd(both)[1][:6])
+    again = modes[:, swap] * MIRROR
+    signs = np.sign((modes * again).sum(axis=(1, 2)))
+    assert np.abs(again - signs[:, None, None] * modes).max() < 1e-12 and {*signs} == {-1, 1}
+
+
+@needs(ICT)
+def test_a_symmetric_model_is_its_own_mirror_image():
+    template, _ = coarse("head")
+    options = LearningOptions(symmetric=True, subjects=50, identity_modes=12, local_factors=10)
+    learned, mirror = learn(load_model(ICT), template, options), template.mirror_vertex
+    assert np.abs(learned.mean[mirror] * MIRROR - learned.mean).max() < 1e-12
+    flipped = learned.identity_basis[:, mirror] * MIRROR
+    signs = np.sign((flipped * learned.identity_basis).sum(axis=(1, 2)))
+    assert np.abs(flipped - signs[:, None, None] * learned.identity_basis).max() < 1e-5
+    names = learned.expression_names
+    partners = [names.index(mirror_name(name)) for name in names]
+    assert np.abs(learned.expression_basis[partners][:, mirror] * MIRROR - learned.expression_basis).max() < 1e-5
+    assert names[partners[names.index("eyeBlink_L")]] == "eyeBlink_R" and names[partners[names.index("jawLeft")]] == "jawRight"
 
 
 def test_the_surface_norm_counts_sliding_as_told():

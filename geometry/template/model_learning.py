@@ -10,6 +10,7 @@ All subjects are linear in a few hundred factors, so the components are computed
 
 import argparse
 import json
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from geometry.transforms import MIRROR
 LICENCE = "Learned from samples of the ICT Face Model Light, MIT licence, © 2020 USC Institute for Creative Technologies"
 _COVERED_MM = 0.3
 _PROJECTION_TANGENTIAL = 0.1  # sliding within the surface hardly counts, as in a fit point to plane
+_OTHER_SIDE = {"Left": "Right", "Right": "Left", "_L": "_R", "_R": "_L"}
 _LID_MOTION_MM = 3.0  # a gaze blendshape is kept where it moves the lids by more than this
 
 
@@ -54,13 +56,18 @@ class LearningOptions:
     """What a square millimetre outside the trusted face counts; inside it counts 1."""
     tangential_weight: AtLeast0 = 0.05
     """What motion within the surface counts; motion along the normal counts 1. It moves landmarks, but changes no shape."""
+    symmetric: bool = False
+    """Whether mean, modes and blendshapes are made exactly their own mirror images, or each other's. The shipped model's are the
+    source's, to 0.04 mm."""
     seed: Seed = 2019
     """Seed of the random population."""
 
 
 def learn(source: MorphableModel, template: Template, options: LearningOptions = LearningOptions()) -> MorphableModel:
     """The morphable model on the template; its mean is the source's."""
+    mirrored = lambda shapes: shapes[..., template.mirror_vertex, :] * MIRROR
     mean = template.mean(source.mean)
+    mean = (mean + mirrored(mean)) / 2 if options.symmetric else mean
     mesh = TriangleMesh(mean, template.triangles)
     outer = ~template.regions["cavities"]  # the cavities follow: they have no say in which modes there are
     local = local_factors(mesh, template.regions["face"], options, outer)
@@ -68,9 +75,15 @@ def learn(source: MorphableModel, template: Template, options: LearningOptions =
     weight = mesh.vertex_areas * np.where(template.regions["face"], 1.0, options.outside_weight) * outer
     norm = SurfaceNorm(mesh.vertex_normals, weight, options.tangential_weight)
     moments = population_moments(source.n_identity, len(factors), options)
-    basis = principal_modes(factors, moments, norm, options.identity_modes)
+    if options.symmetric:
+        basis = symmetric_modes(factors, mirrored(factors), moments, norm, options.identity_modes)
+    else:
+        basis = principal_modes(factors, moments, norm, options.identity_modes)
     kept = [i for i, name in enumerate(source.expression_names) if not name.startswith("eyeLook") or _moves_lids(source, i)]
+    names = tuple(source.expression_names[i] for i in kept)
     expressions = np.stack([template.transfer(np.asarray(source.expression_basis[i], np.float64)) for i in kept])
+    if options.symmetric:
+        expressions = (expressions + mirrored(expressions[[names.index(mirror_name(name)) for name in names]])) / 2
     return MorphableModel(
         name="face-relief",
         mean=mean,
@@ -79,10 +92,15 @@ def learn(source: MorphableModel, template: Template, options: LearningOptions =
         expression_basis=expressions.astype(np.float32),
         landmarks={"ibug68": template.landmarks},
         regions=template.regions,
-        expression_names=tuple(source.expression_names[i] for i in kept),
+        expression_names=names,
         expression_range=source.expression_range,
         notes={"licence": LICENCE, "source": source.name, "source_sha256": source.sha256, "learning": asdict(options)},
     )
+
+
+def mirror_name(name: str) -> str:
+    """The blendshape that is the mirror image of this one: eyeBlink_R of eyeBlink_L, jawRight of jawLeft, jawOpen of itself."""
+    return re.sub("(Left|Right|_L|_R)$", lambda side: _OTHER_SIDE[side[0]], name)
 
 
 def _moves_lids(source: MorphableModel, index: int) -> bool:
@@ -180,6 +198,14 @@ def principal_modes(factors: np.ndarray, moments: np.ndarray, norm: SurfaceNorm,
     modes = np.tensordot(turn[:, np.argsort(-variance)[:count]].T, white, axes=1)
     largest = np.abs(modes * (norm.weight > 0)[:, None]).reshape(len(modes), -1).argmax(axis=1)
     return modes * np.sign(modes.reshape(len(modes), -1)[np.arange(len(modes)), largest])[:, None, None]
+
+
+def symmetric_modes(factors: np.ndarray, mirrored: np.ndarray, moments: np.ndarray, norm: SurfaceNorm, count: int) -> np.ndarray:
+    """As `principal_modes`, of a population that is as likely as its mirror image: then symmetric and antisymmetric motions are
+    independent, and each has modes of its own. mirrored (F, n, 3): the mirror images of the factors."""
+    parts = [principal_modes((factors + sign * mirrored) / 2, moments, norm, count) for sign in (1, -1)]
+    modes = np.concatenate(parts)
+    return modes[np.argsort(-(norm.flat(modes) ** 2).sum(axis=1), kind="stable")[:count]]
 
 
 def project(model: MorphableModel, vertices: np.ndarray, norm: SurfaceNorm) -> np.ndarray:
