@@ -6,7 +6,7 @@
 
 MediaPipe needs another NumPy than this project, so its step imports nothing else. Points are found on 25 views (yaw to ± 40°,
 pitch to ± 20°), cast back onto the mesh and averaged by their median. A difference is that of two mark-ups, and not an error of
-either; along the jaw MediaPipe's contour follows the picture's outline, so that only the two ends of it are comparable.
+either. The jaw is left out: MediaPipe's follows the picture's outline.
 """
 
 import argparse
@@ -28,8 +28,17 @@ VERTICES = (
     *(33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380),
     *(61, 40, 37, 0, 267, 270, 291, 321, 314, 17, 84, 91, 78, 81, 13, 311, 308, 402, 14, 178),
 )
-GROUPS = {"jaw": (0, 17), "brows": (17, 27), "bridge": (27, 31), "nose": (31, 36), "eyes": (36, 48), "outer lips": (48, 60)}
-GROUPS |= {"inner lips": (60, 68)}
+GROUPS = {
+    "brows": range(17, 27),
+    "bridge of the nose": range(27, 31),
+    "base of the nose": range(31, 36),
+    "upper lids": (37, 38, 43, 44),
+    "lower lids": (40, 41, 46, 47),
+    "eyes' outer corners": (36, 45),
+    "eyes' inner corners": (39, 42),
+    "mouth corners": (48, 54),
+    "inner lips": range(60, 68),
+}
 
 
 def views() -> list[tuple[int, int]]:
@@ -98,11 +107,12 @@ def compare(folder: pathlib.Path) -> None:
         on_mesh = interpolate(model.mean, model.triangles[np.maximum(triangle, 0)], uv)
         places.append(np.where(((triangle >= 0) & (normals[:, 2] > FACING))[:, None], on_mesh, np.nan))
     offset = np.nanmedian(places, axis=0) - model.mean[model.landmarks["ibug68"]]
+    outward = offset * np.stack([np.sign(np.round(model.mean[model.landmarks["ibug68"], 0], 1)), *np.ones((2, 68))], axis=1)
     spread = np.nanmedian(np.linalg.norm(places - np.nanmedian(places, axis=0), axis=2), axis=0)
-    print(f"{'MediaPipe − model, mm':24s}{'left':>8s}{'up':>8s}{'out':>8s}{'distance':>10s}{'between views':>15s}")
-    rows = [(name, range(*ends)) for name, ends in GROUPS.items()] + [(str(k), [k]) for k in range(17, 68)]
-    for name, members in rows:
-        mean, distance = offset[members].mean(0), np.linalg.norm(offset[members], axis=1).mean()
+    print(f"{'MediaPipe − model, mm':24s}{'outward':>8s}{'up':>8s}{'out':>8s}{'distance':>10s}{'between views':>15s}")
+    for name, members in [*GROUPS.items(), *((str(k), [k]) for k in range(17, 68))]:
+        members = list(members)
+        mean, distance = outward[members].mean(0), np.linalg.norm(offset[members], axis=1).mean()
         print(f"{name:24s}" + "".join(f"{x:8.2f}" for x in mean) + f"{distance:10.2f}{spread[members].mean():15.2f}")
     (folder / "offsets.json").write_text(json.dumps({"offset_mm": offset.tolist(), "spread_mm": spread.tolist()}))
 

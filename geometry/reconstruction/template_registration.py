@@ -6,8 +6,7 @@ factor is computed once per model; data enter by normalised convolution, S(w t) 
 (a multilevel approximation: each level explains what the longer ones leave). Far from data the displacement fades.
 
 What decides whether a vertex or a pixel is used fades in and out over a range: a threshold would let the last bits of the
-coordinates, which differ between machines and libraries, move vertices by hundredths of a millimetre. The ranges of facing and
-turning are those that amplify noise least on examples/scans (benchmarks/registration_stability.py).
+coordinates, which differ between machines and libraries, move vertices by hundredths of a millimetre.
 """
 
 from dataclasses import dataclass
@@ -28,17 +27,16 @@ if TYPE_CHECKING:
     from open3d.t.geometry import RaycastingScene
 
 
-_FACING_WIDTH = 0.1
-
-
 @dataclass(frozen=True)
 class RegistrationOptions:
     """How the model's mesh is drawn onto a surface."""
 
     reach_mm: float = 12.0
     """Longest projection along a vertex normal, in mm; its last quarter counts less and less."""
-    facing: float = 0.6
-    """Cosine between a vertex's normal and the surface's where it is projected to, at which half of the weight is left."""
+    facing: tuple[float, float] = (0.5, 0.7)
+    """Cosines between a vertex's normal and the surface's where it is projected to: up to the first nothing counts, from the
+    second on all does. Of 0.6 ± 0.05, 0.1 and 0.2 the one that amplifies noise least on examples/scans
+    (benchmarks/registration_stability.py)."""
     unobserved_weight: float = 0.05
     """Weight of surface that no scan supports; observed surface counts 1."""
     hidden_mm: float = 0.5
@@ -53,11 +51,14 @@ class RegistrationOptions:
     """Trust in a vertex's projected position, in pixels that would say the same."""
     smoothing: float = 0.03
     """Weight of the smoothness of the fitted steps, against zigzag between pixels."""
+    turned_deg: tuple[float, float] = (50.0, 110.0)
+    """Turn of a triangle from the coarse one at which its displacement begins to be averaged, and from which it is wholly. Chosen
+    as `facing` was, among five ranges about 80°."""
 
 
-def _fade_in(values: np.ndarray, half: float, width: float) -> np.ndarray:
-    """0 below half − width, 1 above half + width, straight between."""
-    return np.clip((values - half) / (2 * width) + 0.5, 0.0, 1.0)
+def _fade_in(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """0 up to `low`, 1 from `high` on, straight between."""
+    return np.clip((values - low) / (high - low), 0.0, 1.0)
 
 
 def visibility(mesh: TriangleMesh, chart: Chart, hidden_mm: float) -> np.ndarray:
@@ -71,7 +72,7 @@ def visibility(mesh: TriangleMesh, chart: Chart, hidden_mm: float) -> np.ndarray
     distance, *_ = cast_rays(raycasting_scene(mesh), origins, directions)
     slope = -np.einsum("ij,ij->i", mesh.vertex_normals, directions)
     before = (start - distance - depth) * np.maximum(slope, 0.1)
-    return _fade_in(slope, 0.1, 0.05) * _fade_in(-before, -hidden_mm, hidden_mm)
+    return _fade_in(slope, 0.05, 0.15) * (1 - _fade_in(before, 0.0, 2 * hidden_mm))
 
 
 def _project(
@@ -87,7 +88,7 @@ def _project(
     distance, triangle, uv, _ = cast_rays(scene, np.concatenate([mesh.vertices] * 2), outward)
     hit = np.flatnonzero((triangle >= 0) & (distance < options.reach_mm))
     at = interpolate(attributes, surface.triangles[triangle[hit]], uv[hit])
-    facing = _fade_in(np.einsum("ij,ij->i", at[:, :3], normals[hit % n]), options.facing, _FACING_WIDTH)
+    facing = _fade_in(np.einsum("ij,ij->i", at[:, :3], normals[hit % n]), *options.facing)
     weight, offset = np.zeros(2 * n), np.zeros((2 * n, 3))
     weight[hit] = at[:, 3] * facing * np.minimum(4 - 4 * distance[hit] / options.reach_mm, 1.0)
     offset[hit] = distance[hit, None] * outward[hit]
@@ -121,8 +122,8 @@ def _fit_between_vertices(
     normals = interpolate(mesh.vertex_normals, corners, uv)
     cosine = -np.einsum("ij,ij->i", normals, directions[hit])
     error = (depth[hit] - (start - distance[hit])) * cosine
-    facing = _fade_in(np.einsum("ij,ij->i", normals, surface.vertex_normals[hit]), options.facing, _FACING_WIDTH)
-    comparable = facing * _fade_in(cosine, 0.2, 0.1) * movable[corners].min(1)
+    facing = _fade_in(np.einsum("ij,ij->i", normals, surface.vertex_normals[hit]), *options.facing)
+    comparable = facing * _fade_in(cosine, 0.1, 0.3) * movable[corners].min(1)
     root = np.sqrt(comparable * support[hit] * geman_mcclure_weights(error, options.slack_mm))
     rows = np.repeat(np.arange(len(hit)), 3)
     shape = (len(hit), len(mesh.vertices))
@@ -132,27 +133,37 @@ def _fit_between_vertices(
     return mesh.vertices + np.clip(step, -options.slack_mm, options.slack_mm)[:, None] * mesh.vertex_normals
 
 
-def _unflipped(vertices: np.ndarray, coarse: TriangleMesh, rounds: int = 20) -> np.ndarray:
+def _unflipped(vertices: np.ndarray, coarse: TriangleMesh, turned_deg: tuple[float, float], rounds: int = 20) -> np.ndarray:
     """vertices (n, 3) whose displacement from the coarse mesh is averaged over the neighbours where a triangle turned from the
-    coarse one, wholly from 110° and not at all below 50°; repeated there, that tends to a translation, which turns nothing."""
+    coarse one, the more the more it did; repeated there, that tends to a translation, which turns nothing."""
     moved, before, neighbours = vertices - coarse.vertices, coarse.triangle_area_vectors, coarse.adjacency
     mean = sparse.diags(1 / np.maximum(np.asarray(neighbours.sum(1)).ravel(), 1)) @ neighbours
-    shape, rows = (len(vertices), len(before)), coarse.triangles.ravel()
+    turned, changed = np.zeros(len(before)), np.ones(len(before), bool)
     for _ in range(rounds):
-        after = coarse.with_vertices(coarse.vertices + moved).triangle_area_vectors
-        lengths = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
-        angle = np.degrees(np.arccos(np.clip((before * after).sum(1) / np.maximum(lengths, 1e-12), -1, 1)))
-        turned = np.repeat(_fade_in(angle, 80.0, 30.0), 3)
+        turned[changed] = _fade_in(_turn_deg(before[changed], coarse.vertices + moved, coarse.triangles[changed]), *turned_deg)
         if turned.max() < 1e-3:
             break
-        at_corners = sparse.csr_matrix((turned, (rows, np.arange(len(rows)) // 3)), shape)
-        share = at_corners.max(1).toarray()
+        corners = coarse.triangles[turned > 0]
+        members, place = np.unique(corners, return_inverse=True)
+        weight, place = np.repeat(turned[turned > 0], 3), place.ravel()
+        share = np.zeros(len(moved))
+        np.maximum.at(share, corners.ravel(), weight)
         ring = np.minimum(neighbours @ share, 1) * (1 - share)
         # each turned triangle is translated as a whole, the ring around it follows half-way
-        translated = at_corners @ moved[coarse.triangles].mean(1) / np.maximum(at_corners.sum(1).A, 1e-12)
-        moved = moved + ring * (mean @ moved - moved) / 2
-        moved = moved + share * ((translated + mean @ moved) / 2 - moved)
+        together = weight[:, None] * np.repeat(moved[corners].mean(1), 3, axis=0)
+        translated = np.stack([np.bincount(place, axis) for axis in together.T], axis=1) / np.bincount(place, weight)[:, None]
+        around = np.flatnonzero(ring)
+        moved[around] += ring[around, None] * (mean[around] @ moved - moved[around]) / 2
+        moved[members] += share[members, None] * ((translated + mean[members] @ moved) / 2 - moved[members])
+        changed = (ring + share > 0)[coarse.triangles].any(1)  # the others turn no further
     return coarse.vertices + moved
+
+
+def _turn_deg(before: np.ndarray, vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    """(m,) degrees between the area vectors before (m, 3) and those of the triangles (m, 3) on vertices (n, 3)."""
+    after = TriangleMesh(vertices, triangles).triangle_area_vectors
+    lengths = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
+    return np.degrees(np.arccos(np.clip((before * after).sum(1) / np.maximum(lengths, 1e-12), -1, 1)))
 
 
 def register_to_surface(
@@ -185,4 +196,4 @@ def register_to_surface(
         vertices = vertices + smooth_field(offset, weight * usable, kernels if attempt == 0 else kernels[-1:])
     for _ in range(options.fits):
         vertices = _fit_between_vertices(mesh.with_vertices(vertices), usable, k, surface, support, chart, options)
-    return _unflipped(vertices, mesh)
+    return _unflipped(vertices, mesh, options.turned_deg)
