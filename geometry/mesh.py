@@ -91,7 +91,10 @@ class TriangleMesh:
     @cached_property
     def component_labels(self) -> np.ndarray:
         """(n,) label of each vertex's connected component; a vertex without triangles is its own."""
-        return connected_components(self.adjacency, directed=False)[1]
+        first, second, third = self.triangles.T  # two sides join a triangle; to make each edge once would cost more
+        ends = np.append(first, second), np.append(second, third)
+        graph = sparse.coo_matrix((np.ones(len(ends[0]), np.int8), ends), shape=(len(self.vertices),) * 2)
+        return connected_components(graph, directed=False)[1]
 
     def with_vertices(self, vertices: np.ndarray) -> "TriangleMesh":
         return replace(self, vertices=vertices)
