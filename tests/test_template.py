@@ -225,7 +225,6 @@ def coarse(extent):
 def test_building_a_coarse_template_carries_the_source_over(extent, back, top):
     source, (template, mesh) = load_model(ICT), coarse(extent)
     assert mesh.vertices[:, 2].min() == pytest.approx(back, abs=4) and mesh.vertices[:, 1].max() == pytest.approx(top, abs=4)
-    assert np.allclose(mesh.vertices[template.landmarks], source.mean[source.landmarks["ibug68"]], atol=1e-2)
     assert np.array_equal(template.mirror_vertex[template.mirror_vertex], np.arange(len(mesh.vertices)))
     assert np.allclose(mesh.vertices[template.mirror_vertex] * MIRROR, mesh.vertices, atol=0.06)  # as the source's, to 0.05 mm
     assert np.allclose(template.weights.sum(axis=1), 1)

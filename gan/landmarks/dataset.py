@@ -14,6 +14,7 @@ from gan.config import DataConfig, LandmarkNetConfig
 from gan.landmarks.network import VIEW_PIXEL_MM
 from gan.layout import VIEW, mirrored
 from gan.training import records
+from geometry.landmarks.mark_up import MARK_UP
 from geometry.model.landmark_embedding import shipped_schemes
 
 FLOATS = tuple(f"view/{name}" for name in VIEW) + ("landmarks", "visible")
@@ -125,6 +126,6 @@ def whole_views(
 
 
 def describe(config: DataConfig) -> dict:
-    """Counts of views by split and sensor: the data part of a weights card."""
+    """Counts of views by split and sensor, and the mark-up of this version's views: the data part of a weights card."""
     files, counts, _ = records.census(config)
-    return {"files": files, "views": counts}
+    return {"files": files, "views": counts, "mark_up": MARK_UP}

@@ -26,6 +26,7 @@ class LandmarkFinder:
         network, self.card = weights.load(name_or_path, build_landmark_net, "landmarks")
         self.config = from_dict(LandmarkNetConfig, self.card["landmarks"])
         self.scheme = self.config.scheme
+        self.mark_up = int(self.card["data"].get("mark_up", 1))
         self._sigma_scale = float(self.card.get("sigma_scale", 1.0))
         self._run = tf.function(lambda view: itemgetter(*OUTPUTS)(network(view, training=False)))
         self._swap = list(shipped_schemes()[self.scheme].mirror)
@@ -46,7 +47,7 @@ class LandmarkFinder:
             position = 0.5 * (position + np.stack([width - places[:, 0], places[:, 1]], 1))
             covariance = 0.5 * (covariance + spread * np.array([[1, -1], [-1, 1]]))
             visibility = 0.5 * (visibility + seen)
-        return ViewLandmarks(position / view.chart.pixel_mm, covariance, visibility)
+        return ViewLandmarks(position / view.chart.pixel_mm, covariance, visibility, self.mark_up)
 
     def _landmarks(self, packed: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Positions (l, 2) mm, covariances (l, 2, 2) mm², visibilities (l,)."""

@@ -6,16 +6,19 @@ import numpy as np
 from scipy.stats import chi2
 
 from geometry.landmarks.estimate import CLOSE_MM
+from geometry.landmarks.mark_up import MARK_UP
 
 
 @dataclass(frozen=True)
 class ViewLandmarks:
     """What a network says of the l landmarks in one view: position (l, 2) as (column, row) in image coordinates; covariance
-    (l, 2, 2) mm², of x to the right and y *up*, the view frame's; visibility (l,): the probability that the scan shows it."""
+    (l, 2, 2) mm², of x to the right and y *up*, the view frame's; visibility (l,): the probability that the scan shows it; mark_up:
+    the one that the network was trained on."""
 
     position: np.ndarray
     covariance: np.ndarray
     visibility: np.ndarray
+    mark_up: int = MARK_UP
 
 
 def covariance_of_factor(factor: np.ndarray) -> np.ndarray:

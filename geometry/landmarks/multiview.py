@@ -14,6 +14,7 @@ import numpy as np
 from geometry.landmarks.calibration import LandmarkCalibration, confidence_of, shipped_calibration
 from geometry.landmarks.estimate import LandmarkEstimate
 from geometry.landmarks.heatmaps import ViewLandmarks
+from geometry.landmarks.mark_up import MARK_UP
 from geometry.landmarks.views import View, Viewer
 from geometry.transforms import SimilarityTransform
 
@@ -31,13 +32,14 @@ GRAZING = 2.5  # views are weighed by cos^GRAZING of the surface's angle: a plac
 @dataclass(frozen=True)
 class ViewObservations:
     """All landmarks in v views, scan frame: points (v, l, 3), covariance (v, l, 3, 3), visibility (v, l), cosine (v, l) of the
-    surface against the view, lifted (v, l) bool: a surface was there."""
+    surface against the view, lifted (v, l) bool: a surface was there; mark_up: whose points they are."""
 
     points: np.ndarray
     covariance: np.ndarray
     visibility: np.ndarray
     cosine: np.ndarray
     lifted: np.ndarray
+    mark_up: int = MARK_UP
 
 
 def observe(viewer: Viewer, poses: Sequence[SimilarityTransform], find: Find, mirrored: bool = True) -> ViewObservations:
@@ -45,7 +47,7 @@ def observe(viewer: Viewer, poses: Sequence[SimilarityTransform], find: Find, mi
     views = [viewer.view(pose) for pose in poses]
     answers = find([view.image for view in views], mirrored=mirrored)
     lifted = [_lifted(view, found) for view, found in zip(views, answers, strict=True)]
-    return ViewObservations(*(np.stack(parts) for parts in zip(*lifted)))
+    return ViewObservations(*(np.stack(parts) for parts in zip(*lifted)), mark_up=answers[0].mark_up)
 
 
 def _lifted(view: View, found: ViewLandmarks) -> tuple[np.ndarray, ...]:

@@ -29,6 +29,7 @@ def save_model(path: str | Path, model: MorphableModel) -> None:
         arrays[f"{title}_basis"], arrays[f"{title}_scale"] = quantise(basis)
     arrays |= {f"landmarks_{scheme}": np.asarray(indices, np.int32) for scheme, indices in model.landmarks.items()}
     arrays |= {f"region_{region}": np.packbits(mask) for region, mask in model.regions.items()}
+    arrays |= {f"mark_up_{number}": np.asarray(points, np.float32) for number, points in model.earlier_mark_ups.items()}
     np.savez_compressed(path, allow_pickle=False, **dict(sorted(arrays.items())))
 
 
@@ -72,6 +73,11 @@ def load_face_relief(file: ModelFile) -> MorphableModel:
                 if key.startswith("landmarks_")
             },
             regions={key.removeprefix("region_"): _unpacked(arrays[key], n) for key in arrays if key.startswith("region_")},
+            earlier_mark_ups={
+                int(key.removeprefix("mark_up_")): array.astype(np.float64)
+                for key, array in arrays.items()
+                if key.startswith("mark_up_")
+            },
             expression_names=tuple(str(name) for name in arrays["expression_names"]),
             expression_range=(float(low_high[0]), float(low_high[1])) if len(low_high) == 2 else None,
             notes=json.loads(str(arrays["notes"])),

@@ -20,6 +20,7 @@ class MorphableModel:
     landmarks: scheme name → (l,) vertex indices ("ibug68" always present).
     regions: name → (n,) bool. Always: "face" (what a fit may trust), "eyes" (lids and eyeball patches), "mouth_interior"; where
         the model has linings of mouth and nostrils, "cavities".
+    earlier_mark_ups: number of an earlier ibug68 mark-up → (68, 3) where its points lie on the mean, mm (geometry.landmarks.mark_up).
     expression_range: (low, high) bounds of expression coefficients, or None where they are N(0, 1).
     """
 
@@ -32,6 +33,7 @@ class MorphableModel:
     regions: dict[str, np.ndarray]
     expression_names: tuple[str, ...] = ()
     expression_range: tuple[float, float] | None = None
+    earlier_mark_ups: dict[int, np.ndarray] = field(default_factory=dict)
     sha256: str = ""
     notes: dict = field(default_factory=dict)
 

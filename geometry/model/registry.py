@@ -36,7 +36,12 @@ def load_model(name_or_file: str | Path = "default") -> MorphableModel:
             model = model_format.load(file)
             _check(model, file)
             nose = np.asarray(model.mean, np.float64)[model.landmarks["ibug68"][NOSE_TIP]]
-            return replace(model, mean=np.asarray(model.mean, np.float64) - nose, sha256=hashlib.sha256(file.data).hexdigest())
+            return replace(
+                model,
+                mean=np.asarray(model.mean, np.float64) - nose,
+                earlier_mark_ups={number: points - nose for number, points in model.earlier_mark_ups.items()},
+                sha256=hashlib.sha256(file.data).hexdigest(),
+            )
     known = ", ".join(known_format.name for known_format in FORMATS)
     raise file.fault(f"not a known morphable-model format (known: {known})", _REMEDY)
 
@@ -75,6 +80,7 @@ def _check(model: MorphableModel, file: ModelFile) -> None:
         (not np.isfinite(model.mean).all(), "the mean holds NaN or infinite numbers"),
         (indices.shape != (68,), f"{indices.size} ibug68 landmarks, expected 68"),
         (_outside(indices, n), f"a landmark is outside the {n} vertices"),
+        (any(points.shape != (68, 3) for points in model.earlier_mark_ups.values()), "an earlier mark-up does not have 68 points"),
         (any(mask.shape != (n,) for mask in model.regions.values()), f"a region does not have {n} entries"),
         (len(model.expression_names) not in (0, model.n_expression), "expression names and modes differ in number"),
     ]

@@ -14,6 +14,7 @@ import numpy as np
 
 from geometry.errors import NoFaceFound
 from geometry.landmarks.estimate import LandmarkEstimate
+from geometry.landmarks.mark_up import carried
 from geometry.landmarks.multiview import Find, combine, observe, snapped
 from geometry.landmarks.shape_prior import OUTLIER, Posterior, completed, posterior
 from geometry.landmarks.views import Viewer, turn_of, view_of_pose
@@ -75,7 +76,8 @@ def landmark_pose(
     """The scan from the pose's front, or from several sides of it; `turn` (3, 3) turns the views further; mirrored as of
     `Find`. None where too few landmarks are seen for a pose."""
     sides = [turn_of(yaw, 0, 0) if turn is None else turn_of(yaw, 0, 0) @ turn for yaw in yaws]
-    estimate = combine(observe(viewer, [view_of_pose(scan_to_model, side) for side in sides], find, mirrored))
+    sightings = observe(viewer, [view_of_pose(scan_to_model, side) for side in sides], find, mirrored)
+    estimate = carried(combine(sightings), sightings.mark_up, model)
     try:
         shape = posterior(estimate.points, estimate.covariance, estimate.seen, model, viewer.scan.scale_is_metric)
     except NoFaceFound:

@@ -8,6 +8,7 @@ from scipy.spatial import cKDTree
 
 from geometry.errors import ModelError
 from geometry.model.morphable_model import MorphableModel
+from geometry.template.marking import marked
 from geometry.template.skin_patch import (
     MIDLINE_MM,
     Skin,
@@ -77,6 +78,7 @@ def closed_half(source: MorphableModel, extent: str = "face") -> ClosedSkin:
         "upper_lip": np.array(upper),
         "lower_lip": np.array(lower),
     }
+    landmark = marked(points, dict(zip(own.tolist(), marks[own])), chains)
     return ClosedSkin(half, chains, landmark, np.where(half.touched_by(EYE)[:, None], half.lift, 0.0))
 
 
