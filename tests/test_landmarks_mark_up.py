@@ -21,7 +21,10 @@ def with_earlier(offset):
 
 def test_a_turned_and_grown_face_is_carried_exactly():
     offset = np.random.default_rng(0).normal(0, 3, (68, 3))
-    model, pose = with_earlier(offset), SimilarityTransform(Rotation.from_rotvec([0.3, 2.5, -1]).as_matrix(), np.ones(3) * 70, 1.3)
+    model, pose = (
+        with_earlier(offset),
+        SimilarityTransform(Rotation.from_rotvec([0.3, 2.5, -1]).as_matrix(), np.ones(3) * 70, 1.3),
+    )
     points = pose.apply(model.earlier_mark_ups[1])
     seen = np.arange(68) % 3 > 0
     estimate = LandmarkEstimate(np.where(seen[:, None], points, np.nan), np.tile(np.eye(3), (68, 1, 1)), np.ones(68), seen)

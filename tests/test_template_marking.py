@@ -14,7 +14,11 @@ def test_a_mark_moves_by_its_offset_and_stays_on_the_midline_or_its_curve():
     grid = np.stack(np.meshgrid(np.arange(0.0, 61), np.arange(-60.0, 61), [0.0]), axis=-1).reshape(-1, 3)
     lid = np.flatnonzero(grid[:, 1] == 30)
     chains = {"lid": lid, "upper_lip": lid, "lower_lip": lid}
-    found = marked(grid, {23: np.array([20.0, 50, 0]), 27: np.array([0.0, 30, 0]), 46: np.array([38.0, 33, 0]), 57: np.array([0.0, 7, 0])}, chains)
+    found = marked(
+        grid,
+        {23: np.array([20.0, 50, 0]), 27: np.array([0.0, 30, 0]), 46: np.array([38.0, 33, 0]), 57: np.array([0.0, 7, 0])},
+        chains,
+    )
     dx, dy, _ = OFFSETS_MM[23]
     assert np.allclose(grid[found[23]], [round(20 + dx), round(50 + dy), 0])
     assert np.allclose(grid[found[27]], [0, round(30 + OFFSETS_MM[27][1]), 0])

@@ -12,8 +12,8 @@ from geometry.landmarks.mark_up import MARK_UP
 @dataclass(frozen=True)
 class ViewLandmarks:
     """What a network says of the l landmarks in one view: position (l, 2) as (column, row) in image coordinates; covariance
-    (l, 2, 2) mm², of x to the right and y *up*, the view frame's; visibility (l,): the probability that the scan shows it; mark_up:
-    the one that the network was trained on."""
+    (l, 2, 2) mm², of x to the right and y *up*, the view frame's; visibility (l,): the probability that the scan shows it;
+    mark_up: the one that the network was trained on."""
 
     position: np.ndarray
     covariance: np.ndarray

@@ -1,8 +1,8 @@
 """Landmarks found where an earlier mark-up has them, carried to where this one has them.
 
-A network finds the points that it was trained on. When a point of iBUG-68 is placed anew on the model's mean, `MARK_UP` rises; the
-model remembers where the earlier mark-ups lie on its mean, and the difference, turned into the scan, carries what an older network
-finds.
+A network finds the points that it was trained on. When a point of iBUG-68 is placed anew on the model's mean, `MARK_UP` rises;
+the model remembers where the earlier mark-ups lie on its mean, and the difference, turned into the scan, carries what an older
+network finds.
 """
 
 from dataclasses import replace
@@ -18,8 +18,8 @@ LEAST = 6  # landmarks that tell how the face is turned
 
 
 def carried(estimate: LandmarkEstimate, mark_up: int, model: MorphableModel) -> LandmarkEstimate:
-    """An ibug68 estimate under a mark-up → under the model's own, same frame. A model that does not know that mark-up, such as one
-    in the ICT format, has no other; fewer than `LEAST` seen landmarks stay as they are."""
+    """An ibug68 estimate under a mark-up → under the model's own, same frame. A model that does not know that mark-up, such as
+    one in the ICT format, has no other; fewer than `LEAST` seen landmarks stay as they are."""
     before = model.earlier_mark_ups.get(mark_up)
     if before is None or estimate.seen.sum() < LEAST:
         return estimate

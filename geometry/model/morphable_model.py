@@ -20,7 +20,7 @@ class MorphableModel:
     landmarks: scheme name → (l,) vertex indices ("ibug68" always present).
     regions: name → (n,) bool. Always: "face" (what a fit may trust), "eyes" (lids and eyeball patches), "mouth_interior"; where
         the model has linings of mouth and nostrils, "cavities".
-    earlier_mark_ups: number of an earlier ibug68 mark-up → (68, 3) where its points lie on the mean, mm (geometry.landmarks.mark_up).
+    earlier_mark_ups: number of an earlier ibug68 mark-up (`geometry.landmarks.mark_up`) → (68, 3) its points on the mean, mm.
     expression_range: (low, high) bounds of expression coefficients, or None where they are N(0, 1).
     """
 

@@ -80,7 +80,10 @@ def _check(model: MorphableModel, file: ModelFile) -> None:
         (not np.isfinite(model.mean).all(), "the mean holds NaN or infinite numbers"),
         (indices.shape != (68,), f"{indices.size} ibug68 landmarks, expected 68"),
         (_outside(indices, n), f"a landmark is outside the {n} vertices"),
-        (any(points.shape != (68, 3) for points in model.earlier_mark_ups.values()), "an earlier mark-up does not have 68 points"),
+        (
+            any(points.shape != (68, 3) for points in model.earlier_mark_ups.values()),
+            "an earlier mark-up does not have 68 points",
+        ),
         (any(mask.shape != (n,) for mask in model.regions.values()), f"a region does not have {n} entries"),
         (len(model.expression_names) not in (0, model.n_expression), "expression names and modes differ in number"),
     ]

@@ -2,8 +2,8 @@
 
 The definition is Sagonas et al. 2016 (300 faces in-the-wild challenge, figure 1) with the anatomical points that it names
 (Farkas 1994). Each point was looked at on enlarged pictures of the mean beside three sources: that definition, what MediaPipe's
-landmarker marks on shaded views (benchmarks/mediapipe_marks.py), and real scans, those with marks set by hand and those whose brows
-and lips show in colour or relief. docs/experiments/landmarks.md has the table. Points that are not named here stay.
+landmarker marks on shaded views (benchmarks/mediapipe_marks.py), and real scans, those with marks set by hand and those whose
+brows and lips show in colour or relief. docs/experiments/landmarks.md has the table. Points that are not named here stay.
 """
 
 import numpy as np
