@@ -18,6 +18,7 @@ from geometry.surfaces.raycasting import first_hits, raycasting_scene
 from geometry.template.remeshing import smallest_angles
 from geometry.template.skin_patch import boundary_loops
 from geometry.template.template import TemplateOptions, build_template
+from geometry.template.texture_layout import layout_figures, texture_layout
 from geometry.transforms import MIRROR
 
 
@@ -261,3 +262,16 @@ def test_behind_a_heads_open_lids_and_lips_lie_eyeballs_and_mouth():
     scene = raycasting_scene(mesh.with_vertices(opened))
     _, triangle, _, _ = first_hits(scene, [[0.0, (upper[1] + lower[1]) / 2, 100.0]], [[0.0, 0.0, -1.0]])
     assert template.regions["mouth_cavity"][mesh.triangles[triangle[0]]].all()
+
+
+@needs(ICT)
+@pytest.mark.parametrize("extent", ["face", "head"])
+def test_a_texture_covers_a_template_symmetrically_without_overlap(extent):
+    template, mesh = coarse(extent)
+    pair, face = template.mirror_vertex, template.regions["face"]
+    layout = texture_layout(mesh.vertices, mesh.triangles, pair, template.regions)
+    figures = layout_figures(mesh.vertices, mesh.triangles, layout, face, pair)
+    assert (figures.turned, figures.overlap) == (0, 0) and figures.asymmetry < 1e-12
+    assert figures.angle[0] < 1.05 and figures.texels[1] > 9
+    split = np.flatnonzero(np.bincount(layout.corner_vertex) > 1)
+    assert len(split) > 5 and np.array_equal(pair[split], split) and not face[split].any()
