@@ -27,7 +27,8 @@ def save_model(path: str | Path, model: MorphableModel) -> None:
     }
     for title, basis in (("identity", model.identity_basis), ("expression", model.expression_basis)):
         arrays[f"{title}_basis"], arrays[f"{title}_scale"] = quantise(basis)
-    arrays |= {f"landmarks_{scheme}": np.asarray(indices, np.int32) for scheme, indices in model.landmarks.items()}
+    for prefix, named in (("landmarks_", model.landmarks), ("curve_", model.curves)):
+        arrays |= {prefix + name: np.asarray(indices, np.int32) for name, indices in named.items()}
     arrays |= {f"region_{region}": np.packbits(mask) for region, mask in model.regions.items()}
     np.savez_compressed(path, allow_pickle=False, **dict(sorted(arrays.items())))
 
@@ -66,18 +67,20 @@ def load_face_relief(file: ModelFile) -> MorphableModel:
             triangles=arrays["triangles"].astype(np.int32),
             identity_basis=dequantise(arrays["identity_basis"], arrays["identity_scale"]),
             expression_basis=dequantise(arrays["expression_basis"], arrays["expression_scale"]),
-            landmarks={
-                key.removeprefix("landmarks_"): array.astype(np.int64)
-                for key, array in arrays.items()
-                if key.startswith("landmarks_")
-            },
+            landmarks=_indices(arrays, "landmarks_"),
             regions={key.removeprefix("region_"): _unpacked(arrays[key], n) for key in arrays if key.startswith("region_")},
             expression_names=tuple(str(name) for name in arrays["expression_names"]),
             expression_range=(float(low_high[0]), float(low_high[1])) if len(low_high) == 2 else None,
             notes=json.loads(str(arrays["notes"])),
+            curves=_indices(arrays, "curve_"),
         )
     except (KeyError, ValueError, IndexError, TypeError) as error:
         raise file.fault(f"an array is missing or has the wrong shape ({error})", "get the file again, it is damaged") from error
+
+
+def _indices(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    """Name → vertex indices, int64, of the arrays whose keys begin with the prefix."""
+    return {key.removeprefix(prefix): array.astype(np.int64) for key, array in arrays.items() if key.startswith(prefix)}
 
 
 def _unpacked(bits: np.ndarray, n: int) -> np.ndarray:

@@ -18,8 +18,9 @@ class MorphableModel:
     expression_basis (E, n, 3) float32: displacement in mm per standard deviation, or per unit of a
         blendshape weight where `expression_range` is (0, 1).
     landmarks: scheme name → (l,) vertex indices ("ibug68" always present).
-    regions: name → (n,) bool. Always: "face" (what a fit may trust), "eyes" (lids and eyeball patches), "mouth_interior"; where
-        the model has linings of mouth and nostrils, "cavities".
+    regions: name → (n,) bool. Always: "face" (what a fit may trust), "eyes" (the lids' inner edge and what is between them),
+        "mouth_interior"; where the model has linings of mouth and nostrils, or eyeballs, "cavities".
+    curves: name → (k,) vertex indices in order; may be empty.
     expression_range: (low, high) bounds of expression coefficients, or None where they are N(0, 1).
     """
 
@@ -34,6 +35,7 @@ class MorphableModel:
     expression_range: tuple[float, float] | None = None
     sha256: str = ""
     notes: dict = field(default_factory=dict)
+    curves: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def n_vertices(self) -> int:

@@ -76,6 +76,10 @@ def _check(model: MorphableModel, file: ModelFile) -> None:
         (indices.shape != (68,), f"{indices.size} ibug68 landmarks, expected 68"),
         (_outside(indices, n), f"a landmark is outside the {n} vertices"),
         (any(mask.shape != (n,) for mask in model.regions.values()), f"a region does not have {n} entries"),
+        *(
+            (curve.ndim != 1 or _outside(curve, n), f"curve {name!r} is no list of vertices below {n}")
+            for name, curve in model.curves.items()
+        ),
         (len(model.expression_names) not in (0, model.n_expression), "expression names and modes differ in number"),
     ]
     for is_fault, text in faults:

@@ -92,6 +92,7 @@ def learn(source: MorphableModel, template: Template, options: LearningOptions =
         expression_basis=expressions.astype(np.float32),
         landmarks={"ibug68": template.landmarks},
         regions=template.regions,
+        curves=template.curves,
         expression_names=names,
         expression_range=source.expression_range,
         notes={"licence": LICENCE, "source": source.name, "source_sha256": source.sha256, "learning": asdict(options)},

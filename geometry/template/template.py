@@ -5,7 +5,7 @@ anew (`remeshing`) and mirrors it. Behind the patches that close mouth and nostr
 their own that no view from outside reaches. `Template.transfer` carries shapes and modes of the source over.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -19,10 +19,14 @@ from geometry.model.morphable_model import MorphableModel
 from geometry.template.cavities import BothHalves, Openings, both_halves, cavities
 from geometry.template.closed_skin import EXTENTS, EYE, MOUTH, NOSTRIL, ClosedSkin, closed_half, mirror_images
 from geometry.template.constraints import AnchorGatherer, Constraints
-from geometry.template.face_regions import ear_box, named_regions
+from geometry.template.face_curves import named_curves
+from geometry.template.face_regions import named_regions, trusted_regions
+from geometry.template.half_face import ear_box, half_face
 from geometry.template.remeshing import RemeshOptions, remesh
 from geometry.template.skin_patch import MIDLINE_MM, pieces_between
 from geometry.transforms import MIRROR
+
+SMILES = ("mouthSmile_L", "mouthSmile_R")  # the source's expressions, where it has them, that show the nasolabial folds
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ class Template:
 
     eye_openings (2, n_source) csr: rows that measure the height of the left and right eye opening from y coordinates;
     eye_lift (2, n, 3): the share of `lift` that vanishes as that eye closes; rest_opening (2,) mm: on the mean.
-    mirror_vertex (n,): the vertex that is each one's mirror image.
+    mirror_vertex (n,): the vertex that is each one's mirror image. curves name → (k,) vertices in order, of a head only.
     """
 
     weights: sparse.csr_matrix
@@ -70,6 +74,7 @@ class Template:
     eye_lift: np.ndarray
     rest_opening: np.ndarray
     mirror_vertex: np.ndarray
+    curves: dict[str, np.ndarray] = field(default_factory=dict)
 
     def mean(self, source_mean: np.ndarray) -> np.ndarray:
         """(n, 3) the template on the source's mean."""
@@ -105,7 +110,18 @@ def build_template(source: MorphableModel, options: TemplateOptions = TemplateOp
         on_lips = constraints.weights @ lips > 1 - 1e-9
         openings = Openings(surface.vertices[half.chains["eye"]], (constraints.weights @ surface.vertices)[on_lips])
     outer = _mirrored(source, half, mix, triangles, landmark_places, image)
+    outer = outer if openings is None else _with_units(source, outer)
     return _with_cavities(outer, cavities(source, options.cavity_edge, options, openings))
+
+
+def _with_units(source: MorphableModel, outer: Template) -> Template:
+    """The skin of a head with its curves, and with the regions that they bound."""
+    mean = outer.mean(source.mean)
+    smiles = [index for index, name in enumerate(source.expression_names) if name in SMILES]
+    smile = mean + outer.transfer(np.asarray(source.expression_basis[smiles], np.float64).sum(axis=0))
+    half = half_face(TriangleMesh(mean, outer.triangles), outer.landmarks, outer.mirror_vertex, smile)
+    curves = named_curves(half, outer.triangles, outer.regions["nostrils"])
+    return replace(outer, curves=curves, regions=outer.regions | named_regions(half, curves, outer.regions["nostrils"]))
 
 
 def _opened(
@@ -186,7 +202,7 @@ def _mirrored(
         lift,
         both.triangles,
         landmarks,
-        named_regions(weights @ mean + lift, mean[marks], narrow, patches),
+        trusted_regions(weights @ mean + lift, mean[marks], narrow, patches),
         openings,
         np.stack(eyes),
         openings @ mean[:, 1],
@@ -201,7 +217,8 @@ def _with_cavities(outer: Template, linings: dict[str, BothHalves]) -> Template:
     piece = np.repeat(["", *linings], [len(outer.lift), *sizes])
     regions = {name: np.append(mask, np.zeros(sum(sizes), bool)) for name, mask in outer.regions.items()}
     regions |= {name: piece == name for name in linings} | {"cavities": piece != ""}
-    regions["mouth_interior"] = regions["mouth_interior"] | regions["mouth_cavity"]
+    for part, behind in (("mouth_interior", "mouth_cavity"), ("eyes", "eyeballs")):
+        regions[part] = regions[part] | regions.get(behind, False)
     placed = list(zip(linings.values(), starts))
     return replace(
         outer,
