@@ -14,7 +14,7 @@ from geometry.template.skin_patch import labels_among
 
 LID_MARGIN_MM = 1.6  # the inner face of the lids, which no scan sees
 UNITS = ("scalp", "neck", "forehead", "cheeks", "jaw", "chin", "lips", "lids", "brows", "nose", "ala", "nostrils", "ears")
-_MOUTH_MM = 7.0  # round the vermilion's border
+_MOUTH_MM = 7.0  # round the outer and the inner contour of the lips
 _BROW_MM = 5.0  # half the height of a brow
 _LID_MM = 11.0  # from the rim to the lower end of the lower lid, where the cheek begins
 _JAW_MM = 18.0  # height of the jaw above its line
@@ -31,7 +31,7 @@ def trusted_regions(
     lids that no scan sees; "mouth" what lies within 7 mm of the lips.
     """
     to_patch = cKDTree(points[patches["eye_patch"]]).query(points)[0]
-    to_lips = cKDTree(_dense(marks[48:60])).query(points)[0]
+    to_lips = cKDTree(np.vstack([_dense(marks[48:60]), _dense(marks[60:68])])).query(points)[0]
     return {
         "face": narrow_face & ~patches["eye_patch"] & ~patches["mouth_interior"] & ~patches["nostrils"],
         "eyes": narrow_face & (to_patch < LID_MARGIN_MM),
