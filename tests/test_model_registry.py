@@ -33,6 +33,7 @@ def small_model(n=80, seed=0):
         expression_names=("smile", "frown"),
         expression_range=(0.0, 1.0),
         notes={"licence": "none"},
+        curves={"midline": np.array([7, 3, 9])},
     )
 
 
@@ -58,9 +59,14 @@ def test_a_saved_model_comes_back_with_its_nose_at_the_origin(tmp_path):
     assert np.allclose(again.mean, model.mean - model.mean[30], atol=1e-6)
     assert np.array_equal(again.triangles, model.triangles) and again.expression_names == model.expression_names
     assert all(np.array_equal(again.regions[name], mask) for name, mask in model.regions.items())
+    assert set(again.curves) == {"midline"} and np.array_equal(again.curves["midline"], [7, 3, 9])
     assert np.abs(again.identity_basis - model.identity_basis).max() < 1e-4
     assert (again.name, again.expression_range, again.notes) == (model.name, model.expression_range, model.notes)
     assert load_model(saved(tmp_path / "g.npz", replace(model, expression_range=None))).expression_range is None
+
+
+def test_a_file_without_curves_has_none(tmp_path):
+    assert load_model(edited(tmp_path, curve_midline=None)).curves == {}
 
 
 def test_the_same_model_gives_the_same_bytes(tmp_path):
@@ -118,6 +124,7 @@ def edited(tmp_path, **changes):
         ({"triangles": np.zeros((3, 4), np.int32)}, "not .m, 3."),
         ({"version": np.array(99)}, "version 99"),
         ({"region_face": np.zeros(2, np.uint8)}, "region has 2 bytes"),
+        ({"curve_midline": np.array([0, 80], np.int32)}, "curve 'midline' is no list of vertices below 80"),
         ({"expression_names": np.array(["one"])}, "differ in number"),
         ({"notes": np.array("{not json")}, "missing or has the wrong shape"),
     ],

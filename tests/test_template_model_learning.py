@@ -54,7 +54,7 @@ def test_symmetric_modes_are_those_of_a_population_and_its_mirror_image():
 
 @needs(ICT)
 def test_a_symmetric_model_is_its_own_mirror_image():
-    template, _ = coarse("head")
+    template, _ = coarse()
     options = LearningOptions(symmetric=True, subjects=50, identity_modes=12, local_factors=10)
     learned, mirror = learn(load_model(ICT), template, options), template.mirror_vertex
     assert np.abs(learned.mean[mirror] * MIRROR - learned.mean).max() < 1e-12

@@ -7,9 +7,14 @@ import numpy as np
 
 from geometry.model.model_file import ModelFile
 from geometry.model.morphable_model import MorphableModel
+from geometry.model.texture_layout import TextureLayout
 
 FORMAT_TAG = "face-relief morphable model"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+_OLD_TOPOLOGY = (
+    "its mesh is the face of earlier versions, which ended at the hairline and had other landmarks; what is measured and learned "
+    "on today's whole head, such as the landmarks' calibration, does not hold for it"
+)
 _QUANTA = 32767  # int16, symmetric about zero
 
 
@@ -27,8 +32,13 @@ def save_model(path: str | Path, model: MorphableModel) -> None:
     }
     for title, basis in (("identity", model.identity_basis), ("expression", model.expression_basis)):
         arrays[f"{title}_basis"], arrays[f"{title}_scale"] = quantise(basis)
-    arrays |= {f"landmarks_{scheme}": np.asarray(indices, np.int32) for scheme, indices in model.landmarks.items()}
+    for prefix, named in (("landmarks_", model.landmarks), ("curve_", model.curves)):
+        arrays |= {prefix + name: np.asarray(indices, np.int32) for name, indices in named.items()}
     arrays |= {f"region_{region}": np.packbits(mask) for region, mask in model.regions.items()}
+    if model.mirror_vertex is not None:
+        arrays["mirror_vertex"] = np.asarray(model.mirror_vertex, np.int32)
+    if model.texture is not None:
+        arrays["uv"], arrays["uv_triangles"] = model.texture.uv.astype(np.float32), model.texture.triangles.astype(np.int32)
     arrays |= {f"mark_up_{number}": np.asarray(points, np.float32) for number, points in model.earlier_mark_ups.items()}
     np.savez_compressed(path, allow_pickle=False, **dict(sorted(arrays.items())))
 
@@ -55,7 +65,8 @@ def load_face_relief(file: ModelFile) -> MorphableModel:
     tag, version = str(arrays["format"]), int(arrays["version"])
     if tag != FORMAT_TAG or version != FORMAT_VERSION:
         raise file.fault(
-            f"format {tag!r} version {version}, this program reads {FORMAT_TAG!r} version {FORMAT_VERSION}",
+            f"format {tag!r} version {version}, this program reads {FORMAT_TAG!r} version {FORMAT_VERSION}"
+            + (f": {_OLD_TOPOLOGY}" if version == 1 else ""),
             "update the program or learn the model again (python -m geometry.template.model_learning)",
         )
     try:
@@ -67,11 +78,7 @@ def load_face_relief(file: ModelFile) -> MorphableModel:
             triangles=arrays["triangles"].astype(np.int32),
             identity_basis=dequantise(arrays["identity_basis"], arrays["identity_scale"]),
             expression_basis=dequantise(arrays["expression_basis"], arrays["expression_scale"]),
-            landmarks={
-                key.removeprefix("landmarks_"): array.astype(np.int64)
-                for key, array in arrays.items()
-                if key.startswith("landmarks_")
-            },
+            landmarks=_indices(arrays, "landmarks_"),
             regions={key.removeprefix("region_"): _unpacked(arrays[key], n) for key in arrays if key.startswith("region_")},
             earlier_mark_ups={
                 int(key.removeprefix("mark_up_")): array.astype(np.float64)
@@ -81,9 +88,24 @@ def load_face_relief(file: ModelFile) -> MorphableModel:
             expression_names=tuple(str(name) for name in arrays["expression_names"]),
             expression_range=(float(low_high[0]), float(low_high[1])) if len(low_high) == 2 else None,
             notes=json.loads(str(arrays["notes"])),
+            curves=_indices(arrays, "curve_"),
+            mirror_vertex=arrays["mirror_vertex"].astype(np.int64) if "mirror_vertex" in arrays else None,
+            texture=_texture(arrays) if "uv" in arrays else None,
         )
     except (KeyError, ValueError, IndexError, TypeError) as error:
         raise file.fault(f"an array is missing or has the wrong shape ({error})", "get the file again, it is damaged") from error
+
+
+def _indices(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    """Name → vertex indices, int64, of the arrays whose keys begin with the prefix."""
+    return {key.removeprefix(prefix): array.astype(np.int64) for key, array in arrays.items() if key.startswith(prefix)}
+
+
+def _texture(arrays: dict[str, np.ndarray]) -> TextureLayout:
+    uv, corners = arrays["uv"].astype(np.float64), arrays["uv_triangles"].astype(np.int32)
+    corner_vertex = np.zeros(len(uv), np.int64)
+    corner_vertex[corners] = arrays["triangles"]
+    return TextureLayout(uv, corners, corner_vertex)
 
 
 def _unpacked(bits: np.ndarray, n: int) -> np.ndarray:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from geometry.mesh import TriangleMesh
+from geometry.model.texture_layout import TextureLayout
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,8 +19,11 @@ class MorphableModel:
     expression_basis (E, n, 3) float32: displacement in mm per standard deviation, or per unit of a
         blendshape weight where `expression_range` is (0, 1).
     landmarks: scheme name → (l,) vertex indices ("ibug68" always present).
-    regions: name → (n,) bool. Always: "face" (what a fit may trust), "eyes" (lids and eyeball patches), "mouth_interior"; where
-        the model has linings of mouth and nostrils, "cavities".
+    regions: name → (n,) bool. Always: "face" (what a fit may trust), "eyes" (the lids' inner edge and what is between them),
+        "mouth_interior"; where the model has linings of mouth and nostrils, or eyeballs, "cavities".
+    curves: name → (k,) vertex indices in order; may be empty.
+    mirror_vertex (n,): the vertex that is each one's mirror image, or None where the file does not say.
+    texture: the layout of a texture, or None.
     earlier_mark_ups: number of an earlier ibug68 mark-up (`geometry.landmarks.mark_up`) → (68, 3) its points on the mean, mm.
     expression_range: (low, high) bounds of expression coefficients, or None where they are N(0, 1).
     """
@@ -33,6 +37,9 @@ class MorphableModel:
     regions: dict[str, np.ndarray]
     expression_names: tuple[str, ...] = ()
     expression_range: tuple[float, float] | None = None
+    curves: dict[str, np.ndarray] = field(default_factory=dict)
+    mirror_vertex: np.ndarray | None = None
+    texture: TextureLayout | None = None
     earlier_mark_ups: dict[int, np.ndarray] = field(default_factory=dict)
     sha256: str = ""
     notes: dict = field(default_factory=dict)

@@ -17,6 +17,7 @@ from geometry.model.format_ict import is_ict, load_ict
 from geometry.model.landmark_embedding import NOSE_TIP
 from geometry.model.model_file import ModelFile, ModelFormat
 from geometry.model.morphable_model import MorphableModel
+from geometry.model.texture_layout import TextureLayout
 
 SHIPPED = {"default": "face_relief_model.npz"}  # name → file in geometry/data
 _MAX_VERTICES = 2_000_000
@@ -80,16 +81,30 @@ def _check(model: MorphableModel, file: ModelFile) -> None:
         (not np.isfinite(model.mean).all(), "the mean holds NaN or infinite numbers"),
         (indices.shape != (68,), f"{indices.size} ibug68 landmarks, expected 68"),
         (_outside(indices, n), f"a landmark is outside the {n} vertices"),
+        (model.mirror_vertex is not None and not _is_pairing(model.mirror_vertex, n), "mirror_vertex pairs no vertices"),
+        (model.texture is not None and not _covers(model.texture, model.triangles), "uv_triangles do not match the triangles"),
         (
             any(points.shape != (68, 3) for points in model.earlier_mark_ups.values()),
             "an earlier mark-up does not have 68 points",
         ),
         (any(mask.shape != (n,) for mask in model.regions.values()), f"a region does not have {n} entries"),
+        *(
+            (curve.ndim != 1 or _outside(curve, n), f"curve {name!r} is no list of vertices below {n}")
+            for name, curve in model.curves.items()
+        ),
         (len(model.expression_names) not in (0, model.n_expression), "expression names and modes differ in number"),
     ]
     for is_fault, text in faults:
         if is_fault:
             raise file.fault(text, "the file is damaged or not what it says: get it again")
+
+
+def _is_pairing(image: np.ndarray, n: int) -> bool:
+    return image.shape == (n,) and not _outside(image, n) and bool((image[image] == np.arange(n)).all())
+
+
+def _covers(texture: TextureLayout, triangles: np.ndarray) -> bool:
+    return bool((texture.corner_vertex[texture.triangles] == triangles).all())
 
 
 def _outside(indices: np.ndarray, n: int) -> bool:

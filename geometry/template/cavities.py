@@ -1,7 +1,8 @@
-"""The linings of mouth and nostrils, which full head scans carry: surfaces behind the patches that close a template.
+"""What lies behind a template's skin: the mouth's lining and eyeballs behind open lips and lids, and the nostrils' linings.
 
-Each begins a little behind its patch, so that from outside the patches hide it, and is linear in the source's vertices, so
-that it follows every identity and expression. Normals point into the cavity, as on the source.
+The mouth's lining begins at the lips, vertex by vertex; that of a nostril behind the pit that closes it, so that from outside
+the pit hides it. All are linear in the source's vertices, so that they follow every identity and expression. Normals of linings
+point into the cavity, as on the source.
 """
 
 from collections.abc import Callable
@@ -71,24 +72,21 @@ def both_halves(left: sparse.csr_matrix, triangles: np.ndarray, mean: np.ndarray
     return BothHalves(weights, np.vstack([triangles, image[triangles][:, ::-1]]).astype(np.int32), image, aside)
 
 
-def cavities(
-    source: MorphableModel, rim_edge: float, options: RemeshOptions, openings: Openings | None = None
-) -> dict[str, BothHalves]:
-    """ "mouth_cavity" (one piece) and "nostril_cavities" (two); rim_edge: edge length in mm at their rims.
+def cavities(source: MorphableModel, rim_edge: float, options: RemeshOptions, openings: Openings) -> dict[str, BothHalves]:
+    """ "mouth_cavity" (one piece), "nostril_cavities" and "eyeballs" (two each); rim_edge: edge length in mm at their rims.
 
-    openings: where lids and lips are open; then the mouth's begins at the lips, and there are "eyeballs" (two).
     Raises ModelError where the source has none of that kind.
     """
     mean = np.asarray(source.mean, np.float64)
     source_twin = mirror_images(source, source.regions["skin"] | source.regions["mouth_interior"])
-    builders: dict[str, Callable[..., Skin]] = {"mouth_cavity": _mouth, "nostril_cavities": _nostril}
-    rims: dict[str, np.ndarray] = {}
-    if openings is not None:
-        balls = source.regions["eyeballs"]
-        source_twin[balls] = mirror_images(source, balls)[balls]
-        builders["mouth_cavity"] = partial(_mouth, behind_mm=0.0, edge_mm=SMOOTH_EDGE_MM)
-        builders["eyeballs"] = partial(_eyeball, lid_rim=openings.lid_rim)
-        rims["mouth_cavity"] = openings.lip_vertices
+    balls = source.regions["eyeballs"]
+    source_twin[balls] = mirror_images(source, balls)[balls]
+    builders: dict[str, Callable[..., Skin]] = {
+        "mouth_cavity": _mouth,
+        "nostril_cavities": _nostril,
+        "eyeballs": partial(_eyeball, lid_rim=openings.lid_rim),
+    }
+    rims = {"mouth_cavity": openings.lip_vertices}
     return {
         name: both_halves(
             *_remeshed(build(source, mean, source_twin), mean, rim_edge, options, rims.get(name)), mean, source_twin
@@ -97,16 +95,10 @@ def cavities(
     }
 
 
-def _mouth(
-    source: MorphableModel,
-    mean: np.ndarray,
-    source_twin: np.ndarray,
-    behind_mm: float = _BEHIND_LIPS_MM,
-    edge_mm: float = np.inf,
-) -> Skin:
-    """What lies inside the inner lip contour and `behind_mm` away from it: the lips' inner faces and the bag. The source's edges
-    beyond `edge_mm` are split first."""
-    half = half_skin(mean, source.triangles, source.regions["skin"] | source.regions["mouth_interior"], source_twin, edge_mm)
+def _mouth(source: MorphableModel, mean: np.ndarray, source_twin: np.ndarray) -> Skin:
+    """What lies inside the inner lip contour: the lips' inner faces and the bag."""
+    lining = source.regions["skin"] | source.regions["mouth_interior"]
+    half = half_skin(mean, source.triangles, lining, source_twin, SMOOTH_EDGE_MM)
     points = half.points(mean)
     path = edge_path(half, points, nearest_vertices(points, mean[source.landmarks["ibug68"][62:67]]).tolist())
     seed = int(np.argmax(half.weights @ source.regions["mouth_interior"].astype(float)))
@@ -114,11 +106,10 @@ def _mouth(
     t = np.linspace(0, 1, _PATH_STEPS)[:, None, None]
     contour = (points[path[:-1]] * (1 - t) + points[path[1:]] * t).reshape(-1, 3)
     to_contour = cKDTree(contour)
-    bag = clip(inside, to_contour.query(inside.points(mean))[0] - behind_mm) if behind_mm else inside
-    points = bag.points(mean)
+    points = inside.points(mean)
     behind = contour[:, 2].max() - points[:, 2]
     share = smooth_step(behind, *_NARROWING_MM) * smooth_step(to_contour.query(points)[0], _BEHIND_LIPS_MM, _RIM_MM)
-    return _lowered(bag, points, 1 - (1 - _HEIGHT_SHARE) * share)
+    return _lowered(inside, points, 1 - (1 - _HEIGHT_SHARE) * share)
 
 
 def _lowered(bag: Skin, points: np.ndarray, share: np.ndarray) -> Skin:

@@ -1,4 +1,6 @@
-"""Half a source's face skin, as the template triangulates it: cut at neck, nostril and inner lips, then closed by patches."""
+"""Half a source's head, as the template triangulates it: cut at neck, nostril and inner lips, then closed by patches.
+
+The patches of eye and mouth only serve the triangulation, which is opened again."""
 
 from dataclasses import dataclass
 
@@ -25,34 +27,30 @@ from geometry.template.skin_patch import (
 from geometry.transforms import MIRROR
 
 SKIN, EYE, NOSTRIL, MOUTH = range(4)  # parts of the closed skin
-# Extent of a template → region of the source that it covers, and where it ends at the neck. That plane, and the one where a
-# nostril turns into a pit: normal in y, z and offset, model frame, mm.
-EXTENTS = {"face": ("skin", (0.618, 0.786, -133.0)), "head": ("head_skin", (0.94, 0.34, -148.0))}
+# Where the template ends at the neck, and where a nostril turns into a pit: normal in y, z and offset, model frame, mm.
+NECK_PLANE = (0.94, 0.34, -148.0)
 NOSTRIL_PLANE = (0.852, -0.523, 1.3)
 _NOSTRIL_PIT_MM = 1.5
 _RINGS = {EYE: 7, NOSTRIL: 5}
-_BLEND_MM = 2.5  # how far from its rim a patch reaches its full lift
+_BLEND_MM = 2.5  # how far from its rim a nostril's patch reaches its full depth
 SMOOTH_EDGE_MM = 1.2  # source edges longer than this are split along a smooth surface first
 
 
 @dataclass(frozen=True)
 class ClosedSkin:
-    """skin: a disc, the half x ≥ 0 of the face; chains: vertex indices along "border", "lid", "eye", "nostril" (closed) and
-    "upper_lip", "lower_lip" (midline to corner); landmark: ibug68 index → vertex, for this half; eye_lift (k, 3): the share of
-    the lift that belongs to the eyeball."""
+    """skin: a disc, the half x ≥ 0 of the head; chains: vertex indices along "border", "lid", "eye", "nostril" (closed) and
+    "upper_lip", "lower_lip" (midline to corner); landmark: ibug68 index → vertex, for this half."""
 
     skin: Skin
     chains: dict[str, np.ndarray]
     landmark: dict[int, int]
-    eye_lift: np.ndarray
 
 
-def closed_half(source: MorphableModel, extent: str = "face") -> ClosedSkin:
-    """extent: of `EXTENTS`. Raises ModelError where the source's skin is no symmetric face with eyes, nostrils and a mouth."""
-    region, neck_plane = EXTENTS[extent]
-    mean, skin = np.asarray(source.mean, np.float64), source.regions[region]
+def closed_half(source: MorphableModel) -> ClosedSkin:
+    """Raises ModelError where the source's skin is no symmetric face with eyes, nostrils and a mouth."""
+    mean, skin = np.asarray(source.mean, np.float64), source.regions["head_skin"]
     half = half_skin(mean, source.triangles, skin, mirror_images(source, skin), SMOOTH_EDGE_MM)
-    half = clip(half, half.points(mean)[:, 1:] @ neck_plane[:2] - neck_plane[2])
+    half = clip(half, half.points(mean)[:, 1:] @ NECK_PLANE[:2] - NECK_PLANE[2])
     points = half.points(mean)
     half = clip(half, cavity_level(half, points, NOSTRIL_PLANE[2] - points[:, 1:] @ NOSTRIL_PLANE[:2]))
     half, upper, lower = _open_mouth(source, mean, half)
@@ -65,7 +63,9 @@ def closed_half(source: MorphableModel, extent: str = "face") -> ClosedSkin:
     for rim, part in ((eye, EYE), (nostril, NOSTRIL)):
         weights, triangles = ring_patch(points, rim, _RINGS[part], len(half.lift))
         rows = sparse.csr_matrix(weights) @ half.weights[rim]
-        half = half.with_patch(rows, _lift(source, mean, rows @ mean, points[rim], part), triangles, part)
+        pit = _NOSTRIL_PIT_MM * np.array([0.0, *NOSTRIL_PLANE[:2]]) * (part == NOSTRIL)
+        lift = smooth_step(cKDTree(points[rim]).query(rows @ mean)[0], 0.0, _BLEND_MM)[:, None] * pit
+        half = half.with_patch(rows, lift, triangles, part)
     points, marks = half.points(mean), mean[source.landmarks["ibug68"]]
     own = np.flatnonzero(marks[:, 0] > -MIDLINE_MM)
     landmark = dict(zip(own.tolist(), nearest_vertices(points, marks[own]).tolist()))
@@ -79,7 +79,7 @@ def closed_half(source: MorphableModel, extent: str = "face") -> ClosedSkin:
         "lower_lip": np.array(lower),
     }
     landmark = marked(points, dict(zip(own.tolist(), marks[own])), chains)
-    return ClosedSkin(half, chains, landmark, np.where(half.touched_by(EYE)[:, None], half.lift, 0.0))
+    return ClosedSkin(half, chains, landmark)
 
 
 def _open_mouth(source: MorphableModel, mean: np.ndarray, half: Skin) -> tuple[Skin, list[int], list[int]]:
@@ -92,22 +92,6 @@ def _open_mouth(source: MorphableModel, mean: np.ndarray, half: Skin) -> tuple[S
     behind = near[np.argmin(np.linalg.norm(points[near] - points[[inner[0], inner[4]]].mean(axis=0), axis=1))]
     half, path = cut_along(half, points, path, int(behind))
     return half, path[: corner + 1], path[corner:][::-1]
-
-
-def _lift(source: MorphableModel, mean: np.ndarray, points: np.ndarray, rim: np.ndarray, part: int) -> np.ndarray:
-    """(k, 3) what a patch's points are moved by: onto the eyeball, or into the nostril; smoothly from zero at the rim."""
-    full = eyeball_lift(source, mean, points) if part == EYE else _NOSTRIL_PIT_MM * np.array([0.0, *NOSTRIL_PLANE[:2]])
-    return smooth_step(cKDTree(rim).query(points)[0], 0.0, _BLEND_MM)[:, None] * full
-
-
-def eyeball_lift(source: MorphableModel, mean: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """(k, 3) displacement of points to the sphere fitted to the source's left eyeball."""
-    ball = mean[source.regions["eyeballs"] & (mean[:, 0] > 0)]
-    solution = np.linalg.lstsq(np.column_stack([2 * ball, np.ones(len(ball))]), (ball**2).sum(axis=1), rcond=None)[0]
-    centre, radius = solution[:3], np.sqrt(solution[3] + solution[:3] @ solution[:3])
-    spoke = points - centre
-    length = np.linalg.norm(spoke, axis=1, keepdims=True)
-    return spoke / length * (radius - length)
 
 
 def nearest_vertices(points: np.ndarray, targets: np.ndarray) -> np.ndarray:

@@ -13,18 +13,19 @@ from geometry.template.skin_patch import MIDLINE_MM
 
 # iBUG point of the left half or the midline → from the source's mark to the definition's, mm, model frame, and why
 OFFSETS_MM = {
-    22: (2.5, -3.7, -0.4),  # the brow begins above the inner corner of the eye; the five points follow its upper edge, which lies
-    23: (1.9, -3.7, -0.4),  # about 25 mm above the pupil (McKinney et al. 1991); the source's marks follow the forehead above it
-    24: (0.6, -3.5, 0.2),
-    25: (0.0, -3.5, 1.0),
-    26: (-0.8, -2.3, 1.4),
+    22: (1.8, -5.6, -0.5),  # the brow begins above the inner corner of the eye; the five points follow its upper edge, at most
+    23: (1.5, -5.2, -0.6),  # 25 mm above the pupil (McKinney et al. 1991); the source's marks follow the forehead above it
+    24: (0.4, -5.2, 0.4),
+    25: (0.0, -4.8, 1.4),
+    26: (-0.6, -3.0, 1.8),
     27: (0.0, 2.1, -0.6),  # nasion, the root of the nose: between its point farthest back and the one deepest below a chord
     30: (0.0, -1.6, 0.1),  # pronasale, the most protruding point of the tip, which is flat over 3 mm
     33: (0.0, 0.6, 0.3),  # subnasale, where the columella meets the lip
-    34: (1.2, 0.5, -0.7),  # halfway between its neighbours
-    35: (1.8, 0.9, -0.8),  # subalare, where the wing of the nose ends in the lip; the source's mark is below the nostril's middle
+    34: (1.4, 0.6, -0.9),  # halfway between its neighbours
+    35: (2.3, 1.2, -1.4),  # subalare, where the wing of the nose ends in the lip; the source's mark is below the nostril's middle
+    42: (-0.7, 0.3, 0.5),  # endocanthion, the inner commissure
     45: (0.85, 0.0, 0.6),  # exocanthion, the outer commissure, whose fold of skin reaches beyond the visible eye
-    46: (-1.1, -0.2, 0.5),  # lids: at thirds
+    46: (-1.8, -0.2, 0.8),  # the lid's outer third
     51: (0.0, -1.5, 0.2),  # the upper lip's outer points: on the border of the vermilion, not on the skin above it
     52: (0.1, -1.1, 0.0),
     53: (0.9, -2.1, -1.5),
@@ -34,7 +35,7 @@ OFFSETS_MM = {
     65: (0.5, 0.0, -0.2),
 }
 _CURVE_OF = {
-    **dict.fromkeys((42, 43, 44, 46, 47), "lid"),
+    **dict.fromkeys((43, 44, 46, 47), "lid"),
     **dict.fromkeys((62, 63, 64), "upper_lip"),
     **dict.fromkeys((65, 66), "lower_lip"),
 }

@@ -56,7 +56,7 @@ class LearningOptions:
     """What a square millimetre outside the trusted face counts; inside it counts 1."""
     tangential_weight: AtLeast0 = 0.05
     """What motion within the surface counts; motion along the normal counts 1. It moves landmarks, but changes no shape."""
-    symmetric: bool = False
+    symmetric: bool = True
     """Whether mean, modes and blendshapes are made exactly their own mirror images, or each other's. The shipped model's are the
     source's, to 0.04 mm."""
     seed: Seed = 2019
@@ -92,6 +92,8 @@ def learn(source: MorphableModel, template: Template, options: LearningOptions =
         expression_basis=expressions.astype(np.float32),
         landmarks={"ibug68": template.landmarks},
         regions=template.regions,
+        curves=template.curves,
+        mirror_vertex=template.mirror_vertex,
         earlier_mark_ups={1: source.mean[source.landmarks["ibug68"]]},
         expression_names=names,
         expression_range=source.expression_range,

@@ -119,12 +119,12 @@ def cavity_level(skin: Skin, points: np.ndarray, level: np.ndarray) -> np.ndarra
     """`level`, but +|level| on its largest connected negative part: `clip` then cuts only the lesser ones, the cavities."""
     mesh = TriangleMesh(points, skin.triangles)
     negative = level < 0
-    label = _labels_among(mesh, negative)
+    label = labels_among(mesh, negative)
     largest = np.bincount(label[negative]).argmax()
     return np.where(negative & (label == largest), -level, level)
 
 
-def _labels_among(mesh: TriangleMesh, mask: np.ndarray) -> np.ndarray:
+def labels_among(mesh: TriangleMesh, mask: np.ndarray) -> np.ndarray:
     """(k,) label of each vertex's component along edges between vertices under the mask (k,) bool."""
     edges = mesh.edges[mask[mesh.edges].all(axis=1)]
     graph = sparse.coo_matrix((np.ones(len(edges)), edges.T), shape=(len(mask),) * 2)
@@ -166,7 +166,7 @@ def _path_and_side(skin: Skin, points: np.ndarray, path: list[int], seed: int) -
     """(k,) bool each: the vertices of the path, and those that an edge path joins with `seed` without touching it."""
     mesh = TriangleMesh(points, skin.triangles)
     on_path = np.isin(np.arange(len(points)), path)
-    label = _labels_among(mesh, ~on_path)
+    label = labels_among(mesh, ~on_path)
     return on_path, (label == label[seed]) & ~on_path
 
 

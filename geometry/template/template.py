@@ -1,12 +1,11 @@
 """The project's own template: a clean triangulation of the face, every vertex a fixed linear combination of a source model's.
 
-`build_template` takes half the outer skin of a source model with eyes, nostrils and mouth closed (`closed_skin`), triangulates it
-anew (`remeshing`) and mirrors it. Behind the patches that close mouth and nostrils lie their linings (`cavities`), components of
-their own that no view from outside reaches. `Template.transfer` carries shapes and modes of the source over.
+`build_template` takes half the outer skin of a source's head with eyes, nostrils and mouth closed (`closed_skin`), triangulates
+it anew (`remeshing`), opens eyes and mouth and mirrors it. Behind lids, lips and nostrils lie eyeballs and linings (`cavities`),
+components of their own. `Template.transfer` carries shapes and modes of the source over.
 """
 
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from scipy import sparse
@@ -17,20 +16,22 @@ from geometry.mesh import TriangleMesh
 from geometry.model.landmark_embedding import shipped_schemes
 from geometry.model.morphable_model import MorphableModel
 from geometry.template.cavities import BothHalves, Openings, both_halves, cavities
-from geometry.template.closed_skin import EXTENTS, EYE, MOUTH, NOSTRIL, ClosedSkin, closed_half, mirror_images
+from geometry.template.closed_skin import EYE, MOUTH, NOSTRIL, ClosedSkin, closed_half, mirror_images
 from geometry.template.constraints import AnchorGatherer, Constraints
-from geometry.template.face_regions import ear_box, named_regions
+from geometry.template.face_curves import named_curves
+from geometry.template.face_regions import named_regions, trusted_regions
+from geometry.template.half_face import ear_box, half_face
 from geometry.template.remeshing import RemeshOptions, remesh
 from geometry.template.skin_patch import MIDLINE_MM, pieces_between
 from geometry.transforms import MIRROR
+
+SMILES = ("mouthSmile_L", "mouthSmile_R")  # the source's expressions, where it has them, that show the nasolabial folds
 
 
 @dataclass(frozen=True)
 class TemplateOptions(RemeshOptions):
     """Edge lengths of the template, and how its vertices are placed."""
 
-    extent: Literal["face", "head"] = "face"
-    """face: ear to ear, chin to hairline; head: with cranium and neck. The shipped model is a face."""
     cheek_edge: float = 2.9
     """Edge length in mm in the face away from its features."""
     lip_edge: float = 1.4
@@ -41,71 +42,66 @@ class TemplateOptions(RemeshOptions):
     """Edge length in mm at the nostrils and the base of the nose."""
     bridge_edge: float = 2.0
     """Edge length in mm along the bridge of the nose."""
-    outer_edge: float = 4.8
+    outer_edge: float = 8.0
     """Longest edge in mm outside the narrow face."""
     ear_edge: float = 2.7
     """Edge length in mm at the ears."""
     cavity_edge: float = 2.6
-    """Edge length in mm at the rims of the linings of mouth and nostrils."""
+    """Edge length in mm at the rims of eyeballs and linings."""
     growth: float = 0.11
     """How the edge length grows away from the features, in mm per mm."""
 
 
 @dataclass(frozen=True)
 class Template:
-    """weights (n, n_source) csr: the disc of skin and patches first, then the cavities; lift (n, 3) mm;
-    triangles (m, 3); landmarks (68,); regions name → (n,) bool.
-
-    eye_openings (2, n_source) csr: rows that measure the height of the left and right eye opening from y coordinates;
-    eye_lift (2, n, 3): the share of `lift` that vanishes as that eye closes; rest_opening (2,) mm: on the mean.
-    mirror_vertex (n,): the vertex that is each one's mirror image.
-    """
+    """weights (n, n_source) csr: the skin first, then the cavities; lift (n, 3) mm; triangles (m, 3); landmarks (68,); regions
+    name → (n,) bool; mirror_vertex (n,): the vertex that is each one's mirror image; curves name → (k,) vertices in order."""
 
     weights: sparse.csr_matrix
     lift: np.ndarray
     triangles: np.ndarray
     landmarks: np.ndarray
     regions: dict[str, np.ndarray]
-    eye_openings: sparse.csr_matrix
-    eye_lift: np.ndarray
-    rest_opening: np.ndarray
     mirror_vertex: np.ndarray
+    curves: dict[str, np.ndarray] = field(default_factory=dict)
 
     def mean(self, source_mean: np.ndarray) -> np.ndarray:
         """(n, 3) the template on the source's mean."""
         return self.weights @ source_mean + self.lift
 
     def transfer(self, displacement: np.ndarray) -> np.ndarray:
-        """(n_source, 3) displacement of the source from its mean → (n, 3) of the template. Linear.
-
-        The bulge of an eyeball patch over its lids is in proportion to the eye's opening: a closed eye has none.
-        """
-        opening = (self.eye_openings @ displacement[:, 1]) / self.rest_opening
-        return self.weights @ displacement + np.tensordot(opening, self.eye_lift, axes=1)
+        """(n_source, 3) displacement of the source from its mean → (n, 3) of the template. Linear."""
+        return self.weights @ displacement
 
 
 def build_template(source: MorphableModel, options: TemplateOptions = TemplateOptions()) -> Template:
-    """A template on a source with the regions "skin", "face", "eyeballs" and "mouth_interior" (the bag behind the lips),
-    mirror-symmetric about x = 0. Raises ModelError."""
-    skin = EXTENTS[options.extent][0]
-    missing = {skin, "skin", "face", "eyeballs", "mouth_interior"} - set(source.regions)
+    """A template on a source with the regions "head_skin", its front "skin", "face", "eyeballs" and "mouth_interior" (the bag
+    behind the lips), mirror-symmetric about x = 0. Raises ModelError."""
+    missing = {"head_skin", "skin", "face", "eyeballs", "mouth_interior"} - set(source.regions)
     if missing:
         raise ModelError(f"model {source.name!r} lacks the regions {sorted(missing)}; a template's source must name them")
-    half = closed_half(source, options.extent)
+    half = closed_half(source)
     surface = TriangleMesh(half.skin.points(source.mean), half.skin.triangles)
     size = _edge_lengths(source, surface.vertices, half, options)
     constraints, landmark_places = _constraints(half, surface, size)
     vertices, triangles = remesh(surface, size, constraints, half.chains["border"], half.skin.part != MOUTH, options)
-    image, mix = mirror_images(source, source.regions[skin]), vertices.weights
-    openings = None
-    if options.extent == "head":
-        mix, triangles, landmark_places = _opened(half, mix, triangles, constraints.edges, landmark_places)
-        lips = np.zeros(len(surface.vertices))
-        lips[np.concatenate([half.chains["upper_lip"], half.chains["lower_lip"]])] = 1.0
-        on_lips = constraints.weights @ lips > 1 - 1e-9
-        openings = Openings(surface.vertices[half.chains["eye"]], (constraints.weights @ surface.vertices)[on_lips])
-    outer = _mirrored(source, half, mix, triangles, landmark_places, image)
-    return _with_cavities(outer, cavities(source, options.cavity_edge, options, openings))
+    mix, triangles, landmark_places = _opened(half, vertices.weights, triangles, constraints.edges, landmark_places)
+    outer = _mirrored(source, half, mix, triangles, landmark_places)
+    lips = np.zeros(len(surface.vertices))
+    lips[np.concatenate([half.chains["upper_lip"], half.chains["lower_lip"]])] = 1.0
+    on_lips = constraints.weights @ lips > 1 - 1e-9
+    openings = Openings(surface.vertices[half.chains["eye"]], (constraints.weights @ surface.vertices)[on_lips])
+    return _with_cavities(_with_units(source, outer), cavities(source, options.cavity_edge, options, openings))
+
+
+def _with_units(source: MorphableModel, outer: Template) -> Template:
+    """The skin with its curves, and with the regions that they bound."""
+    mean = outer.mean(source.mean)
+    smiles = [index for index, name in enumerate(source.expression_names) if name in SMILES]
+    smile = mean + outer.transfer(np.asarray(source.expression_basis[smiles], np.float64).sum(axis=0))
+    half = half_face(TriangleMesh(mean, outer.triangles), outer.landmarks, outer.mirror_vertex, smile)
+    curves = named_curves(half, outer.triangles, outer.regions["nostrils"])
+    return replace(outer, curves=curves, regions=outer.regions | named_regions(half, curves, outer.regions["nostrils"]))
 
 
 def _opened(
@@ -160,24 +156,15 @@ def _mirrored(
     mix: sparse.csr_matrix,
     triangles: np.ndarray,
     places: dict[int, int],
-    source_twin: np.ndarray,
 ) -> Template:
-    """Both halves: the mirror image of a row takes the mirror image of each source vertex, source_twin (n_source,)."""
-    mean, n_source = np.asarray(source.mean, np.float64), len(source.mean)
-    both = both_halves(mix @ half.skin.weights, triangles, mean, source_twin)
+    """Both halves: the mirror image of a row takes the mirror image of each source vertex."""
+    mean = np.asarray(source.mean, np.float64)
+    both = both_halves(mix @ half.skin.weights, triangles, mean, mirror_images(source, source.regions["head_skin"]))
     weights, image, aside = both.weights, both.image, both.aside
-    lift, eye_lift = mix @ half.skin.lift, mix @ half.eye_lift
-    n = len(lift)
+    lift = mix @ half.skin.lift
     lift = np.vstack([lift, (lift * MIRROR)[aside]])
-    eyes = (np.vstack([eye_lift, np.zeros((len(aside), 3))]), np.vstack([np.zeros((n, 3)), (eye_lift * MIRROR)[aside]]))
     mirror = shipped_schemes()["ibug68"].mirror
     landmarks = np.array([places[i] if i in places else image[places[mirror[i]]] for i in range(68)])
-    marks = source.landmarks["ibug68"]
-    openings = sparse.csr_matrix(
-        np.stack(
-            [_opening_row(n_source, marks[[43, 44]], marks[[46, 47]]), _opening_row(n_source, marks[[37, 38]], marks[[40, 41]])]
-        )
-    )
     parts = mix @ np.stack([half.skin.touched_by(part) for part in (EYE, NOSTRIL, MOUTH)], axis=1).astype(float) > 1 - 1e-9
     patches = dict(zip(("eye_patch", "nostrils", "mouth_interior"), np.vstack([parts, parts[aside]]).T))
     narrow = weights @ source.regions["face"].astype(float) > 0.5
@@ -186,10 +173,7 @@ def _mirrored(
         lift,
         both.triangles,
         landmarks,
-        named_regions(weights @ mean + lift, mean[marks], narrow, patches),
-        openings,
-        np.stack(eyes),
-        openings @ mean[:, 1],
+        trusted_regions(weights @ mean + lift, mean[source.landmarks["ibug68"]], narrow, patches),
         both.mirror_vertex,
     )
 
@@ -201,7 +185,8 @@ def _with_cavities(outer: Template, linings: dict[str, BothHalves]) -> Template:
     piece = np.repeat(["", *linings], [len(outer.lift), *sizes])
     regions = {name: np.append(mask, np.zeros(sum(sizes), bool)) for name, mask in outer.regions.items()}
     regions |= {name: piece == name for name in linings} | {"cavities": piece != ""}
-    regions["mouth_interior"] = regions["mouth_interior"] | regions["mouth_cavity"]
+    for part, behind in (("mouth_interior", "mouth_cavity"), ("eyes", "eyeballs")):
+        regions[part] = regions[part] | regions[behind]
     placed = list(zip(linings.values(), starts))
     return replace(
         outer,
@@ -209,13 +194,5 @@ def _with_cavities(outer: Template, linings: dict[str, BothHalves]) -> Template:
         lift=np.vstack([outer.lift, np.zeros((sum(sizes), 3))]),
         triangles=np.vstack([outer.triangles, *(lining.triangles + start for lining, start in placed)]).astype(np.int32),
         regions=regions,
-        eye_lift=np.concatenate([outer.eye_lift, np.zeros((2, sum(sizes), 3))], axis=1),
         mirror_vertex=np.concatenate([outer.mirror_vertex, *(lining.mirror_vertex + start for lining, start in placed)]),
     )
-
-
-def _opening_row(n_source: int, upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
-    """(n_source,) mean of the upper minus mean of the lower lid's landmarks."""
-    row = np.zeros(n_source)
-    row[upper], row[lower] = 1 / len(upper), -1 / len(lower)
-    return row
