@@ -8,8 +8,9 @@
         {"name": "forehead", "point": [0.0, 80.0, -25.0]}]}                model frame, mm, dropped on the mean surface
 
 Optional: "description"; "model", the name of the model whose vertices the file counts; per point "label", its name in
-the data set's own files; "mirror", the name of each point's reflection (without it: the names with left and right
-exchanged); "groups", name → point names. Left and right are the subject's; iBUG points are counted from 0.
+the data set's own files, and "definition", a text for the reader; "mirror", the name of each point's reflection (without it:
+the names with left and right exchanged); "groups", name → point names. Left and right are the subject's; iBUG points are
+counted from 0.
 """
 
 import json
@@ -109,11 +110,12 @@ def _point(entry: Any, where: str) -> tuple[str, Place, str]:
     if len(given) != 1:
         found = " and ".join(given) or "none of them"
         raise _fault(where, f"expected exactly one of {', '.join(_PLACES)}; found {found}")
-    allowed = {"name", "label", given[0]} | ({"weights"} if given[0] == "triangle" else set())
+    allowed = {"name", "label", "definition", given[0]} | ({"weights"} if given[0] == "triangle" else set())
     if unknown := sorted(set(entry) - allowed):
         raise _fault(where, f'has the unknown key {unknown[0]!r} beside "{given[0]}"')
-    if not isinstance(entry.get("label", ""), str):
-        raise _fault(where, f'"label" is {_short(entry["label"])}; expected a text')
+    for key in ("label", "definition"):
+        if not isinstance(entry.get(key, ""), str):
+            raise _fault(where, f'"{key}" is {_short(entry[key])}; expected a text')
     return entry["name"], _PLACES[given[0]](entry, where), entry.get("label", "")
 
 

@@ -89,7 +89,7 @@ class LandmarksConfig:
     method: Annotated[str, OneOf(methods.LANDMARKERS)] = "fused"
     """Of a full run. fused: the next two by their covariances; heatmaps: the network's; mesh: the registered mesh's."""
     scheme: str = "ibug68"
-    """A shipped scheme (ibug68, ibug51, bosphorus22, now7), or a scheme's JSON file."""
+    """A shipped scheme (ibug68, ibug51, bosphorus22, now7, caple_stephan), or a scheme's JSON file."""
     weights: str = "landmarks"
     """A shipped heatmap network, or a weights file."""
 
