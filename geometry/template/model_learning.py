@@ -29,6 +29,7 @@ from geometry.surfaces.closest_point import surface_distance
 from geometry.template.model_card import model_card
 from geometry.template.remeshing import smallest_angles
 from geometry.template.template import Template, TemplateOptions, build_template
+from geometry.template.texture_layout import texture_layout
 from geometry.transforms import MIRROR
 
 LICENCE = "Learned from samples of the ICT Face Model Light, MIT licence, © 2020 USC Institute for Creative Technologies"
@@ -94,6 +95,7 @@ def learn(source: MorphableModel, template: Template, options: LearningOptions =
         regions=template.regions,
         curves=template.curves,
         mirror_vertex=template.mirror_vertex,
+        texture=texture_layout(mean, template.triangles, template.mirror_vertex, template.regions),
         earlier_mark_ups={1: source.mean[source.landmarks["ibug68"]]},
         expression_names=names,
         expression_range=source.expression_range,
