@@ -26,6 +26,7 @@ FLOORS = [
     geometry geometry.camera geometry.errors geometry.mesh geometry.transforms
     geometry.model geometry.scan geometry.settings
     geometry.readers geometry.surfaces
+    geometry.pictures
     geometry.charts geometry.template
     geometry.model_learning geometry.evaluation geometry.landmarks geometry.reconstruction geometry.refinement geometry.synthesis
     geometry.locating
