@@ -1,5 +1,7 @@
 """The model card that `geometry.model_learning` writes beside the model."""
 
+from collections.abc import Mapping
+
 from geometry.model.morphable_model import MorphableModel
 
 _ICT_LICENCE = """MIT License
@@ -49,7 +51,7 @@ image and the opposites of both, so that the mean is the source's mean. Every su
 along the normals, a Gaussian process of standard deviation {local_sigma} mm and correlation length {local_length} mm (Lüthi et \
 al.
 2018), because real faces differ by more than the source's modes.
-
+{warps}
 ## How
 Every template vertex is a fixed linear combination of source vertices, so that shapes carry over exactly: the source's skin is
 split along a smooth (butterfly) surface, cut at the neck, the nostrils and the inner lips, and triangulated anew by a centroidal
@@ -94,11 +96,27 @@ The model is derived from the ICT Face Model Light under its licence:
 ```
 """
 
+_WARPS = """
+And it gets local warps of its features (`geometry/template/feature_warps.py`: lids, brows, nose, lips, chin, jaw, ears; left and
+right correlated by 0.9), times {feature_sigma}: a second source of variety, because the source is one studio's faces. The source
+gives the distances between landmarks about as much variance as anthropometry does, but few of them freely. The warps have about
+half of the published standard deviations, the author's choice. In mm, to first order:
 
-def model_card(model: MorphableModel, figures: dict[str, float], command: str) -> str:
-    """Markdown text."""
+| distance changed by | published | the source | the warps | this model |
+| --- | --- | --- | --- | --- |
+{rows}
+"""
+
+
+def model_card(
+    model: MorphableModel, figures: dict[str, float], command: str, spreads: Mapping[str, tuple[float, ...]] | None = None
+) -> str:
+    """Markdown text. spreads: warp → standard deviations in mm, of a model that was learned with warps."""
+    rows = (f"| {name} | " + " | ".join(f"{value:.2f}" for value in row) + " |" for name, row in (spreads or {}).items())
+    warps = _WARPS.format(rows="\n".join(rows), **model.notes["learning"]) if spreads else ""
     return _CARD.format(
         command=command,
+        warps=warps,
         licence=_ICT_LICENCE,
         source_sha256=model.notes["source_sha256"],
         **figures,

@@ -26,6 +26,7 @@ from geometry.settings import loading
 from geometry.settings.commands import writable_folder
 from geometry.settings.options import AtLeast0, Count, Positive, Seed, options, to_dict
 from geometry.surfaces.closest_point import surface_distance
+from geometry.template.feature_warps import feature_factors, spread
 from geometry.template.model_card import model_card
 from geometry.template.remeshing import smallest_angles
 from geometry.template.template import Template, TemplateOptions, build_template
@@ -45,7 +46,7 @@ class LearningOptions:
 
     subjects: Count = 1000
     """Size of the population, before reflection."""
-    identity_modes: Count = 100
+    identity_modes: Count = 120
     """Size of the identity basis."""
     local_sigma: AtLeast0 = 1.0
     """Standard deviation in mm of the smooth deformations: a Gaussian process along the normals (Lüthi et al. 2018)."""
@@ -53,6 +54,8 @@ class LearningOptions:
     """Correlation length in mm of those deformations."""
     local_factors: Count = 150
     """How many of their leading modes take part."""
+    feature_sigma: AtLeast0 = 1.0
+    """Scale of the local warps of the features (geometry/template/feature_warps.py states their amplitudes); 0: none."""
     outside_weight: AtLeast0 = 0.02
     """What a square millimetre outside the trusted face counts; inside it counts 1."""
     tangential_weight: AtLeast0 = 0.05
@@ -71,8 +74,7 @@ def learn(source: MorphableModel, template: Template, options: LearningOptions =
     mean = (mean + mirrored(mean)) / 2 if options.symmetric else mean
     mesh = TriangleMesh(mean, template.triangles)
     outer = ~template.regions["cavities"]  # the cavities follow: they have no say in which modes there are
-    local = local_factors(mesh, template.regions["face"], options, outer)
-    factors = np.concatenate([identity_factors(source, template), local])
+    factors = population_factors(source, template, mesh, options)
     weight = mesh.vertex_areas * np.where(template.regions["face"], 1.0, options.outside_weight) * outer
     norm = SurfaceNorm(mesh.vertex_normals, weight, options.tangential_weight)
     moments = population_moments(source.n_identity, len(factors), options)
@@ -101,6 +103,27 @@ def learn(source: MorphableModel, template: Template, options: LearningOptions =
         expression_range=source.expression_range,
         notes={"licence": LICENCE, "source": source.name, "source_sha256": source.sha256, "learning": asdict(options)},
     )
+
+
+def population_factors(source: MorphableModel, template: Template, mesh: TriangleMesh, options: LearningOptions) -> np.ndarray:
+    """(F, n, 3) what the population is linear in: the source's modes and their mirror images, then, on the mean mesh, smooth
+    deformations of the face and warps of its features."""
+    factors = [identity_factors(source, template)]
+    factors += [local_factors(mesh, template.regions["face"], options, ~template.regions["cavities"])]
+    if options.feature_sigma > 0:
+        warps = feature_factors(mesh, template.landmarks, template.regions, template.mirror_vertex)
+        factors += [options.feature_sigma * warps]
+    return np.concatenate(factors)
+
+
+def warp_spreads(source: MorphableModel, template: Template, model: MorphableModel) -> dict[str, tuple[float, ...]]:
+    """Warp → standard deviations in mm of the distance that it changes: published, of the source, of all warps as stated, of the
+    model."""
+    mesh, marks = TriangleMesh(model.mean, model.triangles), template.landmarks
+    warps = feature_factors(mesh, marks, template.regions, template.mirror_vertex)
+    own = identity_factors(source, template)[: source.n_identity]
+    tables = [spread(model.mean, modes, marks) for modes in (own, warps, model.identity_basis)]
+    return {name: (published, *(table[name][1] for table in tables)) for name, (published, _) in tables[0].items()}
 
 
 def mirror_name(name: str) -> str:
@@ -288,5 +311,6 @@ def run(arguments: argparse.Namespace) -> None:
     defaults = to_dict(LearningOptions())
     changed = [f" --set {key}={value}" for key, value in to_dict(chosen).items() if value != defaults[key]]
     command = f"python -m geometry.model_learning --source ../shared/models/{path.name} --output geometry/data/{output.name}"
-    output.with_suffix(".md").write_text(model_card(model, measured, command + "".join(changed)), encoding="utf-8")
+    spreads = warp_spreads(source, template, model) if chosen.feature_sigma > 0 else {}
+    output.with_suffix(".md").write_text(model_card(model, measured, command + "".join(changed), spreads), encoding="utf-8")
     print(json.dumps(measured, indent=2))
