@@ -36,7 +36,7 @@ STAGES = (
 class FittingOptions:
     """Settings of the fit, chosen on simulated scans (benchmarks/fit_settings.py) where nothing else is said."""
 
-    identity_modes: Count = 100
+    identity_modes: Count = 120
     """At most so many identity modes."""
     expression_modes: int = Field(default=60, ge=0)
     """At most so many expression modes."""
