@@ -26,6 +26,7 @@ from geometry.settings import loading
 from geometry.settings.commands import writable_folder
 from geometry.settings.options import AtLeast0, Count, Positive, Seed, options, to_dict
 from geometry.surfaces.closest_point import surface_distance
+from geometry.template.contact import Contact
 from geometry.template.model_card import model_card
 from geometry.template.remeshing import smallest_angles
 from geometry.template.template import Template, TemplateOptions, build_template
@@ -64,14 +65,17 @@ class LearningOptions:
 
 
 def learn(source: MorphableModel, template: Template, options: LearningOptions = LearningOptions()) -> MorphableModel:
-    """The morphable model on the template; its mean is the source's."""
+    """The morphable model on the template; its mean is the source's, but for lips and lids that crossed (`contact.Contact`)."""
     mirrored = lambda shapes: shapes[..., template.mirror_vertex, :] * MIRROR
-    mean = template.mean(source.mean)
-    mean = (mean + mirrored(mean)) / 2 if options.symmetric else mean
-    mesh = TriangleMesh(mean, template.triangles)
+    halfway = lambda shape: (shape + mirrored(shape)) / 2 if options.symmetric else shape
+    contact_of = lambda shape: Contact.of(TriangleMesh(shape, template.triangles), template.regions)
+    mean = halfway(template.mean(source.mean))
+    mean = halfway(mean + contact_of(mean).apart(mean, rest=True))
+    contact = contact_of(mean)
+    mesh = contact.mesh
     outer = ~template.regions["cavities"]  # the cavities follow: they have no say in which modes there are
     local = local_factors(mesh, template.regions["face"], options, outer)
-    factors = np.concatenate([identity_factors(source, template), local])
+    factors = contact.attached(np.concatenate([identity_factors(source, template), local]))
     weight = mesh.vertex_areas * np.where(template.regions["face"], 1.0, options.outside_weight) * outer
     norm = SurfaceNorm(mesh.vertex_normals, weight, options.tangential_weight)
     moments = population_moments(source.n_identity, len(factors), options)
@@ -82,6 +86,7 @@ def learn(source: MorphableModel, template: Template, options: LearningOptions =
     kept = [i for i, name in enumerate(source.expression_names) if not name.startswith("eyeLook") or _moves_lids(source, i)]
     names = tuple(source.expression_names[i] for i in kept)
     expressions = np.stack([template.transfer(np.asarray(source.expression_basis[i], np.float64)) for i in kept])
+    expressions = contact.blendshapes(expressions, names)
     if options.symmetric:
         expressions = (expressions + mirrored(expressions[[names.index(mirror_name(name)) for name in names]])) / 2
     return MorphableModel(
