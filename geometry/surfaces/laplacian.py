@@ -39,6 +39,12 @@ def stiffness(mesh: TriangleMesh) -> sparse.csr_matrix:
     return (sparse.diags(np.asarray(both.sum(1)).ravel()) - both).tocsr()
 
 
+def thin_plate(mesh: TriangleMesh) -> sparse.csr_matrix:
+    """(n, n) matrix of the energy ∫|Δf|² of a vertex field f: K M⁻¹ K with the stiffness K and the vertices' areas M."""
+    k = stiffness(mesh)
+    return (k @ sparse.diags(1 / np.maximum(mesh.vertex_areas, 1e-3)) @ k).tocsr()
+
+
 Kernel = Callable[[np.ndarray], np.ndarray]
 
 

@@ -3,9 +3,11 @@
     python -m geometry.model_learning --source ../shared/models/ict_facekit_light.npz --output geometry/data/face_relief_model.npz
 
 Subjects are drawn from the source's identities, mirrored, and given small smooth deformations of their own; every subject lives
-on the project's template (geometry/template/template.py). Principal components of the population under a norm that counts the
-trusted face most become the identity basis (Blanz & Vetter 1999); the source's blendshapes carry over as the expression basis.
-All subjects are linear in a few hundred factors, so the components are computed exactly, from the factors' second moments.
+on the project's template (geometry/template/template.py), on which lips and lids meet without crossing (contact.py). Principal
+components of the population under a norm that counts the trusted face most become the identity basis (Blanz & Vetter 1999). A
+second source of variety, local warps of the features (feature_warps.py), adds modes of its own. The source's blendshapes carry
+over as the expression basis. All subjects are linear in a few hundred factors, so the components are computed exactly, from the
+factors' second moments. The population is as likely as its mirror image: each mode is symmetric or antisymmetric.
 """
 
 import argparse
@@ -26,6 +28,7 @@ from geometry.settings import loading
 from geometry.settings.commands import writable_folder
 from geometry.settings.options import AtLeast0, Count, Positive, Seed, options, to_dict
 from geometry.surfaces.closest_point import surface_distance
+from geometry.template.contact import Contact
 from geometry.template.feature_warps import feature_factors, spread
 from geometry.template.model_card import model_card
 from geometry.template.remeshing import smallest_angles
@@ -46,7 +49,7 @@ class LearningOptions:
 
     subjects: Count = 1000
     """Size of the population, before reflection."""
-    identity_modes: Count = 120
+    identity_modes: Count = 100
     """Size of the identity basis."""
     local_sigma: AtLeast0 = 1.0
     """Standard deviation in mm of the smooth deformations: a Gaussian process along the normals (Lüthi et al. 2018)."""
@@ -54,45 +57,38 @@ class LearningOptions:
     """Correlation length in mm of those deformations."""
     local_factors: Count = 150
     """How many of their leading modes take part."""
-    feature_sigma: AtLeast0 = 0.65
-    """Scale of the local warps of the features (geometry/template/feature_warps.py states their amplitudes); 0: none. The largest,
-    by steps of 0.05, with which the first 100 modes still reach held-out faces of the source to 0.12 mm."""
+    feature_sigma: AtLeast0 = 1.0
+    """Scale of the local warps of the features (geometry/template/feature_warps.py states their amplitudes); 0: none."""
+    feature_modes: Count = 20
+    """Size of the part of the identity basis that comes after `identity_modes`: for what these leave of the warps."""
     outside_weight: AtLeast0 = 0.02
     """What a square millimetre outside the trusted face counts; inside it counts 1."""
     tangential_weight: AtLeast0 = 0.05
     """What motion within the surface counts; motion along the normal counts 1. It moves landmarks, but changes no shape."""
-    symmetric: bool = True
-    """Whether mean, modes and blendshapes are made exactly their own mirror images, or each other's. The shipped model's are the
-    source's, to 0.04 mm."""
     seed: Seed = 2019
     """Seed of the random population."""
 
 
 def learn(source: MorphableModel, template: Template, options: LearningOptions = LearningOptions()) -> MorphableModel:
-    """The morphable model on the template; its mean is the source's."""
+    """The morphable model on the template, its own mirror image; its mean is the source's, but for lips and lids that crossed
+    (`contact.Contact`)."""
     mirrored = lambda shapes: shapes[..., template.mirror_vertex, :] * MIRROR
+    contact_of = lambda shape: Contact.of(TriangleMesh(shape, template.triangles), template.regions)
     mean = template.mean(source.mean)
-    mean = (mean + mirrored(mean)) / 2 if options.symmetric else mean
-    mesh = TriangleMesh(mean, template.triangles)
-    outer = ~template.regions["cavities"]  # the cavities follow: they have no say in which modes there are
-    factors = population_factors(source, template, mesh, options)
-    weight = mesh.vertex_areas * np.where(template.regions["face"], 1.0, options.outside_weight) * outer
-    norm = SurfaceNorm(mesh.vertex_normals, weight, options.tangential_weight)
-    moments = population_moments(source.n_identity, len(factors), options)
-    if options.symmetric:
-        basis = symmetric_modes(factors, mirrored(factors), moments, norm, options.identity_modes)
-    else:
-        basis = principal_modes(factors, moments, norm, options.identity_modes)
+    mean = (mean + mirrored(mean)) / 2
+    mean = mean + contact_of(mean).apart(mean, rest=True)
+    mean = (mean + mirrored(mean)) / 2
+    contact = contact_of(mean)
     kept = [i for i, name in enumerate(source.expression_names) if not name.startswith("eyeLook") or _moves_lids(source, i)]
     names = tuple(source.expression_names[i] for i in kept)
     expressions = np.stack([template.transfer(np.asarray(source.expression_basis[i], np.float64)) for i in kept])
-    if options.symmetric:
-        expressions = (expressions + mirrored(expressions[[names.index(mirror_name(name)) for name in names]])) / 2
+    expressions = contact.blendshapes(expressions, names)
+    expressions = (expressions + mirrored(expressions[[names.index(mirror_name(name)) for name in names]])) / 2
     return MorphableModel(
         name="face-relief",
         mean=mean,
         triangles=template.triangles,
-        identity_basis=basis.astype(np.float32),
+        identity_basis=identity_basis(source, template, contact, options).astype(np.float32),
         expression_basis=expressions.astype(np.float32),
         landmarks={"ibug68": template.landmarks},
         regions=template.regions,
@@ -106,15 +102,28 @@ def learn(source: MorphableModel, template: Template, options: LearningOptions =
     )
 
 
-def population_factors(source: MorphableModel, template: Template, mesh: TriangleMesh, options: LearningOptions) -> np.ndarray:
-    """(F, n, 3) what the population is linear in: the source's modes and their mirror images, then, on the mean mesh, smooth
-    deformations of the face and warps of its features."""
-    factors = [identity_factors(source, template)]
-    factors += [local_factors(mesh, template.regions["face"], options, ~template.regions["cavities"])]
-    if options.feature_sigma > 0:
-        warps = feature_factors(mesh, template.landmarks, template.regions, template.mirror_vertex)
-        factors += [options.feature_sigma * warps]
-    return np.concatenate(factors)
+def identity_basis(source: MorphableModel, template: Template, contact: Contact, options: LearningOptions) -> np.ndarray:
+    """(K, n, 3) mm per standard deviation: the leading modes of the source's population with its smooth deformations; then those
+    of what these leave of the population that has the features' warps, too."""
+    mesh = contact.mesh
+    outer = ~template.regions["cavities"]  # the cavities follow: they have no say in which modes there are
+    weight = mesh.vertex_areas * np.where(template.regions["face"], 1.0, options.outside_weight) * outer
+    norm = SurfaceNorm(mesh.vertex_normals, weight, options.tangential_weight)
+    plain = np.concatenate([identity_factors(source, template), local_factors(mesh, template.regions["face"], options, outer)])
+    warps = feature_factors(mesh, template.landmarks, template.regions, template.mirror_vertex)
+    factors = contact.attached(np.concatenate([plain, options.feature_sigma * warps]))
+    moments = population_moments(source.n_identity, len(factors), options)
+    mirrored = lambda shapes: shapes[:, template.mirror_vertex] * MIRROR
+    own = slice(len(plain))
+    first = symmetric_modes(factors[own], mirrored(factors[own]), moments[own, own], norm, options.identity_modes)
+    rest = beyond(factors, first, norm)
+    return np.concatenate([first, symmetric_modes(rest, mirrored(rest), moments, norm, options.feature_modes)])
+
+
+def beyond(shapes: np.ndarray, modes: np.ndarray, norm: "SurfaceNorm") -> np.ndarray:
+    """(k, n, 3) shapes less their components along the modes (K, n, 3), under the norm."""
+    flat = norm.flat(modes)
+    return shapes - np.tensordot(np.linalg.solve(flat @ flat.T, flat @ norm.flat(shapes).T).T, modes, axes=1)
 
 
 def warp_spreads(source: MorphableModel, template: Template, model: MorphableModel) -> dict[str, tuple[float, ...]]:
