@@ -12,12 +12,13 @@ def main(argv: Sequence[str] | None = None, program: str = "python -m geometry.m
     parser = command_parser(program, "Learns the default morphable model, measures it and writes its card.")
     add_settings(parser, "the .npz to write; its card goes beside it (.md)")
     parser.add_argument("--source", required=True, metavar="FILE", help="the packed ICT Face Model Light")
+    parser.add_argument("--pictures", metavar="FOLDER", help="draw the card's pictures there, one .webp each")
     arguments = parser.parse_args(argv)
 
     def run() -> int:
-        from geometry.template import model_learning
+        from geometry.template import building
 
-        model_learning.run(arguments)
+        building.run(arguments)
         return 0
 
     return exit_code(program, run)

@@ -67,7 +67,7 @@ def load_face_relief(file: ModelFile) -> MorphableModel:
         raise file.fault(
             f"format {tag!r} version {version}, this program reads {FORMAT_TAG!r} version {FORMAT_VERSION}"
             + (f": {_OLD_TOPOLOGY}" if version == 1 else ""),
-            "update the program or learn the model again (python -m geometry.template.model_learning)",
+            "update the program or learn the model again (python -m geometry.model_learning)",
         )
     try:
         n = len(arrays["mean"])

@@ -20,6 +20,7 @@ from geometry.template.skin_patch import (
     cut_along,
     edge_path,
     half_skin,
+    path_and_side,
     ring_patch,
     smooth_step,
     strip,
@@ -33,6 +34,9 @@ NOSTRIL_PLANE = (0.852, -0.523, 1.3)
 _NOSTRIL_PIT_MM = 1.5
 _RINGS = {EYE: 7, NOSTRIL: 5}
 _BLEND_MM = 2.5  # how far from its rim a nostril's patch reaches its full depth
+# Breadth of the lids' margins, of which the source has up to 2 mm. Its outer eyeball meets the lids at their front edge and its inner
+# one at the rim of the opening; the template's, drawn in until that rim lies on it, stands between them.
+_LID_MARGIN_MM = 1.2
 SMOOTH_EDGE_MM = 1.2  # source edges longer than this are split along a smooth surface first
 
 
@@ -53,12 +57,10 @@ def closed_half(source: MorphableModel) -> ClosedSkin:
     half = clip(half, half.points(mean)[:, 1:] @ NECK_PLANE[:2] - NECK_PLANE[2])
     points = half.points(mean)
     half = clip(half, cavity_level(half, points, NOSTRIL_PLANE[2] - points[:, 1:] @ NOSTRIL_PLANE[:2]))
+    half = _thin_lids(source, mean, half)
     half, upper, lower = _open_mouth(source, mean, half)
     points = half.points(mean)
-    rims = [loop for loop in boundary_loops(half.triangles) if points[loop, 0].min() > MIDLINE_MM]
-    if len(rims) != 2:
-        raise ModelError(f"model {source.name!r}: half its skin has {len(rims)} closed openings, expected an eye and a nostril")
-    eye, nostril = sorted(rims, key=lambda loop: -points[loop, 1].mean())
+    eye, nostril = _eye_and_nostril(source, half, points)
     half = half.with_patch(sparse.csr_matrix((0, len(mean))), np.zeros((0, 3)), strip(upper, lower, points[:, 0]), MOUTH)
     for rim, part in ((eye, EYE), (nostril, NOSTRIL)):
         weights, triangles = ring_patch(points, rim, _RINGS[part], len(half.lift))
@@ -68,11 +70,9 @@ def closed_half(source: MorphableModel) -> ClosedSkin:
         half = half.with_patch(rows, lift, triangles, part)
     points, marks = half.points(mean), mean[source.landmarks["ibug68"]]
     own = np.flatnonzero(marks[:, 0] > -MIDLINE_MM)
-    landmark = dict(zip(own.tolist(), nearest_vertices(points, marks[own]).tolist()))
-    lid = edge_path(half, points, [landmark[index] for index in (42, 43, 44, 45, 46, 47, 42)])[:-1]
     chains = {
         "border": boundary_loops(half.triangles)[0],
-        "lid": np.array(lid),
+        "lid": _lid_edge(source, mean, half, points),
         "eye": eye,
         "nostril": nostril,
         "upper_lip": np.array(upper),
@@ -80,6 +80,28 @@ def closed_half(source: MorphableModel) -> ClosedSkin:
     }
     landmark = marked(points, dict(zip(own.tolist(), marks[own])), chains)
     return ClosedSkin(half, chains, landmark)
+
+
+def _eye_and_nostril(source: MorphableModel, half: Skin, points: np.ndarray) -> list[np.ndarray]:
+    """The rims of the two openings off the midline."""
+    rims = [loop for loop in boundary_loops(half.triangles) if points[loop, 0].min() > MIDLINE_MM]
+    if len(rims) != 2:
+        raise ModelError(f"model {source.name!r}: half its skin has {len(rims)} closed openings, expected an eye and a nostril")
+    return sorted(rims, key=lambda loop: -points[loop, 1].mean())
+
+
+def _lid_edge(source: MorphableModel, mean: np.ndarray, half: Skin, points: np.ndarray) -> np.ndarray:
+    """The closed curve of the lids' front edges, through the source's marks."""
+    marks = nearest_vertices(points, mean[source.landmarks["ibug68"][[42, 43, 44, 45, 46, 47, 42]]])
+    return np.array(edge_path(half, points, marks.tolist())[:-1])
+
+
+def _thin_lids(source: MorphableModel, mean: np.ndarray, half: Skin) -> Skin:
+    """Without the inner part of the lids' margins, the strip from their front edges to the rim of the eye's opening."""
+    points = half.points(mean)
+    eye, edge = _eye_and_nostril(source, half, points)[0], _lid_edge(source, mean, half, points)
+    margin = path_and_side(half, points, edge.tolist(), int(eye[0]))[1]
+    return clip(half, np.where(margin, _LID_MARGIN_MM - cKDTree(points[edge]).query(points)[0], _LID_MARGIN_MM))
 
 
 def _open_mouth(source: MorphableModel, mean: np.ndarray, half: Skin) -> tuple[Skin, list[int], list[int]]:

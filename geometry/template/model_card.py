@@ -34,14 +34,16 @@ _CARD = """# Model card: face-relief's default morphable model
 (which also writes this card). The format is described in `docs/reference/model_format.md`.
 
 ## What it is
-A linear model of the outer face, ear to ear, chin and the start of the neck to the hairline, in mm, origin at the mean's nose
-tip, x to the subject's left, y up, z out of the face. {vertices} vertices and {triangles} triangles of the project's own
-template: one disc-shaped, mirror-symmetric piece of surface, with the 68 iBUG landmarks as vertices and closed eyes, nostrils \
-and mouth,
-so that a depth image has no holes; and behind the patches that close them, as full head scans carry them, the linings of mouth
-and nostrils ({cavity_vertices} of the vertices), pieces of their own that no view from the front reaches. {identity_modes} \
-identity modes in mm per standard deviation (coefficients N(0, 1)) and
-{expression_modes} blendshapes (weights in [0, 1], ARKit-like names).
+A linear model of the whole head, from the crown to the neck, in mm, origin at the mean's nose tip, x to the subject's left, y up,
+z out of the face. {vertices} vertices and {triangles} triangles of the project's own template: one piece of skin, open at the \
+neck, the
+eyes and the mouth, its triangles laid along the rims of lids, lips and nostrils, and behind it eyeballs, a mouth bag and the linings
+of the nostrils ({cavity_vertices} of the vertices), pieces of their own. It is exactly its own mirror image, and says which vertices
+are each other's. Regions and curves have names, the 68 iBUG landmarks are vertices, and a texture has its layout. {identity_modes} \
+identity
+modes in mm per standard deviation (coefficients N(0, 1)), each symmetric or antisymmetric, and {expression_modes} blendshapes \
+(weights in [0, 1],
+ARKit-like names).
 
 ## From what
 A population sampled from the **ICT Face Model Light** (USC Institute for Creative Technologies), sha256 `{source_sha256}`:
@@ -50,43 +52,51 @@ mirror
 image and the opposites of both, so that the mean is the source's mean. Every subject also gets a smooth deformation of its own
 along the normals, a Gaussian process of standard deviation {local_sigma} mm and correlation length {local_length} mm (Lüthi et \
 al.
-2018), because real faces differ by more than the source's modes.
+2018), because real faces differ by more than the source's modes. The first {own_modes} identity modes hold this population.
 {warps}
 ## How
-Every template vertex is a fixed linear combination of source vertices, so that shapes carry over exactly: the source's skin is
-split along a smooth (butterfly) surface, cut at the neck, the nostrils and the inner lips, and triangulated anew by a centroidal
-Voronoi tessellation, denser at eyes, nose and mouth. Patches close the openings: the eye patch follows its lids and bulges
-onto the eyeball in proportion to the eye's opening; the mouth patch spans the lips; the nostrils are shallow pits. The \
-identity basis
-holds the population's leading principal components under a norm that counts motion along the surface {tangential_weight}-fold \
-(it changes
-no shape) and area outside the trusted face {outside_weight}-fold; the linings count nothing, they follow.
-The mouth's lining is the source's, from 2 mm behind the inner lip contour to the throat; behind the teeth its height is 0.35 \
-of the
-source's, whose bag leaves room for modelled teeth and tongue. That share was chosen by the five registered head scans at hand, \
-so the
-distances there are no independent measure of it.
-The blendshapes are the source's, without the gaze ones that leave the lids in place.
+Every template vertex is a fixed linear combination of source vertices, so that shapes carry over: the source's skin is split along
+a smooth (butterfly) surface, cut at the neck, the nostrils, the lids and the inner lips, and triangulated anew by a centroidal
+Voronoi tessellation, denser at eyes, nose and mouth. The nostrils are shallow pits. The identity basis holds the population's
+leading principal components under a norm that counts motion along the surface {tangential_weight}-fold (it changes no shape) \
+and area outside
+the trusted face {outside_weight}-fold; eyeballs and linings count nothing, they follow.
+The mouth's bag is the source's, from the inner lip contour to the throat; behind the teeth its height is 0.35 of the source's, which
+leaves room for modelled teeth and tongue. That share was chosen by the five registered head scans at hand, so the distances there
+are no independent measure of it.
+The blendshapes are the source's, without the gaze ones that leave the lids in place. Lips and lids that crossed in the source's
+mean, modes and blendshapes are moved to where they touch (`geometry/template/contact.py`): at rest the lips are 0.3 mm apart, and
+modes do not part or cross them. `mouthClose` is meant on top of `jawOpen`.
+
+## Landmarks
+The iBUG points were marked again by their definition: brows, nasion, wings of the nose, corners of the eyes and upper lip lie
+elsewhere than in the source's mark-up; `docs/experiments/landmarks.md` has the table.
 
 ## Figures, as the command printed them
 | | |
 | --- | --- |
 | held-out identities of the source (30, seed 1): mean distance, source vertex → model surface, within the face | \
 {held_out_mean_mm:.3f} mm |
-| the same, 95th percentile; mean of the worst subject | {held_out_p95_mm:.3f} mm; {held_out_worst_subject_mm:.3f} mm |
+| the same with the first {own_modes} modes; over the whole head with all | {held_out_own_modes_mm:.3f} mm; \
+{held_out_head_mm:.3f} mm |
+| within the face, 95th percentile; mean of the worst subject | {held_out_p95_mm:.3f} mm; {held_out_worst_subject_mm:.3f} mm |
 | of which the triangulation itself, on the mean shape | {chord_mean_mm:.3f} mm |
 | edges: median; 5th and 95th percentile within the face | {edge_mm_median:.2f} mm; {face_edge_mm_p5:.2f} and \
 {face_edge_mm_p95:.2f} mm |
-| smallest angle of a triangle: minimum; 1st percentile | {smallest_angle_deg:.1f}°; {smallest_angle_deg_p1:.1f}° |
+| smallest angle of a triangle: least of all; least and median within the face | {angle_deg_least:.1f}°; \
+{face_angle_deg_least:.1f}° and {face_angle_deg_median:.1f}° |
+| mean against its mirror image, largest difference | {asymmetry_mm:.1e} mm |
+| texture: quasi-conformal ratio within the face, median and 95th percentile; share that overlaps | {texture_shear_median:.3f} \
+and {texture_shear_p95:.3f}; {texture_overlap:.0%} |
+| texels a mm² of the face at 2048²: median; 5th percentile | {texels_mm2_median:.1f}; {texels_mm2_p5:.1f} |
 | quantisation, largest error of a vertex coordinate | {quantisation_mm_per_sigma:.4f} mm per σ |
 | vertices that a fit may trust (region "face") | {face_vertices} |
 | file | {bytes} bytes |
 
 ## Limits
 It knows what the ICT model knows: light-stage scans of adults, closed-mouth neutral faces, no hair, beard or glasses. Children,
-the very old and many populations are thinly covered. Ears and neck are coarse and not to be measured. It is a shape prior, not \
-a means
-of identifying people.
+the very old and many populations are thinly covered. Cranium, ears and neck are coarse and not to be measured; there is no hair.
+Blendshapes at full weight can still cross on faces far from the mean. It is a shape prior, not a means of identifying people.
 
 ## Licence notice of the source
 The model is derived from the ICT Face Model Light under its licence:
@@ -97,10 +107,12 @@ The model is derived from the ICT Face Model Light under its licence:
 """
 
 _WARPS = """
-And it gets local warps of its features (`geometry/template/feature_warps.py`: lids, brows, nose, lips, chin, jaw, ears; left and
-right correlated by 0.9), times {feature_sigma}: a second source of variety, because the source is one studio's faces. The source
-gives the distances between landmarks about as much variance as anthropometry does, but few of them freely. The warps have about
-half of the published standard deviations, the author's choice. In mm, to first order:
+The other {feature_modes} modes hold what those leave of the same population with a second source of variety, because the source is \
+one
+studio's faces: local warps of lids, brows, nose, lips, chin, jaw and ears (`geometry/template/feature_warps.py`; left and right
+correlated by 0.9), times {feature_sigma}. The source gives the distances between landmarks about as much variance as anthropometry
+does, but few of them freely. The warps have about half of the published standard deviations, the author's choice. In mm, to first
+order:
 
 | distance changed by | published | the source | the warps | this model |
 | --- | --- | --- | --- | --- |
@@ -108,15 +120,14 @@ half of the published standard deviations, the author's choice. In mm, to first 
 """
 
 
-def model_card(
-    model: MorphableModel, figures: dict[str, float], command: str, spreads: Mapping[str, tuple[float, ...]] | None = None
-) -> str:
-    """Markdown text. spreads: warp → standard deviations in mm, of a model that was learned with warps."""
-    rows = (f"| {name} | " + " | ".join(f"{value:.2f}" for value in row) + " |" for name, row in (spreads or {}).items())
-    warps = _WARPS.format(rows="\n".join(rows), **model.notes["learning"]) if spreads else ""
+def model_card(model: MorphableModel, figures: dict[str, float], command: str, spreads: Mapping[str, tuple[float, ...]]) -> str:
+    """Markdown text. spreads: warp → standard deviations in mm."""
+    rows = (f"| {name} | " + " | ".join(f"{value:.2f}" for value in row) + " |" for name, row in spreads.items())
+    warps = _WARPS.format(rows="\n".join(rows), **model.notes["learning"])
     return _CARD.format(
         command=command,
         warps=warps,
+        own_modes=model.notes["learning"]["identity_modes"],
         licence=_ICT_LICENCE,
         source_sha256=model.notes["source_sha256"],
         **figures,

@@ -10,35 +10,23 @@ over as the expression basis. All subjects are linear in a few hundred factors, 
 factors' second moments. The population is as likely as its mirror image: each mode is symmetric or antisymmetric.
 """
 
-import argparse
-import json
 import re
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import numpy as np
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
 from geometry.mesh import TriangleMesh
-from geometry.model.format_face_relief import quantise, save_model
 from geometry.model.morphable_model import MorphableModel
-from geometry.model.registry import load_model
-from geometry.settings import loading
-from geometry.settings.commands import writable_folder
-from geometry.settings.options import AtLeast0, Count, Positive, Seed, options, to_dict
-from geometry.surfaces.closest_point import surface_distance
+from geometry.settings.options import AtLeast0, Count, Positive, Seed, options
 from geometry.template.contact import Contact
-from geometry.template.feature_warps import feature_factors, spread
-from geometry.template.model_card import model_card
-from geometry.template.remeshing import smallest_angles
-from geometry.template.template import Template, TemplateOptions, build_template
+from geometry.template.feature_warps import feature_factors
+from geometry.template.template import Template
 from geometry.template.texture_layout import texture_layout
 from geometry.transforms import MIRROR
 
 LICENCE = "Learned from samples of the ICT Face Model Light, MIT licence, © 2020 USC Institute for Creative Technologies"
-_COVERED_MM = 0.3
-_PROJECTION_TANGENTIAL = 0.1  # sliding within the surface hardly counts, as in a fit point to plane
 _OTHER_SIDE = {"Left": "Right", "Right": "Left", "_L": "_R", "_R": "_L"}
 _LID_MOTION_MM = 3.0  # a gaze blendshape is kept where it moves the lids by more than this
 
@@ -124,16 +112,6 @@ def beyond(shapes: np.ndarray, modes: np.ndarray, norm: "SurfaceNorm") -> np.nda
     """(k, n, 3) shapes less their components along the modes (K, n, 3), under the norm."""
     flat = norm.flat(modes)
     return shapes - np.tensordot(np.linalg.solve(flat @ flat.T, flat @ norm.flat(shapes).T).T, modes, axes=1)
-
-
-def warp_spreads(source: MorphableModel, template: Template, model: MorphableModel) -> dict[str, tuple[float, ...]]:
-    """Warp → standard deviations in mm of the distance that it changes: published, of the source, of all warps as stated, of the
-    model."""
-    mesh, marks = TriangleMesh(model.mean, model.triangles), template.landmarks
-    warps = feature_factors(mesh, marks, template.regions, template.mirror_vertex)
-    own = identity_factors(source, template)[: source.n_identity]
-    tables = [spread(model.mean, modes, marks) for modes in (own, warps, model.identity_basis)]
-    return {name: (published, *(table[name][1] for table in tables)) for name, (published, _) in tables[0].items()}
 
 
 def mirror_name(name: str) -> str:
@@ -250,77 +228,3 @@ def project(model: MorphableModel, vertices: np.ndarray, norm: SurfaceNorm) -> n
     """(K,) coefficients of the instance nearest to vertices (n, 3) under a norm."""
     basis = norm.flat(model.identity_basis.astype(np.float64))
     return np.linalg.solve(basis @ basis.T, basis @ norm.flat((vertices - model.mean)[None])[0])
-
-
-def held_out_errors(source: MorphableModel, template: Template, model: MorphableModel, seed: int, count: int) -> np.ndarray:
-    """(count, p) mm from the source's face vertices to the model's surface, for fresh identities of the source.
-
-    Only vertices that the template covers count: not the linings of mouth and nostrils.
-    """
-    rng = np.random.default_rng(seed)
-    mean = TriangleMesh(model.mean, model.triangles)
-    covered = covered_vertices(source, mean)
-    norm = SurfaceNorm(mean.vertex_normals, mean.vertex_areas * model.regions["face"], _PROJECTION_TANGENTIAL)
-    errors = []
-    for _ in range(count):
-        truth = source.instance(rng.standard_normal(source.n_identity))
-        wanted = model.mean + template.transfer(truth - source.mean)
-        found = model.mesh(project(model, wanted, norm))
-        errors.append(surface_distance(truth[covered], found))
-    return np.array(errors)
-
-
-def covered_vertices(source: MorphableModel, mean: TriangleMesh) -> np.ndarray:
-    """(p,) indices of the source's face vertices that the template's skin (its largest piece), on the mean, passes by within
-    0.3 mm."""
-    face = np.flatnonzero(source.regions["face"])
-    skin, _ = mean.submesh(mean.component_labels == np.bincount(mean.component_labels).argmax())
-    return face[surface_distance(source.mean[face], skin) < _COVERED_MM]
-
-
-def figures(source: MorphableModel, template: Template, model: MorphableModel, seed: int) -> dict[str, float]:
-    """What the model card states."""
-    mesh = TriangleMesh(model.mean, model.triangles)
-    edge = np.linalg.norm(mesh.vertices[mesh.edges[:, 0]] - mesh.vertices[mesh.edges[:, 1]], axis=1)
-    in_face = model.regions["face"][mesh.edges].all(axis=1)
-    angle = smallest_angles(mesh.vertices[mesh.triangles])
-    chord = surface_distance(source.mean[covered_vertices(source, mesh)], mesh)
-    errors = held_out_errors(source, template, model, seed, 30)
-    # half a quantum, as stored: one int16 step of the mode with the largest displacement
-    quantised = max(quantise(basis)[1].max() / 2 for basis in (model.identity_basis, model.expression_basis))
-    return {
-        "vertices": model.n_vertices,
-        "triangles": len(model.triangles),
-        "identity_modes": model.n_identity,
-        "expression_modes": model.n_expression,
-        "face_vertices": int(model.regions["face"].sum()),
-        "cavity_vertices": int(model.regions["cavities"].sum()),
-        "edge_mm_median": float(np.median(edge)),
-        "face_edge_mm_p5": float(np.percentile(edge[in_face], 5)),
-        "face_edge_mm_p95": float(np.percentile(edge[in_face], 95)),
-        "smallest_angle_deg": float(angle.min()),
-        "smallest_angle_deg_p1": float(np.percentile(angle, 1)),
-        "held_out_mean_mm": float(errors.mean()),
-        "held_out_p95_mm": float(np.percentile(errors, 95)),
-        "held_out_worst_subject_mm": float(errors.mean(axis=1).max()),
-        "chord_mean_mm": float(chord.mean()),
-        "quantisation_mm_per_sigma": float(quantised),
-    }
-
-
-def run(arguments: argparse.Namespace) -> None:
-    """The documented command: learn, save, measure, write the card. Raises ModelError, ConfigError."""
-    chosen = loading.load(LearningOptions, arguments.config, arguments.settings)
-    path, output = Path(arguments.source), Path(arguments.output)
-    source = load_model(path)
-    writable_folder(output.parent)  # before minutes of work
-    template = build_template(source, TemplateOptions())
-    model = learn(source, template, chosen)
-    save_model(output, model)
-    measured = figures(source, template, load_model(output), seed=1) | {"bytes": output.stat().st_size}
-    defaults = to_dict(LearningOptions())
-    changed = [f" --set {key}={value}" for key, value in to_dict(chosen).items() if value != defaults[key]]
-    command = f"python -m geometry.model_learning --source ../shared/models/{path.name} --output geometry/data/{output.name}"
-    spreads = warp_spreads(source, template, model) if chosen.feature_sigma > 0 else {}
-    output.with_suffix(".md").write_text(model_card(model, measured, command + "".join(changed), spreads), encoding="utf-8")
-    print(json.dumps(measured, indent=2))

@@ -148,7 +148,7 @@ def edge_path(skin: Skin, points: np.ndarray, stations: list[int]) -> list[int]:
 
 def cut_along(skin: Skin, points: np.ndarray, path: list[int], inside_seed: int) -> tuple[Skin, list[int]]:
     """Drop what `path`, an edge path between two border points, parts from the rest on `inside_seed`'s side; its new indices."""
-    on_path, dropped = _path_and_side(skin, points, path, inside_seed)
+    on_path, dropped = path_and_side(skin, points, path, inside_seed)
     # a triangle with all corners on the path lies on the inner side of a concave bend: it would hang loose
     keep = ~dropped[skin.triangles].any(axis=1) & ~on_path[skin.triangles].all(axis=1)
     used = np.unique(skin.triangles[keep])
@@ -158,11 +158,11 @@ def cut_along(skin: Skin, points: np.ndarray, path: list[int], inside_seed: int)
 
 def enclosed_by(skin: Skin, points: np.ndarray, path: list[int], inside_seed: int) -> Skin:
     """What `cut_along` drops, with the path as its border."""
-    inside = _path_and_side(skin, points, path, inside_seed)[1][skin.triangles].any(axis=1)
+    inside = path_and_side(skin, points, path, inside_seed)[1][skin.triangles].any(axis=1)
     return replace(skin, triangles=skin.triangles[inside], part=skin.part[inside]).compacted()
 
 
-def _path_and_side(skin: Skin, points: np.ndarray, path: list[int], seed: int) -> tuple[np.ndarray, np.ndarray]:
+def path_and_side(skin: Skin, points: np.ndarray, path: list[int], seed: int) -> tuple[np.ndarray, np.ndarray]:
     """(k,) bool each: the vertices of the path, and those that an edge path joins with `seed` without touching it."""
     mesh = TriangleMesh(points, skin.triangles)
     on_path = np.isin(np.arange(len(points)), path)

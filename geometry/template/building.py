@@ -1,0 +1,48 @@
+"""From a source to the shipped model in one command: template, learning, figures, card, pictures."""
+
+import argparse
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from geometry.model.format_face_relief import save_model
+from geometry.model.landmark_embedding import NOSE_TIP
+from geometry.model.registry import load_model
+from geometry.settings import loading
+from geometry.settings.commands import writable_folder
+from geometry.settings.options import to_dict
+from geometry.template.card_pictures import draw_pictures, pictures_section
+from geometry.template.model_card import model_card
+from geometry.template.model_figures import figures, warp_spreads
+from geometry.template.model_learning import LearningOptions, learn
+from geometry.template.template import build_template
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """The documented command: learn, save, measure, draw, write the card. Raises ModelError, ConfigError."""
+    chosen = loading.load(LearningOptions, arguments.config, arguments.settings)
+    path, output = Path(arguments.source), Path(arguments.output)
+    source = load_model(path)
+    for folder in filter(None, (output.parent, arguments.pictures)):
+        writable_folder(folder)  # before minutes of work
+    template = build_template(source)
+    model = learn(source, template, chosen)
+    save_model(output, model)
+    stored = load_model(output)
+    in_source_frame = replace(stored, mean=stored.mean + model.mean[template.landmarks[NOSE_TIP]])
+    measured = figures(source, template, in_source_frame, seed=1) | {"bytes": output.stat().st_size}
+    card = model_card(model, measured, _command(arguments, chosen), warp_spreads(source, template, model))
+    if arguments.pictures:
+        draw_pictures(stored, arguments.pictures)
+        card += "\n" + pictures_section(stored, Path(os.path.relpath(arguments.pictures, output.parent)).as_posix())
+    output.with_suffix(".md").write_text(card, encoding="utf-8")
+    print(json.dumps(measured, indent=2))
+
+
+def _command(arguments: argparse.Namespace, chosen: LearningOptions) -> str:
+    defaults, given = to_dict(LearningOptions()), to_dict(chosen)
+    source, output = f"../shared/models/{Path(arguments.source).name}", f"geometry/data/{Path(arguments.output).name}"
+    changed = "".join(f" --set {key}={value}" for key, value in given.items() if value != defaults[key])
+    pictures = f" --pictures {arguments.pictures}" if arguments.pictures else ""
+    return f"python -m geometry.model_learning --source {source} --output {output}{pictures}{changed}"
