@@ -6,6 +6,7 @@ from shared_files import ICT, needs
 from test_template import coarse
 
 from geometry.errors import ModelError
+from geometry.template.closed_skin import CONCHA_PLANE
 from geometry.template.face_curves import named_curves
 from geometry.template.face_regions import UNITS
 from geometry.template.half_face import half_face
@@ -58,7 +59,7 @@ def test_curves_run_along_edges_and_visit_no_vertex_twice():
     n, edges = len(mesh.vertices), mesh.edges
     keys = edges[:, 0] * n + edges[:, 1]
     for name, curve in template.curves.items():
-        closed = np.append(curve, curve[:1]) if name.endswith(("lid_rim", "nostril_rim")) else curve
+        closed = np.append(curve, curve[:1]) if name.endswith(("lid_rim", "nostril_rim", "concha")) else curve
         steps = np.sort(np.stack([closed[:-1], closed[1:]]), axis=0)
         assert (~np.isin(steps[0] * n + steps[1], keys)).sum() == (name == "midline"), f"{name}: it crosses the mouth once"
         assert len(np.unique(curve)) == len(curve), name
@@ -68,7 +69,7 @@ def test_curves_mirror_into_each_other():
     template, _ = coarse()
     mirror_vertex, curves = template.mirror_vertex, template.curves
     sides = [name for name in curves if name.startswith("left_")]
-    names = "brow_line helix lid_rim lower_lid_edge nasolabial_fold nose_border nostril_rim upper_lid_edge"
+    names = "brow_line concha helix lid_rim lower_lid_edge nasolabial_fold nose_border nostril_rim upper_lid_edge"
     assert sorted(sides) == [f"left_{name}" for name in names.split()]
     assert all(np.array_equal(mirror_vertex[curves[name]], curves["right_" + name[5:]]) for name in sides)
     across = set(curves) - set(sides) - {"right_" + name[5:] for name in sides} - {"midline"}
@@ -86,6 +87,22 @@ def test_the_rims_are_the_skins_whole_boundary_but_for_the_neck():
     assert set(np.flatnonzero(outer.boundary_vertices & ~neck)) == set(at)
     upper, lower = (outer.vertices[template.curves[name][1:-1], 1].mean() for name in rims[2:])
     assert upper > lower
+
+
+def test_the_rim_of_the_concha_is_flat_and_parts_its_bowl_from_the_rest_of_the_ear():
+    template, mesh = coarse()
+    rim = template.curves["left_concha"]
+    points = mesh.vertices[rim]
+    assert np.abs(points @ CONCHA_PLANE[:3] - CONCHA_PLANE[3]).max() < 1e-5 and rim[0] == rim[points[:, 2].argmax()]
+    off = np.isin(np.arange(len(mesh.vertices)), rim)
+    label = labels_among(mesh, ~off)
+    inside = (label == label[np.argmin(np.linalg.norm(mesh.vertices - BOWL, axis=1))]) & ~off
+    assert template.regions["ears"][inside].all() and 5 < inside.sum() < template.regions["ears"].sum() / 6
+    assert (mesh.vertices[inside] @ CONCHA_PLANE[:3] < CONCHA_PLANE[3]).all()
+    assert 60 < np.linalg.norm(np.roll(points, -1, axis=0) - points, axis=1).sum() < 76  # 74 mm before its corners are cut
+
+
+BOWL = (68.0, -1.0, -128.0)  # deep in the left concha, mm
 
 
 def test_curves_pass_through_their_landmarks_and_the_folds_beside_nose_and_mouth():

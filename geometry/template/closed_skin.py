@@ -22,6 +22,7 @@ from geometry.template.skin_patch import (
     half_skin,
     ring_patch,
     smooth_step,
+    split,
     strip,
 )
 from geometry.transforms import MIRROR
@@ -30,6 +31,9 @@ SKIN, EYE, NOSTRIL, MOUTH = range(4)  # parts of the closed skin
 # Where the template ends at the neck, and where a nostril turns into a pit: normal in y, z and offset, model frame, mm.
 NECK_PLANE = (0.94, 0.34, -148.0)
 NOSTRIL_PLANE = (0.852, -0.523, 1.3)
+# Through the rim of the left concha, along tragus, antitragus, antihelix and its lower crus and across the crus of the helix, as
+# near to their crests as its section stays closed: unit normal and offset.
+CONCHA_PLANE = (0.8086, 0.116, 0.5768, -11.1)
 _NOSTRIL_PIT_MM = 1.5
 _RINGS = {EYE: 7, NOSTRIL: 5}
 _BLEND_MM = 2.5  # how far from its rim a nostril's patch reaches its full depth
@@ -38,8 +42,8 @@ SMOOTH_EDGE_MM = 1.2  # source edges longer than this are split along a smooth s
 
 @dataclass(frozen=True)
 class ClosedSkin:
-    """skin: a disc, the half x ≥ 0 of the head; chains: vertex indices along "border", "lid", "eye", "nostril" (closed) and
-    "upper_lip", "lower_lip" (midline to corner); landmark: ibug68 index → vertex, for this half."""
+    """skin: a disc, the half x ≥ 0 of the head; chains: vertex indices along "border", "lid", "eye", "nostril", "concha" (closed)
+    and "upper_lip", "lower_lip" (midline to corner); landmark: ibug68 index → vertex, for this half."""
 
     skin: Skin
     chains: dict[str, np.ndarray]
@@ -47,7 +51,7 @@ class ClosedSkin:
 
 
 def closed_half(source: MorphableModel) -> ClosedSkin:
-    """Raises ModelError where the source's skin is no symmetric face with eyes, nostrils and a mouth."""
+    """Raises ModelError where the source's skin is no symmetric head with eyes, nostrils, a mouth and ears."""
     mean, skin = np.asarray(source.mean, np.float64), source.regions["head_skin"]
     half = half_skin(mean, source.triangles, skin, mirror_images(source, skin), SMOOTH_EDGE_MM)
     half = clip(half, half.points(mean)[:, 1:] @ NECK_PLANE[:2] - NECK_PLANE[2])
@@ -66,6 +70,7 @@ def closed_half(source: MorphableModel) -> ClosedSkin:
         pit = _NOSTRIL_PIT_MM * np.array([0.0, *NOSTRIL_PLANE[:2]]) * (part == NOSTRIL)
         lift = smooth_step(cKDTree(points[rim]).query(rows @ mean)[0], 0.0, _BLEND_MM)[:, None] * pit
         half = half.with_patch(rows, lift, triangles, part)
+    half, concha = _with_concha(half, mean)
     points, marks = half.points(mean), mean[source.landmarks["ibug68"]]
     own = np.flatnonzero(marks[:, 0] > -MIDLINE_MM)
     landmark = dict(zip(own.tolist(), nearest_vertices(points, marks[own]).tolist()))
@@ -75,11 +80,23 @@ def closed_half(source: MorphableModel) -> ClosedSkin:
         "lid": np.array(lid),
         "eye": eye,
         "nostril": nostril,
+        "concha": concha,
         "upper_lip": np.array(upper),
         "lower_lip": np.array(lower),
     }
     landmark = marked(points, dict(zip(own.tolist(), marks[own])), chains)
     return ClosedSkin(half, chains, landmark)
+
+
+def _with_concha(half: Skin, mean: np.ndarray) -> tuple[Skin, np.ndarray]:
+    """With vertices along the rim of the concha, and these: (k,), closed, from the frontmost over the antitragus."""
+    points = half.points(mean)
+    level = cavity_level(half, points, points @ CONCHA_PLANE[:3] - CONCHA_PLANE[3])
+    half, above = split(half, level)
+    if above.all():
+        raise ModelError(f"the plane {CONCHA_PLANE} cuts no concha out of the source's left ear")
+    rim = boundary_loops(half.triangles[~above])[0]
+    return half, np.roll(rim, -half.points(mean)[rim, 2].argmax())
 
 
 def _open_mouth(source: MorphableModel, mean: np.ndarray, half: Skin) -> tuple[Skin, list[int], list[int]]:

@@ -1,7 +1,8 @@
 """Named curves of the head template: chains of vertices along its rims and creases, by rules on the left half of its mean.
 
 Every curve follows mesh edges. A rim is the boundary loop of its opening; another curve is a shortest path through landmarks,
-or one that keeps to a crease (`HalfFace.path`). Right curves are the mirror images of left ones, vertex by vertex.
+or one that keeps to a crease (`HalfFace.path`). Right curves are the mirror images of left ones, vertex by vertex. The rim of the
+concha is not among them: the triangulation is made along it, and `build_template` keeps its vertices.
 """
 
 import numpy as np

@@ -83,10 +83,11 @@ def build_template(source: MorphableModel, options: TemplateOptions = TemplateOp
     half = closed_half(source)
     surface = TriangleMesh(half.skin.points(source.mean), half.skin.triangles)
     size = _edge_lengths(source, surface.vertices, half, options)
-    constraints, landmark_places = _constraints(half, surface, size)
+    constraints, landmark_places, along = _constraints(half, surface, size)
     vertices, triangles = remesh(surface, size, constraints, half.chains["border"], half.skin.part != MOUTH, options)
-    mix, triangles, landmark_places = _opened(half, vertices.weights, triangles, constraints.edges, landmark_places)
-    outer = _mirrored(source, half, mix, triangles, landmark_places)
+    mix, triangles, kept = _opened(half, vertices.weights, triangles, constraints.edges)
+    landmark_places = {index: int(np.searchsorted(kept, place)) for index, place in landmark_places.items()}
+    outer = _mirrored(source, half, mix, triangles, landmark_places, np.searchsorted(kept, along["concha"]))
     lips = np.zeros(len(surface.vertices))
     lips[np.concatenate([half.chains["upper_lip"], half.chains["lower_lip"]])] = 1.0
     on_lips = constraints.weights @ lips > 1 - 1e-9
@@ -101,13 +102,15 @@ def _with_units(source: MorphableModel, outer: Template) -> Template:
     smile = mean + outer.transfer(np.asarray(source.expression_basis[smiles], np.float64).sum(axis=0))
     half = half_face(TriangleMesh(mean, outer.triangles), outer.landmarks, outer.mirror_vertex, smile)
     curves = named_curves(half, outer.triangles, outer.regions["nostrils"])
-    return replace(outer, curves=curves, regions=outer.regions | named_regions(half, curves, outer.regions["nostrils"]))
+    return replace(
+        outer, curves=outer.curves | curves, regions=outer.regions | named_regions(half, curves, outer.regions["nostrils"])
+    )
 
 
 def _opened(
-    half: ClosedSkin, mix: sparse.csr_matrix, triangles: np.ndarray, chains: np.ndarray, places: dict[int, int]
-) -> tuple[sparse.csr_matrix, np.ndarray, dict[int, int]]:
-    """Without the triangles between the lids and between the lips, and without the vertices that only these use.
+    half: ClosedSkin, mix: sparse.csr_matrix, triangles: np.ndarray, chains: np.ndarray
+) -> tuple[sparse.csr_matrix, np.ndarray, np.ndarray]:
+    """Without the triangles between the lids and between the lips, and without the vertices that only these use; those kept.
 
     chains (c, 2): the edges along the curves, which part those triangles from the skin."""
     piece, dropped = pieces_between(triangles, chains), np.zeros(len(triangles), bool)
@@ -115,7 +118,7 @@ def _opened(
         outside = ~(mix @ half.skin.touched_by(part).astype(float) > 1 - 1e-9)[triangles].all(axis=1)
         dropped |= np.bincount(piece, outside)[piece] == 0
     kept, triangles = np.unique(triangles[~dropped], return_inverse=True)
-    return mix[kept], triangles.reshape(-1, 3), {index: int(np.searchsorted(kept, place)) for index, place in places.items()}
+    return mix[kept], triangles.reshape(-1, 3), kept
 
 
 def _edge_lengths(source: MorphableModel, points: np.ndarray, half: ClosedSkin, options: TemplateOptions) -> np.ndarray:
@@ -136,18 +139,20 @@ def _edge_lengths(source: MorphableModel, points: np.ndarray, half: ClosedSkin, 
     return size
 
 
-def _constraints(half: ClosedSkin, surface: TriangleMesh, size: np.ndarray) -> tuple[Constraints, dict[int, int]]:
-    """Vertices along the chains, and the landmarks of this half: ibug68 index → place among the anchors."""
+def _constraints(
+    half: ClosedSkin, surface: TriangleMesh, size: np.ndarray
+) -> tuple[Constraints, dict[int, int], dict[str, np.ndarray]]:
+    """Vertices along the chains; places among these anchors: of the landmarks of this half, ibug68 index → place, and along the
+    chains, name → (k,)."""
     x, border, chains = surface.vertices[:, 0], half.chains["border"], half.chains
     on = np.abs(x[border]) < MIDLINE_MM
     ends = border[on & ~(np.roll(on, 1) & np.roll(on, -1))]  # where the midline meets the template's rim
     must = {*half.landmark.values(), *ends.tolist(), int(chains["nostril"][np.argmin(x[chains["nostril"]])])}
-    must |= {int(chains["eye"][extreme(x[chains["eye"]])]) for extreme in (np.argmin, np.argmax)}
+    must |= {int(chains["concha"][0])} | {int(chains["eye"][extreme(x[chains["eye"]])]) for extreme in (np.argmin, np.argmax)}
     gatherer = AnchorGatherer(surface.vertices, size)
-    for name, chain in chains.items():
-        gatherer.add_chain(chain, must, closed=not name.endswith("lip"))
+    along = {name: gatherer.add_chain(chain, must, closed=not name.endswith("lip")) for name, chain in chains.items()}
     places = {index: gatherer.place_of(vertex) for index, vertex in half.landmark.items()}
-    return gatherer.constraints(), places
+    return gatherer.constraints(), places, along
 
 
 def _mirrored(
@@ -156,8 +161,9 @@ def _mirrored(
     mix: sparse.csr_matrix,
     triangles: np.ndarray,
     places: dict[int, int],
+    concha: np.ndarray,
 ) -> Template:
-    """Both halves: the mirror image of a row takes the mirror image of each source vertex."""
+    """Both halves: the mirror image of a row takes the mirror image of each source vertex. concha (k,): along its rim."""
     mean = np.asarray(source.mean, np.float64)
     both = both_halves(mix @ half.skin.weights, triangles, mean, mirror_images(source, source.regions["head_skin"]))
     weights, image, aside = both.weights, both.image, both.aside
@@ -175,6 +181,7 @@ def _mirrored(
         landmarks,
         trusted_regions(weights @ mean + lift, mean[source.landmarks["ibug68"]], narrow, patches),
         both.mirror_vertex,
+        {"left_concha": concha, "right_concha": image[concha]},
     )
 
 
