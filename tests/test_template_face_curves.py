@@ -6,9 +6,9 @@ from shared_files import ICT, needs
 from test_template import coarse
 
 from geometry.errors import ModelError
-from geometry.template.closed_skin import CONCHA_PLANE
 from geometry.template.face_curves import named_curves
 from geometry.template.face_regions import UNITS
+from geometry.template.feature_lines import CONCHA_PLANE
 from geometry.template.half_face import half_face
 from geometry.template.skin_patch import labels_among
 
@@ -89,6 +89,15 @@ def test_the_rims_are_the_skins_whole_boundary_but_for_the_neck():
     assert upper > lower
 
 
+def test_the_lips_border_is_smooth_but_at_the_corners_of_the_mouth():
+    template, mesh = coarse()
+    for lip in ("upper", "lower"):
+        curve = mesh.vertices[template.curves[f"{lip}_lip_border"], :2]
+        step = np.diff(curve, axis=0)
+        assert np.degrees(np.abs(np.diff(np.arctan2(step[:, 1], step[:, 0])))).max() < 25, "at edges of 3.5 mm"
+        assert np.linalg.norm(step, axis=1).max() < 4.5
+
+
 def test_the_rim_of_the_concha_is_flat_and_parts_its_bowl_from_the_rest_of_the_ear():
     template, mesh = coarse()
     rim = template.curves["left_concha"]
@@ -131,8 +140,11 @@ def test_a_skin_with_another_number_of_rims_is_refused():
     outer = skin(template, mesh)
     n = len(outer.vertices)
     half = half_face(outer, template.landmarks, template.mirror_vertex[:n], outer.vertices)
+    border = [template.curves[f"{lip}_lip_border"] for lip in ("lower", "upper")]
+    lower, upper = (curve[np.isin(curve, half.vertex)] for curve in border)
+    lines = {"concha": template.curves["left_concha"], "lip_border": np.append(lower, upper[-2::-1])}
     with pytest.raises(ModelError, match="the skin has 4 rims"):
-        named_curves(half, outer.triangles, np.zeros(n, bool))
+        named_curves(half, outer.triangles, np.zeros(n, bool), lines)
     with pytest.raises(ModelError, match="no ear"):
         half_face(
             outer.with_vertices(outer.vertices * (0.7, 1, 1)), template.landmarks, template.mirror_vertex[:n], outer.vertices

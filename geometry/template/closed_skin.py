@@ -10,7 +10,8 @@ from scipy.spatial import cKDTree
 
 from geometry.errors import ModelError
 from geometry.model.morphable_model import MorphableModel
-from geometry.template.marking import marked
+from geometry.template.feature_lines import with_concha, with_lip_border
+from geometry.template.marking import marked, targets
 from geometry.template.skin_patch import (
     MIDLINE_MM,
     Skin,
@@ -22,18 +23,15 @@ from geometry.template.skin_patch import (
     half_skin,
     ring_patch,
     smooth_step,
-    split,
     strip,
 )
 from geometry.transforms import MIRROR
 
+OPEN_CHAINS = ("upper_lip", "lower_lip", "lip_border")  # of `ClosedSkin.chains`; the others are closed
 SKIN, EYE, NOSTRIL, MOUTH = range(4)  # parts of the closed skin
 # Where the template ends at the neck, and where a nostril turns into a pit: normal in y, z and offset, model frame, mm.
 NECK_PLANE = (0.94, 0.34, -148.0)
 NOSTRIL_PLANE = (0.852, -0.523, 1.3)
-# Through the rim of the left concha, along tragus, antitragus, antihelix and its lower crus and across the crus of the helix, as
-# near to their crests as its section stays closed: unit normal and offset.
-CONCHA_PLANE = (0.8086, 0.116, 0.5768, -11.1)
 _NOSTRIL_PIT_MM = 1.5
 _RINGS = {EYE: 7, NOSTRIL: 5}
 _BLEND_MM = 2.5  # how far from its rim a nostril's patch reaches its full depth
@@ -42,8 +40,9 @@ SMOOTH_EDGE_MM = 1.2  # source edges longer than this are split along a smooth s
 
 @dataclass(frozen=True)
 class ClosedSkin:
-    """skin: a disc, the half x ≥ 0 of the head; chains: vertex indices along "border", "lid", "eye", "nostril", "concha" (closed)
-    and "upper_lip", "lower_lip" (midline to corner); landmark: ibug68 index → vertex, for this half."""
+    """skin: a disc, the half x ≥ 0 of the head; chains: vertices along "border", "lid", "eye", "nostril", "concha" (closed),
+    "upper_lip", "lower_lip" (midline to corner) and "lip_border" (midline below to midline above); landmark: ibug68 index →
+    vertex, for this half."""
 
     skin: Skin
     chains: dict[str, np.ndarray]
@@ -70,9 +69,12 @@ def closed_half(source: MorphableModel) -> ClosedSkin:
         pit = _NOSTRIL_PIT_MM * np.array([0.0, *NOSTRIL_PLANE[:2]]) * (part == NOSTRIL)
         lift = smooth_step(cKDTree(points[rim]).query(rows @ mean)[0], 0.0, _BLEND_MM)[:, None] * pit
         half = half.with_patch(rows, lift, triangles, part)
-    half, concha = _with_concha(half, mean)
-    points, marks = half.points(mean), mean[source.landmarks["ibug68"]]
+    marks = mean[source.landmarks["ibug68"]]
     own = np.flatnonzero(marks[:, 0] > -MIDLINE_MM)
+    target = targets(dict(zip(own.tolist(), marks[own])))
+    half, concha = with_concha(half, mean)
+    half, lip_border = with_lip_border(half, mean, target)
+    points = half.points(mean)
     landmark = dict(zip(own.tolist(), nearest_vertices(points, marks[own]).tolist()))
     lid = edge_path(half, points, [landmark[index] for index in (42, 43, 44, 45, 46, 47, 42)])[:-1]
     chains = {
@@ -83,20 +85,9 @@ def closed_half(source: MorphableModel) -> ClosedSkin:
         "concha": concha,
         "upper_lip": np.array(upper),
         "lower_lip": np.array(lower),
+        "lip_border": lip_border,
     }
-    landmark = marked(points, dict(zip(own.tolist(), marks[own])), chains)
-    return ClosedSkin(half, chains, landmark)
-
-
-def _with_concha(half: Skin, mean: np.ndarray) -> tuple[Skin, np.ndarray]:
-    """With vertices along the rim of the concha, and these: (k,), closed, from the frontmost over the antitragus."""
-    points = half.points(mean)
-    level = cavity_level(half, points, points @ CONCHA_PLANE[:3] - CONCHA_PLANE[3])
-    half, above = split(half, level)
-    if above.all():
-        raise ModelError(f"the plane {CONCHA_PLANE} cuts no concha out of the source's left ear")
-    rim = boundary_loops(half.triangles[~above])[0]
-    return half, np.roll(rim, -half.points(mean)[rim, 2].argmax())
+    return ClosedSkin(half, chains, marked(points, target, chains))
 
 
 def _open_mouth(source: MorphableModel, mean: np.ndarray, half: Skin) -> tuple[Skin, list[int], list[int]]:

@@ -16,7 +16,7 @@ from geometry.mesh import TriangleMesh
 from geometry.model.landmark_embedding import shipped_schemes
 from geometry.model.morphable_model import MorphableModel
 from geometry.template.cavities import BothHalves, Openings, both_halves, cavities
-from geometry.template.closed_skin import EYE, MOUTH, NOSTRIL, ClosedSkin, closed_half, mirror_images
+from geometry.template.closed_skin import EYE, MOUTH, NOSTRIL, OPEN_CHAINS, ClosedSkin, closed_half, mirror_images
 from geometry.template.constraints import AnchorGatherer, Constraints
 from geometry.template.face_curves import named_curves
 from geometry.template.face_regions import named_regions, trusted_regions
@@ -87,24 +87,23 @@ def build_template(source: MorphableModel, options: TemplateOptions = TemplateOp
     vertices, triangles = remesh(surface, size, constraints, half.chains["border"], half.skin.part != MOUTH, options)
     mix, triangles, kept = _opened(half, vertices.weights, triangles, constraints.edges)
     landmark_places = {index: int(np.searchsorted(kept, place)) for index, place in landmark_places.items()}
-    outer = _mirrored(source, half, mix, triangles, landmark_places, np.searchsorted(kept, along["concha"]))
+    outer = _mirrored(source, half, mix, triangles, landmark_places)
     lips = np.zeros(len(surface.vertices))
     lips[np.concatenate([half.chains["upper_lip"], half.chains["lower_lip"]])] = 1.0
     on_lips = constraints.weights @ lips > 1 - 1e-9
     openings = Openings(surface.vertices[half.chains["eye"]], (constraints.weights @ surface.vertices)[on_lips])
-    return _with_cavities(_with_units(source, outer), cavities(source, options.cavity_edge, options, openings))
+    lines = {name: np.searchsorted(kept, along[name]) for name in ("concha", "lip_border")}
+    return _with_cavities(_with_units(source, outer, lines), cavities(source, options.cavity_edge, options, openings))
 
 
-def _with_units(source: MorphableModel, outer: Template) -> Template:
-    """The skin with its curves, and with the regions that they bound."""
+def _with_units(source: MorphableModel, outer: Template, lines: dict[str, np.ndarray]) -> Template:
+    """The skin with its curves, and with the regions that they bound; lines: those of the left half that have edges, by name."""
     mean = outer.mean(source.mean)
     smiles = [index for index, name in enumerate(source.expression_names) if name in SMILES]
     smile = mean + outer.transfer(np.asarray(source.expression_basis[smiles], np.float64).sum(axis=0))
     half = half_face(TriangleMesh(mean, outer.triangles), outer.landmarks, outer.mirror_vertex, smile)
-    curves = named_curves(half, outer.triangles, outer.regions["nostrils"])
-    return replace(
-        outer, curves=outer.curves | curves, regions=outer.regions | named_regions(half, curves, outer.regions["nostrils"])
-    )
+    curves = named_curves(half, outer.triangles, outer.regions["nostrils"], lines)
+    return replace(outer, curves=curves, regions=outer.regions | named_regions(half, curves, outer.regions["nostrils"]))
 
 
 def _opened(
@@ -148,9 +147,10 @@ def _constraints(
     on = np.abs(x[border]) < MIDLINE_MM
     ends = border[on & ~(np.roll(on, 1) & np.roll(on, -1))]  # where the midline meets the template's rim
     must = {*half.landmark.values(), *ends.tolist(), int(chains["nostril"][np.argmin(x[chains["nostril"]])])}
-    must |= {int(chains["concha"][0])} | {int(chains["eye"][extreme(x[chains["eye"]])]) for extreme in (np.argmin, np.argmax)}
+    must |= {*chains["concha"][:1].tolist(), *chains["lip_border"][[0, -1]].tolist()}
+    must |= {int(chains["eye"][extreme(x[chains["eye"]])]) for extreme in (np.argmin, np.argmax)}
     gatherer = AnchorGatherer(surface.vertices, size)
-    along = {name: gatherer.add_chain(chain, must, closed=not name.endswith("lip")) for name, chain in chains.items()}
+    along = {name: gatherer.add_chain(chain, must, closed=name not in OPEN_CHAINS) for name, chain in chains.items()}
     places = {index: gatherer.place_of(vertex) for index, vertex in half.landmark.items()}
     return gatherer.constraints(), places, along
 
@@ -161,9 +161,8 @@ def _mirrored(
     mix: sparse.csr_matrix,
     triangles: np.ndarray,
     places: dict[int, int],
-    concha: np.ndarray,
 ) -> Template:
-    """Both halves: the mirror image of a row takes the mirror image of each source vertex. concha (k,): along its rim."""
+    """Both halves: the mirror image of a row takes the mirror image of each source vertex."""
     mean = np.asarray(source.mean, np.float64)
     both = both_halves(mix @ half.skin.weights, triangles, mean, mirror_images(source, source.regions["head_skin"]))
     weights, image, aside = both.weights, both.image, both.aside
@@ -181,7 +180,6 @@ def _mirrored(
         landmarks,
         trusted_regions(weights @ mean + lift, mean[source.landmarks["ibug68"]], narrow, patches),
         both.mirror_vertex,
-        {"left_concha": concha, "right_concha": image[concha]},
     )
 
 
