@@ -89,6 +89,20 @@ def test_the_rims_are_the_skins_whole_boundary_but_for_the_neck():
     assert upper > lower
 
 
+def test_the_helix_runs_down_the_margin_of_the_ear_from_its_root_to_the_lobe():
+    template, mesh = coarse()
+    ear, helix = mesh.vertices[template.regions["ears"]], mesh.vertices[template.curves["left_helix"]]
+    ear = ear[ear[:, 0] > 0]
+    assert template.regions["ears"][template.curves["left_helix"][1:-1]].all()
+    assert ear[:, 1].max() - helix[:, 1].max() < 3 and helix[-1, 1] - ear[:, 1].min() < 3
+    assert helix[:, 2].min() - ear[:, 2].min() < 3 and ear[:, 0].max() - helix[:, 0].max() < 3
+    highest = helix[:, 1].argmax()
+    assert (np.diff(helix[highest:, 1]) < 0).all() and (np.diff(helix[: highest + 1, 1]) > 0).all()
+    step = np.diff(helix, axis=0)
+    step /= np.linalg.norm(step, axis=1)[:, None]
+    assert np.degrees(np.arccos((step[1:] * step[:-1]).sum(axis=1))).max() < 60, "at edges of 7 mm"
+
+
 def test_the_lips_border_is_smooth_but_at_the_corners_of_the_mouth():
     template, mesh = coarse()
     for lip in ("upper", "lower"):
@@ -142,7 +156,9 @@ def test_a_skin_with_another_number_of_rims_is_refused():
     half = half_face(outer, template.landmarks, template.mirror_vertex[:n], outer.vertices)
     border = [template.curves[f"{lip}_lip_border"] for lip in ("lower", "upper")]
     lower, upper = (curve[np.isin(curve, half.vertex)] for curve in border)
-    lines = {"concha": template.curves["left_concha"], "lip_border": np.append(lower, upper[-2::-1])}
+    lines = {name: template.curves["left_" + name] for name in ("concha", "helix")} | {
+        "lip_border": np.append(lower, upper[-2::-1])
+    }
     with pytest.raises(ModelError, match="the skin has 4 rims"):
         named_curves(half, outer.triangles, np.zeros(n, bool), lines)
     with pytest.raises(ModelError, match="no ear"):

@@ -6,7 +6,7 @@ from scipy import sparse
 from surfaces import grid_mesh
 
 from geometry.errors import ModelError
-from geometry.template.feature_lines import CONCHA_PLANE, with_concha, with_lip_border
+from geometry.template.feature_lines import CONCHA_PLANE, with_concha, with_helix, with_lip_border
 from geometry.template.skin_patch import Skin, boundary_loops
 
 MARKS = {51: (0.0, 8.0, 0.0), 52: (8.0, 9.3, 0.0), 53: (18.0, 5.0, 0.0), 54: (26.3, 0.4, 0.0)}
@@ -50,9 +50,23 @@ def test_the_rim_of_a_bowl_is_a_closed_line_in_the_concha_s_plane_from_its_front
     assert len(boundary_loops(half.triangles)) == 1
 
 
-def test_a_skin_without_lips_or_concha_is_refused():
+def test_the_helix_is_the_margin_behind_which_a_fin_faces_away():
+    half, mean = half_plane()
+    y, along = mean[:, 1] * 0.5, mean[:, 0] * 0.8 - 20  # a sheet from front to back, folded outward into a fin at its middle
+    height = 14.0 * np.exp(-((along / 6) ** 2) - (y / 8) ** 2)
+    mean = np.stack([66.5 + height, 2 + y, -118 - along - 0.9 * height], axis=1)
+    half, line = with_helix(half, mean)
+    points = half.points(mean)[line]
+    assert points[0, 1] > 2 > points[-1, 1] and (np.diff(points[:, 1]) < 1e-9).mean() > 0.9
+    middle = points[np.abs(points[:, 1] - 2).argmin()]
+    assert middle[0] > 66.5 + 12, "near the crest of the fin, which is 14 mm high"
+
+
+def test_a_skin_without_lips_ear_or_concha_is_refused():
     half, mean = half_plane()
     with pytest.raises(ModelError, match="no rim of a concha"):
         with_concha(half, mean)
+    with pytest.raises(ModelError, match="no margin of an ear"):
+        with_helix(half, mean)
     with pytest.raises(ModelError, match="no border of the lips"):
         with_lip_border(half, mean - (0, 0, 20), MARKS)

@@ -16,10 +16,10 @@ from geometry.template.remeshing import Cloud, embed_in_circle, relaxed, samples
 from geometry.template.skin_patch import (
     Skin,
     boundary_loops,
-    cavity_level,
     clip,
     edge_path,
     mean_value_coordinates,
+    one_part_below,
     pieces_between,
     ring_patch,
     split,
@@ -70,13 +70,15 @@ def test_splitting_by_a_circle_keeps_the_surface_and_lays_a_closed_chain_along_i
     np.testing.assert_allclose(whole.weights[chain] @ level, 0, atol=1e-12)
 
 
-def test_a_cavity_is_the_second_largest_of_the_negative_parts():
+def test_one_negative_part_is_kept_by_its_rank_in_size():
     mesh = grid_mesh(*np.meshgrid(np.arange(12.0), np.arange(6.0)))
     x = mesh.vertices[:, 0]
     level = np.where((x < 5) | (np.abs(x - 7.5) < 1) | (x > 10), -2.0, 1.0)
-    changed = cavity_level(as_skin(mesh), mesh.vertices, level)
+    changed = one_part_below(as_skin(mesh), mesh.vertices, level, rank=2)
+    largest = one_part_below(as_skin(mesh), mesh.vertices, level, rank=1)
+    assert np.array_equal(largest < 0, x < 5)
     assert np.array_equal(changed < 0, np.abs(x - 7.5) < 1) and np.array_equal(np.abs(changed), np.abs(level))
-    assert (cavity_level(as_skin(mesh), mesh.vertices, np.where(x < 5, -2.0, 1.0)) > 0).all()
+    assert (one_part_below(as_skin(mesh), mesh.vertices, np.where(x < 5, -2.0, 1.0), rank=2) > 0).all()
 
 
 @settings(max_examples=30, deadline=None)

@@ -10,24 +10,24 @@ from scipy.spatial import cKDTree
 
 from geometry.errors import ModelError
 from geometry.model.morphable_model import MorphableModel
-from geometry.template.feature_lines import with_concha, with_lip_border
+from geometry.template.feature_lines import with_concha, with_helix, with_lip_border
 from geometry.template.marking import marked, targets
 from geometry.template.skin_patch import (
     MIDLINE_MM,
     Skin,
     boundary_loops,
-    cavity_level,
     clip,
     cut_along,
     edge_path,
     half_skin,
+    one_part_below,
     ring_patch,
     smooth_step,
     strip,
 )
 from geometry.transforms import MIRROR
 
-OPEN_CHAINS = ("upper_lip", "lower_lip", "lip_border")  # of `ClosedSkin.chains`; the others are closed
+OPEN_CHAINS = ("upper_lip", "lower_lip", "lip_border", "helix")  # of `ClosedSkin.chains`; the others are closed
 SKIN, EYE, NOSTRIL, MOUTH = range(4)  # parts of the closed skin
 # Where the template ends at the neck, and where a nostril turns into a pit: normal in y, z and offset, model frame, mm.
 NECK_PLANE = (0.94, 0.34, -148.0)
@@ -41,8 +41,8 @@ SMOOTH_EDGE_MM = 1.2  # source edges longer than this are split along a smooth s
 @dataclass(frozen=True)
 class ClosedSkin:
     """skin: a disc, the half x ≥ 0 of the head; chains: vertices along "border", "lid", "eye", "nostril", "concha" (closed),
-    "upper_lip", "lower_lip" (midline to corner) and "lip_border" (midline below to midline above); landmark: ibug68 index →
-    vertex, for this half."""
+    "upper_lip", "lower_lip" (midline to corner), "lip_border" (midline below to midline above) and "helix" (root to lobe);
+    landmark: ibug68 index → vertex, for this half."""
 
     skin: Skin
     chains: dict[str, np.ndarray]
@@ -55,7 +55,7 @@ def closed_half(source: MorphableModel) -> ClosedSkin:
     half = half_skin(mean, source.triangles, skin, mirror_images(source, skin), SMOOTH_EDGE_MM)
     half = clip(half, half.points(mean)[:, 1:] @ NECK_PLANE[:2] - NECK_PLANE[2])
     points = half.points(mean)
-    half = clip(half, cavity_level(half, points, NOSTRIL_PLANE[2] - points[:, 1:] @ NOSTRIL_PLANE[:2]))
+    half = clip(half, one_part_below(half, points, NOSTRIL_PLANE[2] - points[:, 1:] @ NOSTRIL_PLANE[:2], rank=2))
     half, upper, lower = _open_mouth(source, mean, half)
     points = half.points(mean)
     rims = [loop for loop in boundary_loops(half.triangles) if points[loop, 0].min() > MIDLINE_MM]
@@ -73,6 +73,7 @@ def closed_half(source: MorphableModel) -> ClosedSkin:
     own = np.flatnonzero(marks[:, 0] > -MIDLINE_MM)
     target = targets(dict(zip(own.tolist(), marks[own])))
     half, concha = with_concha(half, mean)
+    half, helix = with_helix(half, mean)
     half, lip_border = with_lip_border(half, mean, target)
     points = half.points(mean)
     landmark = dict(zip(own.tolist(), nearest_vertices(points, marks[own]).tolist()))
@@ -83,6 +84,7 @@ def closed_half(source: MorphableModel) -> ClosedSkin:
         "eye": eye,
         "nostril": nostril,
         "concha": concha,
+        "helix": helix,
         "upper_lip": np.array(upper),
         "lower_lip": np.array(lower),
         "lip_border": lip_border,

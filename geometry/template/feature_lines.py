@@ -7,12 +7,16 @@ import numpy as np
 from scipy.interpolate import CubicSpline
 
 from geometry.errors import ModelError
-from geometry.template.skin_patch import Skin, boundary_loops, cavity_level, split
+from geometry.mesh import TriangleMesh
+from geometry.template.half_face import ear_box
+from geometry.template.skin_patch import Skin, boundary_loops, one_part_below, split
 
 # Through the rim of the left concha, along tragus, antitragus, antihelix and its lower crus and across the crus of the helix, as
 # near to their crests as its section stays closed: unit normal and offset, model frame, mm.
 CONCHA_PLANE = (0.8086, 0.116, 0.5768, -11.1)
+_BEFORE_EAR = (1.0, 0.0, 0.5)  # direction to a viewer to whom the margin of the helix hides the back of the auricle
 _UPPER_LIP, _LOWER_LIP = (51, 52, 53, 54), (57, 56, 55, 54)  # ibug68, from the midline to the corner
+_EAR_MARGIN_MM = 4.0
 _BEHIND_CORNER_MM = 10.0  # skin farther behind the mouth's corner than this is not of the lips
 
 
@@ -22,8 +26,23 @@ def with_concha(half: Skin, mean: np.ndarray) -> tuple[Skin, np.ndarray]:
     mean (n_source, 3) mm. Raises ModelError where the plane of the rim cuts no bowl out of the ear.
     """
     points = half.points(mean)
-    half, rim = _with_line(half, cavity_level(half, points, points @ CONCHA_PLANE[:3] - CONCHA_PLANE[3]), "rim of a concha")
+    level = points @ CONCHA_PLANE[:3] - CONCHA_PLANE[3]
+    half, rim = _with_line(half, one_part_below(half, points, level, rank=2), "rim of a concha")  # the largest part is the head
     return half, np.roll(rim, -half.points(mean)[rim, 2].argmax())
+
+
+def with_helix(half: Skin, mean: np.ndarray) -> tuple[Skin, np.ndarray]:
+    """Half a skin with vertices along the free margin of its ear, and these (k,): from the helix's root in front to the lobe.
+
+    mean (n_source, 3) mm. The margin is where the back of the auricle turns out of sight, seen from the side and from before.
+    Raises ModelError where no skin of the ear faces away.
+    """
+    points = half.points(mean)
+    level = TriangleMesh(points, half.triangles).vertex_normals @ _BEFORE_EAR
+    level = np.where(ear_box(points, _EAR_MARGIN_MM), level, np.abs(level))
+    half, loop = _with_line(half, one_part_below(half, points, level, rank=1), "margin of an ear")
+    loop = np.roll(loop, -(half.points(mean)[loop] @ [0, 1, 1]).argmax())  # its other half runs up the fold behind the ear
+    return half, loop[: half.points(mean)[loop, 1].argmin() + 1]
 
 
 def with_lip_border(half: Skin, mean: np.ndarray, marks: dict[int, np.ndarray]) -> tuple[Skin, np.ndarray]:

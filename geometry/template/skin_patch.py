@@ -123,16 +123,15 @@ def _rotated(triangle: np.ndarray, inside: np.ndarray) -> tuple[int, int, int]:
     return next((a, b, c) for a, b, c in turns if inside[a] and not inside[c])
 
 
-def cavity_level(skin: Skin, points: np.ndarray, level: np.ndarray) -> np.ndarray:
-    """`level`, but +|level| on all its connected negative parts save the second largest: a cut goes round this cavity alone.
+def one_part_below(skin: Skin, points: np.ndarray, level: np.ndarray, rank: int) -> np.ndarray:
+    """`level`, but +|level| on all its connected negative parts save the rank-th largest, 1 or 2: a cut goes round this alone.
 
-    The largest is the rest of the head. Where there is but one part, none stays negative.
+    Where there are fewer parts, none stays negative.
     """
-    mesh = TriangleMesh(points, skin.triangles)
     negative = level < 0
-    label = labels_among(mesh, negative)
-    cavity = np.bincount(label[negative], minlength=2).argsort()[-2]
-    return np.where(negative & (label != cavity), -level, level)
+    label = labels_among(TriangleMesh(points, skin.triangles), negative)
+    part = np.bincount(label[negative], minlength=2).argsort()[-rank]
+    return np.where(negative & (label != part), -level, level)
 
 
 def labels_among(mesh: TriangleMesh, mask: np.ndarray) -> np.ndarray:

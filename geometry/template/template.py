@@ -92,7 +92,7 @@ def build_template(source: MorphableModel, options: TemplateOptions = TemplateOp
     lips[np.concatenate([half.chains["upper_lip"], half.chains["lower_lip"]])] = 1.0
     on_lips = constraints.weights @ lips > 1 - 1e-9
     openings = Openings(surface.vertices[half.chains["eye"]], (constraints.weights @ surface.vertices)[on_lips])
-    lines = {name: np.searchsorted(kept, along[name]) for name in ("concha", "lip_border")}
+    lines = {name: np.searchsorted(kept, along[name]) for name in ("concha", "helix", "lip_border")}
     return _with_cavities(_with_units(source, outer, lines), cavities(source, options.cavity_edge, options, openings))
 
 
@@ -147,7 +147,7 @@ def _constraints(
     on = np.abs(x[border]) < MIDLINE_MM
     ends = border[on & ~(np.roll(on, 1) & np.roll(on, -1))]  # where the midline meets the template's rim
     must = {*half.landmark.values(), *ends.tolist(), int(chains["nostril"][np.argmin(x[chains["nostril"]])])}
-    must |= {*chains["concha"][:1].tolist(), *chains["lip_border"][[0, -1]].tolist()}
+    must |= {int(chains["concha"][0]), *(int(end) for name in OPEN_CHAINS for end in chains[name][[0, -1]])}
     must |= {int(chains["eye"][extreme(x[chains["eye"]])]) for extreme in (np.argmin, np.argmax)}
     gatherer = AnchorGatherer(surface.vertices, size)
     along = {name: gatherer.add_chain(chain, must, closed=name not in OPEN_CHAINS) for name, chain in chains.items()}
