@@ -6,23 +6,20 @@ from test_template import coarse
 
 from geometry.model.landmark_embedding import shipped_schemes
 from geometry.model.registry import load_model
-from geometry.template.marking import OFFSETS_MM, marked
+from geometry.template.marking import OFFSETS_MM, marked, targets
 from geometry.transforms import MIRROR
 
 
 def test_a_mark_moves_by_its_offset_and_stays_on_the_midline_or_its_curve():
     grid = np.stack(np.meshgrid(np.arange(0.0, 61), np.arange(-60.0, 61), [0.0]), axis=-1).reshape(-1, 3)
     lid = np.flatnonzero(grid[:, 1] == 30)
-    chains = {"lid": lid, "upper_lip": lid, "lower_lip": lid}
-    found = marked(
-        grid,
-        {23: np.array([20.0, 50, 0]), 27: np.array([0.0, 30, 0]), 46: np.array([38.0, 33, 0]), 57: np.array([0.0, 7, 0])},
-        chains,
-    )
+    chains = {"lid": lid, "upper_lip": lid, "lower_lip": lid, "lip_border": np.flatnonzero(grid[:, 1] == 6)}
+    marks = {23: np.array([20.2, 50, 0]), 27: np.array([0.0, 30, 0]), 46: np.array([38.0, 33, 0]), 57: np.array([0.0, 7, 0])}
+    found = marked(grid, targets(marks), chains)
     dx, dy, _ = OFFSETS_MM[23]
-    assert np.allclose(grid[found[23]], [round(20 + dx), round(50 + dy), 0])
+    assert np.allclose(grid[found[23]], [round(20.2 + dx), round(50 + dy), 0])
     assert np.allclose(grid[found[27]], [0, round(30 + OFFSETS_MM[27][1]), 0])
-    assert np.allclose(grid[found[46]], [round(38 + OFFSETS_MM[46][0]), 30, 0]) and np.allclose(grid[found[57]], [0, 7, 0])
+    assert np.allclose(grid[found[46]], [round(38 + OFFSETS_MM[46][0]), 30, 0]) and np.allclose(grid[found[57]], [0, 6, 0])
 
 
 @needs(ICT)

@@ -1,5 +1,7 @@
 """Clipping, patches, embedding and triangulation on surfaces whose answers are known."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -17,8 +19,10 @@ from geometry.template.skin_patch import (
     clip,
     edge_path,
     mean_value_coordinates,
+    one_part_below,
     pieces_between,
     ring_patch,
+    split,
     strip,
 )
 
@@ -49,6 +53,32 @@ def test_clipping_by_a_plane_leaves_its_side_and_its_area():
     result = TriangleMesh(points, clipped.triangles)
     assert result.triangle_area_vectors[:, 2].sum() == pytest.approx(5 * 4 - (2.2 + 1.0) / 2 * 4, rel=1e-5)
     assert (result.triangle_area_vectors[:, 2] > 0).all() and len(boundary_loops(result.triangles)) == 1
+
+
+def test_splitting_by_a_circle_keeps_the_surface_and_lays_a_closed_chain_along_it():
+    mesh = grid_mesh(*np.meshgrid(np.arange(9.0), np.arange(8.0)))
+    level = np.linalg.norm(mesh.vertices - (4.0, 3.5, 0), axis=1) - 2.2
+    whole, above = split(replace(as_skin(mesh), part=np.arange(len(mesh.triangles))), level)
+    points = whole.points(mesh.vertices)
+    result = TriangleMesh(points, whole.triangles)
+    assert np.array_equal(points[: len(mesh.vertices)], mesh.vertices)
+    assert (result.triangle_area_vectors[:, 2] > 0).all() and len(boundary_loops(whole.triangles)) == 1
+    area = np.bincount(whole.part, result.triangle_area_vectors[:, 2])
+    np.testing.assert_allclose(area, mesh.triangle_area_vectors[:, 2], rtol=1e-12, err_msg="pieces stay in their part")
+    (chain,) = boundary_loops(whole.triangles[~above])
+    assert chain.min() >= len(mesh.vertices) and len(chain) == len(points) - len(mesh.vertices)
+    np.testing.assert_allclose(whole.weights[chain] @ level, 0, atol=1e-12)
+
+
+def test_one_negative_part_is_kept_by_its_rank_in_size():
+    mesh = grid_mesh(*np.meshgrid(np.arange(12.0), np.arange(6.0)))
+    x = mesh.vertices[:, 0]
+    level = np.where((x < 5) | (np.abs(x - 7.5) < 1) | (x > 10), -2.0, 1.0)
+    changed = one_part_below(as_skin(mesh), mesh.vertices, level, rank=2)
+    largest = one_part_below(as_skin(mesh), mesh.vertices, level, rank=1)
+    assert np.array_equal(largest < 0, x < 5)
+    assert np.array_equal(changed < 0, np.abs(x - 7.5) < 1) and np.array_equal(np.abs(changed), np.abs(level))
+    assert (one_part_below(as_skin(mesh), mesh.vertices, np.where(x < 5, -2.0, 1.0), rank=2) > 0).all()
 
 
 @settings(max_examples=30, deadline=None)
@@ -106,6 +136,16 @@ def test_anchors_stand_on_a_chain_where_told_in_its_order_and_not_twice_at_its_e
     constraints = gatherer.constraints()
     np.testing.assert_allclose(constraints.weights @ points, [[0, 0, 0], [1, 0, 0], [4, 5, 0], [4, 9, 0]], atol=1e-12)
     np.testing.assert_array_equal(constraints.edges, [[0, 1], [1, 2], [2, 3]])
+
+
+@pytest.mark.parametrize("closed", [True, False])
+def test_a_chain_names_its_anchors_in_order(closed):
+    points = np.array([[0.0, 0, 0], [4, 0, 0], [4, 3, 0], [0, 3, 0]])
+    gatherer = AnchorGatherer(points, np.ones(4))
+    along = gatherer.add_chain(np.arange(4), {0, 2, 3}, closed)
+    expected = [[x, 0] for x in range(4)] + [[4, y] for y in range(3)] + [[x, 3] for x in (4, 3, 2, 1)] + [[0, 3], [0, 2], [0, 1]]
+    placed = (gatherer.constraints().weights @ points)[along]
+    np.testing.assert_allclose(placed[:, :2], expected if closed else expected[:12], atol=1e-12)
 
 
 def test_the_embedding_flips_no_triangle():

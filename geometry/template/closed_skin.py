@@ -10,16 +10,17 @@ from scipy.spatial import cKDTree
 
 from geometry.errors import ModelError
 from geometry.model.morphable_model import MorphableModel
-from geometry.template.marking import marked
+from geometry.template.feature_lines import with_concha, with_helix, with_lip_border
+from geometry.template.marking import marked, targets
 from geometry.template.skin_patch import (
     MIDLINE_MM,
     Skin,
     boundary_loops,
-    cavity_level,
     clip,
     cut_along,
     edge_path,
     half_skin,
+    one_part_below,
     path_and_side,
     ring_patch,
     smooth_step,
@@ -27,6 +28,7 @@ from geometry.template.skin_patch import (
 )
 from geometry.transforms import MIRROR
 
+OPEN_CHAINS = ("upper_lip", "lower_lip", "lip_border", "helix")  # of `ClosedSkin.chains`; the others are closed
 SKIN, EYE, NOSTRIL, MOUTH = range(4)  # parts of the closed skin
 # Where the template ends at the neck, and where a nostril turns into a pit: normal in y, z and offset, model frame, mm.
 NECK_PLANE = (0.94, 0.34, -148.0)
@@ -42,8 +44,9 @@ SMOOTH_EDGE_MM = 1.2  # source edges longer than this are split along a smooth s
 
 @dataclass(frozen=True)
 class ClosedSkin:
-    """skin: a disc, the half x ≥ 0 of the head; chains: vertex indices along "border", "lid", "eye", "nostril" (closed) and
-    "upper_lip", "lower_lip" (midline to corner); landmark: ibug68 index → vertex, for this half."""
+    """skin: a disc, the half x ≥ 0 of the head; chains: vertices along "border", "lid", "eye", "nostril", "concha" (closed),
+    "upper_lip", "lower_lip" (midline to corner), "lip_border" (midline below to midline above) and "helix" (root to lobe);
+    landmark: ibug68 index → vertex, for this half."""
 
     skin: Skin
     chains: dict[str, np.ndarray]
@@ -51,12 +54,12 @@ class ClosedSkin:
 
 
 def closed_half(source: MorphableModel) -> ClosedSkin:
-    """Raises ModelError where the source's skin is no symmetric face with eyes, nostrils and a mouth."""
+    """Raises ModelError where the source's skin is no symmetric head with eyes, nostrils, a mouth and ears."""
     mean, skin = np.asarray(source.mean, np.float64), source.regions["head_skin"]
     half = half_skin(mean, source.triangles, skin, mirror_images(source, skin), SMOOTH_EDGE_MM)
     half = clip(half, half.points(mean)[:, 1:] @ NECK_PLANE[:2] - NECK_PLANE[2])
     points = half.points(mean)
-    half = clip(half, cavity_level(half, points, NOSTRIL_PLANE[2] - points[:, 1:] @ NOSTRIL_PLANE[:2]))
+    half = clip(half, one_part_below(half, points, NOSTRIL_PLANE[2] - points[:, 1:] @ NOSTRIL_PLANE[:2], rank=2))
     half = _thin_lids(source, mean, half)
     half, upper, lower = _open_mouth(source, mean, half)
     points = half.points(mean)
@@ -68,18 +71,25 @@ def closed_half(source: MorphableModel) -> ClosedSkin:
         pit = _NOSTRIL_PIT_MM * np.array([0.0, *NOSTRIL_PLANE[:2]]) * (part == NOSTRIL)
         lift = smooth_step(cKDTree(points[rim]).query(rows @ mean)[0], 0.0, _BLEND_MM)[:, None] * pit
         half = half.with_patch(rows, lift, triangles, part)
-    points, marks = half.points(mean), mean[source.landmarks["ibug68"]]
+    marks = mean[source.landmarks["ibug68"]]
     own = np.flatnonzero(marks[:, 0] > -MIDLINE_MM)
+    target = targets(dict(zip(own.tolist(), marks[own])))
+    half, concha = with_concha(half, mean)
+    half, helix = with_helix(half, mean)
+    half, lip_border = with_lip_border(half, mean, target)
+    points = half.points(mean)
     chains = {
         "border": boundary_loops(half.triangles)[0],
         "lid": _lid_edge(source, mean, half, points),
         "eye": eye,
         "nostril": nostril,
+        "concha": concha,
+        "helix": helix,
         "upper_lip": np.array(upper),
         "lower_lip": np.array(lower),
+        "lip_border": lip_border,
     }
-    landmark = marked(points, dict(zip(own.tolist(), marks[own])), chains)
-    return ClosedSkin(half, chains, landmark)
+    return ClosedSkin(half, chains, marked(points, target, chains))
 
 
 def _eye_and_nostril(source: MorphableModel, half: Skin, points: np.ndarray) -> list[np.ndarray]:

@@ -32,14 +32,17 @@ class AnchorGatherer:
             self.entries.append((vertex, vertex, 0.0))
         return self.at_vertex[vertex]
 
-    def add_chain(self, chain: np.ndarray, must: set[int], closed: bool) -> None:
-        """Evenly spaced anchors, in units of the wanted edge length, between those chain vertices that must be there."""
+    def add_chain(self, chain: np.ndarray, must: set[int], closed: bool) -> np.ndarray:
+        """Evenly spaced anchors, in units of the wanted edge length, between those chain vertices that must be there.
+
+        Returns them all in order, of a closed chain the first not again."""
         stops = [i for i, vertex in enumerate(chain.tolist()) if vertex in must]
         if closed:
             chain = np.append(np.roll(chain, -stops[0]), chain[stops[0]])
             stops = [stop - stops[0] for stop in stops] + [len(chain) - 1]
-        for start, end in zip(stops, stops[1:]):
-            self._add_evenly(chain[start : end + 1])
+        legs = [self._add_evenly(chain[start : end + 1]) for start, end in zip(stops, stops[1:])]
+        along = [place for leg in legs for place in leg[:-1]]
+        return np.array(along if closed else along + legs[-1][-1:])
 
     def add_leg_at(self, leg: np.ndarray, targets: np.ndarray) -> None:
         """Anchors at the ends of the open chain `leg`, and on it where it passes by targets (t, 3) that are not its ends."""
@@ -52,13 +55,13 @@ class AnchorGatherer:
         inside = (position > _END_MM) & (position < length.sum() - _END_MM)
         self._add_leg(leg, np.append(0, np.cumsum(length)), np.sort(position[inside]))
 
-    def _add_evenly(self, leg: np.ndarray) -> None:
+    def _add_evenly(self, leg: np.ndarray) -> list[int]:
         step = np.linalg.norm(np.diff(self.points[leg], axis=0), axis=1)
         measure = np.append(0, np.cumsum(step / ((self.size[leg[1:]] + self.size[leg[:-1]]) / 2)))
-        self._add_leg(leg, measure, np.linspace(0, measure[-1], max(1, round(measure[-1])) + 1)[1:-1])
+        return self._add_leg(leg, measure, np.linspace(0, measure[-1], max(1, round(measure[-1])) + 1)[1:-1])
 
-    def _add_leg(self, leg: np.ndarray, measure: np.ndarray, positions: np.ndarray) -> None:
-        """measure (len(leg),): rising along the leg; positions: those of the anchors between its ends."""
+    def _add_leg(self, leg: np.ndarray, measure: np.ndarray, positions: np.ndarray) -> list[int]:
+        """measure (len(leg),): rising along the leg; positions: those of the anchors between its ends. Returns all, in order."""
         places = [self.place_of(int(leg[0]))]
         for position in positions:
             piece = int(np.searchsorted(measure, position, side="right")) - 1
@@ -67,6 +70,7 @@ class AnchorGatherer:
             self.entries.append((int(leg[piece]), int(leg[piece + 1]), float(share)))
         places.append(self.place_of(int(leg[-1])))
         self.edges += list(zip(places, places[1:]))
+        return places
 
     def constraints(self) -> Constraints:
         """All anchors gathered so far."""

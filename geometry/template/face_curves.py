@@ -1,7 +1,8 @@
 """Named curves of the head template: chains of vertices along its rims and creases, by rules on the left half of its mean.
 
-Every curve follows mesh edges. A rim is the boundary loop of its opening; another curve is a shortest path through landmarks,
-or one that keeps to a crease (`HalfFace.path`). Right curves are the mirror images of left ones, vertex by vertex.
+Every curve follows mesh edges. A rim is the boundary loop of its opening; the triangulation is made along helix, concha and
+the border of the lips (`feature_lines`); another curve is a shortest path through landmarks, or one that keeps to a crease
+(`HalfFace.path`). Right curves are the mirror images of left ones, vertex by vertex.
 """
 
 import numpy as np
@@ -18,24 +19,28 @@ _ALA_REACH_MM = 13.0  # from the nostril's outer landmark
 _BESIDE_MOUTH = 0.2  # of the mouth's width: from its corner to the end of the nasolabial fold
 
 
-def named_curves(half: HalfFace, triangles: np.ndarray, nostrils: np.ndarray) -> dict[str, np.ndarray]:
+def named_curves(
+    half: HalfFace, triangles: np.ndarray, nostrils: np.ndarray, lines: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
     """Name → (k,) vertex indices of the whole, in order; consecutive ones are joined by an edge.
 
-    triangles (m, 3) of the whole outer skin, open at neck, eyes and mouth; nostrils (n,) bool: the patches that close them.
+    triangles (m, 3) of the whole outer skin, open at neck, eyes and mouth; nostrils (n,) bool: the patches that close them;
+    lines: vertices of the whole along "concha", "helix" and "lip_border" of the left half, in the order of `feature_lines`.
     "left_…" and "right_…", from the midline outward or from above: "lid_rim" and "nostril_rim" (closed: the last vertex is
     joined with the first; from the inner corner over the upper lid), "upper_lid_edge" and "lower_lid_edge" (what is seen of the
     lids in front of that rim, ibug 42–47), "brow_line" (ibug 22–26), "nose_border" (subnasale, alar crease, side of the nose,
     nasion), "nasolabial_fold" (from the alar crease, where a smile makes the skin most concave, to beside the mouth's corner),
-    "helix" (front root to lobe).
+    "helix" (front root to lobe), "concha" (closed: its rim, from the frontmost point over the antitragus).
     From the subject's right to the left: "upper_lip_rim", "lower_lip_rim" (the mouth's opening), "upper_lip_border",
     "lower_lip_border" (the vermilion's, ibug 48–59), "labiomental_fold" (between the ends of the nasolabial folds), "jaw_line"
     (lobe to lobe, where the skin has turned 30° downward).
     "midline": from the neck's rim over chin and lower lip, then (no edge crosses the mouth) from the upper lip over nose,
     forehead and crown to the neck's rim at the back. Raises ModelError where a curve cannot be found.
     """
-    left, across = _left_curves(half), _across(half)
+    lobe = int(half.places(lines["helix"][-1:])[0])
+    left, across = _left_curves(half), _across(half, lobe) | _lip_border(half, lines["lip_border"])
     rims = _rims(half, triangles, nostrils)
-    left |= {name: rims[name] for name in ("lid_rim", "nostril_rim")}
+    left |= {name: found[name] for found, name in ((rims, "lid_rim"), (rims, "nostril_rim"), (lines, "helix"), (lines, "concha"))}
     curves = {f"left_{name}": path for name, path in left.items()}
     curves |= {f"right_{name}": half.mirror_vertex[path] for name, path in left.items()}
     curves |= {name: _both_ways(half, path) for name, path in across.items()}
@@ -59,26 +64,28 @@ def _left_curves(half: HalfFace) -> dict[str, np.ndarray]:
         "brow_line": half.path([mark[index] for index in range(22, 27)]),
         "nose_border": half.path([mark[33], crease, beside_eye, mark[27]], -half.bend / 2),
         "nasolabial_fold": half.path([crease, beside_mouth], -half.smile_bend),
-        "helix": half.path(_helix(half), half.bend),
     }
     return {name: half.vertex[path] for name, path in paths.items()}
 
 
-def _across(half: HalfFace) -> dict[str, np.ndarray]:
-    """The left halves, from the midline on, of curves that cross it."""
+def _across(half: HalfFace, lobe: int) -> dict[str, np.ndarray]:
+    """The left halves, from the midline on, of curves that cross it. lobe: the half's vertex where the helix ends."""
     mark, y = half.mark, half.points[:, 1]
     below_lip = half.on_midline & (y < y[mark[57]]) & (y > y[mark[8]])
     sulcus = half.pick(below_lip, -half.bend, "labiomental fold")
     level = -np.abs(half.mesh.vertex_normals[:, 1] - _TURNED_UNDER)
     under_chin = half.pick(half.on_midline & (np.linalg.norm(half.points - half.at(8), axis=1) < _CHIN_REACH_MM), level, "chin")
-    under_lobe = half.pick(half.ear, half.points @ [0, -1, 1], "ear")  # where the lobe meets the cheek
     paths = {
-        "upper_lip_border": half.path([mark[index] for index in (51, 52, 53, 54)]),
-        "lower_lip_border": half.path([mark[index] for index in (57, 56, 55, 54)]),
         "labiomental_fold": half.path([sulcus, _beside_mouth(half)], -half.bend / 2),
-        "jaw_line": half.path([under_chin, under_lobe], _TURN_COST * level),
+        "jaw_line": half.path([under_chin, lobe], _TURN_COST * level),
     }
     return {name: half.vertex[path] for name, path in paths.items()}
+
+
+def _lip_border(half: HalfFace, line: np.ndarray) -> dict[str, np.ndarray]:
+    """The left halves of both, of the line (k,) from below to above, parted at the corner of the mouth."""
+    corner = int(np.flatnonzero(line == half.vertex[half.mark[54]])[0])
+    return {"upper_lip_border": line[corner:][::-1], "lower_lip_border": line[: corner + 1]}
 
 
 def _alar_crease(half: HalfFace) -> int:
@@ -93,12 +100,6 @@ def _beside_mouth(half: HalfFace) -> int:
     """Where the nasolabial fold ends: a fifth of the mouth's width beside its corner (ibug 54)."""
     corner = half.at(54)[0]
     return half.nearest(corner + [2 * _BESIDE_MOUTH * corner[0], 0.0, 0.0])
-
-
-def _helix(half: HalfFace) -> list[int]:
-    """The ear's outermost vertices in front above, behind and below, on its lateral edge."""
-    directions = np.array([[0.3, 0.6, 0.8], [0.7, 0, -0.7], [0.3, -1, 0]])
-    return [half.pick(half.ear, half.points @ direction, "ear") for direction in directions]
 
 
 def _rims(half: HalfFace, triangles: np.ndarray, nostrils: np.ndarray) -> dict[str, np.ndarray]:

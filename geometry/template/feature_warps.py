@@ -246,8 +246,8 @@ _ANCHORS |= {
     "chin_side": ({9: 0.5, 10: 0.5}, (0, 0, 0)),
     "ear_front": ({15: 1.0}, (2, -4, -22)),
 }
-# the vertex of the left ear's region farthest in a direction: outwards as well, because the region holds skin beside the ear
-_EAR_ANCHORS = {"ear_rim": (1, 0, 0), "ear_top": (2, 1, 0), "ear_lobe": (1, -1, 0), "ear_back": (2, 0, -1)}
+# the vertex of the left ear's region farthest in a direction
+_EAR_ANCHORS = {"ear_rim": (1, 0, 0), "ear_top": (1, 2, 0), "ear_lobe": (1, -2, 0), "ear_back": (1, 0, -2)}
 
 
 def feature_factors(

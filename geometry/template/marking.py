@@ -38,20 +38,25 @@ _CURVE_OF = {
     **dict.fromkeys((43, 44, 46, 47), "lid"),
     **dict.fromkeys((62, 63, 64), "upper_lip"),
     **dict.fromkeys((65, 66), "lower_lip"),
+    **dict.fromkeys(range(51, 58), "lip_border"),
 }
 
 
-def marked(points: np.ndarray, source_marks: dict[int, np.ndarray], chains: dict[str, np.ndarray]) -> dict[int, int]:
-    """iBUG index → vertex, for each mark (3,) of the source on half a skin with the vertices points (k, 3), mm.
+def targets(source_marks: dict[int, np.ndarray]) -> dict[int, np.ndarray]:
+    """iBUG index → (3,) mm where the definition has the mark, for marks of the source on the left half or the midline."""
+    return {index: mark + OFFSETS_MM.get(index, (0.0, 0.0, 0.0)) for index, mark in source_marks.items()}
 
-    chains: name → vertices (c,). The points of lids and inner lips stay on "lid", "upper_lip" and "lower_lip", those of the
-    midline on the midline.
+
+def marked(points: np.ndarray, target: dict[int, np.ndarray], chains: dict[str, np.ndarray]) -> dict[int, int]:
+    """iBUG index → vertex, for each target (3,) on half a skin with the vertices points (k, 3), mm.
+
+    chains: name → vertices (c,). The points of lids and lips stay on "lid", "upper_lip", "lower_lip" and "lip_border", those of
+    the midline on the midline.
     """
-    midline, anywhere = np.flatnonzero(np.abs(points[:, 0]) < MIDLINE_MM), np.arange(len(points))
+    on_midline = np.abs(points[:, 0]) < MIDLINE_MM
     vertices = {}
-    for index, mark in source_marks.items():
-        elsewhere = midline if abs(mark[0]) < MIDLINE_MM else anywhere
-        allowed = chains[_CURVE_OF[index]] if index in _CURVE_OF else elsewhere
-        target = mark + OFFSETS_MM.get(index, (0.0, 0.0, 0.0))
-        vertices[index] = int(allowed[cKDTree(points[allowed]).query(target)[1]])
+    for index, place in target.items():
+        allowed = chains[_CURVE_OF[index]] if index in _CURVE_OF else np.arange(len(points))
+        allowed = allowed[on_midline[allowed]] if abs(place[0]) < MIDLINE_MM else allowed
+        vertices[index] = int(allowed[cKDTree(points[allowed]).query(place)[1]])
     return vertices

@@ -74,32 +74,40 @@ def half_skin(mean: np.ndarray, triangles: np.ndarray, skin: np.ndarray, mirror_
 
 def clip(skin: Skin, level: np.ndarray) -> Skin:
     """Keep where the (k,) field `level`, linear on triangles, is ≥ 0, cutting the triangles across zero; parts are forgotten."""
+    both, above = split(skin, level)
+    return replace(both, triangles=both.triangles[above], part=np.zeros(above.sum(), int)).compacted()
+
+
+def split(skin: Skin, level: np.ndarray) -> tuple[Skin, np.ndarray]:
+    """The triangles cut across the zero of the (k,) field `level`, linear on them; and (m,) bool: those where it is ≥ 0.
+
+    Old vertices keep their indices; those on the zero follow.
+    """
     level = np.where(np.abs(level) < _LEAST_LEVEL, _LEAST_LEVEL, level)  # a cut through a vertex would make triangles of no area
-    inside = level >= 0
-    count = inside[skin.triangles].sum(axis=1)
-    edges, crossing = _crossing_edges(skin.triangles, inside)
-    t = level[edges[:, 0]] / (level[edges[:, 0]] - level[edges[:, 1]])
-    mix = sparse.diags(1 - t) @ skin.weights[edges[:, 0]] + sparse.diags(t) @ skin.weights[edges[:, 1]]
-    k = len(level)
-    new = {tuple(edge): k + place for place, edge in enumerate(edges)}
+    above, k = level >= 0, len(level)
+    edges, crossing = _crossing_edges(skin.triangles, above)
+    t, rows = level[edges[:, 0]] / (level[edges[:, 0]] - level[edges[:, 1]]), np.arange(len(edges))
+    mix = sparse.csr_matrix((np.append(1 - t, t), (np.append(rows, rows), edges.T.ravel())), shape=(len(edges), k))
+    cut = {tuple(edge): k + place for place, edge in enumerate(edges.tolist())}
+    pieces = [piece for triangle in skin.triangles[crossing] for piece in _pieces(*_rotated(triangle, above), above, cut)]
+    both = Skin(
+        sparse.vstack([skin.weights, mix @ skin.weights]).tocsr(),
+        np.vstack([skin.lift, mix @ skin.lift]),
+        np.vstack([skin.triangles[~crossing], np.reshape(pieces, (-1, 3))]).astype(np.int32),
+        np.append(skin.part[~crossing], np.repeat(skin.part[crossing], 3)),
+    )
+    below = np.append(~above, np.zeros(len(edges), bool))
+    return both, ~below[both.triangles].any(axis=1)
 
-    def cut(a: int, b: int) -> int:
-        return new[(min(a, b), max(a, b))]
 
-    pieces = [skin.triangles[count == 3]]
-    for triangle in skin.triangles[crossing]:
-        a, b, c = _rotated(triangle, inside)
-        if inside[b]:  # two corners stay: a quadrilateral
-            pieces.append([[a, b, cut(b, c)], [a, cut(b, c), cut(a, c)]])
-        else:
-            pieces.append([[a, cut(a, b), cut(a, c)]])
-    triangles = np.vstack(pieces).astype(np.int32)
-    return Skin(
-        sparse.vstack([skin.weights, mix]).tocsr(),
-        np.vstack([skin.lift, np.zeros((len(edges), 3))]),
-        triangles,
-        np.zeros(len(triangles), int),
-    ).compacted()
+def _pieces(a: int, b: int, c: int, above: np.ndarray, cut: dict[tuple[int, int], int]) -> list[tuple[int, int, int]]:
+    """Of the triangle with a above zero and c not; cut: sorted edge → the vertex on it."""
+    ac = cut[min(a, c), max(a, c)]
+    if above[b]:
+        bc = cut[min(b, c), max(b, c)]
+        return [(a, b, bc), (a, bc, ac), (ac, bc, c)]
+    ab = cut[min(a, b), max(a, b)]
+    return [(a, ab, ac), (ab, b, c), (ab, c, ac)]
 
 
 def _crossing_edges(triangles: np.ndarray, inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -115,13 +123,15 @@ def _rotated(triangle: np.ndarray, inside: np.ndarray) -> tuple[int, int, int]:
     return next((a, b, c) for a, b, c in turns if inside[a] and not inside[c])
 
 
-def cavity_level(skin: Skin, points: np.ndarray, level: np.ndarray) -> np.ndarray:
-    """`level`, but +|level| on its largest connected negative part: `clip` then cuts only the lesser ones, the cavities."""
-    mesh = TriangleMesh(points, skin.triangles)
+def one_part_below(skin: Skin, points: np.ndarray, level: np.ndarray, rank: int) -> np.ndarray:
+    """`level`, but +|level| on all its connected negative parts save the rank-th largest, 1 or 2: a cut goes round this alone.
+
+    Where there are fewer parts, none stays negative.
+    """
     negative = level < 0
-    label = labels_among(mesh, negative)
-    largest = np.bincount(label[negative]).argmax()
-    return np.where(negative & (label == largest), -level, level)
+    label = labels_among(TriangleMesh(points, skin.triangles), negative)
+    part = np.bincount(label[negative], minlength=2).argsort()[-rank]
+    return np.where(negative & (label != part), -level, level)
 
 
 def labels_among(mesh: TriangleMesh, mask: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from geometry.mesh import TriangleMesh
 from geometry.model.landmark_embedding import shipped_schemes
 from geometry.model.morphable_model import MorphableModel
 from geometry.template.cavities import BothHalves, Openings, both_halves, cavities
-from geometry.template.closed_skin import EYE, MOUTH, NOSTRIL, ClosedSkin, closed_half, mirror_images
+from geometry.template.closed_skin import EYE, MOUTH, NOSTRIL, OPEN_CHAINS, ClosedSkin, closed_half, mirror_images
 from geometry.template.constraints import AnchorGatherer, Constraints
 from geometry.template.face_curves import named_curves
 from geometry.template.face_regions import named_regions, trusted_regions
@@ -83,31 +83,33 @@ def build_template(source: MorphableModel, options: TemplateOptions = TemplateOp
     half = closed_half(source)
     surface = TriangleMesh(half.skin.points(source.mean), half.skin.triangles)
     size = _edge_lengths(source, surface.vertices, half, options)
-    constraints, landmark_places = _constraints(half, surface, size)
+    constraints, landmark_places, along = _constraints(half, surface, size)
     vertices, triangles = remesh(surface, size, constraints, half.chains["border"], half.skin.part != MOUTH, options)
-    mix, triangles, landmark_places = _opened(half, vertices.weights, triangles, constraints.edges, landmark_places)
+    mix, triangles, kept = _opened(half, vertices.weights, triangles, constraints.edges)
+    landmark_places = {index: int(np.searchsorted(kept, place)) for index, place in landmark_places.items()}
     outer = _mirrored(source, half, mix, triangles, landmark_places)
     lips = np.zeros(len(surface.vertices))
     lips[np.concatenate([half.chains["upper_lip"], half.chains["lower_lip"]])] = 1.0
     on_lips = constraints.weights @ lips > 1 - 1e-9
     openings = Openings(surface.vertices[half.chains["eye"]], (constraints.weights @ surface.vertices)[on_lips])
-    return _with_cavities(_with_units(source, outer), cavities(source, options.cavity_edge, options, openings))
+    lines = {name: np.searchsorted(kept, along[name]) for name in ("concha", "helix", "lip_border")}
+    return _with_cavities(_with_units(source, outer, lines), cavities(source, options.cavity_edge, options, openings))
 
 
-def _with_units(source: MorphableModel, outer: Template) -> Template:
-    """The skin with its curves, and with the regions that they bound."""
+def _with_units(source: MorphableModel, outer: Template, lines: dict[str, np.ndarray]) -> Template:
+    """The skin with its curves, and with the regions that they bound; lines: those of the left half that have edges, by name."""
     mean = outer.mean(source.mean)
     smiles = [index for index, name in enumerate(source.expression_names) if name in SMILES]
     smile = mean + outer.transfer(np.asarray(source.expression_basis[smiles], np.float64).sum(axis=0))
     half = half_face(TriangleMesh(mean, outer.triangles), outer.landmarks, outer.mirror_vertex, smile)
-    curves = named_curves(half, outer.triangles, outer.regions["nostrils"])
+    curves = named_curves(half, outer.triangles, outer.regions["nostrils"], lines)
     return replace(outer, curves=curves, regions=outer.regions | named_regions(half, curves, outer.regions["nostrils"]))
 
 
 def _opened(
-    half: ClosedSkin, mix: sparse.csr_matrix, triangles: np.ndarray, chains: np.ndarray, places: dict[int, int]
-) -> tuple[sparse.csr_matrix, np.ndarray, dict[int, int]]:
-    """Without the triangles between the lids and between the lips, and without the vertices that only these use.
+    half: ClosedSkin, mix: sparse.csr_matrix, triangles: np.ndarray, chains: np.ndarray
+) -> tuple[sparse.csr_matrix, np.ndarray, np.ndarray]:
+    """Without the triangles between the lids and between the lips, and without the vertices that only these use; those kept.
 
     chains (c, 2): the edges along the curves, which part those triangles from the skin."""
     piece, dropped = pieces_between(triangles, chains), np.zeros(len(triangles), bool)
@@ -115,7 +117,7 @@ def _opened(
         outside = ~(mix @ half.skin.touched_by(part).astype(float) > 1 - 1e-9)[triangles].all(axis=1)
         dropped |= np.bincount(piece, outside)[piece] == 0
     kept, triangles = np.unique(triangles[~dropped], return_inverse=True)
-    return mix[kept], triangles.reshape(-1, 3), {index: int(np.searchsorted(kept, place)) for index, place in places.items()}
+    return mix[kept], triangles.reshape(-1, 3), kept
 
 
 def _edge_lengths(source: MorphableModel, points: np.ndarray, half: ClosedSkin, options: TemplateOptions) -> np.ndarray:
@@ -136,18 +138,21 @@ def _edge_lengths(source: MorphableModel, points: np.ndarray, half: ClosedSkin, 
     return size
 
 
-def _constraints(half: ClosedSkin, surface: TriangleMesh, size: np.ndarray) -> tuple[Constraints, dict[int, int]]:
-    """Vertices along the chains, and the landmarks of this half: ibug68 index → place among the anchors."""
+def _constraints(
+    half: ClosedSkin, surface: TriangleMesh, size: np.ndarray
+) -> tuple[Constraints, dict[int, int], dict[str, np.ndarray]]:
+    """Vertices along the chains; places among these anchors: of the landmarks of this half, ibug68 index → place, and along the
+    chains, name → (k,)."""
     x, border, chains = surface.vertices[:, 0], half.chains["border"], half.chains
     on = np.abs(x[border]) < MIDLINE_MM
     ends = border[on & ~(np.roll(on, 1) & np.roll(on, -1))]  # where the midline meets the template's rim
     must = {*half.landmark.values(), *ends.tolist(), int(chains["nostril"][np.argmin(x[chains["nostril"]])])}
+    must |= {int(chains["concha"][0]), *(int(end) for name in OPEN_CHAINS for end in chains[name][[0, -1]])}
     must |= {int(chains["eye"][extreme(x[chains["eye"]])]) for extreme in (np.argmin, np.argmax)}
     gatherer = AnchorGatherer(surface.vertices, size)
-    for name, chain in chains.items():
-        gatherer.add_chain(chain, must, closed=not name.endswith("lip"))
+    along = {name: gatherer.add_chain(chain, must, closed=name not in OPEN_CHAINS) for name, chain in chains.items()}
     places = {index: gatherer.place_of(vertex) for index, vertex in half.landmark.items()}
-    return gatherer.constraints(), places
+    return gatherer.constraints(), places, along
 
 
 def _mirrored(
