@@ -18,8 +18,10 @@ from geometry.mesh import TriangleMesh
 from geometry.model.morphable_model import MorphableModel
 from geometry.template.closed_skin import NOSTRIL_PLANE, SMOOTH_EDGE_MM, mirror_images, nearest_vertices
 from geometry.template.constraints import AnchorGatherer
+from geometry.template.feature_warps import fitted_sphere
 from geometry.template.remeshing import RemeshOptions, remesh
 from geometry.template.skin_patch import MIDLINE_MM, Skin, boundary_loops, clip, edge_path, enclosed_by, half_skin, smooth_step
+from geometry.transforms import MIRROR
 
 _BEHIND_LIPS_MM = 2.0
 _BEHIND_NOSTRIL_MM = 3.0  # the pit that closes a nostril is 1.5 mm deep
@@ -45,12 +47,13 @@ class Openings:
 
 @dataclass(frozen=True)
 class BothHalves:
-    """A surface made of its half x ≥ 0 and the mirror image: weights (n, n_source) csr, triangles (m, 3).
+    """A surface made of its half x ≥ 0 and the mirror image: weights (n, n_source) csr, lift (n, 3) mm, triangles (m, 3).
 
     image (h,): the vertex that mirrors each vertex of the half, itself on the midline; aside: the half's vertices off it.
     """
 
     weights: sparse.csr_matrix
+    lift: np.ndarray
     triangles: np.ndarray
     image: np.ndarray
     aside: np.ndarray
@@ -61,15 +64,19 @@ class BothHalves:
         return np.append(self.image, self.aside)
 
 
-def both_halves(left: sparse.csr_matrix, triangles: np.ndarray, mean: np.ndarray, source_twin: np.ndarray) -> BothHalves:
-    """left (h, n_source) and triangles: the half x ≥ 0; source_twin (n_source,): the mirror image of each source vertex."""
+def both_halves(
+    left: sparse.csr_matrix, lift: np.ndarray, triangles: np.ndarray, mean: np.ndarray, source_twin: np.ndarray
+) -> BothHalves:
+    """left (h, n_source), lift (h, 3) and triangles: the half x ≥ 0; source_twin (n_source,): the mirror image of each source
+    vertex."""
     h, n_source = left.shape
     swap = sparse.csr_matrix((np.ones(n_source), (np.arange(n_source), source_twin)), shape=(n_source, n_source))
-    aside = np.flatnonzero(np.abs(left @ mean[:, 0]) > MIDLINE_MM)
+    aside = np.flatnonzero(np.abs(left @ mean[:, 0] + lift[:, 0]) > MIDLINE_MM)
     image = np.arange(h)
     image[aside] = h + np.arange(len(aside))
     weights = sparse.vstack([left, left[aside] @ swap]).tocsr()
-    return BothHalves(weights, np.vstack([triangles, image[triangles][:, ::-1]]).astype(np.int32), image, aside)
+    both = np.vstack([triangles, image[triangles][:, ::-1]]).astype(np.int32)
+    return BothHalves(weights, np.vstack([lift, (lift * MIRROR)[aside]]), both, image, aside)
 
 
 def cavities(source: MorphableModel, rim_edge: float, options: RemeshOptions, openings: Openings) -> dict[str, BothHalves]:
@@ -86,10 +93,12 @@ def cavities(source: MorphableModel, rim_edge: float, options: RemeshOptions, op
         "nostril_cavities": _nostril,
         "eyeballs": partial(_eyeball, lid_rim=openings.lid_rim),
     }
-    rims = {"mouth_cavity": openings.lip_vertices}
+    rims, seen = {"mouth_cavity": openings.lip_vertices}, {"eyeballs": openings.lid_rim}
     return {
         name: both_halves(
-            *_remeshed(build(source, mean, source_twin), mean, rim_edge, options, rims.get(name)), mean, source_twin
+            *_remeshed(build(source, mean, source_twin), mean, rim_edge, options, rims.get(name), seen.get(name)),
+            mean,
+            source_twin,
         )
         for name, build in builders.items()
     }
@@ -153,30 +162,32 @@ def _nostril(source: MorphableModel, mean: np.ndarray, source_twin: np.ndarray) 
 
 
 def _eyeball(source: MorphableModel, mean: np.ndarray, source_twin: np.ndarray, lid_rim: np.ndarray) -> Skin:
-    """The front of the left eyeball: the largest of the source's shells, drawn towards its middle until the lids' rim (r, 3) lies
-    on it."""
+    """The front of the left eyeball: the largest of the source's shells, made the sphere on which the lids' rim (r, 3) lies."""
     half = half_skin(mean, source.triangles, source.regions["eyeballs"], source_twin, np.inf)
     points = half.points(mean)
     shell = TriangleMesh(points, half.triangles).component_labels
     largest = np.argmax([np.ptp(points[shell == label], axis=0).prod() for label in range(shell.max() + 1)])
     inside = (shell == largest)[half.triangles[:, 0]]
     ball = replace(half, triangles=half.triangles[inside], part=half.part[inside]).compacted()
-    middle = sparse.csr_matrix(ball.weights.mean(axis=0))
-    spokes, to_rim = (place - middle @ mean for place in (ball.points(mean), lid_rim))
-    length, wanted = np.linalg.norm(spokes, axis=1), np.linalg.norm(to_rim, axis=1)
-    facing = (to_rim / wanted[:, None] @ (spokes / length[:, None]).T).argmax(axis=1)
-    share = np.median(wanted / length[facing])
-    weights = share * ball.weights + (1 - share) * sparse.vstack([middle] * len(spokes))
-    depth = weights @ mean[:, 2]
-    return clip(replace(ball, weights=weights.tocsr()), depth - depth.min() - _EYE_BACK_SHARE * np.ptp(depth))
+    centre, radius = fitted_sphere(lid_rim)
+    spokes = ball.points(mean) - centre
+    ball = replace(ball, lift=radius * spokes / np.linalg.norm(spokes, axis=1, keepdims=True) - spokes)
+    depth = ball.points(mean)[:, 2]
+    return clip(ball, depth - depth.min() - _EYE_BACK_SHARE * np.ptp(depth))
 
 
 def _remeshed(
-    half: Skin, mean: np.ndarray, rim_edge: float, options: RemeshOptions, rim_vertices: np.ndarray | None
-) -> tuple[sparse.csr_matrix, np.ndarray]:
-    """Rows over the source and triangles of a clean triangulation of a half cavity. Raises ModelError where it is no disc.
+    half: Skin,
+    mean: np.ndarray,
+    rim_edge: float,
+    options: RemeshOptions,
+    rim_vertices: np.ndarray | None,
+    seen: np.ndarray | None,
+) -> tuple[sparse.csr_matrix, np.ndarray, np.ndarray]:
+    """Rows over the source, lift and triangles of a clean triangulation of a half cavity. Raises ModelError where it is no disc.
 
-    rim_vertices (r, 3): where the rim, from midline to midline, has its vertices; None: evenly spaced."""
+    rim_vertices (r, 3): where the rim, from midline to midline, has its vertices; None: evenly spaced. seen (k, 3): points near which
+    triangles are small; None: the rim."""
     surface = TriangleMesh(half.points(mean), half.triangles)
     loops = boundary_loops(half.triangles)
     if len(loops) != 1 or len(surface.vertices) - len(surface.edges) + len(surface.triangles) != 1:
@@ -184,7 +195,8 @@ def _remeshed(
     on = np.abs(surface.vertices[:, 0]) < MIDLINE_MM
     border = loops[0]
     rim = border[~on[border]]
-    size = np.minimum(rim_edge + _GROWTH * cKDTree(surface.vertices[rim]).query(surface.vertices)[0], _LONGEST_EDGE_MM)
+    fine = cKDTree(surface.vertices[rim] if seen is None else seen)
+    size = np.minimum(rim_edge + _GROWTH * fine.query(surface.vertices)[0], _LONGEST_EDGE_MM)
     ends = border[on[border] & ~(np.roll(on[border], 1) & np.roll(on[border], -1))]  # where the rim meets the midline
     gatherer = AnchorGatherer(surface.vertices, size)
     if rim_vertices is None:
@@ -196,4 +208,4 @@ def _remeshed(
         gatherer.add_leg_at(border_from_there[: back + 1], rim_vertices)
         gatherer.add_chain(np.append(border_from_there[back:], border_from_there[0]), set(ends.tolist()), closed=False)
     vertices, triangles = remesh(surface, size, gatherer.constraints(), border, np.ones(len(surface.triangles), bool), options)
-    return (vertices.weights @ half.weights).tocsr(), triangles
+    return (vertices.weights @ half.weights).tocsr(), vertices.weights @ half.lift, triangles

@@ -38,7 +38,9 @@ _RINGS = {EYE: 7, NOSTRIL: 5}
 _BLEND_MM = 2.5  # how far from its rim a nostril's patch reaches its full depth
 # Breadth of the lids' margins, of which the source has up to 2 mm. Its outer eyeball meets the lids at their front edge and its inner
 # one at the rim of the opening; the template's, drawn in until that rim lies on it, stands between them.
-_LID_MARGIN_MM = 1.2
+_LID_MARGIN_MM = 1.1
+_CORNER_MARGIN_MM = 2.0  # more of it at the corners, where lids without it would end beside the eyeball
+_CORNER_MM = 3.0  # from there it is so broad
 SMOOTH_EDGE_MM = 1.2  # source edges longer than this are split along a smooth surface first
 
 
@@ -46,11 +48,13 @@ SMOOTH_EDGE_MM = 1.2  # source edges longer than this are split along a smooth s
 class ClosedSkin:
     """skin: a disc, the half x ≥ 0 of the head; chains: vertices along "border", "lid", "eye", "nostril", "concha" (closed),
     "upper_lip", "lower_lip" (midline to corner), "lip_border" (midline below to midline above) and "helix" (root to lobe);
-    landmark: ibug68 index → vertex, for this half."""
+    landmark: ibug68 index → vertex, for this half;
+    lid_rim (r, 3) mm, on the mean: where the source's lids end on the eyeball."""
 
     skin: Skin
     chains: dict[str, np.ndarray]
     landmark: dict[int, int]
+    lid_rim: np.ndarray
 
 
 def closed_half(source: MorphableModel) -> ClosedSkin:
@@ -60,7 +64,7 @@ def closed_half(source: MorphableModel) -> ClosedSkin:
     half = clip(half, half.points(mean)[:, 1:] @ NECK_PLANE[:2] - NECK_PLANE[2])
     points = half.points(mean)
     half = clip(half, one_part_below(half, points, NOSTRIL_PLANE[2] - points[:, 1:] @ NOSTRIL_PLANE[:2], rank=2))
-    half = _thin_lids(source, mean, half)
+    half, lid_rim = _thin_lids(source, mean, half)
     half, upper, lower = _open_mouth(source, mean, half)
     points = half.points(mean)
     eye, nostril = _eye_and_nostril(source, half, points)
@@ -89,7 +93,7 @@ def closed_half(source: MorphableModel) -> ClosedSkin:
         "lower_lip": np.array(lower),
         "lip_border": lip_border,
     }
-    return ClosedSkin(half, chains, marked(points, target, chains))
+    return ClosedSkin(half, chains, marked(points, target, chains), lid_rim)
 
 
 def _eye_and_nostril(source: MorphableModel, half: Skin, points: np.ndarray) -> list[np.ndarray]:
@@ -106,12 +110,15 @@ def _lid_edge(source: MorphableModel, mean: np.ndarray, half: Skin, points: np.n
     return np.array(edge_path(half, points, marks.tolist())[:-1])
 
 
-def _thin_lids(source: MorphableModel, mean: np.ndarray, half: Skin) -> Skin:
-    """Without the inner part of the lids' margins, the strip from their front edges to the rim of the eye's opening."""
+def _thin_lids(source: MorphableModel, mean: np.ndarray, half: Skin) -> tuple[Skin, np.ndarray]:
+    """Without the inner part of the lids' margins, the strip from their front edges to the rim of the eye's opening; that rim, (r, 3).
+    """
     points = half.points(mean)
     eye, edge = _eye_and_nostril(source, half, points)[0], _lid_edge(source, mean, half, points)
     margin = path_and_side(half, points, edge.tolist(), int(eye[0]))[1]
-    return clip(half, np.where(margin, _LID_MARGIN_MM - cKDTree(points[edge]).query(points)[0], _LID_MARGIN_MM))
+    x, ends = points[:, 0], (points[edge, 0].min(), points[edge, 0].max())
+    broad = _LID_MARGIN_MM + _CORNER_MARGIN_MM * smooth_step(-np.minimum(x - ends[0], ends[1] - x), -_CORNER_MM, 0.0)
+    return clip(half, np.where(margin, broad - cKDTree(points[edge]).query(points)[0], _LID_MARGIN_MM)), points[eye]
 
 
 def _open_mouth(source: MorphableModel, mean: np.ndarray, half: Skin) -> tuple[Skin, list[int], list[int]]:

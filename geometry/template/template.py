@@ -23,7 +23,6 @@ from geometry.template.face_regions import named_regions, trusted_regions
 from geometry.template.half_face import ear_box, half_face
 from geometry.template.remeshing import RemeshOptions, remesh
 from geometry.template.skin_patch import MIDLINE_MM, pieces_between
-from geometry.transforms import MIRROR
 
 SMILES = ("mouthSmile_L", "mouthSmile_R")  # the source's expressions, where it has them, that show the nasolabial folds
 
@@ -91,7 +90,7 @@ def build_template(source: MorphableModel, options: TemplateOptions = TemplateOp
     lips = np.zeros(len(surface.vertices))
     lips[np.concatenate([half.chains["upper_lip"], half.chains["lower_lip"]])] = 1.0
     on_lips = constraints.weights @ lips > 1 - 1e-9
-    openings = Openings(surface.vertices[half.chains["eye"]], (constraints.weights @ surface.vertices)[on_lips])
+    openings = Openings(half.lid_rim, (constraints.weights @ surface.vertices)[on_lips])
     lines = {name: np.searchsorted(kept, along[name]) for name in ("concha", "helix", "lip_border")}
     return _with_cavities(_with_units(source, outer, lines), cavities(source, options.cavity_edge, options, openings))
 
@@ -164,10 +163,9 @@ def _mirrored(
 ) -> Template:
     """Both halves: the mirror image of a row takes the mirror image of each source vertex."""
     mean = np.asarray(source.mean, np.float64)
-    both = both_halves(mix @ half.skin.weights, triangles, mean, mirror_images(source, source.regions["head_skin"]))
+    twin = mirror_images(source, source.regions["head_skin"])
+    both = both_halves(mix @ half.skin.weights, mix @ half.skin.lift, triangles, mean, twin)
     weights, image, aside = both.weights, both.image, both.aside
-    lift = mix @ half.skin.lift
-    lift = np.vstack([lift, (lift * MIRROR)[aside]])
     mirror = shipped_schemes()["ibug68"].mirror
     landmarks = np.array([places[i] if i in places else image[places[mirror[i]]] for i in range(68)])
     parts = mix @ np.stack([half.skin.touched_by(part) for part in (EYE, NOSTRIL, MOUTH)], axis=1).astype(float) > 1 - 1e-9
@@ -175,10 +173,10 @@ def _mirrored(
     narrow = weights @ source.regions["face"].astype(float) > 0.5
     return Template(
         weights,
-        lift,
+        both.lift,
         both.triangles,
         landmarks,
-        trusted_regions(weights @ mean + lift, mean[source.landmarks["ibug68"]], narrow, patches),
+        trusted_regions(weights @ mean + both.lift, mean[source.landmarks["ibug68"]], narrow, patches),
         both.mirror_vertex,
     )
 
@@ -196,7 +194,7 @@ def _with_cavities(outer: Template, linings: dict[str, BothHalves]) -> Template:
     return replace(
         outer,
         weights=sparse.vstack([outer.weights, *(lining.weights for lining in linings.values())]).tocsr(),
-        lift=np.vstack([outer.lift, np.zeros((sum(sizes), 3))]),
+        lift=np.vstack([outer.lift, *(lining.lift for lining in linings.values())]),
         triangles=np.vstack([outer.triangles, *(lining.triangles + start for lining, start in placed)]).astype(np.int32),
         regions=regions,
         mirror_vertex=np.concatenate([outer.mirror_vertex, *(lining.mirror_vertex + start for lining, start in placed)]),
