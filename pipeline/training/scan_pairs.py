@@ -31,8 +31,8 @@ from geometry.errors import FaceReliefError, NoFaceFound
 from geometry.mesh import TriangleMesh
 from geometry.model.morphable_model import MorphableModel
 from geometry.scan import Scan
+from geometry.surfaces.seen_surface import seen_surface
 from geometry.synthesis import faces, occluders, sensors
-from geometry.synthesis.fine_surface import seen_surface
 from geometry.transforms import SimilarityTransform
 from pipeline.inputs.source import Source
 from pipeline.scans.job import Job
