@@ -72,6 +72,7 @@ The blendshapes are the source's, without the gaze ones that leave the lids in p
 | held-out identities of the source (30, seed 1): mean distance, source vertex → model surface, within the face | \
 {held_out_mean_mm:.3f} mm |
 | the same, 95th percentile; mean of the worst subject | {held_out_p95_mm:.3f} mm; {held_out_worst_subject_mm:.3f} mm |
+| over the whole head, each identity the nearest there: mean distance | {held_out_head_mean_mm:.3f} mm |
 | of which the triangulation itself, on the mean shape | {chord_mean_mm:.3f} mm |
 | edges: median; 5th and 95th percentile within the face | {edge_mm_median:.2f} mm; {face_edge_mm_p5:.2f} and \
 {face_edge_mm_p95:.2f} mm |

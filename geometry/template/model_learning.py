@@ -11,7 +11,7 @@ All subjects are linear in a few hundred factors, so the components are computed
 import argparse
 import json
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -219,15 +219,19 @@ def project(model: MorphableModel, vertices: np.ndarray, norm: SurfaceNorm) -> n
     return np.linalg.solve(basis @ basis.T, basis @ norm.flat((vertices - model.mean)[None])[0])
 
 
-def held_out_errors(source: MorphableModel, template: Template, model: MorphableModel, seed: int, count: int) -> np.ndarray:
-    """(count, p) mm from the source's face vertices to the model's surface, for fresh identities of the source.
+def held_out_errors(
+    source: MorphableModel, template: Template, model: MorphableModel, seed: int, count: int, whole_head: bool = False
+) -> np.ndarray:
+    """(count, p) mm from the source's face vertices, or those of its whole head, to the model's surface, for fresh identities of
+    the source: each is the instance nearest to it there.
 
     Only vertices that the template covers count: not the linings of mouth and nostrils.
     """
     rng = np.random.default_rng(seed)
-    mean = TriangleMesh(model.mean, model.triangles)
-    covered = covered_vertices(source, mean)
-    norm = SurfaceNorm(mean.vertex_normals, mean.vertex_areas * model.regions["face"], _PROJECTION_TANGENTIAL)
+    source, mean = in_frame_of(model, source, template), TriangleMesh(model.mean, model.triangles)
+    covered = covered_vertices(source, mean, "head_skin" if whole_head else "face")
+    counts = ~model.regions["cavities"] if whole_head else model.regions["face"]
+    norm = SurfaceNorm(mean.vertex_normals, mean.vertex_areas * counts, _PROJECTION_TANGENTIAL)
     errors = []
     for _ in range(count):
         truth = source.instance(rng.standard_normal(source.n_identity))
@@ -237,12 +241,19 @@ def held_out_errors(source: MorphableModel, template: Template, model: Morphable
     return np.array(errors)
 
 
-def covered_vertices(source: MorphableModel, mean: TriangleMesh) -> np.ndarray:
-    """(p,) indices of the source's face vertices that the template's skin (its largest piece), on the mean, passes by within
-    0.3 mm."""
-    face = np.flatnonzero(source.regions["face"])
+def in_frame_of(model: MorphableModel, source: MorphableModel, template: Template) -> MorphableModel:
+    """The source with the model's origin: where one was loaded from its file, each has its own mark of the nose tip there."""
+    nose = model.landmarks["ibug68"][30]
+    shift = (model.mean - template.mean(source.mean))[nose] * (0, 1, 1)  # on the midline, which both share
+    return replace(source, mean=source.mean + shift)
+
+
+def covered_vertices(source: MorphableModel, mean: TriangleMesh, region: str = "face") -> np.ndarray:
+    """(p,) indices of the source's vertices of a region that the template's skin (its largest piece), on the mean, passes by
+    within 0.3 mm; mean in the source's frame."""
+    chosen = np.flatnonzero(source.regions[region])
     skin, _ = mean.submesh(mean.component_labels == np.bincount(mean.component_labels).argmax())
-    return face[surface_distance(source.mean[face], skin) < _COVERED_MM]
+    return chosen[surface_distance(source.mean[chosen], skin) < _COVERED_MM]
 
 
 def figures(source: MorphableModel, template: Template, model: MorphableModel, seed: int) -> dict[str, float]:
@@ -251,8 +262,9 @@ def figures(source: MorphableModel, template: Template, model: MorphableModel, s
     edge = np.linalg.norm(mesh.vertices[mesh.edges[:, 0]] - mesh.vertices[mesh.edges[:, 1]], axis=1)
     in_face = model.regions["face"][mesh.edges].all(axis=1)
     angle = smallest_angles(mesh.vertices[mesh.triangles])
-    chord = surface_distance(source.mean[covered_vertices(source, mesh)], mesh)
-    errors = held_out_errors(source, template, model, seed, 30)
+    moved = in_frame_of(model, source, template)
+    chord = surface_distance(moved.mean[covered_vertices(moved, mesh)], mesh)
+    errors, of_heads = (held_out_errors(source, template, model, seed, 30, whole_head) for whole_head in (False, True))
     # half a quantum, as stored: one int16 step of the mode with the largest displacement
     quantised = max(quantise(basis)[1].max() / 2 for basis in (model.identity_basis, model.expression_basis))
     return {
@@ -270,6 +282,7 @@ def figures(source: MorphableModel, template: Template, model: MorphableModel, s
         "held_out_mean_mm": float(errors.mean()),
         "held_out_p95_mm": float(np.percentile(errors, 95)),
         "held_out_worst_subject_mm": float(errors.mean(axis=1).max()),
+        "held_out_head_mean_mm": float(of_heads.mean()),
         "chord_mean_mm": float(chord.mean()),
         "quantisation_mm_per_sigma": float(quantised),
     }
