@@ -7,7 +7,7 @@ import pytest
 from sampled_faces import SHIPPED_MODEL
 from shared_files import ICT, needs
 from surfaces import grid_mesh
-from test_template import coarse
+from test_template import coarse, source_in_the_frame_of
 
 from geometry.mesh import TriangleMesh
 from geometry.model.registry import load_model
@@ -131,13 +131,6 @@ def test_the_card_states_the_figures_of_its_model(model):
     )
     shipped = SHIPPED_MODEL.with_suffix(".md").read_text(encoding="utf-8")
     assert f"{model.n_vertices} vertices" in shipped and model.notes["source_sha256"] in shipped
-
-
-def source_in_the_frame_of(model):
-    """The source with the origin at the model's nose tip; the model remembers where the source's own mark lies."""
-    source = load_model(ICT)
-    shift = model.earlier_mark_ups[1][30] - source.mean[source.landmarks["ibug68"][30]]
-    return replace(source, mean=source.mean + shift)
 
 
 @needs(ICT)

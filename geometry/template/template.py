@@ -101,7 +101,9 @@ def _with_units(source: MorphableModel, outer: Template) -> Template:
     smile = mean + outer.transfer(np.asarray(source.expression_basis[smiles], np.float64).sum(axis=0))
     half = half_face(TriangleMesh(mean, outer.triangles), outer.landmarks, outer.mirror_vertex, smile)
     curves = named_curves(half, outer.triangles, outer.regions["nostrils"])
-    return replace(outer, curves=curves, regions=outer.regions | named_regions(half, curves, outer.regions["nostrils"]))
+    units = named_regions(half, curves, outer.regions["nostrils"])
+    trusted = {"face": outer.regions["face"] & ~units["scalp"]}  # at the temples the source's face reaches into the hair
+    return replace(outer, curves=curves, regions=outer.regions | units | trusted)
 
 
 def _opened(
