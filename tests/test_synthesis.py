@@ -13,7 +13,7 @@ from geometry.charts.rasterize import rasterize
 from geometry.mesh import TriangleMesh, merged
 from geometry.surfaces.raycasting import cast_rays, raycasting_scene
 from geometry.surfaces.subdivision import refine_region
-from geometry.synthesis import faces, fine_surface, occluders, wrinkles
+from geometry.synthesis import faces, fine_surface, occluders, sensors, wrinkles
 from geometry.synthesis.faces import SynthesisOptions, sample_face
 
 BARE = SynthesisOptions(hair_share=0.0, hand_share=0.0, glasses_share=0.0)
@@ -249,3 +249,17 @@ def test_closed_lips_leave_no_mouth_to_see_and_what_lids_cover_of_eyeballs_is_kn
     origins = np.stack([x, y, np.full(x.shape, 200.0)], 1)
     hit = np.unique(cast_rays(raycasting_scene(mesh), origins, np.tile([0.0, 0, -1], (len(origins), 1)))[1])
     assert surface.covered.sum() > 100 and not surface.covered[hit].any()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_view_of_a_sampled_face_looks_past_an_eyeball(seed):
+    sampled = face(seed)
+    scene = raycasting_scene(sampled.skin)
+    for yaw in (-40, 0, 40):
+        out = sensors.head_rotation(yaw, 0, 0)[2]  # into the scene, in the model's frame
+        for eye in (slice(36, 42), slice(42, 48)):
+            middle = sampled.landmarks[eye].mean(0)
+            x, y = (axis.ravel() for axis in np.meshgrid(np.arange(-13, 13, 0.5), np.arange(-4, 4, 0.5)))
+            origins = middle + np.outer(x, [1.0, 0, 0]) + np.outer(y, [0, 1.0, 0]) - 200 * out
+            _, triangle, _, outer = cast_rays(scene, origins, np.tile(out, (len(origins), 1)))
+            assert (~outer[triangle >= 0]).mean() < 0.01

@@ -85,6 +85,16 @@ def test_behind_its_skin_lie_a_disc_in_the_mouth_and_in_each_nostril_and_two_eye
     assert not any((regions[name] & regions["cavities"]).any() for name in outer)
 
 
+def test_eyeballs_begin_on_the_lids_rim():
+    rims = model().regions["eyes"] & ~model().regions["eyeballs"] & mean().boundary_vertices
+    balls = mean().boundary_vertices & model().regions["eyeballs"]
+    first, other = (mean().boundary_edges[mask[mean().boundary_edges].all(axis=1)] for mask in (rims, balls))
+    ends = mean().vertices[first]
+    along = ends[:, 0, None] + np.linspace(0, 1, 21)[:, None] * (ends[:, 1] - ends[:, 0])[:, None]
+    gap = cKDTree(along.reshape(-1, 3)).query(mean().vertices[np.unique(other)])[0]
+    assert len(np.unique(other)) > 80 and gap.max() < 0.2 and np.median(gap) < 0.05
+
+
 def test_the_mouth_cavity_is_a_bag_that_begins_at_the_lips_seen_from_inside():
     cavity = mean().submesh(model().regions["mouth_cavity"])[0]
     lips = mean().vertices[model().landmarks["ibug68"][60:68]]
@@ -159,7 +169,7 @@ def test_no_cavity_shows_through_any_face_and_hardly_an_eyeball(seed):
     """An eyeball follows its own modes, the lids theirs: at an eye's corner it may stand before a lid."""
     front = Front(model().instance(identity(seed)))
     assert front.seen("nostril_cavities") == 0 and set(front.piece[front.over_skin]) <= {"eyeballs"}
-    assert front.over_skin.sum() < 0.02 * front.seen("eyeballs")
+    assert front.over_skin.sum() < 0.01 * front.seen("eyeballs")
 
 
 def test_an_opening_jaw_shows_the_mouth_cavity_and_parts_the_lips():
@@ -279,17 +289,12 @@ def inner_side_seen(vertices, yaw, pitch=0.0):
     return ((triangle >= 0) & (normals[:, 2] < 0)).sum() / 4
 
 
-@pytest.mark.parametrize("pitch", [-30, 30])
-def test_no_view_from_below_or_above_looks_past_an_eyeball(pitch):
-    assert inner_side_seen(mean().vertices, 0, pitch) == 0
-
-
-@pytest.mark.xfail(
-    strict=True, reason="at the inner corner of the eye, where the caruncle is, the eyeball does not reach the lids' rim"
-)
-@pytest.mark.parametrize("yaw", [-55, -35, 35, 55])
-def test_no_view_from_the_side_looks_past_an_eyeball(yaw):
-    assert inner_side_seen(mean().vertices, yaw) == 0
+@pytest.mark.parametrize("yaw, pitch", [(-55, 0), (-35, 0), (35, 0), (55, 0), (0, -30), (0, 30), (35, 25)])
+@pytest.mark.parametrize("seed", [None, 3])
+def test_no_view_looks_past_an_eyeball(seed, yaw, pitch):
+    """Seeds of faces whose eyeballs do not fill the corners of their eyes: what is seen of a ball begins on the lids' rim."""
+    vertices = mean().vertices if seed is None else model().instance(identity(seed))
+    assert inner_side_seen(vertices, yaw, pitch) <= 0.5  # a ray or two along the edge, of 170 mm² an eye
 
 
 def source_in_the_frame_of(model):

@@ -207,6 +207,8 @@ def sample_face(
     )
     shaped = shaped + surface.features[:, None] * feature_shift(model.mean, person, options)
     shaped = soften(shaped, model, surface.averaging, person, options)
+    ball, rim = surface.held.T
+    shaped[ball] = core.vertices[ball] + (shaped - core.vertices)[rim]  # what is done to a lid's rim is done to what it holds
     fine = TriangleMesh(surface.subdivision.apply(shaped), surface.subdivision.triangles)
     strength = sample_strength(person, options)
     landmark_indices = model.landmarks["ibug68"]

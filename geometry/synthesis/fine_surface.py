@@ -25,7 +25,7 @@ class FineSurface:
     subdivision: coarse → fine, of the triangles of `seen_surface`; mean (N, 3) fine mean shape; detailed (d,): fine vertices
     that carry detail, and their weight (d,) in (0, 1]; excluded (M,) bool: fine triangles inside the mouth; covered (M,) bool:
     those of eyeballs behind the mean's lids; averaging (n, n): the mean over a coarse vertex and its neighbours, see
-    `_averaging`; features (n,): `feature_share`.
+    `_averaging`; features (n,): `feature_share`; held (h, 2): see `_held_by_lids`.
     """
 
     subdivision: Subdivision
@@ -36,6 +36,7 @@ class FineSurface:
     covered: np.ndarray
     averaging: sparse.csr_matrix
     features: np.ndarray
+    held: np.ndarray
 
 
 @cache
@@ -43,7 +44,8 @@ def fine_surface(model: MorphableModel, edge_mm: float) -> FineSurface:
     """The subdivided topology of a model; kept per process, because it costs half a second."""
     skin = model.regions["face"] & ~model.regions["eyes"] & ~model.regions["mouth_interior"]
     coarse = TriangleMesh(model.mean, model.triangles)
-    averaging = _averaging(model, coarse)
+    held = _held_by_lids(model, coarse)
+    averaging = _averaging(coarse, held)
     # 0.5 at the border of the skin, 1 well inside: stretched to 0…1
     weight = np.clip(2 * averaged(skin.astype(float), averaging, FADE_ROUNDS) - 1, 0, 1) * skin
     # the strokes are laid out in frontal projection: fade where the surface turns away, and behind the ears' front
@@ -61,21 +63,27 @@ def fine_surface(model: MorphableModel, edge_mm: float) -> FineSurface:
         covered_eyeballs(model)[seen].all(1)[subdivision.parents],
         averaging,
         feature_share(model, averaging),
+        held,
     )
 
 
-def _averaging(model: MorphableModel, mesh: TriangleMesh) -> sparse.csr_matrix:
-    """(n, n): half a vertex, half the mean of its neighbours. A vertex on the rim of a lid and the eyeball's nearest vertex are
-    neighbours, too, lest the two part."""
-    balls, adjacency = np.flatnonzero(eyeballs_behind_lids(model)), mesh.adjacency
-    if len(balls):
-        on_rim = mesh.boundary_vertices & model.regions["eyes"]
-        rims = np.setdiff1d(np.flatnonzero(on_rim), balls)
-        behind = balls[cKDTree(model.mean[balls]).query(model.mean[rims])[1]]
-        ties = sparse.coo_matrix((np.ones(len(rims)), (rims, behind)), shape=adjacency.shape)
-        adjacency = adjacency + ties + ties.T
+def _held_by_lids(model: MorphableModel, mesh: TriangleMesh) -> np.ndarray:
+    """(h, 2): each vertex on the border of an eyeball and the nearest on the rim of a lid; none where eyeballs are no pieces of
+    their own."""
+    balls, border = eyeballs_behind_lids(model), mesh.boundary_vertices & model.regions["eyes"]
+    if not balls.any():
+        return np.zeros((0, 2), np.int64)
+    first, rims = np.flatnonzero(border & balls), np.flatnonzero(border & ~balls)
+    return np.stack([first, rims[cKDTree(model.mean[rims]).query(model.mean[first])[1]]], axis=1)
+
+
+def _averaging(mesh: TriangleMesh, held: np.ndarray) -> sparse.csr_matrix:
+    """(n, n): half a vertex, half the mean of its neighbours; the pairs of vertices `held` (h, 2) are neighbours, too."""
+    n = len(mesh.vertices)
+    ties = sparse.coo_matrix((np.ones(len(held)), held.T), shape=(n, n))
+    adjacency = (mesh.adjacency + ties + ties.T).tocsr()
     neighbours = np.maximum(np.asarray(adjacency.sum(1)).ravel(), 1)
-    return (0.5 * (sparse.diags(1 / neighbours) @ adjacency + sparse.identity(model.n_vertices))).tocsr()
+    return (0.5 * (sparse.diags(1 / neighbours) @ adjacency + sparse.identity(n))).tocsr()
 
 
 def feature_share(model: MorphableModel, averaging: sparse.csr_matrix) -> np.ndarray:

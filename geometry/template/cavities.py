@@ -1,8 +1,9 @@
 """What lies behind a template's skin: the mouth's lining and eyeballs behind open lips and lids, and the nostrils' linings.
 
-The mouth's lining begins at the lips, vertex by vertex; that of a nostril behind the pit that closes it, so that from outside
-the pit hides it. All are linear in the source's vertices, so that they follow every identity and expression. Normals of linings
-point into the cavity, as on the source.
+The mouth's lining begins at the rim of the lips, vertex by vertex, and what is seen of an eyeball on the rim of the lids, so that
+no view looks past them into the head; that of a nostril behind the pit that closes it, so that from outside the pit hides it.
+All are linear in the source's vertices, so that they follow every identity and expression. Normals of linings point into the
+cavity, as on the source.
 """
 
 from collections.abc import Callable
@@ -29,7 +30,7 @@ _HEIGHT_SHARE = 0.35
 _NARROWING_MM = (10.0, 20.0)
 _RIM_MM = 7.5  # from the lips' contour: nearer to it the bag is the source's
 _LEAST_HEIGHT_MM = 5.0
-_EYE_BACK_SHARE = 0.3  # of an eyeball's depth, at its back, that no lid ever shows
+_EYE_RIM_EDGE_MM = 1.2  # of an eyeball where it begins at the lids' rim
 _GROWTH = 0.16  # of the edge length away from the rim, in mm per mm
 _LONGEST_EDGE_MM = 10.0
 _PATH_STEPS = 10  # points along an edge of the lips' contour, for distances to it
@@ -37,9 +38,10 @@ _PATH_STEPS = 10  # points along an edge of the lips' contour, for distances to 
 
 @dataclass(frozen=True)
 class Openings:
-    """Of the half x ≥ 0 of a skin, on the mean: the rim (r, 3) of its lids, and the vertices (k, 3) on the rim of its lips."""
+    """Of the half x ≥ 0 of a skin: rows over the source (r, n_source) of the closed rim of its lids, in order, and the vertices
+    (k, 3) on the rim of its lips on the mean."""
 
-    lid_rim: np.ndarray
+    lid_rim: sparse.csr_matrix
     lip_vertices: np.ndarray
 
 
@@ -86,13 +88,14 @@ def cavities(source: MorphableModel, rim_edge: float, options: RemeshOptions, op
         "nostril_cavities": _nostril,
         "eyeballs": partial(_eyeball, lid_rim=openings.lid_rim),
     }
-    rims = {"mouth_cavity": openings.lip_vertices}
-    return {
-        name: both_halves(
-            *_remeshed(build(source, mean, source_twin), mean, rim_edge, options, rims.get(name)), mean, source_twin
-        )
+    rims, edges = {"mouth_cavity": openings.lip_vertices}, {"eyeballs": _EYE_RIM_EDGE_MM}
+    halves = {
+        name: _remeshed(build(source, mean, source_twin), mean, edges.get(name, rim_edge), options, rims.get(name))
         for name, build in builders.items()
     }
+    rows, triangles = halves["eyeballs"]
+    halves["eyeballs"] = _begun_at(openings.lid_rim, rows, boundary_loops(triangles)[0], mean), triangles
+    return {name: both_halves(*half, mean, source_twin) for name, half in halves.items()}
 
 
 def _mouth(source: MorphableModel, mean: np.ndarray, source_twin: np.ndarray) -> Skin:
@@ -152,9 +155,9 @@ def _nostril(source: MorphableModel, mean: np.ndarray, source_twin: np.ndarray) 
     return replace(above, triangles=above.triangles[kept], part=above.part[kept]).compacted()
 
 
-def _eyeball(source: MorphableModel, mean: np.ndarray, source_twin: np.ndarray, lid_rim: np.ndarray) -> Skin:
-    """The front of the left eyeball: the largest of the source's shells, drawn towards its middle until the lids' rim (r, 3) lies
-    on it."""
+def _eyeball(source: MorphableModel, mean: np.ndarray, source_twin: np.ndarray, lid_rim: sparse.csr_matrix) -> Skin:
+    """What is seen of the left eyeball: the largest of the source's shells, drawn towards its middle until the lids' rim lies on
+    it, within that rim as its middle sees it."""
     half = half_skin(mean, source.triangles, source.regions["eyeballs"], source_twin, np.inf)
     points = half.points(mean)
     shell = TriangleMesh(points, half.triangles).component_labels
@@ -162,13 +165,46 @@ def _eyeball(source: MorphableModel, mean: np.ndarray, source_twin: np.ndarray, 
     inside = (shell == largest)[half.triangles[:, 0]]
     ball = replace(half, triangles=half.triangles[inside], part=half.part[inside]).compacted()
     middle = sparse.csr_matrix(ball.weights.mean(axis=0))
-    spokes, to_rim = (place - middle @ mean for place in (ball.points(mean), lid_rim))
+    spokes, to_rim = (place - middle @ mean for place in (ball.points(mean), lid_rim @ mean))
     length, wanted = np.linalg.norm(spokes, axis=1), np.linalg.norm(to_rim, axis=1)
-    facing = (to_rim / wanted[:, None] @ (spokes / length[:, None]).T).argmax(axis=1)
-    share = np.median(wanted / length[facing])
+    outward, rim = spokes / length[:, None], to_rim / wanted[:, None]
+    share = np.median(wanted / length[(rim @ outward.T).argmax(axis=1)])
     weights = share * ball.weights + (1 - share) * sparse.vstack([middle] * len(spokes))
-    depth = weights @ mean[:, 2]
-    return clip(replace(ball, weights=weights.tocsr()), depth - depth.min() - _EYE_BACK_SHARE * np.ptp(depth))
+    return clip(replace(ball, weights=weights.tocsr()), _within(_flattened(outward, rim), _flattened(rim, rim))).compacted()
+
+
+def _flattened(directions: np.ndarray, rim: np.ndarray) -> np.ndarray:
+    """(k, 2) stereographic projection of unit directions (k, 3) about the mean of the rim's (r, 3)."""
+    axis = rim.mean(axis=0) / np.linalg.norm(rim.mean(axis=0))
+    across = np.linalg.svd(axis[None])[2][1:]
+    return directions @ across.T / (1.0 + 1e-6 + directions @ axis)[:, None]
+
+
+def _within(points: np.ndarray, polygon: np.ndarray) -> np.ndarray:
+    """(k,) distance of points (k, 2) from a closed polygon (r, 2), positive inside."""
+    start, side = polygon[None], (np.roll(polygon, -1, axis=0) - polygon)[None]
+    off = points[:, None] - start
+    along = np.clip((off * side).sum(axis=2) / np.maximum((side**2).sum(axis=2), 1e-18), 0, 1)
+    distance = np.linalg.norm(off - along[:, :, None] * side, axis=2).min(axis=1)
+    rises = (off[:, :, 1] < 0) != (off[:, :, 1] < side[:, :, 1])  # the side crosses the point's height, and to its right
+    level_side = np.where(side[:, :, 1] == 0, 1.0, side[:, :, 1])
+    right = off[:, :, 0] < off[:, :, 1] * side[:, :, 0] / level_side
+    return np.where((rises & right).sum(axis=1) % 2 == 1, distance, -distance)
+
+
+def _begun_at(rim: sparse.csr_matrix, rows: sparse.csr_matrix, border: np.ndarray, mean: np.ndarray) -> sparse.csr_matrix:
+    """The rows (k, n_source) with those of the border (b,) put on the rim (r, n_source), a closed polygon: each at its nearest
+    point, which then moves with the rim."""
+    points, start = rows[border] @ mean, rim @ mean
+    side = np.roll(start, -1, axis=0) - start
+    off = points[:, None] - start[None]
+    along = np.clip((off * side).sum(axis=2) / np.maximum((side**2).sum(axis=1), 1e-18), 0, 1)
+    nearest = np.linalg.norm(off - along[:, :, None] * side, axis=2).argmin(axis=1)
+    t = along[np.arange(len(border)), nearest]
+    placed = sparse.diags(1 - t) @ rim[nearest] + sparse.diags(t) @ rim[(nearest + 1) % rim.shape[0]]
+    kept = np.setdiff1d(np.arange(rows.shape[0]), border)
+    order = np.argsort(np.append(kept, border), kind="stable")
+    return sparse.vstack([rows[kept], placed]).tocsr()[order]
 
 
 def _remeshed(

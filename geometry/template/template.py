@@ -90,7 +90,7 @@ def build_template(source: MorphableModel, options: TemplateOptions = TemplateOp
     lips = np.zeros(len(surface.vertices))
     lips[np.concatenate([half.chains["upper_lip"], half.chains["lower_lip"]])] = 1.0
     on_lips = constraints.weights @ lips > 1 - 1e-9
-    openings = Openings(surface.vertices[half.chains["eye"]], (constraints.weights @ surface.vertices)[on_lips])
+    openings = Openings(half.skin.weights[half.chains["eye"]], (constraints.weights @ surface.vertices)[on_lips])
     return _with_cavities(_with_units(source, outer), cavities(source, options.cavity_edge, options, openings))
 
 
