@@ -72,6 +72,12 @@ def mesh_scan(points: np.ndarray, triangles: np.ndarray | None = None, unit_mm: 
     return Scan(points, triangles, "known face", "test", unit_mm=unit_mm, scale_is_metric=unit_mm is not None)
 
 
+def seen_scan(points: np.ndarray) -> Scan:
+    """A mesh scan (n, 3) in the model's topology of what a scanner sees: skin and eyeballs, no linings of mouth and nostrils."""
+    regions = default_model().regions
+    return mesh_scan(points).keep(~regions["cavities"] | regions["eyeballs"])
+
+
 def degrees_of(rotation: np.ndarray) -> float:
     """The angle by which it turns."""
     return float(np.degrees(np.arccos(np.clip((np.trace(rotation) - 1) / 2, -1, 1))))

@@ -9,7 +9,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from sampled_faces import NO_TRIANGLES, KnownFace, default_model, known_face, mesh_scan, nearly_located
+from sampled_faces import NO_TRIANGLES, KnownFace, default_model, known_face, mesh_scan, nearly_located, seen_scan
 from scipy.spatial.transform import Rotation
 
 from geometry.errors import FitError, NoFaceFound
@@ -124,7 +124,10 @@ def test_a_metric_scan_is_never_rescaled(face, model):
     assert width == pytest.approx(np.linalg.norm(np.subtract(*larger[corners])), abs=1.0)
 
 
-def test_given_landmarks_bring_home_a_pose_that_the_surface_alone_cannot(face, scan, model):
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_given_landmarks_bring_home_a_pose_that_the_surface_alone_cannot(seed, model):
+    face = known_face(seed)
+    scan = seen_scan(face.scan_points)
     off = SimilarityTransform(Rotation.from_rotvec(np.array([0.2, 1.2, 0.6])).as_matrix(), np.array([20.0, -25, 10]))
     landmarks = face.scan_landmarks
     landmarks[:17] = np.nan  # a scheme that knows no jaw

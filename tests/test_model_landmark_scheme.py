@@ -43,8 +43,6 @@ def test_a_shipped_scheme_is_consistent(name):
 
 @pytest.mark.parametrize("name", COUNTS)
 def test_a_shipped_scheme_lies_symmetrically_on_the_skin(model, name):
-    if name == "caple_stephan" and "eyeballs" not in model.regions:
-        pytest.skip("the shipped model is a face: there is no skin near crown, nape and back of the ears")
     points, shipped = landmarks_on(model, model.mean, name), scheme(name)
     assert surface_distance(points, model.mesh()).max() < 1e-3
     np.testing.assert_allclose(points[list(shipped.mirror)] * (-1, 1, 1), points, atol=0.1)
@@ -103,7 +101,7 @@ def test_nose_peaks_are_the_most_lateral_points_of_the_wings(model):
         & (model.mean[:, 1] < 0)
     )
     peak = place["left_nose_peak"]
-    assert peak[0] > np.quantile(model.mean[wing, 0], 0.9) and -10 < peak[1] < -4 and -27 < peak[2] < -17
+    assert peak[0] > model.mean[wing, 0].max() - 0.3 and -10 < peak[1] < -4 and -27 < peak[2] < -17
     corner = embedding(scheme("bosphorus22"), model)[0][scheme("bosphorus22").names.index("left_nose_peak")]
     assert (normals[corner] @ (1, 0, 0) > 0.95).all()
 

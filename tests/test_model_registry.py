@@ -18,14 +18,16 @@ from geometry.model.format_face_relief import dequantise, quantise, save_model
 from geometry.model.model_file import ModelFormat
 from geometry.model.morphable_model import MorphableModel
 from geometry.model.registry import load_model
+from geometry.model.texture_layout import TextureLayout
 
 
 def small_model(n=80, seed=0):
     rng = np.random.default_rng(seed)
+    triangles = np.append(np.array([[n - 1, 0, 1]]), rng.integers(0, n, (49, 3)), axis=0).astype(np.int32)
     return MorphableModel(
         name="small",
         mean=rng.normal(size=(n, 3)).astype(np.float32).astype(float),
-        triangles=rng.integers(0, n, (50, 3)).astype(np.int32),
+        triangles=triangles,
         identity_basis=rng.normal(size=(4, n, 3)).astype(np.float32),
         expression_basis=rng.normal(size=(2, n, 3)).astype(np.float32),
         landmarks={"ibug68": np.arange(68)},
@@ -34,7 +36,24 @@ def small_model(n=80, seed=0):
         expression_range=(0.0, 1.0),
         notes={"licence": "none"},
         curves={"midline": np.array([7, 3, 9])},
+        mirror_vertex=np.arange(n)[::-1],
+        texture=small_texture(triangles),
+        earlier_mark_ups={1: rng.normal(size=(68, 3)).astype(np.float32).astype(float)},
     )
+
+
+def small_texture(triangles):
+    """Every vertex at one place, but the first corner at two."""
+    corners = np.array(triangles)
+    corners[0, 0] = triangles.max() + 1
+    corner_vertex = np.append(np.arange(triangles.max() + 1), triangles[0, 0])
+    uv = np.random.default_rng(0).random((len(corner_vertex), 2)).astype(np.float32).astype(float)
+    return TextureLayout(uv, corners.astype(np.int32), corner_vertex)
+
+
+def wrapped(texture):
+    """Its triangles, with the last row counted from the end."""
+    return np.where(texture.triangles == len(texture.uv) - 1, -1, texture.triangles).astype(np.int32)
 
 
 def saved(path, model):
@@ -65,8 +84,48 @@ def test_a_saved_model_comes_back_with_its_nose_at_the_origin(tmp_path):
     assert load_model(saved(tmp_path / "g.npz", replace(model, expression_range=None))).expression_range is None
 
 
-def test_a_file_without_curves_has_none(tmp_path):
-    assert load_model(edited(tmp_path, curve_midline=None)).curves == {}
+def test_pairing_texture_and_earlier_mark_ups_come_back(tmp_path):
+    model = small_model()
+    again = load_model(saved(tmp_path / "m.npz", model))
+    assert np.array_equal(again.mirror_vertex, model.mirror_vertex)
+    assert np.array_equal(again.texture.uv, model.texture.uv) and np.array_equal(again.texture.triangles, model.texture.triangles)
+    assert np.array_equal(again.texture.corner_vertex[again.texture.triangles], again.triangles)
+    assert again.earlier_mark_ups.keys() == {1}
+    assert np.allclose(again.earlier_mark_ups[1], model.earlier_mark_ups[1] - model.mean[30], atol=1e-6), (
+        "they move with the mean"
+    )
+
+
+def test_the_shipped_model_brings_pairing_texture_curves_and_the_earlier_mark_up(model):
+    pair, texture = model.mirror_vertex, model.texture
+    assert np.array_equal(pair[pair], np.arange(model.n_vertices)) and len(model.curves) > 20
+    assert np.array_equal(texture.corner_vertex[texture.triangles], model.triangles)
+    assert texture.uv.min() >= 0 and texture.uv.max() <= 1 and len(texture.uv) >= model.n_vertices
+    offset = np.linalg.norm(model.mean[model.landmarks["ibug68"]] - model.earlier_mark_ups[1], axis=1)
+    assert offset.max() < 8 and 1 < offset[30] < 3 and (offset < 0.1).sum() > 20, (
+        "some points moved, the others are where they were"
+    )
+
+
+@pytest.mark.parametrize(
+    "key, empty",
+    [
+        ("curve_midline", lambda model: model.curves == {}),
+        ("mirror_vertex", lambda model: model.mirror_vertex is None),
+        ("uv", lambda model: model.texture is None),
+        ("mark_up_1", lambda model: model.earlier_mark_ups == {}),
+    ],
+)
+def test_what_a_file_may_lack_it_may_lack(tmp_path, key, empty):
+    assert empty(load_model(edited(tmp_path, **{key: None})))
+
+
+def test_a_model_of_the_old_topology_is_refused_with_the_reason(tmp_path):
+    path = edited(tmp_path, version=np.array(1), mirror_vertex=None, uv=None, uv_triangles=None, mark_up_1=None)
+    with pytest.raises(ModelError, match="version 1, this program reads .* version 2") as caught:
+        load_model(path)
+    text = str(caught.value)
+    assert "bad.npz" in text and "ended at the hairline" in text and "whole head" in text and "learn the model again" in text
 
 
 def test_the_same_model_gives_the_same_bytes(tmp_path):
@@ -120,10 +179,23 @@ def edited(tmp_path, **changes):
         ({"mean": None}, "missing"),
         ({"landmarks_ibug68": None}, "0 ibug68 landmarks"),
         ({"landmarks_ibug68": np.full(68, 80, np.int32)}, "landmark is outside the 80 vertices"),
-        ({"triangles": np.full((3, 3), -1, np.int32)}, "triangle is outside"),
-        ({"triangles": np.zeros((3, 4), np.int32)}, "not .m, 3."),
+        ({"triangles": np.full((3, 3), -1, np.int32), "uv": None}, "triangle is outside"),
+        ({"triangles": np.zeros((3, 4), np.int32), "uv": None}, "not .m, 3."),
         ({"version": np.array(99)}, "version 99"),
         ({"region_face": np.zeros(2, np.uint8)}, "region has 2 bytes"),
+        ({"mirror_vertex": np.zeros(80, np.int32)}, "mirror_vertex pairs no vertices"),
+        ({"mirror_vertex": np.arange(79, dtype=np.int32)}, "mirror_vertex pairs no vertices"),
+        ({"mirror_vertex": np.append(np.arange(79), 80).astype(np.int32)}, "mirror_vertex pairs no vertices"),
+        ({"uv_triangles": None}, "missing"),
+        ({"uv_triangles": np.zeros((3, 3), np.int32)}, "missing or has the wrong shape"),
+        ({"uv_triangles": np.full((50, 3), 10**6, np.int32)}, "missing or has the wrong shape"),
+        ({"uv_triangles": np.zeros((50, 3), np.int32)}, "uv_triangles do not match the triangles"),
+        ({"uv_triangles": wrapped(small_model().texture)}, "uv_triangles do not match the triangles"),
+        ({"uv": np.full((81, 2), np.nan, np.float32)}, "uv is no list of"),
+        ({"uv": np.zeros((81, 3), np.float32)}, "uv is no list of"),
+        ({"mark_up_1": np.full((68, 3), np.inf, np.float32)}, "earlier mark-up does not have 68 points"),
+        ({"mark_up_1": np.zeros((51, 3), np.float32)}, "earlier mark-up does not have 68 points"),
+        ({"mark_up_x": np.zeros((68, 3), np.float32)}, "missing or has the wrong shape"),
         ({"curve_midline": np.array([0, 80], np.int32)}, "curve 'midline' is no list of vertices below 80"),
         ({"expression_names": np.array(["one"])}, "differ in number"),
         ({"notes": np.array("{not json")}, "missing or has the wrong shape"),

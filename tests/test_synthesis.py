@@ -8,9 +8,12 @@ import pytest
 from sampled_faces import default_model as model
 from surfaces import grid_mesh
 
+from geometry.charts.chart import OrthographicChart
+from geometry.charts.rasterize import rasterize
 from geometry.mesh import TriangleMesh, merged
+from geometry.surfaces.raycasting import cast_rays, raycasting_scene
 from geometry.surfaces.subdivision import refine_region
-from geometry.synthesis import faces, fine_surface, occluders, wrinkles
+from geometry.synthesis import faces, fine_surface, occluders, sensors, wrinkles
 from geometry.synthesis.faces import SynthesisOptions, sample_face
 
 BARE = SynthesisOptions(hair_share=0.0, hand_share=0.0, glasses_share=0.0)
@@ -199,3 +202,64 @@ def test_glasses_sit_before_the_eyes_and_leave_them_free(marks):
         for eye in (marks[36:42].mean(0), marks[42:48].mean(0)):
             assert frame.vertices[np.hypot(*(frame.vertices - eye)[:, :2].T) < 32][:, 2].min() > eye[2] - 5
             assert np.hypot(*(frame.vertices - eye)[:, :2].T)[frame.vertices[:, 2] > eye[2]].min() > 8
+
+
+def expressing(weights):
+    """A face with blendshapes of those weights and nothing else that a model does not hold."""
+    expression = np.array([weights.get(name, 0.0) for name in model().expression_names])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(faces, "sample_expression", lambda *_: expression)
+        return sample_face(model(), np.random.default_rng(0), replace(BARE, soft_share=0.0))
+
+
+def seen_from_the_front(mesh, points):
+    """Points (k, 3) → distance (k,) to the mesh behind them along −z, inf where none; whether its outer side is met."""
+    origins = np.column_stack([np.asarray(points)[:, :2], np.full(len(points), 200.0)])
+    distance, _, _, outer = cast_rays(raycasting_scene(mesh), origins, np.tile([0.0, 0, -1], (len(points), 1)))
+    return 200 - distance, outer
+
+
+def test_a_sensor_sees_eyeballs_between_the_lids_and_teeth_behind_parted_lips():
+    opened = expressing({"jawOpen": 0.7})
+    eyes = np.stack([opened.landmarks[36:42].mean(0), opened.landmarks[42:48].mean(0)])
+    depth, outer = seen_from_the_front(opened.skin, eyes)
+    assert outer.all() and (np.abs(depth - eyes[:, 2]) < 6).all()
+    upper, lower = opened.landmarks[[62, 66]]
+    between = np.linspace(upper, lower, 9)[1:-1]
+    assert upper[1] - lower[1] > 15
+    assert not seen_from_the_front(opened.skin, between)[1].any(), "the true surface is open there"
+    depth, outer = seen_from_the_front(merged([opened.skin, *opened.surroundings]), between)
+    behind = between[:, 2] - depth
+    assert outer.all() and behind.min() > 1 and behind.max() < faces.MOUTH_DEPTH_MM[1] + 8
+
+
+def test_the_truth_ends_at_the_lips_of_an_open_mouth_and_holds_the_eyes():
+    opened, chart = expressing({"jawOpen": 0.7}), OrthographicChart(160, 160, 1.0)
+    truth = rasterize(opened.mesh, chart, opened.excluded)
+    at = lambda point: tuple(np.round(chart.project(point[None])[0][0]).astype(int)[::-1])
+    assert not truth.valid_mask[at(opened.landmarks[[62, 66]].mean(0))]
+    assert all(truth.valid_mask[at(opened.landmarks[eye].mean(0))] for eye in (slice(36, 42), slice(42, 48)))
+
+
+def test_closed_lips_leave_no_mouth_to_see_and_what_lids_cover_of_eyeballs_is_known(surface):
+    mesh = TriangleMesh(surface.mean, surface.subdivision.triangles)
+    area = np.linalg.norm(mesh.triangle_area_vectors, axis=1)
+    assert 0 < surface.excluded.sum() < 100 and area[surface.excluded].sum() < 60
+    x, y = (axis.ravel() for axis in np.meshgrid(np.arange(-60, 60, 0.5), np.arange(0, 60, 0.5)))
+    origins = np.stack([x, y, np.full(x.shape, 200.0)], 1)
+    hit = np.unique(cast_rays(raycasting_scene(mesh), origins, np.tile([0.0, 0, -1], (len(origins), 1)))[1])
+    assert surface.covered.sum() > 100 and not surface.covered[hit].any()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_view_of_a_sampled_face_looks_past_an_eyeball(seed):
+    sampled = face(seed)
+    scene = raycasting_scene(sampled.skin)
+    for yaw in (-40, 0, 40):
+        out = sensors.head_rotation(yaw, 0, 0)[2]  # into the scene, in the model's frame
+        for eye in (slice(36, 42), slice(42, 48)):
+            middle = sampled.landmarks[eye].mean(0)
+            x, y = (axis.ravel() for axis in np.meshgrid(np.arange(-13, 13, 0.5), np.arange(-4, 4, 0.5)))
+            origins = middle + np.outer(x, [1.0, 0, 0]) + np.outer(y, [0, 1.0, 0]) - 200 * out
+            _, triangle, _, outer = cast_rays(scene, origins, np.tile(out, (len(origins), 1)))
+            assert (~outer[triangle >= 0]).mean() < 0.01

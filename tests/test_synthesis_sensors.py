@@ -33,7 +33,7 @@ def test_pixels_are_centred_at_integers():
     """A slanted plane z = 500 + 0.5 x, cast and unprojected, satisfies its own equation: half a pixel would miss by 0.4 mm."""
     camera = PinholeCamera(320, 240, 300, 300, 159.5, 119.5)
     x = np.array([-600.0, 600, 600, -600])
-    mesh = TriangleMesh(np.stack([x, [-600, -600, 600, 600], 500 + 0.5 * x], 1), [[0, 1, 2], [0, 2, 3]])
+    mesh = TriangleMesh(np.stack([x, [-600, -600, 600, 600], 500 + 0.5 * x], 1), [[0, 2, 1], [0, 3, 2]])
     depth, _ = sensors.render_depth(mesh, camera)
     rows, columns = np.nonzero(depth)
     points = camera.unproject(np.stack([columns, rows], 1).astype(float), depth[rows, columns])

@@ -1,20 +1,21 @@
-"""The shipped template is a clean disc, and building one keeps the promises of its docstring."""
+"""The shipped template is a clean head, open where heads are, and building one keeps the promises of its docstring."""
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 import pytest
 from sampled_faces import default_model as model
 from scipy.spatial import cKDTree
+from scipy.spatial.transform import Rotation
 from shared_files import ICT, needs
 
-from geometry.charts.chart import OrthographicChart
-from geometry.charts.rasterize import rasterize
 from geometry.mesh import TriangleMesh
 from geometry.model.landmark_embedding import shipped_schemes
 from geometry.model.registry import load_model
 from geometry.surfaces.closest_point import surface_distance
 from geometry.surfaces.raycasting import first_hits, raycasting_scene
+from geometry.template.model_learning import mirror_name
 from geometry.template.remeshing import smallest_angles
 from geometry.template.skin_patch import boundary_loops
 from geometry.template.template import TemplateOptions, build_template
@@ -39,40 +40,68 @@ def skin():
 
 
 def is_oriented_disc(mesh):
+    return is_oriented(mesh) and len(boundary_loops(mesh.triangles)) == 1 and euler_characteristic(mesh) == 1
+
+
+def is_oriented(mesh):
+    """One piece, without a loose vertex, that each direction of an edge has once."""
     half_edges = mesh.triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2)
     return (
         mesh.is_edge_manifold
         and len(np.unique(mesh.component_labels)) == 1
-        and len(boundary_loops(mesh.triangles)) == 1
         and len(np.unique(mesh.triangles)) == len(mesh.vertices)
-        and len(mesh.vertices) - len(mesh.edges) + len(mesh.triangles) == 1
-        and len(np.unique(half_edges, axis=0)) == len(half_edges)  # orientable: each direction of an edge once
+        and len(np.unique(half_edges, axis=0)) == len(half_edges)
     )
 
 
-def test_it_is_a_disc_of_skin_and_behind_it_a_disc_in_the_mouth_and_in_each_nostril():
+def euler_characteristic(mesh):
+    return len(mesh.vertices) - len(mesh.edges) + len(mesh.triangles)
+
+
+PIECES = ("mouth_cavity", "nostril_cavities", "eyeballs")
+
+
+def test_it_is_a_head_of_skin_open_at_neck_eyes_and_mouth_alone():
+    assert is_oriented(skin()) and 12_000 < len(mean().vertices) < 16_000
+    loops = boundary_loops(skin().triangles)
+    middle = np.array(sorted((skin().vertices[loop].mean(axis=0) for loop in loops), key=lambda at: at[1]))
+    assert len(loops) == 4 and euler_characteristic(skin()) == 2 - 4, "a sphere with four holes: nostrils and ears are closed"
+    marks = mean().vertices[model().landmarks["ibug68"]]
+    eyes = sorted((marks[36:42].mean(axis=0), marks[42:48].mean(axis=0)), key=lambda at: at[0])
+    assert middle[0, 1] < marks[8, 1] - 15 and np.linalg.norm(middle[1] - marks[60:68].mean(axis=0)) < 5, "neck, mouth"
+    assert np.linalg.norm(middle[2:][np.argsort(middle[2:, 0])] - eyes, axis=1).max() < 5
+
+
+def test_behind_its_skin_lie_a_disc_in_the_mouth_and_in_each_nostril_and_two_eyeballs():
     mesh, regions = mean(), model().regions
-    assert len(np.unique(mesh.component_labels)) == 4 and is_oriented_disc(skin())
+    assert len(np.unique(mesh.component_labels)) == 6
     assert regions["cavities"][len(skin().vertices) :].all() and not regions["cavities"][: len(skin().vertices)].any()
-    assert np.array_equal(regions["cavities"], regions["mouth_cavity"] | regions["nostril_cavities"])
-    left = regions["nostril_cavities"] & (mesh.vertices[:, 0] > 0)
-    for piece in (regions["mouth_cavity"], left, regions["nostril_cavities"] & ~left):
-        assert is_oriented_disc(mesh.submesh(piece)[0])
-    assert (regions["mouth_interior"] >= regions["mouth_cavity"]).all() and 250 < regions["mouth_cavity"].sum() < 450
-    assert not any(
-        (mask & regions["cavities"]).any()
-        for name, mask in regions.items()
-        if name not in ("cavities", "mouth_cavity", "nostril_cavities", "mouth_interior", "eyeballs", "eyes")
-    )
+    assert np.array_equal(regions["cavities"].astype(int), np.sum([regions[name] for name in PIECES], axis=0))
+    left = mesh.vertices[:, 0] > 0
+    sides = [regions[name] & side for name in PIECES[1:] for side in (left, ~left)]
+    assert all(is_oriented_disc(mesh.submesh(piece)[0]) for piece in (regions["mouth_cavity"], *sides))
+    assert (regions["mouth_interior"] >= regions["mouth_cavity"]).all() and (regions["eyes"] >= regions["eyeballs"]).all()
+    outer = set(regions) - {"cavities", "mouth_interior", "eyes", *PIECES}
+    assert not any((regions[name] & regions["cavities"]).any() for name in outer)
 
 
-def test_the_mouth_cavity_is_a_bag_behind_the_lips_seen_from_inside():
+def test_eyeballs_begin_on_the_lids_rim():
+    rims = model().regions["eyes"] & ~model().regions["eyeballs"] & mean().boundary_vertices
+    balls = mean().boundary_vertices & model().regions["eyeballs"]
+    first, other = (mean().boundary_edges[mask[mean().boundary_edges].all(axis=1)] for mask in (rims, balls))
+    ends = mean().vertices[first]
+    along = ends[:, 0, None] + np.linspace(0, 1, 21)[:, None] * (ends[:, 1] - ends[:, 0])[:, None]
+    gap = cKDTree(along.reshape(-1, 3)).query(mean().vertices[np.unique(other)])[0]
+    assert len(np.unique(other)) > 80 and gap.max() < 0.2 and np.median(gap) < 0.05
+
+
+def test_the_mouth_cavity_is_a_bag_that_begins_at_the_lips_seen_from_inside():
     cavity = mean().submesh(model().regions["mouth_cavity"])[0]
     lips = mean().vertices[model().landmarks["ibug68"][60:68]]
     rim = cavity.vertices[cavity.boundary_vertices]
-    contour = cKDTree(skin().vertices[model().regions["mouth_interior"][: len(skin().vertices)]]).query(rim)[0]
-    assert contour.min() > 0.8 and contour.max() < 3.5
-    assert cavity.vertices[:, 2].min() < -100 and cavity.vertices[:, 2].max() < lips[:, 2].max() - 1
+    of_lips = skin().vertices[model().regions["mouth_interior"][: len(skin().vertices)]]
+    assert len(rim) == len(of_lips) and cKDTree(of_lips).query(rim)[0].max() < 1e-9, "vertex by vertex"
+    assert cavity.vertices[:, 2].min() < -100 and np.abs(cavity.vertices[:, 2].max() - lips[:, 2].max()) < 1
     # a ray down the middle from the roof's side: it leaves the roof's face and meets the floor's
     scene = raycasting_scene(cavity)
     z = np.arange(-110.0, -35.0, 5.0)
@@ -82,83 +111,142 @@ def test_the_mouth_cavity_is_a_bag_behind_the_lips_seen_from_inside():
         assert np.isfinite(distance).all() and (normals @ direction < 0).all()
 
 
-def identical_from_the_front(vertices):
-    chart = OrthographicChart(height=192, width=192, pixel_mm=1.0)
-    with_cavity = rasterize(TriangleMesh(vertices, model().triangles), chart)
-    without = rasterize(TriangleMesh(vertices[: len(skin().vertices)], skin().triangles), chart)
-    return np.array_equal(with_cavity.valid_mask, without.valid_mask) and all(
-        np.array_equal(with_cavity[channel], without[channel]) for channel in with_cavity.channels
-    )
+class Front:
+    """What rays 1 mm apart meet from the front within `half` (x, y) mm of the nose: piece (k,) name, "skin" or None; inner (k,)
+    bool: a surface's inner side; over_skin (k,) bool: something before the skin that would be seen there without it."""
+
+    def __init__(self, vertices, half=(45, 60)):
+        triangles, x, y = model().triangles, *np.meshgrid(*(np.arange(-reach, reach, 1.0) for reach in half))
+        self.origins = np.stack([x, y, np.full_like(x, 300.0)], axis=-1).reshape(-1, 3)
+        distance, self.triangle, self.inner = self._cast(vertices, triangles)
+        alone, hit, inner = self._cast(vertices, triangles[~model().regions["cavities"][triangles].any(axis=1)])
+        self.over_skin = (hit >= 0) & ~inner & (distance < alone - 1e-3)
+        names = np.full(len(triangles), "skin", dtype=object)
+        for name in PIECES:
+            names[model().regions[name][triangles].all(axis=1)] = name
+        self.piece = np.where(self.triangle >= 0, names[self.triangle], None)
+
+    def _cast(self, vertices, triangles):
+        scene = raycasting_scene(TriangleMesh(vertices, triangles))
+        distance, triangle, _, normals = first_hits(scene, self.origins, np.tile([0, 0, -1], (len(self.origins), 1)))
+        return distance, triangle, (triangle >= 0) & (normals[:, 2] < 0)
+
+    def seen(self, name):
+        """mm²."""
+        return int((self.piece == name).sum())
 
 
-@pytest.mark.parametrize(
-    "expression",
-    [
-        (),
-        ("eyeBlink_L", "eyeBlink_R"),
-        ("jawOpen",),
-        ("mouthSmile_L", "mouthSmile_R"),
-        ("mouthPucker",),
-        ("mouthClose", "jawOpen"),
-        ("mouthFunnel",),
-        ("jawForward",),
-        ("jawLeft", "mouthRight"),
-        ("mouthUpperUp_L", "mouthUpperUp_R", "mouthLowerDown_L"),
-    ],
-)
-def test_no_cavity_shows_through_the_face(expression):
+def identity(seed):
+    return np.random.default_rng(seed).standard_normal(model().n_identity)
+
+
+EXPRESSIONS = [
+    (),
+    ("eyeBlink_L", "eyeBlink_R"),
+    ("eyeWide_L", "eyeWide_R"),
+    ("jawOpen",),
+    ("mouthSmile_L", "mouthSmile_R"),
+    ("mouthPucker",),
+    ("mouthClose", "jawOpen"),
+    ("mouthFunnel",),
+    ("jawForward",),
+    ("jawLeft", "mouthRight"),
+    ("mouthUpperUp_L", "mouthUpperUp_R", "mouthLowerDown_L"),
+]
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+def test_no_cavity_and_no_eyeball_shows_through_the_skin_and_nothing_shows_a_hole(expression):
+    """Whatever is seen of the skin alone is seen with all that lies behind it, and between lids and lips there is no gap."""
     assert set(expression) <= set(model().expression_names)
-    assert identical_from_the_front(posed(**dict.fromkeys(expression, 1.0)).vertices)
+    front = Front(posed(**dict.fromkeys(expression, 1.0)).vertices)
+    assert not front.over_skin.any() and not front.inner.any() and None not in front.piece
+    assert front.seen("nostril_cavities") == 0
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_no_cavity_shows_through_any_face(seed):
-    assert identical_from_the_front(model().instance(np.random.default_rng(seed).standard_normal(model().n_identity)))
+def test_no_cavity_shows_through_any_face_and_hardly_an_eyeball(seed):
+    """An eyeball follows its own modes, the lids theirs: at an eye's corner it may stand before a lid."""
+    front = Front(model().instance(identity(seed)))
+    assert front.seen("nostril_cavities") == 0 and set(front.piece[front.over_skin]) <= {"eyeballs"}
+    assert front.over_skin.sum() < 0.01 * front.seen("eyeballs")
 
 
-def test_the_mouth_cavity_opens_with_the_jaw():
+def test_an_opening_jaw_shows_the_mouth_cavity_and_parts_the_lips():
+    closed, opened = posed(), posed(jawOpen=1.0)
+    marks = opened.vertices[model().landmarks["ibug68"]]
+    assert marks[62, 1] - marks[66, 1] > 20
+    assert Front(opened.vertices, (45, 90)).seen("mouth_cavity") > 400 > 60 > Front(closed.vertices).seen("mouth_cavity")
     rim = np.flatnonzero(mean().boundary_vertices & model().regions["mouth_cavity"])
-    height = lambda mesh: np.ptp(mesh.vertices[rim, 1])
-    assert height(posed(jawOpen=1.0)) > height(mean()) + 15
+    assert np.ptp(opened.vertices[rim, 1]) > np.ptp(closed.vertices[rim, 1]) + 20
+    between = np.linspace(marks[62], marks[66], 12)[1:-1] * (1, 1, 0) + (0, 0, 300)
+    _, triangle, _, _ = first_hits(raycasting_scene(opened), between, np.tile([0, 0, -1], (10, 1)))
+    assert model().regions["mouth_cavity"][model().triangles[triangle]].all()
 
 
 def test_triangles_are_neither_slivers_nor_folds():
-    mesh = mean()
+    mesh, regions = mean(), model().regions
     angle = smallest_angles(mesh.vertices[mesh.triangles])
-    assert angle.min() > 10 and np.percentile(angle, 1) > 28
+    in_face = regions["face"][mesh.triangles].any(axis=1)
+    assert angle[in_face].min() >= 18 and np.median(angle) >= 38 and np.median(angle[in_face]) >= 38
+    assert angle.min() > 15 and np.percentile(angle, 1) > 28
     normal = mesh.triangle_area_vectors / np.linalg.norm(mesh.triangle_area_vectors, axis=1, keepdims=True)
     corners = mesh.vertex_normals[mesh.triangles]
     # the edges of lids and lips turn by 180°
-    crease = (model().regions["eyes"] | model().regions["mouth_interior"])[mesh.triangles].any(axis=1)
+    crease = (regions["eyes"] | regions["mouth_interior"])[mesh.triangles].any(axis=1)
     assert (corners * normal[:, None]).sum(axis=2)[~crease].min() > 0
     assert ((corners.sum(axis=1) * normal).sum(axis=1) > 0).mean() > 0.998
 
 
 def test_edges_are_short_where_faces_have_detail():
     regions = model().regions
+    rims = regions["eyes"] & ~regions["eyeballs"]
     assert 2.4 < np.median(edge_lengths(mean(), regions["cheeks"])) < 3.0
-    for name, longest in (("eyes", 1.5), ("mouth", 1.9), ("nose", 2.2)):
-        assert 1.0 < np.median(edge_lengths(mean(), regions[name])) < longest
-    assert np.median(edge_lengths(mean(), regions["neck"])) > 3.0
+    for mask, longest in (
+        (rims, 1.3),
+        (regions["lids"], 1.5),
+        (regions["mouth"], 1.6),
+        (regions["ala"], 2.0),
+        (regions["nose"], 2.2),
+    ):
+        assert 1.0 < np.median(edge_lengths(mean(), mask)) < longest
+    assert np.median(edge_lengths(mean(), regions["ears"])) < 3.0 < np.median(edge_lengths(mean(), regions["neck"]))
+    assert np.median(edge_lengths(mean(), regions["scalp"])) > 5.0
 
 
-def test_it_is_mirror_symmetric():
-    vertices, scheme = mean().vertices, shipped_schemes()["ibug68"]
-    gap, mirror_vertex = cKDTree(vertices).query(vertices * (-1, 1, 1))
-    assert gap.max() < 0.06 and np.array_equal(mirror_vertex[mirror_vertex], np.arange(len(vertices)))
-    marks = model().landmarks["ibug68"]
-    assert np.array_equal(mirror_vertex[marks], marks[list(scheme.mirror)]) and len(set(marks.tolist())) == 68
-    assert all((mask[mirror_vertex] == mask).mean() > 0.999 for mask in model().regions.values())
+def test_it_is_its_own_mirror_image():
+    """The pairing is exact, of vertices, triangles, landmarks, regions and curves; so are mean, modes and blendshapes."""
+    pair, scheme, marks = model().mirror_vertex, shipped_schemes()["ibug68"], model().landmarks["ibug68"]
+    assert np.array_equal(pair[pair], np.arange(model().n_vertices))
+    assert np.abs(model().mean[pair] * MIRROR - model().mean).max() <= 1e-6
+    rolled = lambda triangles: {tuple(np.roll(corners, -corners.argmin())) for corners in triangles}
+    assert rolled(pair[model().triangles][:, ::-1]) == rolled(model().triangles)
+    assert np.array_equal(pair[marks], marks[list(scheme.mirror)]) and len(set(marks.tolist())) == 68
+    assert all(np.array_equal(mask[pair], mask) for mask in model().regions.values())
+    for name, curve in model().curves.items():
+        other = name.replace("left_", "right_") if "left_" in name else name.replace("right_", "left_")
+        assert set(pair[curve]) == set(model().curves[other]), name
 
 
-def test_it_reaches_ear_to_ear_chin_and_hairline():
+def test_its_modes_are_symmetric_or_antisymmetric_and_its_blendshapes_are_paired():
+    mirrored = lambda basis: basis[:, model().mirror_vertex] * MIRROR
+    size = lambda motions: np.linalg.norm(motions.reshape(len(motions), -1), axis=1)
+    modes, names = model().identity_basis, list(model().expression_names)
+    even, odd = (size(mirrored(modes) - sign * modes) / size(modes) for sign in (1, -1))
+    assert np.minimum(even, odd).max() <= 1e-4 and min((even <= 1e-4).sum(), (odd <= 1e-4).sum()) > 20
+    image = [names.index(mirror_name(name)) for name in names]
+    assert np.abs(mirrored(model().expression_basis)[image] - model().expression_basis).max() < 0.01  # a quantum
+
+
+def test_it_reaches_crown_back_and_neck():
     low, high = mean().vertices.min(axis=0), mean().vertices.max(axis=0)
-    assert high[0] > 85 and high[1] > 110 and low[1] < -105 and low[2] < -140
-    regions = model().regions
-    names = ("face", "eyes", "mouth_interior", "nose", "mouth", "forehead", "cheeks", "chin", "ears", "neck")
-    assert all(regions[name].any() for name in names)
-    assert not (regions["face"] & (regions["ears"] | regions["mouth_interior"])).any()
-    assert 0.4 < mean().vertex_areas[regions["face"]].sum() / mean().vertex_areas.sum() < 0.9
+    assert high[0] > 85 and high[1] > 135 and low[1] < -115 and low[2] < -205
+    regions, marks = model().regions, mean().vertices[model().landmarks["ibug68"]]
+    names = ("face", "forehead", "brows", "lids", "nose", "ala", "nostrils", "cheeks", "lips", "mouth", "chin", "jaw")
+    assert all(regions[name].any() for name in (*names, "ears", "neck", "scalp", "stable", "eyes", "mouth_interior"))
+    assert mean().vertices[regions["neck"], 1].min() < marks[8, 1] - 35
+    assert not (regions["face"] & (regions["ears"] | regions["mouth_interior"] | regions["scalp"] | regions["cavities"])).any()
+    assert 20_000 < mean().vertex_areas[regions["face"]].sum() < 60_000  # mm²
 
 
 def posed(**weights):
@@ -166,45 +254,59 @@ def posed(**weights):
     return model().mesh(expression=np.array([weights.get(name, 0.0) for name in names]))
 
 
-def lid_gap(mesh):
-    marks = mesh.vertices[model().landmarks["ibug68"]]
-    return np.linalg.norm(marks[[43, 44]].mean(axis=0) - marks[[46, 47]].mean(axis=0))
-
-
-def test_a_blink_closes_the_lids_and_leaves_no_bulge():
-    open_eye, shut = mean(), posed(eyeBlink_L=1.0, eyeBlink_R=1.0)
-    assert lid_gap(shut) < 0.2 * lid_gap(open_eye)
-    # seen from the front the lid covers the eyeball: nothing of the patch's inside stands before the closed lids' line
-    patch = model().regions["eyes"] & (shut.vertices[:, 0] > 25) & (shut.vertices[:, 0] < 40)
-    assert shut.vertices[patch, 2].max() < shut.vertices[model().landmarks["ibug68"]][42:48, 2].max() + 2.0
-
-
-def test_the_mouth_patch_spans_the_lips_when_the_jaw_opens():
-    mouth = model().regions["mouth_interior"] & ~model().regions["mouth_cavity"]
-    patch = model().triangles[mouth[model().triangles].all(axis=1)]
-    opened = posed(jawOpen=1.0)
-    area_open, area_closed = (TriangleMesh(mesh.vertices, patch).vertex_areas.sum() for mesh in (opened, mean()))
-    assert area_open > 400 > 60 > area_closed
-    marks = opened.vertices[model().landmarks["ibug68"]]
-    assert marks[62, 1] - marks[66, 1] > 20
+def test_a_blink_closes_the_lids_over_the_eyeballs():
+    """Of an eyeball the source's own blink leaves a slit to see, 8 of 170 mm²; nowhere does the ball come through a lid."""
+    shut, marks = posed(eyeBlink_L=1.0, eyeBlink_R=1.0), model().landmarks["ibug68"]
+    gap = lambda mesh: np.linalg.norm(mesh.vertices[marks[[43, 44]]].mean(axis=0) - mesh.vertices[marks[[46, 47]]].mean(axis=0))
+    before, after = Front(mean().vertices), Front(shut.vertices)
+    assert before.seen("eyeballs") > 250 and after.seen("eyeballs") < 0.1 * before.seen("eyeballs")
+    assert gap(shut) < 0.25 * gap(mean()) and not after.over_skin.any()
+    wide = Front(posed(eyeWide_L=1.0, eyeWide_R=1.0).vertices)
+    assert wide.seen("eyeballs") > 1.2 * before.seen("eyeballs")
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_no_view_of_any_face_shows_a_hole_or_an_inside_out_triangle(seed):
     rng = np.random.default_rng(seed)
     some = rng.random(model().n_expression) * (rng.random(model().n_expression) < 0.1)
-    scene = raycasting_scene(model().mesh(rng.standard_normal(model().n_identity), some * (seed > 0)))
-    origins = np.stack([*np.meshgrid(np.arange(-45, 45.0), np.arange(-60, 60.0)), np.full((120, 90), 300.0)], 2).reshape(-1, 3)
-    distance, triangle, _, normals = first_hits(scene, origins, np.tile([0, 0, -1], (len(origins), 1)))
-    inside_out = normals[:, 2] < 0
-    assert np.isfinite(distance).all()
-    assert not model().regions["face"][model().triangles[triangle[inside_out]]].any()
-    assert inside_out.mean() < 1e-3  # a lip rolled over its patch
+    front = Front(model().instance(rng.standard_normal(model().n_identity), some * (seed > 0)))
+    assert None not in front.piece
+    assert not model().regions["face"][model().triangles[front.triangle[front.inner]]].any()
+    assert front.inner.mean() < 1e-3  # a lip rolled over the rim of the other
+    assert front.seen("eyeballs") > 50
+
+
+def inner_side_seen(vertices, yaw, pitch=0.0):
+    """mm² about the eyes that show a surface's inner side, in a view turned by so many degrees."""
+    turn = Rotation.from_euler("YX", [yaw, pitch], degrees=True).as_matrix()
+    turned = vertices @ turn.T
+    eyes = turned[np.concatenate([model().landmarks["ibug68"][36:48]])]
+    low, high = eyes.min(axis=0) - 3, eyes.max(axis=0) + 3
+    x, y = np.meshgrid(np.arange(low[0], high[0], 0.5), np.arange(low[1], high[1], 0.5))
+    origins = np.stack([x, y, np.full_like(x, 300.0)], axis=-1).reshape(-1, 3)
+    scene = raycasting_scene(TriangleMesh(turned, model().triangles))
+    _, triangle, _, normals = first_hits(scene, origins, np.tile([0, 0, -1], (len(origins), 1)))
+    return ((triangle >= 0) & (normals[:, 2] < 0)).sum() / 4
+
+
+@pytest.mark.parametrize("yaw, pitch", [(-55, 0), (-35, 0), (35, 0), (55, 0), (0, -30), (0, 30), (35, 25)])
+@pytest.mark.parametrize("seed", [None, 3])
+def test_no_view_looks_past_an_eyeball(seed, yaw, pitch):
+    """Seeds of faces whose eyeballs do not fill the corners of their eyes: what is seen of a ball begins on the lids' rim."""
+    vertices = mean().vertices if seed is None else model().instance(identity(seed))
+    assert inner_side_seen(vertices, yaw, pitch) <= 0.5  # a ray or two along the edge, of 170 mm² an eye
+
+
+def source_in_the_frame_of(model):
+    """The source with the origin at the model's nose tip; the model remembers where the source's own mark lies."""
+    source = load_model(ICT)
+    shift = model.earlier_mark_ups[1][30] - source.mean[source.landmarks["ibug68"][30]]
+    return replace(source, mean=source.mean + shift)
 
 
 @needs(ICT)
 def test_its_mean_lies_on_the_source_within_a_chord():
-    source = load_model(ICT)
+    source = source_in_the_frame_of(model())
     skin = source.triangles[source.regions["skin"][source.triangles].all(axis=1)]
     face = mean().triangles[model().regions["face"][mean().triangles].all(axis=1)]
     rng = np.random.default_rng(0)
@@ -235,18 +337,10 @@ def test_building_a_coarse_template_carries_the_source_over():
 
 
 @needs(ICT)
-def test_a_head_is_open_at_neck_eyes_and_mouth_alone():
-    template, mesh = coarse()
-    skin = mesh.submesh(~template.regions["cavities"])[0]
-    assert mesh.is_edge_manifold and len(np.unique(mesh.component_labels)) == 6
-    assert len(np.unique(skin.component_labels)) == 1 and len(boundary_loops(skin.triangles)) == 4
-    assert is_oriented_disc(mesh.submesh(template.regions["mouth_cavity"])[0])
-
-
-@needs(ICT)
 def test_behind_a_heads_open_lids_and_lips_lie_eyeballs_and_mouth():
     template, mesh = coarse()
     skin = mesh.submesh(~template.regions["cavities"])[0]
+    assert len(np.unique(mesh.component_labels)) == 6 and len(boundary_loops(skin.triangles)) == 4 and is_oriented(skin)
     rims = skin.vertices[np.concatenate(boundary_loops(skin.triangles)[1:])]
     behind = mesh.submesh(template.regions["mouth_cavity"] | template.regions["eyeballs"])[0]
     assert surface_distance(rims, behind).max() < 1.5 and surface_distance(rims, behind).mean() < 0.5

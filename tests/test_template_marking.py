@@ -11,6 +11,7 @@ from geometry.transforms import MIRROR
 
 
 def test_a_mark_moves_by_its_offset_and_stays_on_the_midline_or_its_curve():
+    """On a grid of 1 mm a vertex lies within 0.71 mm of any target, and within 0.5 of it on a straight curve."""
     grid = np.stack(np.meshgrid(np.arange(0.0, 61), np.arange(-60.0, 61), [0.0]), axis=-1).reshape(-1, 3)
     lid = np.flatnonzero(grid[:, 1] == 30)
     chains = {"lid": lid, "upper_lip": lid, "lower_lip": lid, "lip_border": np.flatnonzero(grid[:, 1] == 6)}

@@ -46,8 +46,9 @@ def observe(viewer: Viewer, poses: Sequence[SimilarityTransform], find: Find, mi
     """The scan seen in each pose (scan_to_view), and the landmarks found there and lifted."""
     views = [viewer.view(pose) for pose in poses]
     answers = find([view.image for view in views], mirrored=mirrored)
-    lifted = [_lifted(view, found) for view, found in zip(views, answers, strict=True)]
-    return ViewObservations(*(np.stack(parts) for parts in zip(*lifted)), mark_up=answers[0].mark_up)
+    found_on = (_lifted(view, found) for view, found in zip(views, answers, strict=True))
+    points, covariance, visibility, cosine, lifted = (np.stack(parts) for parts in zip(*found_on))
+    return ViewObservations(points, covariance, visibility, cosine, lifted, answers[0].mark_up)
 
 
 def _lifted(view: View, found: ViewLandmarks) -> tuple[np.ndarray, ...]:

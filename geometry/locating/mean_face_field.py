@@ -8,6 +8,7 @@ from scipy.spatial import cKDTree
 
 from geometry.mesh import TriangleMesh
 from geometry.model.morphable_model import MorphableModel
+from geometry.surfaces.seen_surface import covered_eyeballs, eyeballs_behind_lids
 
 GRID_MM = 3.0  # spacing of the field
 LOW, HIGH = np.array([-114.0, -126.0, -132.0]), np.array([114.0, 126.0, 48.0])
@@ -34,10 +35,11 @@ class SignedDistanceField:
 
 @lru_cache(maxsize=4)
 def field_of(model: MorphableModel) -> SignedDistanceField:
-    """The mean face of the model as a field over the grid."""
+    """The mean face of the model as a field over the grid; what is seen of the eyeballs belongs to the face."""
     mesh = TriangleMesh(model.mean, model.triangles)
-    outer = ~(model.regions["mouth_interior"] | model.regions.get("cavities", False))
-    vertices, normals, face = mesh.vertices[outer], mesh.vertex_normals[outer], model.regions["face"][outer]
+    eyeballs = eyeballs_behind_lids(model)
+    outer = ~(model.regions["mouth_interior"] | model.regions.get("cavities", False)) | (eyeballs & ~covered_eyeballs(model))
+    vertices, normals, face = mesh.vertices[outer], mesh.vertex_normals[outer], (model.regions["face"] | eyeballs)[outer]
     shape = tuple(np.round((HIGH - LOW) / GRID_MM).astype(int) + 1)
     points = LOW + GRID_MM * np.indices(shape).reshape(3, -1).T
     distance, nearest = cKDTree(vertices).query(points)

@@ -82,9 +82,10 @@ def _check(model: MorphableModel, file: ModelFile) -> None:
         (indices.shape != (68,), f"{indices.size} ibug68 landmarks, expected 68"),
         (_outside(indices, n), f"a landmark is outside the {n} vertices"),
         (model.mirror_vertex is not None and not _is_pairing(model.mirror_vertex, n), "mirror_vertex pairs no vertices"),
+        (model.texture is not None and not _is_flat(model.texture.uv), "uv is no list of (t, 2) finite numbers"),
         (model.texture is not None and not _covers(model.texture, model.triangles), "uv_triangles do not match the triangles"),
         (
-            any(points.shape != (68, 3) for points in model.earlier_mark_ups.values()),
+            any(points.shape != (68, 3) or not np.isfinite(points).all() for points in model.earlier_mark_ups.values()),
             "an earlier mark-up does not have 68 points",
         ),
         (any(mask.shape != (n,) for mask in model.regions.values()), f"a region does not have {n} entries"),
@@ -103,8 +104,14 @@ def _is_pairing(image: np.ndarray, n: int) -> bool:
     return image.shape == (n,) and not _outside(image, n) and bool((image[image] == np.arange(n)).all())
 
 
+def _is_flat(uv: np.ndarray) -> bool:
+    return uv.shape == (len(uv), 2) and bool(np.isfinite(uv).all())
+
+
 def _covers(texture: TextureLayout, triangles: np.ndarray) -> bool:
-    return bool((texture.corner_vertex[texture.triangles] == triangles).all())
+    return not _outside(texture.triangles, len(texture.uv)) and bool(
+        (texture.corner_vertex[texture.triangles] == triangles).all()
+    )
 
 
 def _outside(indices: np.ndarray, n: int) -> bool:

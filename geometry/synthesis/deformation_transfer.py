@@ -28,7 +28,7 @@ from geometry.synthesis.fine_surface import fine_surface
 
 TOLERANCE = 1e-5  # of the linear solve, relative: a hundredth of a µm per mm of motion
 MOST_STEPS = 3000
-LIPS_MM = 12.0  # about the membrane between the lips: where an expression parts skin from skin
+LIPS_MM = 12.0  # about the rims of the lips: where an expression parts skin from skin
 
 
 @dataclass(frozen=True)
@@ -98,11 +98,12 @@ def attach(
 ) -> Attachment:
     """Ties a scan's surface to the model as fitted to it, vertices (k, 3); both in the model frame, mm.
 
-    The model is subdivided smoothly first, lest the scan gets its facets. Linings of mouth and nostrils and the membrane
-    between the lips take no part: a scan of closed lips lies near them all.
+    The model is subdivided smoothly first, lest the scan gets its facets. Linings of mouth and nostrils, the membrane between
+    the lips and what lids cover of the eyeballs take no part: a scan of closed lips, or of lids, lies near them all.
     """
-    fine, inner = fine_surface(model, options.edge_mm), model.regions["mouth_interior"]
-    skin = TriangleMesh(fine.subdivision.apply(fitted), fine.subdivision.triangles[~fine.excluded])
+    fine = fine_surface(model, options.edge_mm)
+    inner = model.regions["mouth_interior"] & ~model.regions.get("cavities", np.zeros(model.n_vertices, bool))
+    skin = TriangleMesh(fine.subdivision.apply(fitted), fine.subdivision.triangles[~(fine.excluded | fine.covered)])
     found = closest_points(surface.vertices, skin)
     corners = skin.triangles[found.triangle]
     normals = interpolate(skin.vertex_normals, corners, found.uv)

@@ -163,12 +163,13 @@ def _partly_mirrored_noise(
 def soften(
     vertices: np.ndarray, model: MorphableModel, averaging: sparse.csr_matrix, rng: np.random.Generator, options: SynthesisOptions
 ) -> np.ndarray:
-    """Vertices (n, 3) with some of eyes, mouth and nose blurred, fading at the region's border."""
+    """Vertices (n, 3) with some of eyes, mouth and nose blurred, fading at the region's border. Eyeballs stay as they are."""
+    skin = ~model.regions.get("cavities", np.zeros(model.n_vertices, bool))
     for region in ("eyes", "mouth", "nose"):
         chosen, rounds = rng.random() < options.soft_share, int(rng.uniform(*options.soft_rounds))
         if not chosen or region not in model.regions:
             continue
-        weight = averaged(model.regions[region].astype(float), averaging, 3)
+        weight = averaged(model.regions[region].astype(float), averaging, 3) * skin
         reach = np.flatnonzero(weight > 0.01)
         local = averaging[reach]
         blurred = vertices.copy()
@@ -206,6 +207,8 @@ def sample_face(
     )
     shaped = shaped + surface.features[:, None] * feature_shift(model.mean, person, options)
     shaped = soften(shaped, model, surface.averaging, person, options)
+    ball, rim = surface.held.T
+    shaped[ball] = core.vertices[ball] + (shaped - core.vertices)[rim]  # what is done to a lid's rim is done to what it holds
     fine = TriangleMesh(surface.subdivision.apply(shaped), surface.subdivision.triangles)
     strength = sample_strength(person, options)
     landmark_indices = model.landmarks["ibug68"]

@@ -100,10 +100,13 @@ def sample_pose(sensor: Sensor, rng: np.random.Generator, poses: PoseRange = Pos
 
 
 def _cast(mesh: TriangleMesh, origins: np.ndarray, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """First hits of rays (n, 3) → ray parameter (n,), inf where none; |cos| of the angle of incidence (n,)."""
+    """First hits of rays (n, 3) → ray parameter (n,), inf where none; cosine of the angle of incidence (n,), 0 where none.
+
+    A head is solid: a ray that meets a surface from its inner side has entered through a hole, and sees nothing."""
     distance, _, _, normals = first_hits(raycasting_scene(mesh), origins, directions)
-    cosine = np.abs(np.einsum("ij,ij->i", normals, directions)) / np.linalg.norm(directions, axis=1)
-    return distance, np.where(np.isfinite(distance), cosine, 0.0)
+    cosine = -np.einsum("ij,ij->i", normals, directions) / np.linalg.norm(directions, axis=1)
+    outer = np.isfinite(distance) & (cosine > 0)
+    return np.where(outer, distance, np.inf), np.where(outer, cosine, 0.0)
 
 
 def render_depth(mesh: TriangleMesh, camera: PinholeCamera) -> tuple[np.ndarray, np.ndarray]:

@@ -3,11 +3,9 @@
 import argparse
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 
 from geometry.model.format_face_relief import save_model
-from geometry.model.landmark_embedding import NOSE_TIP
 from geometry.model.registry import load_model
 from geometry.settings import loading
 from geometry.settings.commands import writable_folder
@@ -30,8 +28,7 @@ def run(arguments: argparse.Namespace) -> None:
     model = learn(source, template, chosen)
     save_model(output, model)
     stored = load_model(output)
-    in_source_frame = replace(stored, mean=stored.mean + model.mean[template.landmarks[NOSE_TIP]])
-    measured = figures(source, template, in_source_frame, seed=1) | {"bytes": output.stat().st_size}
+    measured = figures(source, template, stored, seed=1) | {"bytes": output.stat().st_size}
     card = model_card(model, measured, _command(arguments, chosen), warp_spreads(source, template, model))
     if arguments.pictures:
         draw_pictures(stored, arguments.pictures)

@@ -1,8 +1,9 @@
 """What lies behind a template's skin: the mouth's lining and eyeballs behind open lips and lids, and the nostrils' linings.
 
-The mouth's lining begins at the lips, vertex by vertex; that of a nostril behind the pit that closes it, so that from outside
-the pit hides it. All are linear in the source's vertices, so that they follow every identity and expression. Normals of linings
-point into the cavity, as on the source.
+The mouth's lining begins at the rim of the lips, vertex by vertex, and what is seen of an eyeball on the rim of the lids, so that
+no view looks past them into the head; that of a nostril behind the pit that closes it, so that from outside the pit hides it.
+All are linear in the source's vertices, so that they follow every identity and expression. Normals of linings point into the
+cavity, as on the source.
 """
 
 from collections.abc import Callable
@@ -31,7 +32,7 @@ _HEIGHT_SHARE = 0.35
 _NARROWING_MM = (10.0, 20.0)
 _RIM_MM = 7.5  # from the lips' contour: nearer to it the bag is the source's
 _LEAST_HEIGHT_MM = 5.0
-_EYE_BACK_SHARE = 0.3  # of an eyeball's depth, at its back, that no lid ever shows
+_EYE_RIM_EDGE_MM = 1.2  # of an eyeball where it begins at the lids' rim
 _GROWTH = 0.16  # of the edge length away from the rim, in mm per mm
 _LONGEST_EDGE_MM = 10.0
 _PATH_STEPS = 10  # points along an edge of the lips' contour, for distances to it
@@ -39,9 +40,11 @@ _PATH_STEPS = 10  # points along an edge of the lips' contour, for distances to 
 
 @dataclass(frozen=True)
 class Openings:
-    """Of the half x ≥ 0 of a skin, on the mean: the rim (r, 3) of its lids, and the vertices (k, 3) on the rim of its lips."""
+    """Of the half x ≥ 0 of a skin: rows over the source (r, n_source) of the vertices along the rim of its lids; on the mean, where the
+    source's lids end on the eyeball (e, 3), and the vertices (k, 3) on the rim of its lips."""
 
-    lid_rim: np.ndarray
+    lid_rim: sparse.csr_matrix
+    lids_end: np.ndarray
     lip_vertices: np.ndarray
 
 
@@ -91,17 +94,16 @@ def cavities(source: MorphableModel, rim_edge: float, options: RemeshOptions, op
     builders: dict[str, Callable[..., Skin]] = {
         "mouth_cavity": _mouth,
         "nostril_cavities": _nostril,
-        "eyeballs": partial(_eyeball, lid_rim=openings.lid_rim),
+        "eyeballs": partial(_eyeball, openings=openings),
     }
-    rims, seen = {"mouth_cavity": openings.lip_vertices}, {"eyeballs": openings.lid_rim}
-    return {
-        name: both_halves(
-            *_remeshed(build(source, mean, source_twin), mean, rim_edge, options, rims.get(name), seen.get(name)),
-            mean,
-            source_twin,
-        )
+    rims = {"mouth_cavity": openings.lip_vertices, "eyeballs": openings.lid_rim @ mean}
+    edges = {"eyeballs": _EYE_RIM_EDGE_MM}
+    halves = {
+        name: _remeshed(build(source, mean, source_twin), mean, edges.get(name, rim_edge), options, rims.get(name))
         for name, build in builders.items()
     }
+    halves["eyeballs"] = _begun_at(openings.lid_rim, halves["eyeballs"], mean)
+    return {name: both_halves(*half, mean, source_twin) for name, half in halves.items()}
 
 
 def _mouth(source: MorphableModel, mean: np.ndarray, source_twin: np.ndarray) -> Skin:
@@ -161,19 +163,57 @@ def _nostril(source: MorphableModel, mean: np.ndarray, source_twin: np.ndarray) 
     return replace(above, triangles=above.triangles[kept], part=above.part[kept]).compacted()
 
 
-def _eyeball(source: MorphableModel, mean: np.ndarray, source_twin: np.ndarray, lid_rim: np.ndarray) -> Skin:
-    """The front of the left eyeball: the largest of the source's shells, made the sphere on which the lids' rim (r, 3) lies."""
+def _eyeball(source: MorphableModel, mean: np.ndarray, source_twin: np.ndarray, openings: Openings) -> Skin:
+    """What is seen of the left eyeball: the largest of the source's shells, made the sphere on which the source's lids end, within
+    the lids' rim as its middle sees it."""
     half = half_skin(mean, source.triangles, source.regions["eyeballs"], source_twin, np.inf)
     points = half.points(mean)
     shell = TriangleMesh(points, half.triangles).component_labels
     largest = np.argmax([np.ptp(points[shell == label], axis=0).prod() for label in range(shell.max() + 1)])
     inside = (shell == largest)[half.triangles[:, 0]]
     ball = replace(half, triangles=half.triangles[inside], part=half.part[inside]).compacted()
-    centre, radius = fitted_sphere(lid_rim)
-    spokes = ball.points(mean) - centre
-    ball = replace(ball, lift=radius * spokes / np.linalg.norm(spokes, axis=1, keepdims=True) - spokes)
-    depth = ball.points(mean)[:, 2]
-    return clip(ball, depth - depth.min() - _EYE_BACK_SHARE * np.ptp(depth))
+    centre, radius = fitted_sphere(openings.lids_end)
+    spokes, to_rim = ball.points(mean) - centre, openings.lid_rim @ mean - centre
+    outward, rim = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True) for vectors in (spokes, to_rim))
+    ball = replace(ball, lift=radius * outward - spokes)
+    return clip(ball, _within(_flattened(outward, rim), _flattened(rim, rim))).compacted()
+
+
+def _flattened(directions: np.ndarray, rim: np.ndarray) -> np.ndarray:
+    """(k, 2) stereographic projection of unit directions (k, 3) about the mean of the rim's (r, 3)."""
+    axis = rim.mean(axis=0) / np.linalg.norm(rim.mean(axis=0))
+    across = np.linalg.svd(axis[None])[2][1:]
+    return directions @ across.T / (1.0 + 1e-6 + directions @ axis)[:, None]
+
+
+def _within(points: np.ndarray, polygon: np.ndarray) -> np.ndarray:
+    """(k,) distance of points (k, 2) from a closed polygon (r, 2), positive inside."""
+    start, side = polygon[None], (np.roll(polygon, -1, axis=0) - polygon)[None]
+    off = points[:, None] - start
+    along = np.clip((off * side).sum(axis=2) / np.maximum((side**2).sum(axis=2), 1e-18), 0, 1)
+    distance = np.linalg.norm(off - along[:, :, None] * side, axis=2).min(axis=1)
+    rises = (off[:, :, 1] < 0) != (off[:, :, 1] < side[:, :, 1])  # the side crosses the point's height, and to its right
+    level_side = np.where(side[:, :, 1] == 0, 1.0, side[:, :, 1])
+    right = off[:, :, 0] < off[:, :, 1] * side[:, :, 0] / level_side
+    return np.where((rises & right).sum(axis=1) % 2 == 1, distance, -distance)
+
+
+def _begun_at(
+    rim: sparse.csr_matrix, half: tuple[sparse.csr_matrix, np.ndarray, np.ndarray], mean: np.ndarray
+) -> tuple[sparse.csr_matrix, np.ndarray, np.ndarray]:
+    """The rows, lift and triangles of a half with the vertices of its border put on those round the rim (r, n_source), which they
+    then move with. Raises ModelError where there are more or less of them."""
+    rows, lift, triangles = half
+    border, r = boundary_loops(triangles)[0], rim.shape[0]
+    if len(border) != r:
+        raise ModelError(f"an eyeball's border has {len(border)} vertices where the lids' rim has {r}; make their edges longer")
+    turns = [np.roll(way, shift) for way in (np.arange(r), np.arange(r)[::-1]) for shift in range(r)]
+    points, wanted = rim @ mean, (rows @ mean + lift)[border]
+    best = min(turns, key=lambda turn: ((points[turn] - wanted) ** 2).sum())
+    lift[border] = 0.0
+    order = np.arange(len(lift))
+    order[border] = len(lift) + best
+    return sparse.vstack([rows, rim]).tocsr()[order], lift, triangles
 
 
 def _remeshed(
@@ -182,12 +222,10 @@ def _remeshed(
     rim_edge: float,
     options: RemeshOptions,
     rim_vertices: np.ndarray | None,
-    seen: np.ndarray | None,
 ) -> tuple[sparse.csr_matrix, np.ndarray, np.ndarray]:
     """Rows over the source, lift and triangles of a clean triangulation of a half cavity. Raises ModelError where it is no disc.
 
-    rim_vertices (r, 3): where the rim, from midline to midline, has its vertices; None: evenly spaced. seen (k, 3): points near which
-    triangles are small; None: the rim."""
+    rim_vertices (r, 3): where the rim, closed or from midline to midline, has its vertices, in order; None: evenly spaced."""
     surface = TriangleMesh(half.points(mean), half.triangles)
     loops = boundary_loops(half.triangles)
     if len(loops) != 1 or len(surface.vertices) - len(surface.edges) + len(surface.triangles) != 1:
@@ -195,12 +233,14 @@ def _remeshed(
     on = np.abs(surface.vertices[:, 0]) < MIDLINE_MM
     border = loops[0]
     rim = border[~on[border]]
-    fine = cKDTree(surface.vertices[rim] if seen is None else seen)
-    size = np.minimum(rim_edge + _GROWTH * fine.query(surface.vertices)[0], _LONGEST_EDGE_MM)
+    size = np.minimum(rim_edge + _GROWTH * cKDTree(surface.vertices[rim]).query(surface.vertices)[0], _LONGEST_EDGE_MM)
     ends = border[on[border] & ~(np.roll(on[border], 1) & np.roll(on[border], -1))]  # where the rim meets the midline
     gatherer = AnchorGatherer(surface.vertices, size)
     if rim_vertices is None:
         gatherer.add_chain(border, set(ends.tolist()) or {int(border[0])}, closed=True)
+    elif not on[border].any():
+        start = int(cKDTree(surface.vertices[border]).query(rim_vertices[0])[1])
+        gatherer.add_leg_at(np.append(np.roll(border, -start), border[start]), rim_vertices[1:])
     else:
         first = int(np.flatnonzero(on[border] & ~np.roll(on[border], -1))[0])  # where the rim leaves the midline
         border_from_there = np.roll(border, -first)

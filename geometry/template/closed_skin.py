@@ -36,8 +36,7 @@ NOSTRIL_PLANE = (0.852, -0.523, 1.3)
 _NOSTRIL_PIT_MM = 1.5
 _RINGS = {EYE: 7, NOSTRIL: 5}
 _BLEND_MM = 2.5  # how far from its rim a nostril's patch reaches its full depth
-# Breadth of the lids' margins, of which the source has up to 2 mm. Its outer eyeball meets the lids at their front edge and its inner
-# one at the rim of the opening; the template's, drawn in until that rim lies on it, stands between them.
+# Breadth of the lids' margins, of which the source has up to 2 mm: scans, which round them off, show little of it.
 _LID_MARGIN_MM = 1.1
 _CORNER_MARGIN_MM = 2.0  # more of it at the corners, where lids without it would end beside the eyeball
 _CORNER_MM = 3.0  # from there it is so broad
@@ -49,12 +48,12 @@ class ClosedSkin:
     """skin: a disc, the half x ≥ 0 of the head; chains: vertices along "border", "lid", "eye", "nostril", "concha" (closed),
     "upper_lip", "lower_lip" (midline to corner), "lip_border" (midline below to midline above) and "helix" (root to lobe);
     landmark: ibug68 index → vertex, for this half;
-    lid_rim (r, 3) mm, on the mean: where the source's lids end on the eyeball."""
+    lids_end (e, 3) mm, on the mean: where the source's lids end on the eyeball."""
 
     skin: Skin
     chains: dict[str, np.ndarray]
     landmark: dict[int, int]
-    lid_rim: np.ndarray
+    lids_end: np.ndarray
 
 
 def closed_half(source: MorphableModel) -> ClosedSkin:
@@ -64,7 +63,7 @@ def closed_half(source: MorphableModel) -> ClosedSkin:
     half = clip(half, half.points(mean)[:, 1:] @ NECK_PLANE[:2] - NECK_PLANE[2])
     points = half.points(mean)
     half = clip(half, one_part_below(half, points, NOSTRIL_PLANE[2] - points[:, 1:] @ NOSTRIL_PLANE[:2], rank=2))
-    half, lid_rim = _thin_lids(source, mean, half)
+    half, lids_end = _thin_lids(source, mean, half)
     half, upper, lower = _open_mouth(source, mean, half)
     points = half.points(mean)
     eye, nostril = _eye_and_nostril(source, half, points)
@@ -93,7 +92,7 @@ def closed_half(source: MorphableModel) -> ClosedSkin:
         "lower_lip": np.array(lower),
         "lip_border": lip_border,
     }
-    return ClosedSkin(half, chains, marked(points, target, chains), lid_rim)
+    return ClosedSkin(half, chains, marked(points, target, chains), lids_end)
 
 
 def _eye_and_nostril(source: MorphableModel, half: Skin, points: np.ndarray) -> list[np.ndarray]:
@@ -111,8 +110,8 @@ def _lid_edge(source: MorphableModel, mean: np.ndarray, half: Skin, points: np.n
 
 
 def _thin_lids(source: MorphableModel, mean: np.ndarray, half: Skin) -> tuple[Skin, np.ndarray]:
-    """Without the inner part of the lids' margins, the strip from their front edges to the rim of the eye's opening; that rim, (r, 3).
-    """
+    """Without the inner part of the lids' margins, the strip from their front edges to the rim of the eye's opening; that rim's
+    points (r, 3)."""
     points = half.points(mean)
     eye, edge = _eye_and_nostril(source, half, points)[0], _lid_edge(source, mean, half, points)
     margin = path_and_side(half, points, edge.tolist(), int(eye[0]))[1]

@@ -1,7 +1,7 @@
 """Named regions of the head template by plain rules on its mean shape, its landmarks and its curves (model frame, mm).
 
-The skin is parted into the aesthetic units of the face (Gonzalez-Ulloa 1956): a lid reaches from the eye to the brow, the lips
-with their skin to nose, nasolabial fold and labiomental fold. What serves the fit (face, eyes, mouth, mouth_interior) and the
+The skin is parted into the aesthetic units of the face (Gonzalez-Ulloa 1956): a lid reaches from the eye to the brow, the
+skin round the lips to nose, nasolabial fold and labiomental fold. What serves the fit (face, eyes, mouth, mouth_interior) and the
 union `stable` overlap these.
 """
 
@@ -13,7 +13,22 @@ from geometry.template.half_face import HalfFace
 from geometry.template.skin_patch import labels_among
 
 LID_MARGIN_MM = 1.6  # the inner face of the lids, which no scan sees
-UNITS = ("scalp", "neck", "forehead", "cheeks", "jaw", "chin", "lips", "lids", "brows", "nose", "ala", "nostrils", "ears")
+UNITS = (
+    "scalp",
+    "neck",
+    "forehead",
+    "cheeks",
+    "jaw",
+    "chin",
+    "perioral",
+    "lips",
+    "lids",
+    "brows",
+    "nose",
+    "ala",
+    "nostrils",
+    "ears",
+)
 _MOUTH_MM = 7.0  # round the outer and the inner contour of the lips
 _BROW_MM = 5.0  # half the height of a brow
 _LID_MM = 11.0  # from the rim to the lower end of the lower lid, where the cheek begins
@@ -48,8 +63,9 @@ def named_regions(half: HalfFace, curves: dict[str, np.ndarray], nostrils: np.nd
     too. "stable" is the union of forehead and nasal bridge, the skin that expressions move least.
     """
     unit = _painted(half, curves, nostrils)
-    thin = nostrils[half.vertex] | np.isin(half.vertex, curves["left_brow_line"])  # neighbours would outvote them
-    unit = _without_specks(half, _smoothed(half, unit, thin))
+    lines = np.concatenate([curves[name] for name in ("left_brow_line", "upper_lip_border", "lower_lip_border")])
+    kept = nostrils[half.vertex] | np.isin(half.vertex, lines)  # neighbours would outvote them
+    unit = _without_specks(half, _smoothed(half, unit, kept))
     masks = {name: unit == place for place, name in enumerate(UNITS)}
     masks["nose"] = masks["nose"] | masks["ala"]
     masks["stable"] = masks["forehead"] | masks["nose"] & (half.points[:, 1] > half.at(29)[0, 1])
@@ -66,6 +82,7 @@ def _painted(half: HalfFace, curves: dict[str, np.ndarray], nostrils: np.ndarray
     hair, neck = _hair_and_neck(half, curves)
     nose = half.beside(on["left_nose_border"], half.mark[30]) | on["left_nose_border"]
     round_lips = on["left_nasolabial_fold"] | on["labiomental_fold"]
+    red = on["upper_lip_border"] | on["lower_lip_border"]
     unit = np.full(len(x), UNITS.index("cheeks"))
     for name, mask in {
         "jaw": _distance(half, on["jaw_line"]) < _JAW_MM,
@@ -73,7 +90,8 @@ def _painted(half: HalfFace, curves: dict[str, np.ndarray], nostrils: np.ndarray
         "forehead": y > np.interp(z, [helix_root[2], outer_eye[2]], [helix_root[1], outer_eye[1]]),
         "neck": neck,
         "scalp": hair,
-        "lips": half.beside(round_lips | nose, half.mark[51]) | round_lips,
+        "perioral": half.beside(round_lips | nose, half.mark[51]) | round_lips,
+        "lips": red | half.beside(red, half.mark[62]) | half.beside(red, half.mark[66]),
         "lids": _lids(half, on["left_lid_rim"]),
         "brows": _distance(half, on["left_brow_line"]) < _BROW_MM,
         "nose": nose,

@@ -90,7 +90,8 @@ def build_template(source: MorphableModel, options: TemplateOptions = TemplateOp
     lips = np.zeros(len(surface.vertices))
     lips[np.concatenate([half.chains["upper_lip"], half.chains["lower_lip"]])] = 1.0
     on_lips = constraints.weights @ lips > 1 - 1e-9
-    openings = Openings(half.lid_rim, (constraints.weights @ surface.vertices)[on_lips])
+    lid_rim = (constraints.weights @ half.skin.weights)[along["eye"]]
+    openings = Openings(lid_rim, half.lids_end, (constraints.weights @ surface.vertices)[on_lips])
     lines = {name: np.searchsorted(kept, along[name]) for name in ("concha", "helix", "lip_border")}
     return _with_cavities(_with_units(source, outer, lines), cavities(source, options.cavity_edge, options, openings))
 
@@ -102,7 +103,9 @@ def _with_units(source: MorphableModel, outer: Template, lines: dict[str, np.nda
     smile = mean + outer.transfer(np.asarray(source.expression_basis[smiles], np.float64).sum(axis=0))
     half = half_face(TriangleMesh(mean, outer.triangles), outer.landmarks, outer.mirror_vertex, smile)
     curves = named_curves(half, outer.triangles, outer.regions["nostrils"], lines)
-    return replace(outer, curves=curves, regions=outer.regions | named_regions(half, curves, outer.regions["nostrils"]))
+    units = named_regions(half, curves, outer.regions["nostrils"])
+    trusted = {"face": outer.regions["face"] & ~units["scalp"]}  # at the temples the source's face reaches into the hair
+    return replace(outer, curves=curves, regions=outer.regions | units | trusted)
 
 
 def _opened(

@@ -31,8 +31,8 @@ from geometry.errors import FaceReliefError, NoFaceFound
 from geometry.mesh import TriangleMesh
 from geometry.model.morphable_model import MorphableModel
 from geometry.scan import Scan
+from geometry.surfaces.seen_surface import seen_surface
 from geometry.synthesis import faces, occluders, sensors
-from geometry.synthesis.sensors import Sensor
 from geometry.transforms import SimilarityTransform
 from pipeline.inputs.source import Source
 from pipeline.scans.job import Job
@@ -41,7 +41,6 @@ from pipeline.training.config import PairOptions, SynthesisConfig
 from pipeline.training.real_truth import Archive, RealFace, ScanLeftOut
 from pipeline.training.sampled_pairs import choose_sensor, fitted, observe, pair_features
 
-FACING_AWAY = -0.1  # cosine of a triangle that a camera sees from behind, with a margin for noise at the silhouette
 ROLE = 2  # of `faces.generator`: pairs from scans have random numbers of their own
 
 
@@ -114,7 +113,7 @@ def _behind(
     rng: np.random.Generator,
     options: PairOptions,
 ) -> faces.SampledFace:
-    """The model's face with occluders; its membrane between the lips becomes the inside of a mouth that an expression opens."""
+    """The model's head with occluders; the membrane between its lips becomes the inside of a mouth that an expression opens."""
     landmarks, shares = core.vertices[model.landmarks["ibug68"]], options.faces
     makers = (
         (shares.hair_share, lambda: occluders.hair(core, landmarks, rng)),
@@ -122,12 +121,10 @@ def _behind(
         (shares.hand_share, lambda: occluders.hand(landmarks, rng)),
     )
     things = tuple(make() for share, make in makers if rng.random() < share)
-    cavity = model.regions.get("cavities", np.zeros(model.n_vertices, bool))
-    skin = TriangleMesh(core.vertices, model.triangles[~cavity[model.triangles].any(1)])
-    inside = model.regions["mouth_interior"][skin.triangles].any(1)
+    seen, inside = seen_surface(model)
     depth = rng.uniform(*faces.MOUTH_DEPTH_MM)
     return faces.SampledFace(
-        skin,
+        TriangleMesh(core.vertices, seen),
         identity,
         expression,
         landmarks,
@@ -145,7 +142,7 @@ def _pair(face: RealFace, number: int, rng: np.random.Generator, config: Synthes
     if config.scans.scan_input == "simulated":
         sensor = choose_sensor(options, rng)
         pose = sensors.sample_pose(sensor, rng, options.poses)
-        scan, name = observed(view, sensor, pose, rng, options), sensor.name
+        scan, name = observe(view.surface, view.behind, sensor, pose, options, rng), sensor.name
     else:
         scan, pose, name = as_scan(view.surface), SimilarityTransform.identity(), "real"
     state = fitted(scan, pose, job, rng)
@@ -159,18 +156,6 @@ def as_scan(surface: TriangleMesh) -> Scan:
     """A surface in the model frame as a scan of its own, mm."""
     scan = Scan(surface.vertices, surface.triangles, source="real", format="real scan", unit_mm=1.0, scale_is_metric=True)
     return scan.keep(np.bincount(surface.triangles.ravel(), minlength=len(surface.vertices)) > 0)
-
-
-def observed(view: View, sensor: Sensor, pose: SimilarityTransform, rng: np.random.Generator, options: PairOptions) -> Scan:
-    """What a simulated sensor delivers of a view. A real head is solid: the inside of a scan's open shell is not seen."""
-    surface = view.surface
-    if not sensor.cylindrical:
-        centre = surface.vertices[surface.triangles].mean(1)
-        to_sensor = pose.inverse().apply(np.zeros((1, 3))) - centre
-        away = np.einsum("ij,ij->i", surface.triangle_area_vectors, to_sensor)
-        size = np.linalg.norm(surface.triangle_area_vectors, axis=1) * np.linalg.norm(to_sensor, axis=1)
-        surface = TriangleMesh(surface.vertices, surface.triangles[away > FACING_AWAY * size])
-    return observe(surface, view.behind, sensor, pose, options, rng)
 
 
 def truth_image(view: View, to_fit: SimilarityTransform, chart: charts.Chart) -> GeometryImage:
