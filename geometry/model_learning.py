@@ -16,7 +16,7 @@ def main(argv: Sequence[str] | None = None, program: str = "python -m geometry.m
     arguments = parser.parse_args(argv)
 
     def run() -> int:
-        from geometry.template import building
+        from geometry.learning import building
 
         building.run(arguments)
         return 0

@@ -29,6 +29,7 @@ FLOORS = [
     geometry.readers geometry.surfaces
     geometry.pictures
     geometry.charts geometry.template
+    geometry.learning
     geometry.model_learning geometry.evaluation geometry.landmarks geometry.reconstruction geometry.refinement geometry.synthesis
     geometry.locating
     geometry.fitting

@@ -10,12 +10,12 @@ from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 from shared_files import ICT, needs
 
+from geometry.learning.model_learning import mirror_name
 from geometry.mesh import TriangleMesh
 from geometry.model.landmark_embedding import shipped_schemes
 from geometry.model.registry import load_model
 from geometry.surfaces.closest_point import surface_distance
 from geometry.surfaces.raycasting import first_hits, raycasting_scene
-from geometry.template.model_learning import mirror_name
 from geometry.template.remeshing import smallest_angles
 from geometry.template.skin_patch import boundary_loops
 from geometry.template.template import TemplateOptions, build_template

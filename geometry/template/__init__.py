@@ -1,1 +1,1 @@
-"""Offline: the shipped template is built and its morphable model learned here."""
+"""Offline: the shipped template is built here."""

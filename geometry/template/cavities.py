@@ -19,7 +19,6 @@ from geometry.mesh import TriangleMesh
 from geometry.model.morphable_model import MorphableModel
 from geometry.template.closed_skin import NOSTRIL_PLANE, SMOOTH_EDGE_MM, mirror_images, nearest_vertices
 from geometry.template.constraints import AnchorGatherer
-from geometry.template.feature_warps import fitted_sphere
 from geometry.template.remeshing import RemeshOptions, remesh
 from geometry.template.skin_patch import MIDLINE_MM, Skin, boundary_loops, clip, edge_path, enclosed_by, half_skin, smooth_step
 from geometry.transforms import MIRROR
@@ -40,8 +39,8 @@ _PATH_STEPS = 10  # points along an edge of the lips' contour, for distances to 
 
 @dataclass(frozen=True)
 class Openings:
-    """Of the half x ≥ 0 of a skin: rows over the source (r, n_source) of the vertices along the rim of its lids; on the mean, where the
-    source's lids end on the eyeball (e, 3), and the vertices (k, 3) on the rim of its lips."""
+    """Of the half x ≥ 0 of a skin: rows over the source (r, n_source) of the vertices along the rim of its lids; on the
+    mean, where the source's lids end on the eyeball (e, 3), and the vertices (k, 3) on the rim of its lips."""
 
     lid_rim: sparse.csr_matrix
     lids_end: np.ndarray
@@ -164,8 +163,8 @@ def _nostril(source: MorphableModel, mean: np.ndarray, source_twin: np.ndarray) 
 
 
 def _eyeball(source: MorphableModel, mean: np.ndarray, source_twin: np.ndarray, openings: Openings) -> Skin:
-    """What is seen of the left eyeball: the largest of the source's shells, made the sphere on which the source's lids end, within
-    the lids' rim as its middle sees it."""
+    """What is seen of the left eyeball: the largest of the source's shells, made the sphere on which the source's lids end,
+    within the lids' rim as its middle sees it."""
     half = half_skin(mean, source.triangles, source.regions["eyeballs"], source_twin, np.inf)
     points = half.points(mean)
     shell = TriangleMesh(points, half.triangles).component_labels
@@ -177,6 +176,14 @@ def _eyeball(source: MorphableModel, mean: np.ndarray, source_twin: np.ndarray, 
     outward, rim = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True) for vectors in (spokes, to_rim))
     ball = replace(ball, lift=radius * outward - spokes)
     return clip(ball, _within(_flattened(outward, rim), _flattened(rim, rim))).compacted()
+
+
+def fitted_sphere(points: np.ndarray) -> tuple[np.ndarray, float]:
+    """Centre (3,) and radius of the sphere through points (n, 3), least squares of |p|² = 2 c·p + r² − |c|²."""
+    system = np.column_stack([2 * points, np.ones(len(points))])
+    solution = np.linalg.lstsq(system, (points**2).sum(axis=1), rcond=None)[0]
+    centre = solution[:3]
+    return centre, float(np.sqrt(solution[3] + centre @ centre))
 
 
 def _flattened(directions: np.ndarray, rim: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ CONFIGS = {
     "run": ("pipeline.scans.config", "Config"),
     "synthesize": ("pipeline.training.config", "SynthesisConfig"),
     "train": ("gan.config", "TrainingConfig"),
-    "learn-model": ("geometry.template.model_learning", "LearningOptions"),
+    "learn-model": ("geometry.learning.model_learning", "LearningOptions"),
     "evaluate": ("pipeline.reporting.evaluation", "EvaluationConfig"),
 }
 

@@ -30,6 +30,7 @@ from scipy.spatial.distance import cdist
 
 from geometry.errors import ModelError
 from geometry.mesh import TriangleMesh
+from geometry.template.cavities import fitted_sphere
 from geometry.transforms import MIRROR
 
 SIDES_CORRELATION = 0.9
@@ -321,14 +322,6 @@ def anchors(mesh: TriangleMesh, landmarks: np.ndarray, regions: dict[str, np.nda
     places |= {name: ear[(ear @ np.array(direction)).argmax()] for name, direction in _EAR_ANCHORS.items()}
     beside = mesh.vertices[skin[~regions["ears"][skin]]]
     return places | {"mastoid": beside[cKDTree(beside).query(places["ear_back"])[1]]}
-
-
-def fitted_sphere(points: np.ndarray) -> tuple[np.ndarray, float]:
-    """Centre (3,) and radius of the sphere through points (n, 3), least squares of |p|² = 2 c·p + r² − |c|²."""
-    system = np.column_stack([2 * points, np.ones(len(points))])
-    solution = np.linalg.lstsq(system, (points**2).sum(axis=1), rcond=None)[0]
-    centre = solution[:3]
-    return centre, float(np.sqrt(solution[3] + centre @ centre))
 
 
 def interpolated(points: np.ndarray, handles: np.ndarray, motions: np.ndarray, reach: float) -> np.ndarray:

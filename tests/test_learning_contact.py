@@ -5,11 +5,11 @@ from functools import cache
 import numpy as np
 import pytest
 
+from geometry.learning.contact import LEAST_GAP_MM, REST_GAP_MM, Contact
+from geometry.learning.openings import joined, pairs
+from geometry.learning.unfolding import least_stretch, unfolding
 from geometry.mesh import TriangleMesh
 from geometry.surfaces.self_intersection import intersecting_triangles
-from geometry.template.contact import LEAST_GAP_MM, REST_GAP_MM, Contact
-from geometry.template.openings import joined, pairs
-from geometry.template.unfolding import least_stretch, unfolding
 
 HALF_MM, CURL_MM = 10.0, 3.0
 

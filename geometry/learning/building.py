@@ -5,15 +5,15 @@ import json
 import os
 from pathlib import Path
 
+from geometry.learning.card_pictures import draw_pictures, pictures_section
+from geometry.learning.model_card import model_card
+from geometry.learning.model_figures import figures, warp_spreads
+from geometry.learning.model_learning import LearningOptions, learn
 from geometry.model.format_face_relief import save_model
 from geometry.model.registry import load_model
 from geometry.settings import loading
 from geometry.settings.commands import writable_folder
 from geometry.settings.options import to_dict
-from geometry.template.card_pictures import draw_pictures, pictures_section
-from geometry.template.model_card import model_card
-from geometry.template.model_figures import figures, warp_spreads
-from geometry.template.model_learning import LearningOptions, learn
 from geometry.template.template import build_template
 
 

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from geometry.learning.feature_warps import feature_factors, spread
+from geometry.learning.model_learning import SurfaceNorm, identity_factors, project
 from geometry.mesh import TriangleMesh
 from geometry.model.format_face_relief import quantise
 from geometry.model.landmark_embedding import NOSE_TIP
 from geometry.model.morphable_model import MorphableModel
 from geometry.surfaces.closest_point import surface_distance
-from geometry.template.feature_warps import feature_factors, spread
-from geometry.template.model_learning import SurfaceNorm, identity_factors, project
 from geometry.template.remeshing import smallest_angles
 from geometry.template.template import Template
 from geometry.template.texture_layout import layout_figures

@@ -5,7 +5,7 @@ skin of an opened jaw is pressed into a knot. Here, once and offline, mean, mode
 
 - `Contact.apart` moves the two sides of an opening of one shape apart where the gap between them is too small;
 - `Contact.attached` takes from identity modes what changes the gap between sides that lie on each other;
-- `unfolding` (geometry/template/unfolding.py) lays skin out evenly that a blendshape presses together.
+- `unfolding` (geometry/learning/unfolding.py) lays skin out evenly that a blendshape presses together.
 
 The fields are the least that answer for the pairs of a vertex v and the point q opposite to it, n across the gap,
 
@@ -21,11 +21,11 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
+from geometry.learning.openings import Opening, joined, openings, pairs
+from geometry.learning.unfolding import unfolding
 from geometry.mesh import TriangleMesh
 from geometry.surfaces.laplacian import thin_plate
-from geometry.template.openings import Opening, joined, openings, pairs
 from geometry.template.skin_patch import smooth_step
-from geometry.template.unfolding import unfolding
 
 STIFFNESS = 0.3  # mm²
 REST_GAP_MM = 0.3  # between the lips of the mean

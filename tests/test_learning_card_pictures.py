@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from surfaces import sphere
 
+from geometry.learning import card_pictures
 from geometry.mesh import TriangleMesh
 from geometry.model.landmark_embedding import shipped_schemes
 from geometry.model.morphable_model import MorphableModel
@@ -19,7 +20,6 @@ from geometry.pictures.painting import clay, finished, region_of, scaled, wire
 from geometry.pictures.template_pages import curves_page, regions_page, wire_page
 from geometry.pictures.texture_pages import checker_page, median_by_area, stretch, stretch_page
 from geometry.pictures.views import Body, View, seen, view_of
-from geometry.template import card_pictures
 
 RADIUS, CENTRE = 60.0, np.array([0.0, 0.0, -60.0])
 PLAIN = np.full(3, 0.8)

@@ -10,12 +10,14 @@ from shared_files import ICT, needs
 from test_template import coarse
 
 from geometry.errors import ModelError
+from geometry.learning import model_card as model_card_module
+from geometry.learning.feature_warps import WARPS, anchors, feature_factors, interpolated, spread, warp_fields
+from geometry.learning.model_figures import warp_spreads
+from geometry.learning.model_learning import LearningOptions, SurfaceNorm, learn, project
 from geometry.mesh import TriangleMesh
 from geometry.model.registry import load_model
 from geometry.surfaces.closest_point import surface_distance
-from geometry.template import model_card as model_card_module
-from geometry.template.feature_warps import WARPS, anchors, feature_factors, fitted_sphere, interpolated, spread, warp_fields
-from geometry.template.model_learning import LearningOptions, SurfaceNorm, learn, project, warp_spreads
+from geometry.template.cavities import fitted_sphere
 from geometry.transforms import MIRROR
 
 
@@ -170,7 +172,7 @@ def test_a_model_with_warps_reaches_warped_faces_that_one_without_does_not():
     warped = mesh.vertices + np.tensordot(np.random.default_rng(3).standard_normal(len(factors)), factors, axes=1)
     errors = []
     for sigma in (0.0, 1.0):
-        options = LearningOptions(subjects=200, identity_modes=100, local_factors=20, symmetric=True, feature_sigma=sigma)
+        options = LearningOptions(subjects=200, identity_modes=100, local_factors=20, feature_sigma=sigma)
         learned = learn(load_model(ICT), template, options)
         errors.append(surface_distance(warped[face], learned.mesh(project(learned, warped, norm))).mean())
     assert errors[1] < 0.8 * errors[0], errors

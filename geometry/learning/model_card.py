@@ -34,16 +34,14 @@ _CARD = """# Model card: face-relief's default morphable model
 (which also writes this card). The format is described in `docs/reference/model_format.md`.
 
 ## What it is
-A linear model of the whole head, from the crown to the neck, in mm, origin at the mean's nose tip, x to the subject's left, y up,
-z out of the face. {vertices} vertices and {triangles} triangles of the project's own template: one piece of skin, open at the \
-neck, the
-eyes and the mouth, its triangles laid along the rims of lids, lips and nostrils, and behind it eyeballs, a mouth bag and the linings
-of the nostrils ({cavity_vertices} of the vertices), pieces of their own. It is exactly its own mirror image, and says which vertices
-are each other's. Regions and curves have names, the 68 iBUG landmarks are vertices, and a texture has its layout. {identity_modes} \
-identity
-modes in mm per standard deviation (coefficients N(0, 1)), each symmetric or antisymmetric, and {expression_modes} blendshapes \
-(weights in [0, 1],
-ARKit-like names).
+A linear model of the whole head, from the crown to the neck, in mm, origin at the mean's nose tip, x to the subject's
+left, y up, z out of the face. {vertices} vertices and {triangles} triangles of the project's own template: one piece
+of skin, open at the neck, the eyes and the mouth, its triangles laid along the rims of lids, lips, nostrils and the
+ears' conchae, and behind it eyeballs, a mouth bag and the linings of the nostrils ({cavity_vertices} of the
+vertices), pieces of their own. It is exactly its own mirror image, and says which vertices are each other's. Regions
+and curves have names, the 68 iBUG landmarks are vertices, and a texture has its layout. {identity_modes} identity
+modes in mm per standard deviation (coefficients N(0, 1)), each symmetric or antisymmetric, and {expression_modes}
+blendshapes (weights in [0, 1], ARKit-like names).
 
 ## From what
 A population sampled from the **ICT Face Model Light** (USC Institute for Creative Technologies), sha256 `{source_sha256}`:
@@ -55,17 +53,17 @@ al.
 2018), because real faces differ by more than the source's modes. The first {own_modes} identity modes hold this population.
 {warps}
 ## How
-Every template vertex is a fixed linear combination of source vertices, so that shapes carry over: the source's skin is split along
-a smooth (butterfly) surface, cut at the neck, the nostrils, the lids and the inner lips, and triangulated anew by a centroidal
-Voronoi tessellation, denser at eyes, nose and mouth. The nostrils are shallow pits. The identity basis holds the population's
-leading principal components under a norm that counts motion along the surface {tangential_weight}-fold (it changes no shape) \
-and area outside
-the trusted face {outside_weight}-fold; eyeballs and linings count nothing, they follow.
-The mouth's bag is the source's, from the inner lip contour to the throat; behind the teeth its height is 0.35 of the source's, which
-leaves room for modelled teeth and tongue. That share was chosen by the five registered head scans at hand, so the distances there
-are no independent measure of it.
+Every template vertex is a fixed linear combination of source vertices, so that shapes carry over: the source's skin
+is split along a smooth (butterfly) surface, cut at the neck, the nostrils, the lids and the inner lips, and
+triangulated anew by a centroidal Voronoi tessellation, denser at eyes, nose and mouth. The nostrils are shallow pits.
+The identity basis holds the population's leading principal components under a norm that counts motion along the
+surface {tangential_weight}-fold (it changes no shape) and area outside the trusted face {outside_weight}-fold;
+eyeballs and linings count nothing, they follow.
+The mouth's bag is the source's, from the inner lip contour to the throat; behind the teeth its height is 0.35 of the
+source's, which leaves room for modelled teeth and tongue. That share was chosen by the five registered head scans at
+hand, so the distances there are no independent measure of it.
 The blendshapes are the source's, without the gaze ones that leave the lids in place. Lips and lids that crossed in the source's
-mean, modes and blendshapes are moved to where they touch (`geometry/template/contact.py`): at rest the lips are 0.3 mm apart, and
+mean, modes and blendshapes are moved to where they touch (`geometry/learning/contact.py`): at rest the lips are 0.3 mm apart, and
 modes do not part or cross them. `mouthClose` is meant on top of `jawOpen`.
 
 ## Landmarks
@@ -107,12 +105,11 @@ The model is derived from the ICT Face Model Light under its licence:
 """
 
 _WARPS = """
-The other {feature_modes} modes hold what those leave of the same population with a second source of variety, because the source is \
-one
-studio's faces: local warps of lids, brows, nose, lips, chin, jaw and ears (`geometry/template/feature_warps.py`; left and right
-correlated by 0.9), times {feature_sigma}. The source gives the distances between landmarks about as much variance as anthropometry
-does, but few of them freely. The warps have about half of the published standard deviations, the author's choice. In mm, to first
-order:
+The other {feature_modes} modes hold what those leave of the same population with a second source of variety, because
+the source is one studio's faces: local warps of lids, brows, nose, lips, chin, jaw and ears
+(`geometry/learning/feature_warps.py`; left and right correlated by 0.9), times {feature_sigma}. The source gives the
+distances between landmarks about as much variance as anthropometry does, but few of them freely. The warps have about
+half of the published standard deviations, the author's choice. In mm, to first order:
 
 | distance changed by | published | the source | the warps | this model |
 | --- | --- | --- | --- | --- |

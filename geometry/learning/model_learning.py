@@ -14,14 +14,16 @@ import re
 from dataclasses import asdict, dataclass
 
 import numpy as np
+from scipy.sparse.linalg import splu
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
+from geometry.learning.contact import Contact
+from geometry.learning.feature_warps import feature_factors
 from geometry.mesh import TriangleMesh
 from geometry.model.morphable_model import MorphableModel
 from geometry.settings.options import AtLeast0, Count, Positive, Seed, options
-from geometry.template.contact import Contact
-from geometry.template.feature_warps import feature_factors
+from geometry.surfaces.laplacian import stiffness
 from geometry.template.template import Template
 from geometry.template.texture_layout import texture_layout
 from geometry.transforms import MIRROR
@@ -46,7 +48,7 @@ class LearningOptions:
     local_factors: Count = 150
     """How many of their leading modes take part."""
     feature_sigma: AtLeast0 = 1.0
-    """Scale of the local warps of the features (geometry/template/feature_warps.py states their amplitudes); 0: none."""
+    """Scale of the local warps of the features (geometry/learning/feature_warps.py states their amplitudes); 0: none."""
     feature_modes: Count = 20
     """Size of the part of the identity basis that comes after `identity_modes`: for what these leave of the warps."""
     outside_weight: AtLeast0 = 0.02
@@ -100,12 +102,26 @@ def identity_basis(source: MorphableModel, template: Template, contact: Contact,
     plain = np.concatenate([identity_factors(source, template), local_factors(mesh, template.regions["face"], options, outer)])
     warps = feature_factors(mesh, template.landmarks, template.regions, template.mirror_vertex)
     factors = contact.attached(np.concatenate([plain, options.feature_sigma * warps]))
+    factors = with_eyeballs_in_lids(factors, mesh, template.regions["eyeballs"])
     moments = population_moments(source.n_identity, len(factors), options)
     mirrored = lambda shapes: shapes[:, template.mirror_vertex] * MIRROR
     own = slice(len(plain))
     first = symmetric_modes(factors[own], mirrored(factors[own]), moments[own, own], norm, options.identity_modes)
     rest = beyond(factors, first, norm)
     return np.concatenate([first, symmetric_modes(rest, mirrored(rest), moments, norm, options.feature_modes)])
+
+
+def with_eyeballs_in_lids(shapes: np.ndarray, mesh: TriangleMesh, eyeballs: np.ndarray) -> np.ndarray:
+    """(k, n, 3) displacements with those of the eyeballs (n,) bool harmonic between their borders, which move with the lids: else
+    the balls of faces with narrow or deep eyes come through their lids."""
+    shapes = shapes.copy()
+    for label in np.unique(mesh.component_labels[eyeballs]):
+        ball, vertex = mesh.submesh(mesh.component_labels == label)
+        inner, matrix = ~ball.boundary_vertices, stiffness(ball)
+        rims = shapes[:, vertex[~inner]].transpose(1, 0, 2).reshape((~inner).sum(), -1)
+        field = splu(matrix[inner][:, inner].tocsc()).solve(-(matrix[inner][:, ~inner] @ rims))
+        shapes[:, vertex[inner]] = field.reshape(inner.sum(), -1, 3).transpose(1, 0, 2)
+    return shapes
 
 
 def beyond(shapes: np.ndarray, modes: np.ndarray, norm: "SurfaceNorm") -> np.ndarray:

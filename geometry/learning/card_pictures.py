@@ -1,4 +1,4 @@
-"""Draw the pictures of a model's template: `python -m geometry.template.card_pictures --model default --output FOLDER`.
+"""Draw the pictures of a model's template: `python -m geometry.learning.card_pictures --model default --output FOLDER`.
 
 The same model gives the same bytes with the same versions of Open3D and Pillow.
 """
@@ -78,7 +78,7 @@ def pictures_section(model: "MorphableModel", folder: str) -> str:
     return "\n".join(["## Pictures\n", *shown])
 
 
-def main(argv: Sequence[str] | None = None, program: str = "python -m geometry.template.card_pictures") -> int:
+def main(argv: Sequence[str] | None = None, program: str = "python -m geometry.learning.card_pictures") -> int:
     """0 done, 2 a wrong command or model."""
     parser = command_parser(program, "Draws the pictures of a model's template: triangles, regions, curves, texture, landmarks.")
     parser.add_argument("--model", default="default", metavar="NAME_OR_FILE", help="the morphable model")
