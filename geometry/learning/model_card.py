@@ -25,7 +25,8 @@ AUTHORS OR COPYRIGHT HOLDERS BE LIABLE FOR ANY CLAIM, DAMAGES OR OTHER
 LIABILITY, WHETHER IN AN ACTION OF CONTRACT, TORT OR OTHERWISE, ARISING FROM,
 OUT OF OR IN CONNECTION WITH THE SOFTWARE OR THE USE OR OTHER DEALINGS IN THE
 SOFTWARE."""
-_CARD = """# Model card: face-relief's default morphable model
+_CARD = """<!-- --8<-- [start:card] -->
+# Model card: face-relief's default morphable model
 
 `face_relief_model.npz`, written by
 
@@ -102,6 +103,7 @@ The model is derived from the ICT Face Model Light under its licence:
 ```
 {licence}
 ```
+<!-- --8<-- [end:card] -->
 """
 
 _WARPS = """
