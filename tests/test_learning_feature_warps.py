@@ -24,7 +24,7 @@ from geometry.transforms import MIRROR
 @lru_cache(maxsize=1)
 def head():
     """The coarse head template, its symmetric mean, and each warp's field."""
-    template, _ = coarse("head")
+    template, _ = coarse()
     mean = template.mean(load_model(ICT).mean)
     mean = (mean + mean[template.mirror_vertex] * MIRROR) / 2
     mesh = TriangleMesh(mean, template.triangles)

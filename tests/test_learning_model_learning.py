@@ -24,6 +24,7 @@ from geometry.learning.model_learning import (
     principal_modes,
     project,
     symmetric_modes,
+    with_eyeballs_in_lids,
 )
 from geometry.mesh import TriangleMesh
 from geometry.model.registry import load_model
@@ -97,6 +98,21 @@ def test_local_deformations_have_the_variance_and_reach_they_are_given():
     assert local_factors(mesh, np.ones(400, bool), LearningOptions(local_sigma=0.0)).shape == (0, 400, 3)
 
 
+def test_an_eyeball_moves_as_the_rim_it_begins_on_and_harmonically_within():
+    """On a plane linear motions are harmonic; what the ball was told itself does not count."""
+    whole = grid_mesh(*np.meshgrid(np.arange(9.0), np.arange(9.0)))
+    middle = np.abs(whole.vertices[:, :2] - 4).max(axis=1) <= 2
+    inside = middle[whole.triangles].all(axis=1)
+    ball, _ = whole.submesh(middle)
+    triangles = np.vstack([whole.triangles[~inside], ball.triangles + len(whole.vertices)])
+    used, triangles = np.unique(triangles, return_inverse=True)
+    mesh = TriangleMesh(np.vstack([whole.vertices, ball.vertices])[used], triangles.reshape(-1, 3))
+    eyeball = used >= len(whole.vertices)
+    wanted = mesh.vertices @ np.random.default_rng(0).normal(size=(2, 3, 3))
+    told = np.where(eyeball[:, None], 7.0, wanted)
+    assert eyeball.sum() == 25 and np.allclose(with_eyeballs_in_lids(told, mesh, eyeball), wanted)
+
+
 def test_coefficients_come_back_from_an_instance_of_the_shipped_model(model):
     wanted = np.random.default_rng(2).normal(size=model.n_identity)
     norm = SurfaceNorm(model.mesh().vertex_normals, model.mesh().vertex_areas, 0.1)
@@ -114,6 +130,9 @@ def test_the_card_states_the_figures_of_its_model(model):
         and model.notes["source_sha256"] in card
         and "Permission is hereby granted" in card
     )
+
+
+def test_the_shipped_card_is_that_of_the_shipped_model(model):
     shipped = SHIPPED_MODEL.with_suffix(".md").read_text(encoding="utf-8")
     assert f"{model.n_vertices} vertices" in shipped and model.notes["source_sha256"] in shipped
 

@@ -20,6 +20,7 @@ from scipy.spatial.distance import cdist
 
 from geometry.learning.contact import Contact
 from geometry.learning.feature_warps import feature_factors
+from geometry.learning.openings import joined
 from geometry.mesh import TriangleMesh
 from geometry.model.morphable_model import MorphableModel
 from geometry.settings.options import AtLeast0, Count, Positive, Seed, options
@@ -112,9 +113,9 @@ def identity_basis(source: MorphableModel, template: Template, contact: Contact,
 
 
 def with_eyeballs_in_lids(shapes: np.ndarray, mesh: TriangleMesh, eyeballs: np.ndarray) -> np.ndarray:
-    """(k, n, 3) displacements with those of the eyeballs (n,) bool harmonic between their borders, which move with the lids: else
-    the balls of faces with narrow or deep eyes come through their lids."""
-    shapes = shapes.copy()
+    """(k, n, 3) displacements with those of the eyeballs (n,) bool harmonic between their borders, which move with the lids' rim
+    they lie on: else the balls of faces with narrow or deep eyes come through their lids, or part from them."""
+    shapes = shapes[:, joined(mesh)]
     for label in np.unique(mesh.component_labels[eyeballs]):
         ball, vertex = mesh.submesh(mesh.component_labels == label)
         inner, matrix = ~ball.boundary_vertices, stiffness(ball)
