@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from geometry.learning.contact import LEAST_GAP_MM, REST_GAP_MM, Contact
-from geometry.learning.openings import joined, pairs
+from geometry.learning.openings import pairs
 from geometry.learning.unfolding import least_stretch, unfolding
 from geometry.mesh import TriangleMesh
+from geometry.surfaces.joined_borders import joined
 from geometry.surfaces.self_intersection import intersecting_triangles
 
 HALF_MM, CURL_MM = 10.0, 3.0

@@ -14,6 +14,7 @@ from geometry.mesh import TriangleMesh
 from geometry.model.morphable_model import MorphableModel
 from geometry.scan import Scan
 from geometry.surfaces.raycasting import cast_rays, raycasting_scene
+from geometry.surfaces.seen_surface import seen_surface
 from geometry.surfaces.triangulation import cloud_triangles, surface_of
 
 STEP_NOISE_MM = 0.35  # a denoising pass for each so much noise: see `_settled`
@@ -32,10 +33,16 @@ class Encoding:
 
 
 def encode(scan: Scan, fit: FitResult, model: MorphableModel, chart: Chart) -> Encoding:
-    """Rasterize the fitted model and the scan (cropped to the head) with one rasterizer in one chart, model frame."""
-    coarse = rasterize(TriangleMesh(fit.vertices, model.triangles), chart)
+    """Rasterize the fitted model and the scan (cropped to the head) with one rasterizer in one chart, model frame. The model's
+    open mouth is closed between the rims of the lips: its bag would be a hole as deep as the head."""
+    coarse = rasterize(fitted_surface(fit, model), chart)
     image = rasterize(scan_surface(scan, fit, model), chart)
     return Encoding(coarse, image.with_channel("noise_sigma", noise_map(coarse, image, fit.noise_mm)))
+
+
+def fitted_surface(fit: FitResult, model: MorphableModel) -> TriangleMesh:
+    """What is seen of the fitted model from outside, model frame."""
+    return TriangleMesh(fit.vertices, seen_surface(model)[0])
 
 
 def scan_surface(scan: Scan, fit: FitResult, model: MorphableModel) -> TriangleMesh:
@@ -74,7 +81,7 @@ def _cloud_surface(scan: Scan, fit: FitResult, model: MorphableModel) -> Triangl
     axis = CylindricalChart()
     unrolled, radius = axis.project(points)
     origins, directions, start = axis.rays(unrolled)
-    hit = cast_rays(raycasting_scene(TriangleMesh(fit.vertices, model.triangles)), origins, directions)[0]
+    hit = cast_rays(raycasting_scene(fitted_surface(fit, model)), origins, directions)[0]
     front = ~(start - hit - radius > BEHIND_MM)  # a second layer would riddle the first with holes
     points, colors, unrolled = points[front], None if colors is None else colors[front], unrolled[front]
     triangles = cloud_triangles(points, unrolled)

@@ -21,9 +21,10 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
-from geometry.learning.openings import Opening, joined, openings, pairs
+from geometry.learning.openings import Opening, openings, pairs
 from geometry.learning.unfolding import unfolding
 from geometry.mesh import TriangleMesh
+from geometry.surfaces.joined_borders import joined
 from geometry.surfaces.laplacian import thin_plate
 from geometry.template.skin_patch import smooth_step
 

@@ -20,10 +20,10 @@ from scipy.spatial.distance import cdist
 
 from geometry.learning.contact import Contact
 from geometry.learning.feature_warps import feature_factors
-from geometry.learning.openings import joined
 from geometry.mesh import TriangleMesh
 from geometry.model.morphable_model import MorphableModel
 from geometry.settings.options import AtLeast0, Count, Positive, Seed, options
+from geometry.surfaces.joined_borders import joined
 from geometry.surfaces.laplacian import stiffness
 from geometry.template.template import Template
 from geometry.template.texture_layout import texture_layout

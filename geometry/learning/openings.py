@@ -10,10 +10,10 @@ from scipy.spatial import cKDTree
 from geometry.errors import ModelError
 from geometry.mesh import TriangleMesh
 from geometry.surfaces.closest_point import closest_points
+from geometry.surfaces.joined_borders import joined
 from geometry.template.skin_patch import boundary_loops, smooth_step
 
 _REACH_MM = 8.0  # along the surface, how far from its rim the sides of an opening reach
-_COINCIDENT_MM = 1e-3
 _CORNER_MM = 2.0  # nearer to a corner than this the two sides run into each other
 _STATION_MM = 1.25
 _UP = np.array([0.0, 1.0, 0.0])
@@ -62,15 +62,6 @@ class Pairs:
         axes = np.eye(3)
         first, *others = (sparse.kron(sparse.diags(self.across[:, k]) @ self.rows, axes[k : k + 1]) for k in range(3))
         return sum(others, first).tocsr()
-
-
-def joined(mesh: TriangleMesh) -> np.ndarray:
-    """(n,) for a vertex on a border the first of the border's vertices at its place; other vertices are their own."""
-    border = np.flatnonzero(mesh.boundary_vertices)
-    first = np.arange(len(mesh.vertices))
-    for one, other in sorted(cKDTree(mesh.vertices[border]).query_pairs(_COINCIDENT_MM)):
-        first[border[other]] = min(first[border[other]], first[border[one]])
-    return first
 
 
 def openings(mesh: TriangleMesh, skin: np.ndarray, eyeballs: np.ndarray) -> list[Opening]:

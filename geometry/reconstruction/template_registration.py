@@ -10,6 +10,7 @@ coordinates, which differ between machines and libraries, move vertices by hundr
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,9 +20,11 @@ from scipy.sparse.linalg import cg
 from geometry.charts.chart import Chart
 from geometry.mesh import TriangleMesh
 from geometry.model.morphable_model import MorphableModel
+from geometry.surfaces.joined_borders import joined
 from geometry.surfaces.laplacian import smooth_field, smoothing_kernels
 from geometry.surfaces.raycasting import cast_rays, interpolate, raycasting_scene
 from geometry.surfaces.robust_loss import geman_mcclure_weights
+from geometry.surfaces.seen_surface import eyeballs_behind_lids
 
 if TYPE_CHECKING:
     from open3d.t.geometry import RaycastingScene
@@ -184,8 +187,8 @@ def register_to_surface(
         return coarse.copy()
     mesh, (k, kernels) = TriangleMesh(coarse, model.triangles), smoothing_kernels(model)
     labels = mesh.component_labels
-    main = labels == np.bincount(labels).argmax()  # eyeballs follow the lids
-    usable = visibility(mesh, chart, options.hidden_mm) * main
+    main = labels == np.bincount(labels).argmax()  # linings follow
+    usable = visibility(mesh, chart, options.hidden_mm) * (main | eyeballs_behind_lids(model))
     usable *= ~model.regions.get("mouth_interior", np.zeros(len(coarse), bool))
     scene = raycasting_scene(surface)
     support = np.where(np.asarray(observed) > 0, 1.0, options.unobserved_weight)
@@ -196,4 +199,10 @@ def register_to_surface(
         vertices = vertices + smooth_field(offset, weight * usable, kernels if attempt == 0 else kernels[-1:])
     for _ in range(options.fits):
         vertices = _fit_between_vertices(mesh.with_vertices(vertices), usable, k, surface, support, chart, options)
-    return _unflipped(vertices, mesh, options.turned_deg)
+    return _unflipped(vertices, mesh, options.turned_deg)[_joined(model)]
+
+
+@lru_cache(maxsize=4)
+def _joined(model: MorphableModel) -> np.ndarray:
+    """(n,) the vertex that each must lie on: linings and eyeballs begin on those of lips and lids."""
+    return joined(TriangleMesh(model.mean, model.triangles))

@@ -1,5 +1,7 @@
 """What of a morphable model can be seen from outside: skin, eyeballs between the lids, and no linings."""
 
+from functools import lru_cache
+
 import numpy as np
 
 from geometry.mesh import TriangleMesh
@@ -9,6 +11,7 @@ from geometry.surfaces.raycasting import first_hits, raycasting_scene
 CLEAR_MM = 0.05  # before an eyeball, where a ray begins that asks whether a lid covers it
 
 
+@lru_cache(maxsize=4)
 def seen_surface(model: MorphableModel) -> tuple[np.ndarray, np.ndarray]:
     """What a sensor sees of a model: triangles (m, 3) of skin and eyeballs, and (m,) bool those of the inside of its mouth.
 
