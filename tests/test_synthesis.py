@@ -241,14 +241,14 @@ def test_the_truth_ends_at_the_lips_of_an_open_mouth_and_holds_the_eyes():
     assert all(truth.valid_mask[at(opened.landmarks[eye].mean(0))] for eye in (slice(36, 42), slice(42, 48)))
 
 
-def test_closed_lips_leave_no_mouth_to_see_and_what_lids_cover_of_eyeballs_is_known(surface):
+def test_closed_lips_leave_no_mouth_to_see_and_lids_cover_hardly_anything_of_eyeballs(surface):
     mesh = TriangleMesh(surface.mean, surface.subdivision.triangles)
     area = np.linalg.norm(mesh.triangle_area_vectors, axis=1)
     assert 0 < surface.excluded.sum() < 100 and area[surface.excluded].sum() < 60
     x, y = (axis.ravel() for axis in np.meshgrid(np.arange(-60, 60, 0.5), np.arange(0, 60, 0.5)))
     origins = np.stack([x, y, np.full(x.shape, 200.0)], 1)
     hit = np.unique(cast_rays(raycasting_scene(mesh), origins, np.tile([0.0, 0, -1], (len(origins), 1)))[1])
-    assert surface.covered.sum() > 100 and not surface.covered[hit].any()
+    assert area[surface.covered].sum() < 20 and not surface.covered[hit].any()  # a ball begins on the lids' rim
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -115,7 +115,7 @@ def _conditioned(
     """
     count = len(prior.mean)
     rows = (3 * used[:, None] + np.arange(3)).ravel()
-    motions, spread = _motion_modes(x), POSE_SIGMA**2 * np.where(np.arange(7) < 6, 1.0, 0.0 if metric else 1.0)
+    motions, spread = _motion_modes(x, prior.mean), POSE_SIGMA**2 * np.where(np.arange(7) < 6, 1.0, 0.0 if metric else 1.0)
     both = prior.covariance + (motions.T * spread) @ motions
     total = both[np.ix_(rows, rows)].copy()
     for number in range(len(used)):
@@ -137,12 +137,15 @@ def _conditioned(
     return mean, blocks, distance, coefficients, spread * (motions[:, rows] @ pulled)
 
 
-def _motion_modes(x: np.ndarray) -> np.ndarray:
-    """(7, 3 l): how the points (l, 3) move with a turn about each axis, a shift along each, and a growth, about their middle."""
+def _motion_modes(x: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """(7, 3 l): how the points (l, 3) move with a turn about each axis, a shift along each, and a growth, about their middle.
+
+    The growth is the mean shape's (l, 3): regressed on their own, noisy shape, faces would come out the smaller the more they
+    differ from the mean (regression dilution; Fuller, Measurement Error Models, 1987, section 1.1)."""
     centred = x - x.mean(0)
     turns = [np.cross(axis, centred) for axis in np.eye(3)]
     shifts = [np.tile(axis, (len(x), 1)) for axis in np.eye(3)]
-    return np.stack([*turns, *shifts, centred]).reshape(7, -1)
+    return np.stack([*turns, *shifts, mean - mean.mean(0)]).reshape(7, -1)
 
 
 def _moved_back(motion: np.ndarray, metric: bool, centre: np.ndarray) -> SimilarityTransform:
