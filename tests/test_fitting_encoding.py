@@ -114,3 +114,15 @@ def test_with_nothing_shared_the_noise_is_the_same_everywhere(model):
     sigma = noise_map(replace(encoding.coarse, valid_mask=np.zeros((128, 128), bool)), encoding.scan, 0.7)
     np.testing.assert_allclose(sigma[encoding.scan.valid_mask], 0.7)
     assert not sigma[~encoding.scan.valid_mask].any()
+
+
+@pytest.mark.parametrize("jaw_open", [0.0, 0.5])
+def test_the_coarse_image_shows_no_hole_between_the_lips(jaw_open, model):
+    """The bag behind them is as deep as the head; the refiner was trained on mouths that a membrane closes."""
+    expression = np.where(np.array(model.expression_names) == "jawOpen", jaw_open, 0.0)
+    vertices = model.instance(expression=expression)
+    fit = replace(fit_of_the_mean(), vertices=vertices)
+    image, marks = encode(mesh_scan(model.mean), fit, model, CHART).coarse, vertices[model.landmarks["ibug68"]]
+    columns, rows = CHART.project(marks[60:68])[0].astype(int).T
+    mouth = image["depth"][rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    assert mouth.size > 20 and mouth.min() > marks[48:68, 2].min() - 3.0

@@ -15,6 +15,8 @@ from geometry.reconstruction.depth_normal_fusion import fuse, normal_disagreemen
 from geometry.reconstruction.lifting import LiftingOptions, _split_bow_ties, fill_harmonic, lift, register
 from geometry.reconstruction.template_registration import RegistrationOptions, _unflipped, register_to_surface, visibility
 from geometry.surfaces.closest_point import surface_distance
+from geometry.surfaces.joined_borders import joined
+from geometry.surfaces.seen_surface import seen_surface
 
 CHART = OrthographicChart(192, 192, 0.75, 0.0, 0.0)
 X, Y = positions(np.zeros((192, 192)), CHART)[..., :2].transpose(2, 0, 1)
@@ -247,3 +249,13 @@ def test_what_is_visible_does_not_turn_with_the_last_bits_of_the_coordinates():
     visible = visibility(mesh, OrthographicChart(), hidden_mm)
     shaken = mesh.with_vertices(mesh.vertices + np.random.default_rng(0).normal(0, 1e-5, mesh.vertices.shape))
     assert visible.sum() > 9000 and np.abs(visibility(shaken, OrthographicChart(), hidden_mm) - visible).max() < 1e-3
+
+
+def test_eyeballs_are_registered_too_and_linings_stay_on_their_rims(model):
+    """A scanned eye is the eyeball's surface; what begins on lids and lips does not part from them."""
+    seen = TriangleMesh(model.mean + [0.0, 0.0, 0.8], seen_surface(model)[0])
+    registered = register_to_surface(model, model.mean, seen, np.ones(len(model.mean)), CHART)
+    front = model.regions["eyeballs"] & (model.mean[:, 2] > -38)
+    assert np.median(surface_distance(registered[front], seen)) < 0.1 < 0.5 < np.median(surface_distance(model.mean[front], seen))
+    first = joined(model.mesh())
+    assert (first != np.arange(model.n_vertices)).sum() > 100 and np.array_equal(registered, registered[first])

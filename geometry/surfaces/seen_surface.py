@@ -44,7 +44,7 @@ def _membrane(mean: np.ndarray, upper: np.ndarray, lower: np.ndarray) -> np.ndar
 
 def eyeballs_behind_lids(model: MorphableModel) -> np.ndarray:
     """(n,) bool: the eyeballs of a model that has them as pieces of their own behind its skin."""
-    return _cavities(model) & model.regions["eyes"]
+    return _cavities(model) & model.regions.get("eyes", False)
 
 
 def covered_eyeballs(model: MorphableModel) -> np.ndarray:
