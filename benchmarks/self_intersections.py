@@ -1,11 +1,13 @@
-"""Count triangles of faces that pass through each other, over sampled identities and expressions.
+"""Count triangles of a model's faces that pass through each other, over its blendshapes and over sampled faces.
 
-    python benchmarks/self_intersections.py --model face_relief_model --faces 500 --seed 1
+    python benchmarks/self_intersections.py --model default --faces 500 --seed 1
 
 Counted are pairs of triangles without a common vertex, in and about the face: within the skin (of these, at the mouth, at the
-eyes, and elsewhere); of the skin with the eyeballs; and of any of these with the linings of mouth and nostrils. Identities are
-N(0, 1) in every mode; expressions are sampled as synthesis does (geometry/synthesis/faces.py). `mouthClose` means something only
-on top of `jawOpen`, which synthesis does not know: a row holds it to at most jawOpen's weight.
+eyes, and elsewhere); of the eyeballs with the skin or themselves; and of the linings of mouth and nostrils, with the pits that
+close these, with any of all. The first table is of the mean: neutral, then every blendshape at weight 1, alone and with
+`jawOpen`. The second is of sampled faces, each with every expression named at its left: the mean count, and below it how many
+faces have any. Identities are N(0, 1) in every mode; a sampled expression is one of synthesis (geometry/synthesis/faces.py).
+`mouthClose` means something only on top of `jawOpen`, which synthesis does not know: a row holds it to at most jawOpen's weight.
 """
 
 import common
@@ -24,7 +26,7 @@ HEAD = f"{'':34s}{'skin':>8s}{'mouth':>8s}{'eyes':>8s}{'other':>8s}{'eyeball':>9
 
 
 class Counter:
-    """Counts pairs of a model's triangles in and about its face."""
+    """Counts pairs of a model's triangles, in and about its face, that intersect."""
 
     def __init__(self, model: MorphableModel) -> None:
         near = np.zeros(model.n_vertices, bool)
@@ -32,7 +34,7 @@ class Counter:
             near |= model.regions.get(name, near)
         triangles = model.triangles[near[model.triangles].any(axis=1)]
         first, inverse = np.unique(np.round(model.mean, 4), axis=0, return_index=True, return_inverse=True)[1:]
-        self.triangles = first[inverse.ravel()][triangles]  # a lining's rim has the lips' vertices again: neighbours touch
+        self.triangles = first[inverse.ravel()][triangles]  # rims of linings and eyeballs repeat those of lips and lids
         none = np.zeros(model.n_vertices, bool)
         balls = model.regions.get("eyeballs", none)
         lining = (model.regions.get("cavities", none) & ~balls) | model.regions.get("nostrils", none)
@@ -50,7 +52,7 @@ class Counter:
 
 def main() -> None:
     parser = common.parser(__doc__)
-    parser.add_argument("--model", default="face_relief_model", help="model name or file")
+    parser.add_argument("--model", default="default", help="model name or file; default: %(default)s")
     parser.add_argument("--faces", type=int, default=500, help="how many faces are sampled")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()

@@ -42,7 +42,7 @@ def mouth():
 @cache
 def contact():
     mesh, skin, _ = mouth()
-    return Contact(mesh, skin, np.zeros(len(skin), bool))
+    return Contact(mesh, skin)
 
 
 def lip(sign):
@@ -69,7 +69,7 @@ def middle_gap(vertices):
 def test_a_mouth_has_two_sides_that_meet_at_its_corners():
     (opening,) = contact().openings
     mesh, skin, height = mouth()
-    assert len(opening.rim) == 40 and np.abs(mesh.vertices[opening.rim, 0]).max() == HALF_MM and not len(opening.ball)
+    assert len(opening.rim) == 40 and np.abs(mesh.vertices[opening.rim, 0]).max() == HALF_MM
     assert (
         (height[opening.upper] >= 0).all()
         and (height[opening.lower] <= 0).all()
@@ -134,7 +134,7 @@ def test_without_openings_nothing_is_moved():
     mesh, skin, height = mouth()
     upper = np.flatnonzero(skin & (height > 0))
     sheet = mesh.submesh(np.isin(np.arange(len(skin)), upper))[0]
-    closed = Contact.of(sheet, {"cavities": np.zeros(len(upper), bool)})
+    closed = Contact(sheet, np.ones(len(upper), bool))
     some = np.random.default_rng(0).standard_normal((2, len(upper), 3))
     assert not closed.apart(sheet.vertices, rest=True).any()
     assert np.array_equal(closed.attached(some), some) and np.array_equal(closed.blendshapes(some, ("a", "b")), some)

@@ -4,8 +4,11 @@ A source's lips touch or cross in many of its identities and blendshapes, its li
 skin of an opened jaw is pressed into a knot. Here, once and offline, mean, modes and blendshapes are moved by smooth fields:
 
 - `Contact.apart` moves the two sides of an opening of one shape apart where the gap between them is too small;
-- `Contact.attached` takes from identity modes what changes the gap between sides that lie on each other;
+- `Contact.attached` takes from identity modes what parts, crosses or slides sides that lie on each other;
 - `unfolding` (geometry/learning/unfolding.py) lays skin out evenly that a blendshape presses together.
+
+The two lids are the sides of an eye's opening as the lips are those of the mouth's. What is joined to a rim goes along near it:
+lining and eyeball. In identity modes all of an eyeball follows its lids' rim afterwards (`model_learning.with_eyeballs_in_lids`).
 
 The fields are the least that answer for the pairs of a vertex v and the point q opposite to it, n across the gap,
 
@@ -29,40 +32,30 @@ from geometry.surfaces.laplacian import thin_plate
 from geometry.template.skin_patch import smooth_step
 
 STIFFNESS = 0.3  # mm²
-REST_GAP_MM = 0.3  # between the lips of the mean
-LEAST_GAP_MM = 0.1  # between lips or lids that a blendshape closes, and between lids and eyeballs
+REST_GAP_MM = 0.3  # between lips or lids of the mean
+LEAST_GAP_MM = 0.1  # between lips or lids that a blendshape closes
 _TOLERANCE_MM = 0.02
 _ROUNDS = 15
-_TALLEST_MM = 20.0
 _FURTHEST_MM = 4.0
-_LIPS_ON_MM = (0.7, 2.0)  # lips closer than this lie on each other, farther than that they are free
-_LIDS_ON_MM = (0.2, 0.7)  # and lids on their eyeball
+_LYING_ON_MM = (0.7, 2.0)  # sides closer than this lie on each other, farther than that they are free
 _TANGENTIAL = 0.2  # what sliding on each other counts, beside the change of the gap
-_BALL_COST = 1e-3
-_SHUT = 0.5  # a blendshape that takes more than this share of the height of an eye shuts it
 _CORRECTS = {"mouthClose": "jawOpen"}  # blendshapes that mean something only on top of another one
 
 
 @dataclass(frozen=True)
 class Contact:
-    """mesh: the mean; skin, eyeballs (n,) bool. An opening is a border of the skin, but for the longest."""
+    """mesh: the mean; skin (n,) bool: all but linings and eyeballs. An opening is a border of the skin, but for the longest."""
 
     mesh: TriangleMesh
     skin: np.ndarray
-    eyeballs: np.ndarray
-
-    @classmethod
-    def of(cls, mesh: TriangleMesh, regions: dict[str, np.ndarray]) -> "Contact":
-        """Of a template's mean and its regions "cavities" and, where eyes are open, "eyeballs"."""
-        return cls(mesh, ~regions["cavities"], regions.get("eyeballs", np.zeros(len(mesh.vertices), bool)))
 
     @cached_property
     def openings(self) -> list[Opening]:
-        return openings(self.mesh, self.skin, self.eyeballs)
+        return openings(self.mesh, self.skin)
 
     @cached_property
     def fields(self) -> list["SmoothFields"]:
-        """Of the skin and linings about each opening."""
+        """Of what is about each opening: skin, and lining or eyeball."""
         return [smooth_fields(self.mesh, opening.zone) for opening in self.openings]
 
     @property
@@ -71,47 +64,33 @@ class Contact:
         return self.skin & ~np.any([opening.zone for opening in self.openings], axis=0)
 
     def apart(self, vertices: np.ndarray, rest: bool = False) -> np.ndarray:
-        """(n, 3) a shape of the template → the displacement after which its lips and lids are LEAST_GAP_MM apart, or lips, at
-        rest, REST_GAP_MM; less towards the corners. An eye that is nearly shut is closed to that gap."""
-        total = np.zeros_like(self.mesh.vertices)
+        """(n, 3) a shape of the template → the displacement after which its lips and lids are at least LEAST_GAP_MM apart, or,
+        at rest, REST_GAP_MM; less towards the corners. As near to that as _ROUNDS steps come."""
+        total, least_mm = np.zeros_like(self.mesh.vertices), REST_GAP_MM if rest else LEAST_GAP_MM
         for opening, fields in zip(self.openings, self.fields):
-            lips_apart = REST_GAP_MM if rest and not len(opening.ball) else LEAST_GAP_MM
-            shut = len(opening.ball) > 0 and self._height(vertices, opening) < _SHUT * self._height(self.mesh.vertices, opening)
             for _ in range(_ROUNDS):
                 found = pairs(self.mesh.with_vertices(vertices + total), opening, _FURTHEST_MM)
-                missing = found.parting * lips_apart - found.gap
+                missing = found.parting * least_mm - found.gap
                 active = missing > 0
-                active[found.closest(opening.along)] |= shut
-                if np.abs(missing[active]).max(initial=0) < _TOLERANCE_MM:
+                if missing.max(initial=0) < _TOLERANCE_MM:
                     break
                 total += fields.least(found.gap_rows()[active], np.ones(active.sum()), missing[active]).reshape(-1, 3)
         return total
 
     def attached(self, displacements: np.ndarray) -> np.ndarray:
-        """(k, n, 3) → the same without what changes the gap of lips that lie on each other, or of lids from their eyeball.
-
-        An eyeball gives way by shifts and its size as far as it can, since no scan tells these, and the lids by the rest."""
+        """(k, n, 3) → the same without what parts, crosses or slides lips or lids where they lie on each other."""
         flat = displacements.reshape(len(displacements), -1).T
         for opening, fields in zip(self.openings, self.fields):
             found = pairs(self.mesh, opening, _FURTHEST_MM)
-            lying_on = 1 - smooth_step(found.gap, *(_LIDS_ON_MM if len(opening.ball) else _LIPS_ON_MM))
-            if len(opening.ball):  # lids glide on it, and an eye's own opening is free
-                fields = fields.with_ball(self.mesh.vertices, np.unique(opening.ball))
-                rows, weight = found.gap_rows(), lying_on * found.on_ball
-            else:
-                rows = sparse.vstack([found.gap_rows(), sparse.kron(found.rows, sparse.eye(3))]).tocsr()
-                weight = np.append(lying_on, _TANGENTIAL * np.repeat(lying_on, 3))
+            lying_on = 1 - smooth_step(found.gap, *_LYING_ON_MM)
+            rows = sparse.vstack([found.gap_rows(), sparse.kron(found.rows, sparse.eye(3))]).tocsr()
+            weight = np.append(lying_on, _TANGENTIAL * np.repeat(lying_on, 3))
             rows, weight = rows[weight > 0], weight[weight > 0]
             flat = flat + fields.least(rows, weight, -(rows @ flat))
         return flat.T.reshape(displacements.shape)
 
-    def _height(self, vertices: np.ndarray, opening: Opening) -> float:
-        """Median gap in mm between the edges of its sides."""
-        found = pairs(self.mesh.with_vertices(vertices), opening, _TALLEST_MM)
-        return float(np.median(found.gap[found.closest(opening.along)]))
-
     def blendshapes(self, displacements: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
-        """(E, n, 3) blendshapes → the same, whose lips and lids do not cross at weight 1 on the mean, and whose skin is not
+        """(E, n, 3) blendshapes → the same, with lips and lids `apart` at weight 1 on the mean, and skin laid out that was
         pressed into folds; as they are where there are no openings. A blendshape that corrects another one (`mouthClose`) is
         seen together with that."""
         mended = np.array(displacements, np.float64)
@@ -134,15 +113,6 @@ class SmoothFields:
     spread: sparse.csr_matrix
     energy: sparse.csr_matrix
 
-    def with_ball(self, points: np.ndarray, ball: np.ndarray) -> "SmoothFields":
-        """Fields that shift and scale the ball's vertices (b,) as well, at hardly any cost. points (n, 3)."""
-        spokes = points[ball] - points[ball].mean(axis=0)
-        moves = np.column_stack([np.tile(np.eye(3), (len(ball), 1)), (spokes / np.linalg.norm(spokes, axis=1).mean()).ravel()])
-        place = (3 * ball[:, None] + np.arange(3)).ravel()
-        rigid = sparse.csr_matrix((moves.ravel(), (np.repeat(place, 4), np.tile(np.arange(4), len(place)))), (points.size, 4))
-        cost = sparse.block_diag([self.energy, _BALL_COST * sparse.eye(4)])
-        return SmoothFields(sparse.hstack([self.spread, rigid]).tocsr(), cost.tocsr())
-
     def least(self, rows: sparse.csr_matrix, weight: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         """rows (p, 3n), weight (p,), wanted (p,) or (p, k) → (3n,) or (3n, k): the least fields with rows @ field ≈ wanted."""
         free = rows @ self.spread
@@ -152,7 +122,7 @@ class SmoothFields:
 
 
 def smooth_fields(mesh: TriangleMesh, zone: np.ndarray) -> SmoothFields:
-    """The fields of a zone (n,) bool of a mesh whose skin and linings are joined at their rims."""
+    """The fields of a zone (n,) bool of a mesh whose skin, linings and eyeballs are joined at their rims."""
     first = joined(mesh)
     near = zone[mesh.triangles].any(axis=1)
     near = np.isin(mesh.component_labels, mesh.component_labels[mesh.triangles[near, 0]])[mesh.triangles[:, 0]]

@@ -64,7 +64,7 @@ def learn(source: MorphableModel, template: Template, options: LearningOptions =
     """The morphable model on the template, its own mirror image; its mean is the source's, but for lips and lids that crossed
     (`contact.Contact`)."""
     mirrored = lambda shapes: shapes[..., template.mirror_vertex, :] * MIRROR
-    contact_of = lambda shape: Contact.of(TriangleMesh(shape, template.triangles), template.regions)
+    contact_of = lambda shape: Contact(TriangleMesh(shape, template.triangles), ~template.regions["cavities"])
     mean = template.mean(source.mean)
     mean = (mean + mirrored(mean)) / 2
     mean = mean + contact_of(mean).apart(mean, rest=True)

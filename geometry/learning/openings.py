@@ -15,7 +15,6 @@ from geometry.template.skin_patch import boundary_loops, smooth_step
 
 _REACH_MM = 8.0  # along the surface, how far from its rim the sides of an opening reach
 _CORNER_MM = 2.0  # nearer to a corner than this the two sides run into each other
-_STATION_MM = 1.25
 _UP = np.array([0.0, 1.0, 0.0])
 
 
@@ -24,9 +23,8 @@ class Opening:
     """A mouth or an eye of a template of n vertices.
 
     rim (r,): loop of skin vertices; upper, lower (n,) bool: the skin between the corners within reach of either side of it;
-    zone (n,) bool: all skin within reach, and of the lining that is joined to the rim; parting (n,): from 0 at the corners to 1
-    away from them; along (n,) mm from one corner towards the other; ball (b, 3): the triangles of the eyeball behind an eye,
-    none for a mouth.
+    zone (n,) bool: all skin within reach, and of the lining or eyeball that is joined to the rim; parting (n,): from 0 at the
+    corners to 1 away from them.
     """
 
     rim: np.ndarray
@@ -34,28 +32,17 @@ class Opening:
     lower: np.ndarray
     zone: np.ndarray
     parting: np.ndarray
-    along: np.ndarray
-    ball: np.ndarray
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """p pairs of a vertex and the point opposite. rows (p, n) csr: upper minus lower place, or skin's minus eyeball's;
-    across (p, 3) unit: direction of a positive gap; gap (p,) mm; parting (p,) as of `Opening`; vertex (p,) int;
-    on_ball (p,) bool."""
+    """p pairs of a vertex and the point opposite. rows (p, n) csr: upper minus lower place; across (p, 3) unit:
+    direction of a positive gap; gap (p,) mm; parting (p,) as of `Opening`."""
 
     rows: sparse.csr_matrix
     across: np.ndarray
     gap: np.ndarray
     parting: np.ndarray
-    vertex: np.ndarray
-    on_ball: np.ndarray
-
-    def closest(self, along: np.ndarray) -> np.ndarray:
-        """Indices of the narrowest pair of the two sides in every 1.25 mm of `along` (n,): where the lids' edges are."""
-        by_gap = np.flatnonzero(~self.on_ball)
-        by_gap = by_gap[np.argsort(self.gap[by_gap], kind="stable")]
-        return by_gap[np.unique(np.floor(along[self.vertex[by_gap]] / _STATION_MM), return_index=True)[1]]
 
     def gap_rows(self) -> sparse.csr_matrix:
         """(p, 3n): the change of each gap by displacements (n, 3), flattened."""
@@ -64,11 +51,11 @@ class Pairs:
         return sum(others, first).tocsr()
 
 
-def openings(mesh: TriangleMesh, skin: np.ndarray, eyeballs: np.ndarray) -> list[Opening]:
+def openings(mesh: TriangleMesh, skin: np.ndarray) -> list[Opening]:
     """An opening for each border of the skin (n,) bool but the longest, which is the template's own; from low to high.
 
-    Where no lining is joined to the rim, the eyeball nearest to it is behind it; eyeballs (n,) bool. Raises ModelError."""
-    points, first, label = mesh.vertices, joined(mesh), mesh.component_labels
+    Raises ModelError where a rim has no vertex between its corners on one side."""
+    points, first = mesh.vertices, joined(mesh)
     length = lambda loop: np.linalg.norm(points[loop] - points[np.roll(loop, 1)], axis=1).sum()
     loops = sorted(boundary_loops(mesh.triangles[skin[mesh.triangles].all(axis=1)]), key=length)[:-1]
     ends = first[mesh.edges]
@@ -85,12 +72,8 @@ def openings(mesh: TriangleMesh, skin: np.ndarray, eyeballs: np.ndarray) -> list
         )
         zone = np.minimum(above, below) < _REACH_MM
         parting = smooth_step(cKDTree(points[corners]).query(points)[0], 0.0, _CORNER_MM)
-        ball = np.zeros((0, 3), np.int32)
-        if eyeballs.any() and not (np.bincount(first)[first[loop]] > 1).any():
-            nearest = np.flatnonzero(eyeballs)[cKDTree(points[eyeballs]).query(points[loop].mean(axis=0))[1]]
-            ball = mesh.triangles[(label == label[nearest])[mesh.triangles[:, 0]]]
         upper, lower = zone & between & (above < below), zone & between & (below < above)
-        found.append(Opening(loop, upper, lower, zone, parting, along, ball))
+        found.append(Opening(loop, upper, lower, zone, parting))
     return found
 
 
@@ -107,28 +90,25 @@ def _sides(points: np.ndarray, loop: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def pairs(mesh: TriangleMesh, opening: Opening, furthest_mm: float) -> Pairs:
-    """Every vertex of either side with the nearest point of the other side, and with that of the eyeball, where one is near.
+    """Every vertex of either side with the nearest point of the other side, where that is nearer than furthest_mm.
 
-    The direction across is the mean of up and both outward normals, or the eyeball's normal."""
+    The direction across is that of the sum of up, the lower side's outward normal, and the opposite of the upper side's."""
     triangles = mesh.triangles
     facing = lambda side, other: triangles[(other[triangles].sum(axis=1) >= 2) & ~side[triangles].any(axis=1)]
     parts = [
         _pairs_with(mesh, opening.upper, facing(opening.upper, opening.lower), 1.0, furthest_mm),
         _pairs_with(mesh, opening.lower, facing(opening.lower, opening.upper), -1.0, furthest_mm),
     ]
-    if len(opening.ball):
-        parts.append(_pairs_with(mesh, opening.upper | opening.lower, opening.ball, None, furthest_mm))
     rows, across, gap, vertex = (list(column) for column in zip(*parts))
-    of = np.concatenate(vertex)
-    on_ball = np.repeat([False, False, True][: len(parts)], [len(part) for part in gap])
-    parting = np.where(on_ball, 1.0, opening.parting[of])
-    return Pairs(sparse.vstack(rows).tocsr(), np.concatenate(across), np.concatenate(gap), parting, of, on_ball)
+    parting = opening.parting[np.concatenate(vertex)]
+    return Pairs(sparse.vstack(rows).tocsr(), np.concatenate(across), np.concatenate(gap), parting)
 
 
 def _pairs_with(
-    mesh: TriangleMesh, side: np.ndarray, opposite: np.ndarray, sign: float | None, furthest_mm: float
+    mesh: TriangleMesh, side: np.ndarray, opposite: np.ndarray, sign: float, furthest_mm: float
 ) -> tuple[sparse.csr_matrix, np.ndarray, np.ndarray, np.ndarray]:
-    """rows, across, gap and vertex of `Pairs`; sign: 1 for the upper side, −1 for the lower, None against the eyeball."""
+    """rows, across and gap of `Pairs`, and vertex (p,) int of the side (n,) bool, paired with the triangles opposite (m, 3);
+    sign: 1 for the upper side, −1 for the lower."""
     vertex = np.flatnonzero(side)
     found = closest_points(mesh.vertices[vertex], TriangleMesh(mesh.vertices, opposite))
     near = found.distance < furthest_mm
@@ -136,9 +116,8 @@ def _pairs_with(
     share = np.column_stack([1 - found.uv.sum(axis=1), found.uv])[near]
     count = np.arange(len(vertex))
     at = sparse.csr_matrix((np.ones(len(vertex)), (count, vertex)), shape=(len(vertex), len(mesh.vertices)))
-    rows = at - sparse.csr_matrix((share.ravel(), (np.repeat(count, 3), corners.ravel())), shape=at.shape)
+    rows = sign * (at - sparse.csr_matrix((share.ravel(), (np.repeat(count, 3), corners.ravel())), shape=at.shape))
     across = (mesh.vertex_normals[corners] * share[..., None]).sum(axis=1)
-    if sign is not None:
-        rows, across = sign * rows, sign * (across - mesh.vertex_normals[vertex]) + _UP
+    across = sign * (across - mesh.vertex_normals[vertex]) + _UP
     across = across / np.maximum(np.linalg.norm(across, axis=1, keepdims=True), 1e-12)
     return rows, across, ((rows @ mesh.vertices) * across).sum(axis=1), vertex
