@@ -120,7 +120,8 @@ def test_the_regions_of_ibug68_are_its_groups():
         for row in landmark_figures.by_region([landmark_figures.points_of(content_of(located(estimate())))])
     }
     assert counts == {"brows": 10, "eyes": 12, "nose": 9, "mouth": 20, "jaw": 17, "all": 68}
-    assert landmark_figures.region_of("left_eyebrow_inner") == "brows" and landmark_figures.region_of("tragion") == "other"
+    assert landmark_figures.region_of("left_eyebrow_inner") == "brows" and landmark_figures.region_of("tragion") == "ears"
+    assert landmark_figures.region_of("left_mole") == "other"
 
 
 def test_regions_average_over_all_scans():

@@ -20,10 +20,12 @@ from geometry.model.landmark_scheme import NO_POINT
 # The first region one of whose words is in a point's name; brows before eyes, since an eyebrow is no eye.
 REGION_WORDS = {
     "brows": ("brow",),
-    "eyes": ("eye", "canthi", "pupil"),
-    "nose": ("nose", "nasal", "nasion", "nostril", "alar"),
-    "mouth": ("mouth", "lip", "cheilion", "labi"),
-    "jaw": ("jaw", "chin", "menton", "pogonion", "gnathion", "gonion"),
+    "eyes": ("eye", "canthi", "pupil", "palpebra"),
+    "nose": ("nose", "nasal", "nasion", "nostril", "alar", "sellion", "columella"),
+    "mouth": ("mouth", "lip", "cheilion", "labi", "stomion", "philtri"),
+    "jaw": ("jaw", "chin", "menton", "pogonion", "gnathion", "gonion", "mentale"),
+    "ears": ("tragion", "aurale", "otobasion"),
+    "head": ("vertex", "glabella", "opisthocranion", "euryon"),
 }
 OTHER = "other"
 GIVEN_SIGMA_MM = 1.0  # of landmarks that come with a scan, in each direction: people set them to about that
