@@ -11,7 +11,7 @@ from surfaces import grid_mesh
 from geometry.charts.chart import OrthographicChart
 from geometry.charts.rasterize import rasterize
 from geometry.mesh import TriangleMesh, merged
-from geometry.surfaces.raycasting import cast_rays, raycasting_scene
+from geometry.surfaces.raycasting import cast_rays, first_hits, raycasting_scene
 from geometry.surfaces.subdivision import refine_region
 from geometry.synthesis import faces, fine_surface, occluders, sensors, wrinkles
 from geometry.synthesis.faces import SynthesisOptions, sample_face
@@ -202,6 +202,25 @@ def test_glasses_sit_before_the_eyes_and_leave_them_free(marks):
         for eye in (marks[36:42].mean(0), marks[42:48].mean(0)):
             assert frame.vertices[np.hypot(*(frame.vertices - eye)[:, :2].T) < 32][:, 2].min() > eye[2] - 5
             assert np.hypot(*(frame.vertices - eye)[:, :2].T)[frame.vertices[:, 2] > eye[2]].min() > 8
+
+
+def test_what_hides_a_face_is_wound_outward(marks):
+    """A sensor sees no inner side: frames that were wound inward were holes."""
+    rng = np.random.default_rng(0)
+    for thing in (occluders.glasses(marks, rng), occluders.shoulders(marks, rng)):
+        low, high = thing.vertices.min(0), thing.vertices.max(0)
+        x, y = np.meshgrid(np.linspace(low[0], high[0], 200), np.linspace(low[1], high[1], 200))
+        starts = np.stack([x.ravel(), y.ravel(), np.full(x.size, high[2] + 10)], 1)
+        distance, _, _, normals = first_hits(raycasting_scene(thing), starts, np.tile([0.0, 0.0, -1.0], (x.size, 1)))
+        hit = np.isfinite(distance)
+        assert hit.sum() > 200 and (normals[hit, 2] > -1e-6).mean() > 0.99
+
+
+def test_no_sampled_mouth_closes_more_than_its_jaw_opens():
+    names = list(model().expression_names)
+    drawn = np.stack([faces.sample_expression(model(), np.random.default_rng(n), BARE) for n in range(300)])
+    closes, opens = drawn[:, names.index("mouthClose")], drawn[:, names.index("jawOpen")]
+    assert (closes <= opens).all() and (opens > 0).sum() > 10 and (closes > 0).any()
 
 
 def expressing(weights):

@@ -30,7 +30,7 @@ from geometry.model.morphable_model import MorphableModel
 from geometry.surfaces.robust_loss import geman_mcclure_weights
 from geometry.transforms import SimilarityTransform
 
-LEAST_MATCHES = 60  # model vertices with a partner on the scan, landmarks among them: with fewer, what is fitted is no face
+LEAST_MATCHES = 60  # model vertices with a partner on the scan, given landmarks among them: with fewer, what is fitted is no face
 
 
 def fit(
@@ -70,10 +70,12 @@ class _Problem:
         active = self._active_modes(stage)
         surface = TriangleMesh(state.vertices, self.arrays.model.triangles)
         matches = self._match(surface, state.scan_to_model, stage)
-        count = len(matches.vertices) + len(self.target.landmarks)
-        if count < LEAST_MATCHES or not len(matches.vertices):
-            few = f"only {count} model vertices lie near the scan, at least {LEAST_MATCHES} are needed"
-            raise NoFaceFound(f"no face found: {few}")
+        count = len(matches.vertices)
+        if count < max(LEAST_MATCHES - self.target.given, 1):
+            raise NoFaceFound(
+                f"no face found: only {count} model vertices lie near the scan, at least {LEAST_MATCHES} are needed, "
+                "given landmarks among them"
+            )
         terms = [self._surface_term(matches, surface, stage, active), *self._landmark_terms(state, active)]
         step = gauss_newton_step([*terms, self._prior(state.coefficients, stage, active)], self._trust_region(active))
         coefficients = state.coefficients.copy()

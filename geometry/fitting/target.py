@@ -18,7 +18,7 @@ FIRST_INNER = 17  # of ibug68: the jaw line before it is no point of the skin
 class ScanSamples:
     """The scan as the fit sees it: points (n, 3) and outward unit normals (n, 3) in the scan's frame, mm, in random
     order, so that a prefix is a fair subsample; landmark points (l, 3), their model vertices (l,) and standard deviations (l,)
-    in mm."""
+    in mm, the first `given` of them from whoever sent the scan."""
 
     points: np.ndarray
     normals: np.ndarray
@@ -26,6 +26,7 @@ class ScanSamples:
     landmarks: np.ndarray
     landmark_vertices: np.ndarray
     landmark_sigma: np.ndarray
+    given: int
 
 
 def prepare_target(
@@ -54,8 +55,9 @@ def prepare_target(
 
 def _landmark_targets(
     location: Location, model: MorphableModel, options: FittingOptions
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Points, vertices and standard deviations of the landmarks that came with the scan, then of those found on it."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """Points, vertices and standard deviations of the landmarks that came with the scan, then of those found on it; and how many
+    came."""
     vertices, given = np.asarray(model.landmarks["ibug68"]), np.zeros(68, bool)
     points, sigma = np.full((68, 3), np.nan), np.full(68, options.landmark_sigma_mm)
     if location.landmarks is not None:
@@ -69,7 +71,7 @@ def _landmark_targets(
         own = np.sqrt(np.trace(estimate.covariance[found], axis1=1, axis2=2) / 3)
         sigma[found] = options.found_sigma_factor * np.maximum(own, options.landmark_sigma_mm)
     order = np.concatenate([np.flatnonzero(given), np.flatnonzero(found)])
-    return points[order], vertices[order], sigma[order]
+    return points[order], vertices[order], sigma[order], int(given.sum())
 
 
 def phong_tessellated(points: np.ndarray, corners: np.ndarray, normals: np.ndarray, weights: np.ndarray) -> np.ndarray:

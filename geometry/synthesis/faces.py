@@ -121,7 +121,8 @@ def sample_identity(model: MorphableModel, rng: np.random.Generator, options: Sy
 
 def sample_expression(model: MorphableModel, rng: np.random.Generator, options: SynthesisOptions) -> np.ndarray:
     """(E,) coefficients. Gaussian modes: N(0, strength²). Blendshapes (a model with an `expression_range`): a few are
-    active, left and right alike up to a fifth."""
+    active, left and right alike up to a fifth. `mouthClose` closes an open jaw: it is at most `jawOpen`, lest lips pass through
+    each other."""
     strength = rng.uniform(*options.expression_strength)
     if model.expression_range is None:
         return np.clip(rng.standard_normal(model.n_expression), -2.5, 2.5) * strength
@@ -130,6 +131,9 @@ def sample_expression(model: MorphableModel, rng: np.random.Generator, options: 
     level = {stem: rng.beta(1.2, 2.5) * (rng.random() < 0.12) for stem in dict.fromkeys(stems.values())}
     low, high = model.expression_range
     weights = np.array([level[stems[name]] for name in names]) * rng.uniform(0.8, 1.2, len(names)) * strength * 1.3
+    if {"mouthClose", "jawOpen"} <= set(names):
+        closes, opens = names.index("mouthClose"), names.index("jawOpen")
+        weights[closes] = min(weights[closes], weights[opens])
     return np.clip(low + weights * (high - low), low, high)
 
 

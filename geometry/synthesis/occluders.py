@@ -86,7 +86,8 @@ def glasses(landmarks: np.ndarray, rng: np.random.Generator) -> TriangleMesh:
 
 
 def _tube(path: np.ndarray, radius_mm: float, sides: int = 6) -> TriangleMesh:
-    """A tube about a polyline (n, 3); its cross-section keeps to the directions across the path nearest y and z."""
+    """A tube about a polyline (n, 3); its cross-section keeps to the directions across the path nearest y and z.
+    Wound outward: a sensor does not see the inside of a thing."""
     tangent = np.gradient(path, axis=0)
     tangent /= np.maximum(np.linalg.norm(tangent, axis=1, keepdims=True), 1e-9)
     across = np.cross(tangent, [0.0, 0.0, 1.0])
@@ -99,7 +100,7 @@ def _tube(path: np.ndarray, radius_mm: float, sides: int = 6) -> TriangleMesh:
     vertices = (path[:, None] + radius_mm * ring).reshape(-1, 3)
     i, k = (index.ravel() for index in np.meshgrid(np.arange(len(path) - 1), np.arange(sides), indexing="ij"))
     a, b = i * sides + k, i * sides + (k + 1) % sides
-    triangles = np.concatenate([np.stack([a, b, a + sides], 1), np.stack([b, b + sides, a + sides], 1)])
+    triangles = np.concatenate([np.stack([a, a + sides, b], 1), np.stack([b, a + sides, b + sides], 1)])
     return TriangleMesh(vertices, triangles.astype(np.int32))
 
 
