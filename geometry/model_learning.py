@@ -1,4 +1,4 @@
-"""Learn the default morphable model: `python -m geometry.model_learning --source FILE --output FILE` (`geometry.template`)."""
+"""Learn the default morphable model: `python -m geometry.model_learning --source FILE --output FILE` (`geometry.learning`)."""
 
 import sys
 from collections.abc import Sequence

@@ -46,6 +46,7 @@ def write_views(path: Path, splits: list[str]) -> None:
                 sensor="test",
                 subject=f"s{number}",
                 kind="aligned",
+                mark_up="2",
             )
         )
     tfrecord.write_tfrecord(str(path), examples, gzip=True)

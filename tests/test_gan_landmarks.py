@@ -106,6 +106,7 @@ def test_pairs_of_the_refiner_are_refused_by_name(tmp_path):
 
 def test_training_learns_and_writes_a_card(trained):
     card = weights.read_card(trained)
+    assert card["data"]["mark_up"] == 2
     assert card["network"] == "landmarks" and card["landmarks"]["widths"] == [8, 12] and card["sigma_scale"] > 0
     scores = [float(row["value"]) for row in read_curves(trained.parent / "curves.csv") if row["name"] == "score"]
     assert card["figures"]["mean"]["mean_mm"] < 0.75 * scores[0]

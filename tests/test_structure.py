@@ -15,7 +15,6 @@ GAN_READS = (
     "geometry.charts",
     "geometry.errors",
     "geometry.landmarks.heatmaps",
-    "geometry.landmarks.mark_up",
     "geometry.model.landmark_embedding",
     "geometry.model.landmark_scheme",
     "geometry.settings",

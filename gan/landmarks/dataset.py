@@ -14,11 +14,10 @@ from gan.config import DataConfig, LandmarkNetConfig
 from gan.landmarks.network import VIEW_PIXEL_MM
 from gan.layout import VIEW, mirrored
 from gan.training import records
-from geometry.landmarks.mark_up import MARK_UP
 from geometry.model.landmark_embedding import shipped_schemes
 
 FLOATS = tuple(f"view/{name}" for name in VIEW) + ("landmarks", "visible")
-TEXTS = ("chart", "split", "sensor", "subject", "scan_id", "kind")
+TEXTS = ("chart", "split", "sensor", "subject", "scan_id", "kind", "mark_up")
 Marked = tuple[tf.Tensor, tf.Tensor]  # a view and its marks
 TARGET = ("x", "y", "visible", "weight")  # of each landmark, as the network is trained: weight 0 outside the picture
 ASTRAY_WEIGHT = 1e-6  # above 0: it counts for visibility
@@ -126,6 +125,8 @@ def whole_views(
 
 
 def describe(config: DataConfig) -> dict:
-    """Counts of views by split and sensor, and the mark-up of this version's views: the data part of a weights card."""
+    """Counts of views by split and sensor, and the mark-up of their landmarks: the data part of a weights card."""
     files, counts, _ = records.census(config)
-    return {"files": files, "views": counts, "mark_up": MARK_UP}
+    first = next(iter(_records(config, "train")))
+    mark_up = int(records.text_feature(first, "mark_up").numpy())
+    return {"files": files, "views": counts, "mark_up": mark_up}

@@ -10,17 +10,17 @@ from dataclasses import replace
 import numpy as np
 
 from geometry.landmarks.estimate import LandmarkEstimate
-from geometry.model.morphable_model import MorphableModel
+from geometry.model.morphable_model import MARK_UP, MorphableModel
 from geometry.transforms import SimilarityTransform
 
-MARK_UP = 2  # 1: the marks of the ICT Face Model; 2: geometry/template/marking.py
+__all__ = ["MARK_UP", "carried"]
 LEAST = 6  # landmarks that tell how the face is turned
 
 
 def carried(estimate: LandmarkEstimate, mark_up: int, model: MorphableModel) -> LandmarkEstimate:
-    """An ibug68 estimate under a mark-up → under the model's own, same frame. A model that does not know that mark-up, such as
-    one in the ICT format, has no other; fewer than `LEAST` seen landmarks stay as they are."""
-    before = model.earlier_mark_ups.get(mark_up)
+    """An ibug68 estimate under a mark-up → under the model's own, same frame. Where a model does not know that mark-up, and where
+    fewer than `LEAST` landmarks are seen, the points stay as they are."""
+    before = None if mark_up == model.mark_up else model.earlier_mark_ups.get(mark_up)
     if before is None or estimate.seen.sum() < LEAST:
         return estimate
     seen, offset = estimate.seen, model.mean[model.landmarks["ibug68"]] - before

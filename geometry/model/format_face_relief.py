@@ -67,7 +67,7 @@ def load_face_relief(file: ModelFile) -> MorphableModel:
         raise file.fault(
             f"format {tag!r} version {version}, this program reads {FORMAT_TAG!r} version {FORMAT_VERSION}"
             + (f": {_OLD_TOPOLOGY}" if version == 1 else ""),
-            "update the program or learn the model again (python -m geometry.model_learning)",
+            "learn the model again (face-relief learn-model)" if version == 1 else "update the program, or get the file again",
         )
     try:
         n = len(arrays["mean"])

@@ -37,6 +37,7 @@ def load_ict(file: ModelFile) -> MorphableModel:
             regions=regions,
             expression_names=tuple(str(name) for name in arrays["expression_names"]),
             expression_range=(0.0, 1.0),
+            mark_up=1,
             notes={"licence": "MIT, © 2020 USC Institute for Creative Technologies"},
         )
     except (KeyError, ValueError, IndexError, TypeError) as error:

@@ -7,6 +7,8 @@ import numpy as np
 from geometry.mesh import TriangleMesh
 from geometry.model.texture_layout import TextureLayout
 
+MARK_UP = 2  # of ibug68. 1: the marks of the ICT Face Model; 2: geometry/template/marking.py
+
 
 @dataclass(frozen=True, eq=False)
 class MorphableModel:
@@ -24,6 +26,7 @@ class MorphableModel:
     curves: name → (k,) vertex indices in order; may be empty.
     mirror_vertex (n,): the vertex that is each one's mirror image, or None where the file does not say.
     texture: the layout of a texture, or None.
+    mark_up: the number of the mark-up that `landmarks["ibug68"]` follows.
     earlier_mark_ups: number of an earlier ibug68 mark-up (`geometry.landmarks.mark_up`) → (68, 3) its points on the mean, mm.
     expression_range: (low, high) bounds of expression coefficients, or None where they are N(0, 1).
     """
@@ -40,6 +43,7 @@ class MorphableModel:
     curves: dict[str, np.ndarray] = field(default_factory=dict)
     mirror_vertex: np.ndarray | None = None
     texture: TextureLayout | None = None
+    mark_up: int = MARK_UP
     earlier_mark_ups: dict[int, np.ndarray] = field(default_factory=dict)
     sha256: str = ""
     notes: dict = field(default_factory=dict)

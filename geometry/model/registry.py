@@ -93,6 +93,7 @@ def _check(model: MorphableModel, file: ModelFile) -> None:
             (curve.ndim != 1 or _outside(curve, n), f"curve {name!r} is no list of vertices below {n}")
             for name, curve in model.curves.items()
         ),
+        (not _lips_meet(model.curves), "upper_lip_rim and lower_lip_rim do not share their ends"),
         (len(model.expression_names) not in (0, model.n_expression), "expression names and modes differ in number"),
     ]
     for is_fault, text in faults:
@@ -106,6 +107,11 @@ def _is_pairing(image: np.ndarray, n: int) -> bool:
 
 def _is_flat(uv: np.ndarray) -> bool:
     return uv.shape == (len(uv), 2) and bool(np.isfinite(uv).all())
+
+
+def _lips_meet(curves: dict[str, np.ndarray]) -> bool:
+    rims = [curves[name] for name in ("upper_lip_rim", "lower_lip_rim") if name in curves]
+    return all(len(rim) > 1 for rim in rims) and len({frozenset(rim[[0, -1]].tolist()) for rim in rims}) < 2
 
 
 def _covers(texture: TextureLayout, triangles: np.ndarray) -> bool:

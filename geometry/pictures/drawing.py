@@ -177,13 +177,3 @@ def sheet(rows: Sequence[Sequence[Panel]], size: int = 19) -> Image.Image:
             left += panel.image.width + _GAP
         top += extent(row)[1] + strip + _GAP
     return picture
-
-
-def stacked(images: Sequence[Image.Image], gap: int = 6) -> Image.Image:
-    """Images beneath each other, on white."""
-    height = sum(image.height for image in images) + gap * (len(images) - 1)
-    picture, top = Image.new("RGB", (max(image.width for image in images), height), PAPER), 0
-    for image in images:
-        picture.paste(image, (0, top))
-        top += image.height + gap
-    return picture

@@ -246,7 +246,8 @@ def _link(mesh: _Flips, a: int) -> list[tuple[int, int]]:
 
 
 def _flip_to_delaunay(mesh: _Flips, points: np.ndarray, kept: set[tuple[int, int]], normals: np.ndarray) -> None:
-    """Lawson flips: an edge goes while its two opposite angles sum to more than π and the new triangles face outward."""
+    """Lawson flips: an edge goes while its two opposite angles sum to more than π and the new triangles face outward. Raises
+    ModelError where they do not end."""
     position, normal = points.tolist(), normals.tolist()
     stack = [edge for edge in mesh.corner if edge[0] < edge[1]]
     budget = 60 * len(stack)
@@ -268,6 +269,8 @@ def _flip_to_delaunay(mesh: _Flips, points: np.ndarray, kept: set[tuple[int, int
             continue
         mesh.flip(a, b)
         stack += [(a, c), (c, b), (b, d), (d, a)]
+    if stack:
+        raise ModelError(f"the triangulation's edges flip without end, {len(stack)} are left; make its edge lengths change less")
 
 
 def _angle(position: list, apex: int, a: int, b: int) -> float:

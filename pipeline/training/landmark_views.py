@@ -92,7 +92,8 @@ def make_views(index: int, config: SynthesisConfig) -> list[dict]:
         found.append(
             _record(f"synthetic-{seed}-{index:06d}-{number}", view.image, points, np.zeros(68, bool), ASTRAY, seed, made)
         )
-    return found
+    mark_up = str(Job(config).model.mark_up)
+    return [record | {"mark_up": mark_up} for record in found]
 
 
 def astray_pose(pose: SimilarityTransform, rng: np.random.Generator) -> SimilarityTransform:
