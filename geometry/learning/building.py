@@ -39,7 +39,6 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _command(arguments: argparse.Namespace, chosen: LearningOptions) -> str:
     defaults, given = to_dict(LearningOptions()), to_dict(chosen)
-    source, output = f"../shared/models/{Path(arguments.source).name}", f"geometry/data/{Path(arguments.output).name}"
     changed = "".join(f" --set {key}={value}" for key, value in given.items() if value != defaults[key])
     pictures = f" --pictures {arguments.pictures}" if arguments.pictures else ""
-    return f"python -m geometry.model_learning --source {source} --output {output}{pictures}{changed}"
+    return f"python -m geometry.model_learning --source {arguments.source} --output {arguments.output}{pictures}{changed}"

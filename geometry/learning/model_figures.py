@@ -53,6 +53,7 @@ def _triangulation_figures(model: MorphableModel) -> dict[str, float]:
         "face_angle_deg_least": float(of_face.min()),
         "face_angle_deg_median": float(np.median(of_face)),
         "asymmetry_mm": float(np.abs(mesh.vertices[model.mirror_vertex] * MIRROR - mesh.vertices).max()),
+        "mode_asymmetry_mm": mode_asymmetry(model),
         "texture_shear_median": texture.angle[0],
         "texture_shear_p95": texture.angle[1],
         "texture_overlap": texture.overlap,
@@ -71,8 +72,16 @@ def _source_figures(source: MorphableModel, template: Template, model: Morphable
         "held_out_worst_subject_mm": float(errors.mean(axis=1).max()),
         "held_out_own_modes_mm": float(with_own.mean()),
         "held_out_head_mm": float(held_out_errors(source, template, model, seed, HELD_OUT, whole_head=True).mean()),
+        "covered_share": len(covered_vertices(moved, mean)) / int(source.regions["face"].sum()),
         "chord_mean_mm": float(surface_distance(moved.mean[covered_vertices(moved, mean)], mean).mean()),
     }
+
+
+def mode_asymmetry(model: MorphableModel) -> float:
+    """The largest displacement by which an identity mode differs from its mirror image or, where that is nearer, its opposite."""
+    mirrored = model.identity_basis[:, model.mirror_vertex] * MIRROR.astype(np.float32)
+    off = [np.abs(mirrored - sign * model.identity_basis).max(axis=(1, 2)) for sign in (1, -1)]
+    return float(np.minimum(*off).max())
 
 
 def held_out_errors(
