@@ -1,8 +1,8 @@
 """How far landmarks lie from the true ones, of a registered mesh, of heatmaps and of both: measured on simulated scans of the
 validation split.
 
-`benchmarks/landmarks.py --calibrate --count 90` measures and prints it. What stands in data/landmark_calibration.json was
-measured on the same 90 scans before the fits used it themselves; a run since gives the same to 1-3 % (the median over landmarks).
+`benchmarks/landmarks.py --calibrate --count 90` measures and prints it. What stands in data/landmark_calibration.json is what it
+printed, while the fits used a calibration on nearly the same scans.
 """
 
 import json
