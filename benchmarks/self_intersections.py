@@ -7,7 +7,7 @@ eyes, and elsewhere); of the eyeballs with the skin or themselves; and of the li
 close these, with any of all. The first table is of the mean: neutral, then every blendshape at weight 1, alone and with
 `jawOpen`. The second is of sampled faces, each with every expression named at its left: the mean count, and below it how many
 faces have any. Identities are N(0, 1) in every mode; a sampled expression is one of synthesis (geometry/synthesis/faces.py).
-`mouthClose` means something only on top of `jawOpen`, which synthesis does not know: a row holds it to at most jawOpen's weight.
+`mouthClose` means something only on top of `jawOpen`; synthesis holds it to at most jawOpen's weight.
 """
 
 import common
@@ -86,14 +86,12 @@ def expressions(model: MorphableModel, number: int, rng: np.random.Generator) ->
     jaw = weights(model, "jawOpen")
     one = weights(model, model.expression_names[number % model.n_expression])
     sampled = sample_expression(model, rng, SynthesisOptions())
-    held = np.where(weights(model, "mouthClose") > 0, np.minimum(sampled, sampled @ jaw), sampled)
     return {
         "neutral": 0 * jaw,
         "jawOpen = 1": jaw,
         "jawOpen = 1 and one other = 1": np.maximum(jaw, one),
         "jawOpen = 1 and sampled": np.maximum(jaw, sampled),
         "sampled": sampled,
-        "sampled, mouthClose <= jawOpen": held,
     }
 
 
