@@ -117,7 +117,7 @@ def decimated(mesh: TriangleMesh, triangles: int) -> TriangleMesh:
 
 def face_template(vertices: np.ndarray, model: MorphableModel) -> TriangleMesh:
     """The front of a fitted model (vertices (n, 3), model frame) without what no scan shows: cavities, the back of the head."""
-    hidden = model.regions["mouth_interior"] | model.regions.get("cavities", False)
+    hidden = model.regions["mouth_interior"] | (model.regions.get("cavities", False) & ~model.regions["eyes"])
     front = ~hidden & (np.linalg.norm(model.mean, axis=1) < TEMPLATE_RADIUS_MM)
     return TriangleMesh(vertices, model.triangles).submesh(front)[0]
 

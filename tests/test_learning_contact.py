@@ -161,3 +161,14 @@ def test_skin_pressed_into_a_knot_is_laid_out_and_other_skin_left_alone():
     assert stretch(knot) < 0.1 and stretch(knot + unfolding(mesh, skin, knot)) > 0.5
     assert not unfolding(mesh, skin, gentle).any()
     assert not unfolding(mesh, skin, knot)[np.hypot(x, y) > 60].any()
+
+
+@pytest.mark.parametrize("seed", [None, 0, 1, 2])
+@pytest.mark.parametrize("jaw_open", [0.0, 1.0])
+def test_the_shipped_skin_does_not_pass_through_itself_at_rest_or_with_an_open_jaw(seed, jaw_open, model):
+    identity = np.zeros(1) if seed is None else np.random.default_rng(seed).standard_normal(model.n_identity)
+    expression = np.where(np.array(model.expression_names) == "jawOpen", jaw_open, 0.0)
+    near = model.regions["face"] | model.regions["mouth"] | model.regions["lids"]
+    skin = near[model.triangles].any(axis=1) & ~model.regions["cavities"][model.triangles].any(axis=1)
+    mesh = TriangleMesh(model.instance(identity, expression), model.triangles[skin])
+    assert len(intersecting_triangles(mesh)) == 0

@@ -30,6 +30,7 @@ from geometry.mesh import TriangleMesh
 from geometry.model.registry import load_model
 from geometry.surfaces.closest_point import closest_points, surface_distance
 from geometry.surfaces.raycasting import interpolate
+from geometry.template.remeshing import smallest_angles
 from geometry.transforms import MIRROR
 
 
@@ -135,6 +136,9 @@ def test_the_card_states_the_figures_of_its_model(model):
 def test_the_shipped_card_is_that_of_the_shipped_model(model):
     shipped = SHIPPED_MODEL.with_suffix(".md").read_text(encoding="utf-8")
     assert f"{model.n_vertices} vertices" in shipped and model.notes["source_sha256"] in shipped
+    angle = smallest_angles(model.mean[model.triangles[model.regions["face"][model.triangles].all(axis=1)]])
+    assert f"| {SHIPPED_MODEL.stat().st_size} bytes |" in shipped
+    assert f"{angle.min():.1f}° and {np.median(angle):.1f}°" in shipped
 
 
 @needs(ICT)

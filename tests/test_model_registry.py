@@ -16,7 +16,7 @@ from geometry.errors import ModelError
 from geometry.model import registry
 from geometry.model.format_face_relief import dequantise, quantise, save_model
 from geometry.model.model_file import ModelFormat
-from geometry.model.morphable_model import MorphableModel
+from geometry.model.morphable_model import MARK_UP, MorphableModel
 from geometry.model.registry import load_model
 from geometry.model.texture_layout import TextureLayout
 
@@ -94,6 +94,7 @@ def test_pairing_texture_and_earlier_mark_ups_come_back(tmp_path):
     assert np.allclose(again.earlier_mark_ups[1], model.earlier_mark_ups[1] - model.mean[30], atol=1e-6), (
         "they move with the mean"
     )
+    assert again.mark_up == MARK_UP and load_model(saved(tmp_path / "old.npz", replace(model, mark_up=1))).mark_up == 1
 
 
 def test_the_shipped_model_brings_pairing_texture_curves_and_the_earlier_mark_up(model):

@@ -1,5 +1,6 @@
 """A texture layout is conformal, mirror-symmetric and without overlap, on surfaces whose answers are known."""
 
+import subprocess
 import sys
 from functools import cache
 
@@ -165,3 +166,10 @@ def test_what_cannot_be_laid_out_is_said(monkeypatch):
     monkeypatch.setitem(sys.modules, "igl", None)
     with pytest.raises(ModelError, match=r"pip install 'face-relief\[template\]'"):
         laid_out(*head())
+
+
+def test_laying_out_loads_no_library_under_the_gpl():
+    """In a process of its own: what else the tests load does not count."""
+    code = "import sys, igl; igl.lscm, igl.slim_solve; print([name for name in sys.modules if 'copyleft' in name])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.stats import chi2
 
 from geometry.landmarks.estimate import CLOSE_MM
-from geometry.landmarks.mark_up import MARK_UP
+from geometry.model.morphable_model import MARK_UP
 
 
 @dataclass(frozen=True)

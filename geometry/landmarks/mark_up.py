@@ -1,6 +1,6 @@
 """Landmarks found where an earlier mark-up has them, carried to where this one has them.
 
-A network finds the points that it was trained on. When a point of iBUG-68 is placed anew on the model's mean, `MARK_UP` rises;
+A network finds the points that it was trained on. When a point of iBUG-68 is placed anew on the model's mean, its number rises;
 the model remembers where the earlier mark-ups lie on its mean, and the difference, turned into the scan, carries what an older
 network finds.
 """
@@ -10,10 +10,9 @@ from dataclasses import replace
 import numpy as np
 
 from geometry.landmarks.estimate import LandmarkEstimate
-from geometry.model.morphable_model import MARK_UP, MorphableModel
+from geometry.model.morphable_model import MorphableModel
 from geometry.transforms import SimilarityTransform
 
-__all__ = ["MARK_UP", "carried"]
 LEAST = 6  # landmarks that tell how the face is turned
 
 

@@ -14,8 +14,8 @@ import numpy as np
 from geometry.landmarks.calibration import LandmarkCalibration, confidence_of, shipped_calibration
 from geometry.landmarks.estimate import LandmarkEstimate
 from geometry.landmarks.heatmaps import ViewLandmarks
-from geometry.landmarks.mark_up import MARK_UP
 from geometry.landmarks.views import View, Viewer
+from geometry.model.morphable_model import MARK_UP
 from geometry.transforms import SimilarityTransform
 
 Find = Callable[..., list[ViewLandmarks]]  # of views (a sequence of GeometryImage); mirrored=False: a cheaper, rougher answer

@@ -38,9 +38,9 @@ def card_pages(model: "MorphableModel") -> "dict[str, tuple[str, Callable[[], Im
     from geometry.pictures.texture_pages import checker_page, stretch_page
 
     pages: dict[str, Callable[[], Image.Image]] = {"wire": partial(wire_page, model), "regions": partial(regions_page, model)}
-    if curves := getattr(model, "curves", None):
-        pages["curves"] = partial(curves_page, model, curves)
-    if (texture := getattr(model, "texture", None)) is not None:
+    if model.curves:
+        pages["curves"] = partial(curves_page, model, model.curves)
+    if (texture := model.texture) is not None:
         pages["texture"] = partial(checker_page, model, texture.uv, texture.triangles, texture.corner_vertex)
         pages["stretch"] = partial(stretch_page, model, texture.uv, texture.triangles)
     if model.n_identity or model.n_expression:

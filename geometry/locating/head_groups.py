@@ -12,7 +12,7 @@ from geometry.transforms import SimilarityTransform
 
 Believes = Callable[[Location], "Head | None"]  # whether a place shows a head, and which: a fit decides, so the caller brings it
 AS_LARGE = 0.95  # a face that shows this share of another's area is as large; then the one with more points counts
-HEAD_CENTRE = np.array([0.0, 10.0, -95.0])  # 0.2 % of the points of sampled heads are farther from it than the crop reaches
+HEAD_CENTRE = np.array([0.0, 10.0, -95.0])  # between face and occiput, so that the crop takes in the whole head
 APART_MM = 120.0  # two heads' centres are farther apart than this, two poses of one head are nearer
 CONFIDENT, RIVAL = 0.55, 0.7  # what may be another head: its confidence, and that as a share of the first one's
 MOST_HEADS = 6

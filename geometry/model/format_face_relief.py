@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from geometry.model.model_file import ModelFile
-from geometry.model.morphable_model import MorphableModel
+from geometry.model.morphable_model import MARK_UP, MorphableModel
 from geometry.model.texture_layout import TextureLayout
 
 FORMAT_TAG = "face-relief morphable model"
@@ -39,6 +39,8 @@ def save_model(path: str | Path, model: MorphableModel) -> None:
         arrays["mirror_vertex"] = np.asarray(model.mirror_vertex, np.int32)
     if model.texture is not None:
         arrays["uv"], arrays["uv_triangles"] = model.texture.uv.astype(np.float32), model.texture.triangles.astype(np.int32)
+    if model.mark_up != MARK_UP:
+        arrays["mark_up"] = np.array(model.mark_up, np.int32)
     arrays |= {f"mark_up_{number}": np.asarray(points, np.float32) for number, points in model.earlier_mark_ups.items()}
     np.savez_compressed(path, allow_pickle=False, **dict(sorted(arrays.items())))
 
@@ -80,6 +82,7 @@ def load_face_relief(file: ModelFile) -> MorphableModel:
             expression_basis=dequantise(arrays["expression_basis"], arrays["expression_scale"]),
             landmarks=_indices(arrays, "landmarks_"),
             regions={key.removeprefix("region_"): _unpacked(arrays[key], n) for key in arrays if key.startswith("region_")},
+            mark_up=int(arrays.get("mark_up", MARK_UP)),
             earlier_mark_ups={
                 int(key.removeprefix("mark_up_")): array.astype(np.float64)
                 for key, array in arrays.items()
