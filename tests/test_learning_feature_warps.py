@@ -186,6 +186,6 @@ def test_the_card_states_what_each_warp_adds():
     spreads = warp_spreads(load_model(ICT), template, learned)
     figures = dict.fromkeys(re.findall(r"{(\w+):", inspect.getsource(model_card_module)), 1.0)
     keys = ("vertices", "cavity_vertices", "triangles", "expression_modes", "face_vertices", "bytes")
-    card = model_card_module.model_card(learned, figures | dict.fromkeys(keys, 1), "COMMAND", spreads)
+    card = model_card_module.model_card(learned, figures | dict.fromkeys(keys, 1), "COMMAND", spreads, {"jawOpen": 0.5})
     published, source, warps, _ = spreads["mouth width"]
     assert f"| mouth width | 3.65 | {source:.2f} | {warps:.2f} |" in card and published == 3.65

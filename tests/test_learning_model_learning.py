@@ -123,11 +123,12 @@ def test_coefficients_come_back_from_an_instance_of_the_shipped_model(model):
 def test_the_card_states_the_figures_of_its_model(model):
     keys = {*re.findall(r"{(\w+):", inspect.getsource(model_card_module)), "bytes", "vertices", "triangles", "cavity_vertices"}
     keys |= {"identity_modes", "expression_modes", "face_vertices"}
-    card = model_card(model, dict.fromkeys(keys, 7), "COMMAND", {"nose width": (1.0, 2.0, 3.0, 4.0)})
+    card = model_card(model, dict.fromkeys(keys, 7), "COMMAND", {"nose width": (1.0, 2.0, 3.0, 4.0)}, {"jawOpen": 0.5, "a": 0.1})
     assert (
         "COMMAND" in card
         and "7.000 mm" in card
         and "| nose width | 1.00 | 2.00 | 3.00 | 4.00 |" in card
+        and "`jawOpen` 0.50, `a` 0.10 mm; 0.300 mm" in card
         and model.notes["source_sha256"] in card
         and "Permission is hereby granted" in card
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from geometry.learning.card_pictures import draw_pictures, pictures_section
 from geometry.learning.model_card import model_card
-from geometry.learning.model_figures import figures, warp_spreads
+from geometry.learning.model_figures import expression_changes, figures, warp_spreads
 from geometry.learning.model_learning import LearningOptions, learn
 from geometry.model.format_face_relief import save_model
 from geometry.model.registry import load_model
@@ -29,7 +29,8 @@ def run(arguments: argparse.Namespace) -> None:
     save_model(output, model)
     stored = load_model(output)
     measured = figures(source, template, stored, seed=1) | {"bytes": output.stat().st_size}
-    card = model_card(model, measured, _command(arguments, chosen), warp_spreads(source, template, model))
+    spreads, changes = warp_spreads(source, template, model), expression_changes(source, template, stored)
+    card = model_card(model, measured, _command(arguments, chosen), spreads, changes)
     if arguments.pictures:
         draw_pictures(stored, arguments.pictures)
         card += "\n" + pictures_section(stored, Path(os.path.relpath(arguments.pictures, output.parent)).as_posix())

@@ -5,16 +5,13 @@ skin of an opened jaw is pressed into a knot. Here, once and offline, mean, mode
 
 - `Contact.apart` moves the two sides of an opening of one shape apart where the gap between them is too small;
 - `Contact.attached` takes from identity modes what parts, crosses or slides sides that lie on each other;
-- `unfolding` (geometry/learning/unfolding.py) lays skin out evenly that a blendshape presses together.
+- `unfolding` (geometry/learning/unfolding.py) stretches skin that a blendshape presses together.
 
 The two lids are the sides of an eye's opening as the lips are those of the mouth's. What is joined to a rim goes along near it:
 lining and eyeball. In identity modes all of an eyeball follows its lids' rim afterwards (`model_learning.with_eyeballs_in_lids`).
 
-The fields are the least that answer for the pairs of a vertex v and the point q opposite to it, n across the gap,
-
-    Σ w (nᵀ(c_v − c_q) − wanted)² + STIFFNESS ‖Δc‖²,
-
-Δ the cotangent Laplacian: the thin-plate energy of Botsch & Sorkine, On Linear Variational Surface Deformation Methods (2008).
+The fields are the least (geometry/learning/smooth_fields.py) that answer for the pairs of a vertex v and the point q opposite to
+it: nᵀ(c_v − c_q), n across the gap, is to be what is missing of the gap.
 """
 
 from dataclasses import dataclass
@@ -22,19 +19,18 @@ from functools import cached_property
 
 import numpy as np
 from scipy import sparse
-from scipy.sparse.linalg import splu
+from scipy.spatial import cKDTree
 
 from geometry.learning.openings import Opening, openings, pairs
+from geometry.learning.smooth_fields import SmoothFields, smooth_fields
 from geometry.learning.unfolding import unfolding
 from geometry.mesh import TriangleMesh
-from geometry.surfaces.joined_borders import joined
-from geometry.surfaces.laplacian import thin_plate
 from geometry.template.skin_patch import smooth_step
 
-STIFFNESS = 0.3  # mm²
 REST_GAP_MM = 0.3  # between lips or lids of the mean
 LEAST_GAP_MM = 0.1  # between lips or lids that a blendshape closes
 _TOLERANCE_MM = 0.02
+_CORNER_MM = 4.0  # as far about the corners of the eyes skin is loose
 _ROUNDS = 15
 _FURTHEST_MM = 4.0
 _LYING_ON_MM = (0.7, 2.0)  # sides closer than this lie on each other, farther than that they are free
@@ -54,14 +50,19 @@ class Contact:
         return openings(self.mesh, self.skin)
 
     @cached_property
-    def fields(self) -> list["SmoothFields"]:
+    def fields(self) -> list[SmoothFields]:
         """Of what is about each opening: skin, and lining or eyeball."""
         return [smooth_fields(self.mesh, opening.zone) for opening in self.openings]
 
     @property
-    def flat_skin(self) -> np.ndarray:
-        """(n,) bool: the skin away from the openings."""
-        return self.skin & ~np.any([opening.zone for opening in self.openings], axis=0)
+    def loose_skin(self) -> np.ndarray:
+        """(n,) bool: the skin that no expression means to press together: away from the openings, and at the corners of all but
+        the lowest, the mouth, whose corners dimples and rolled lips do press."""
+        loose = self.skin & ~np.any([opening.zone for opening in self.openings], axis=0)
+        corners = [self.mesh.vertices[opening.corners] for opening in self.openings[1:]]
+        if corners:
+            loose |= self.skin & (cKDTree(np.concatenate(corners)).query(self.mesh.vertices)[0] < _CORNER_MM)
+        return loose
 
     def apart(self, vertices: np.ndarray, rest: bool = False) -> np.ndarray:
         """(n, 3) a shape of the template → the displacement after which its lips and lids are at least LEAST_GAP_MM apart, or,
@@ -90,8 +91,8 @@ class Contact:
         return flat.T.reshape(displacements.shape)
 
     def blendshapes(self, displacements: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
-        """(E, n, 3) blendshapes → the same, with lips and lids `apart` at weight 1 on the mean, and skin laid out that was
-        pressed into folds; as they are where there are no openings. A blendshape that corrects another one (`mouthClose`) is
+        """(E, n, 3) blendshapes → the same, with lips and lids `apart` at weight 1 on the mean, and skin stretched that was
+        pressed together; as they are where there are no openings. A blendshape that corrects another one (`mouthClose`) is
         seen together with that."""
         mended = np.array(displacements, np.float64)
         if not self.openings:
@@ -100,37 +101,6 @@ class Contact:
             own, base = names.index(name), _CORRECTS.get(name)
             under = mended[names.index(base)] if base in names else 0.0
             if base is None:
-                mended[own] += unfolding(self.mesh, self.flat_skin, mended[own])
+                mended[own] += unfolding(self.mesh, self.loose_skin, mended[own])
             mended[own] += self.apart(self.mesh.vertices + under + mended[own])
         return mended
-
-
-@dataclass(frozen=True)
-class SmoothFields:
-    """Displacements of n vertices that vanish outside of a zone. spread (3n, 3f) csr from its f free vertices, vertices that are
-    joined moving as one; energy (3f, 3f) csr."""
-
-    spread: sparse.csr_matrix
-    energy: sparse.csr_matrix
-
-    def least(self, rows: sparse.csr_matrix, weight: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-        """rows (p, 3n), weight (p,), wanted (p,) or (p, k) → (3n,) or (3n, k): the least fields with rows @ field ≈ wanted."""
-        free = rows @ self.spread
-        weighted = (free.T @ sparse.diags(weight)).tocsr()
-        factor = splu((weighted @ free + self.energy).tocsc(), permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
-        return self.spread @ factor.solve(weighted @ wanted)
-
-
-def smooth_fields(mesh: TriangleMesh, zone: np.ndarray) -> SmoothFields:
-    """The fields of a zone (n,) bool of a mesh whose skin, linings and eyeballs are joined at their rims."""
-    first = joined(mesh)
-    near = zone[mesh.triangles].any(axis=1)
-    near = np.isin(mesh.component_labels, mesh.component_labels[mesh.triangles[near, 0]])[mesh.triangles[:, 0]]
-    used, triangles = np.unique(first[mesh.triangles[near]], return_inverse=True)
-    energy = thin_plate(TriangleMesh(mesh.vertices[used], triangles.reshape(-1, 3)))
-    free = np.flatnonzero(zone[used])
-    members = np.flatnonzero(zone & np.isin(first, used))
-    column = np.searchsorted(used[free], first[members])
-    spread = sparse.csr_matrix((np.ones(len(members)), (members, column)), shape=(len(zone), len(free)))
-    cube = sparse.eye(3)
-    return SmoothFields(sparse.kron(spread, cube).tocsr(), STIFFNESS * sparse.kron(energy[free][:, free], cube).tocsr())

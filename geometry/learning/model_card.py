@@ -2,8 +2,11 @@
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from geometry.model.morphable_model import MorphableModel
 
+_CHANGES_SHOWN = 6
 _ICT_LICENCE = """MIT License
 
 Copyright (c) 2020 USC Institute for Creative Technologies
@@ -65,7 +68,8 @@ source's, which leaves room for modelled teeth and tongue. That share was chosen
 hand, so the distances there are no independent measure of it.
 The blendshapes are the source's, without the gaze ones that leave the lids in place. Lips and lids that crossed in the source's
 mean, modes and blendshapes are moved to where they touch (`geometry/learning/contact.py`): at rest the lips are 0.3 mm apart, and
-modes do not part or cross them. `mouthClose` is meant on top of `jawOpen`.
+modes do not part or cross them. Skin that a blendshape presses into folds is laid out there (`geometry/learning/unfolding.py`):
+most of it below the chin of an opened jaw. `mouthClose` is meant on top of `jawOpen`.
 
 ## Landmarks
 The iBUG points were marked again by their definition: brows, nasion, wings of the nose, corners of the eyes and upper lip lie
@@ -90,6 +94,7 @@ elsewhere than in the source's mark-up; `docs/experiments/landmarks.md` has the 
 | texture: quasi-conformal ratio within the face, median and 95th percentile; share that overlaps | {texture_shear_median:.3f} \
 and {texture_shear_p95:.3f}; {texture_overlap:.0%} |
 | texels a mm² of the face at 2048²: median; 5th percentile | {texels_mm2_median:.1f}; {texels_mm2_p5:.1f} |
+| blendshapes: root mean square, over the face, of what keeping lips, lids and skin apart moved; median | {changes} |
 | quantisation, largest error of a vertex coordinate | {quantisation_mm_per_sigma:.4f} mm per σ |
 | vertices that a fit may trust (region "face") | {face_vertices} |
 | file | {bytes} bytes |
@@ -121,13 +126,21 @@ half of the published standard deviations, the author's choice. In mm, to first 
 """
 
 
-def model_card(model: MorphableModel, figures: dict[str, float], command: str, spreads: Mapping[str, tuple[float, ...]]) -> str:
-    """Markdown text. spreads: warp → standard deviations in mm."""
+def model_card(
+    model: MorphableModel,
+    figures: dict[str, float],
+    command: str,
+    spreads: Mapping[str, tuple[float, ...]],
+    changes: Mapping[str, float],
+) -> str:
+    """Markdown text. spreads: warp → standard deviations in mm; changes: blendshape → mm, the most first."""
+    most = [f"`{name}` {value:.2f}" for name, value in list(changes.items())[:_CHANGES_SHOWN]]
     rows = (f"| {name} | " + " | ".join(f"{value:.2f}" for value in row) + " |" for name, row in spreads.items())
     warps = _WARPS.format(rows="\n".join(rows), **model.notes["learning"])
     return _CARD.format(
         command=command,
         warps=warps,
+        changes=f"{', '.join(most)} mm; {np.median(list(changes.values())):.3f} mm",
         own_modes=model.notes["learning"]["identity_modes"],
         licence=_ICT_LICENCE,
         source_sha256=model.notes["source_sha256"],

@@ -121,6 +121,18 @@ def covered_vertices(source: MorphableModel, mean: TriangleMesh, region: str = "
     return chosen[surface_distance(source.mean[chosen], skin) < _COVERED_MM]
 
 
+def expression_changes(source: MorphableModel, template: Template, model: MorphableModel) -> dict[str, float]:
+    """Blendshape → root mean square in mm, over the face, of how its displacements differ from the source's; the most first.
+
+    What differs is what `contact` and `unfolding` moved, and what was not symmetric in the source.
+    """
+    face, rms = model.regions["face"], {}
+    for name, own in zip(model.expression_names, model.expression_basis):
+        carried = template.transfer(np.asarray(source.expression_basis[source.expression_names.index(name)], np.float64))
+        rms[name] = float(np.sqrt(((own - carried)[face] ** 2).sum(axis=1).mean()))
+    return dict(sorted(rms.items(), key=lambda item: -item[1]))
+
+
 def warp_spreads(source: MorphableModel, template: Template, model: MorphableModel) -> dict[str, tuple[float, ...]]:
     """Warp → standard deviations in mm of the distance that it changes: published, of the source, of all warps as stated, of the
     model."""

@@ -22,12 +22,14 @@ _UP = np.array([0.0, 1.0, 0.0])
 class Opening:
     """A mouth or an eye of a template of n vertices.
 
-    rim (r,): loop of skin vertices; upper, lower (n,) bool: the skin between the corners within reach of either side of it;
+    rim (r,): loop of skin vertices; corners (2,): those in which its two sides meet; upper, lower (n,) bool: the skin between
+    the corners within reach of either side of it;
     zone (n,) bool: all skin within reach, and of the lining or eyeball that is joined to the rim; parting (n,): from 0 at the
     corners to 1 away from them.
     """
 
     rim: np.ndarray
+    corners: np.ndarray
     upper: np.ndarray
     lower: np.ndarray
     zone: np.ndarray
@@ -73,7 +75,7 @@ def openings(mesh: TriangleMesh, skin: np.ndarray) -> list[Opening]:
         zone = np.minimum(above, below) < _REACH_MM
         parting = smooth_step(cKDTree(points[corners]).query(points)[0], 0.0, _CORNER_MM)
         upper, lower = zone & between & (above < below), zone & between & (below < above)
-        found.append(Opening(loop, upper, lower, zone, parting))
+        found.append(Opening(loop, corners, upper, lower, zone, parting))
     return found
 
 
