@@ -104,7 +104,7 @@ def seen_by_sensor(made: landmark_views.SimulatedScan) -> np.ndarray:
     """(68,) bool: the scan has a surface where the landmark truly is."""
     if not len(made.scan.points):
         return np.zeros(68, bool)
-    return np.linalg.norm(Viewer(made.scan).nearest(made.landmarks) - made.landmarks, axis=1) < 3.0
+    return Viewer(made.scan).distance(made.landmarks) < 3.0
 
 
 def simulated_results(job: Job, count: int, split: str) -> list[dict]:

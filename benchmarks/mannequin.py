@@ -10,9 +10,9 @@ of them. **Spread.** At every face point the aligned surfaces are met along the 
 offsets between frames, where at least --least frames saw the point, mean over points.
 
 A frame has seen a point where its raw surface, not at its border, lies within 5 mm of it and faces the camera by less than 75°.
-Raw and refined are measured at the same points: those seen where the refined surface, not at its border, exists too ("covered":
-in profile the chart's frontal view leaves some out). The reference has the sensor's own errors, averaged over 90 frames, and the
-frames have the lens' distortion: neither figure can reach zero.
+Raw and refined are measured at the same points: those seen that have the refined surface, not its border, above or below them
+too ("covered": in profile the chart's frontal view leaves some out). The reference has the sensor's own errors, averaged over
+90 frames, and the frames have the lens' distortion: neither figure can reach zero.
 """
 
 import pathlib
@@ -35,6 +35,7 @@ REFERENCE = "fused_reference.ply"
 FACE_MM = 5.0  # a reference point so near the fitted model's face region belongs to the face
 SEEN_MM, SEEN_DEGREES = 5.0, 75.0
 HEAD_MM = 200.0  # of a raw frame, what lies so near the fitted head is kept
+BESIDE_MM, OVER = 2.0, 0.5  # a place farther away than that counts as over a point within 60 degrees of its normal
 TRIMMED = 0.2  # share of the largest residuals that the alignment ignores
 SAMPLES = 20_000
 REACH_MM = 8.0  # along a normal: what lies farther away is another part of the head
@@ -130,9 +131,14 @@ def load_frame(path: pathlib.Path, run: pathlib.Path, line: dict, reference: Ref
 
 
 def inside(mesh: TriangleMesh, mask: np.ndarray, reference: Reference) -> np.ndarray:
-    """(n,) bool: points under mask (n,) whose nearest place on the mesh is not at its border, however far that is."""
-    found, within = closest_points(reference.points[mask], mesh), mask.copy()
-    within[mask] = ~boundary_triangles(mesh)[found.triangle]
+    """(n,) bool: points under mask (n,) whose nearest place on the mesh is not at its border, however far above or below them
+    that is; what lies beside them is another piece, an ear."""
+    points, within = reference.points[mask], mask.copy()
+    found = closest_points(points, mesh)
+    corners, (u, v) = mesh.vertices[mesh.triangles[found.triangle]], found.uv.T[:, :, None]
+    offset = corners[:, 0] * (1 - u - v) + corners[:, 1] * u + corners[:, 2] * v - points
+    beside = np.abs((offset * reference.normals[mask]).sum(1)) < OVER * found.distance
+    within[mask] = ~boundary_triangles(mesh)[found.triangle] & ~(beside & (found.distance > BESIDE_MM))
     return within
 
 

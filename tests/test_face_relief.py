@@ -62,6 +62,11 @@ def test_an_output_that_cannot_be_written_is_named_before_any_work(tmp_path, cap
     assert f"error: {option} {inside.parent}" in message and "cannot be written" in message and message.count("\n") == 1
 
 
+def test_a_model_file_of_another_ending_is_refused_before_any_work(tmp_path, capsys):
+    assert cli.main(["learn-model", "--source", "default", "--output", str(tmp_path / "model.txt")]) == 2
+    assert "a model's file ends in .npz" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
 def test_what_cannot_be_read_is_refused_in_the_words_of_python(tmp_path):
     (tmp_path / "flat.ply").write_text("ply\nformat ascii 1.0\nelement vertex 0\nproperty float x\nend_header\n")
     with pytest.raises(ConfigError, match="unit 'feet': expected one of m, cm, mm"):

@@ -4,12 +4,18 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 from geometry.landmarks.estimate import LandmarkEstimate
 from geometry.landmarks.fusion import fused, to_scheme
 from geometry.model.landmark_embedding import landmarks_on
 from geometry.transforms import SimilarityTransform
+
+
+def on_scan(points: np.ndarray) -> np.ndarray:
+    """(p,) as far from a scan that has every point."""
+    return np.zeros(len(points))
 
 
 def estimate(points, sigma, seen=True) -> LandmarkEstimate:
@@ -65,18 +71,29 @@ def on_face(face, offset=0.0) -> LandmarkEstimate:
 
 @pytest.mark.parametrize("scheme", ["bosphorus22", "now7", "ibug51"])
 def test_landmarks_that_agree_with_the_mesh_give_the_mesh_s_points_of_any_scheme(face, model, scheme):
-    found = to_scheme(on_face(face), model, face.vertices, scheme)
+    found = to_scheme(on_face(face), model, face.vertices, scheme, on_scan)
     assert found.scheme == scheme and np.allclose(found.points, landmarks_on(model, face.vertices, scheme), atol=1e-6)
 
 
 def test_other_schemes_points_move_with_the_landmarks_about_them(face, model):
     shift = np.array([1.5, 0.0, 0.0])
-    moved = to_scheme(on_face(face, shift), model, face.vertices, "bosphorus22")
+    moved = to_scheme(on_face(face, shift), model, face.vertices, "bosphorus22", on_scan)
     still = landmarks_on(model, face.vertices, "bosphorus22")
     assert np.abs(moved.points - still - shift).max() < 1.0 and np.median(np.abs(moved.points - still - shift)) < 0.1
 
 
 def test_a_subset_takes_over_its_points_exactly(face, model):
     given = on_face(face, 1.0)
-    found = to_scheme(given, model, face.vertices, "ibug51")
+    found = to_scheme(given, model, face.vertices, "ibug51", on_scan)
     assert np.array_equal(found.points, given.points[17:]) and np.allclose(found.covariance, given.covariance[17:])
+
+
+def test_a_point_far_from_all_landmarks_is_seen_where_it_lies_on_the_scan(face, model):
+    """The back of a head is not seen because the jaw, the nearest landmark, is: a laser scan of a face had an opisthocranion
+    marked as seen 121 mm from its surface."""
+    front = face.vertices[face.vertices[:, 2] > -60]
+    from_front = lambda points: cKDTree(front).query(points)[0]
+    found = to_scheme(on_face(face), model, face.vertices, "caple_stephan", from_front)
+    distance = from_front(found.points)
+    assert (found.seen == (distance < 3.0)).all() and 0 < found.seen.sum() < len(found)
+    assert to_scheme(on_face(face), model, face.vertices, "caple_stephan", on_scan).seen.all()

@@ -1,6 +1,8 @@
 """Landmark schemes: names, groups, reflection, the JSON files, and where the points lie on a model."""
 
 import json
+import pathlib
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -120,12 +122,13 @@ def test_the_nose_saddles_lie_beside_the_bridge_between_its_ridge_and_the_inner_
 
 
 def test_every_kind_of_place_is_found_on_the_model(model):
+    corners = model.triangles[7].tolist()
     mine = parse_scheme(
         own(
             [
                 {"name": "tip", "ibug68": 30},
                 {"name": "vertex", "vertex": 5},
-                {"name": "inside", "triangle": [1, 2, 3], "weights": [0.2, 0.3, 0.5]},
+                {"name": "inside", "triangle": corners, "weights": [0.2, 0.3, 0.5]},
                 {"name": "bridge", "between": [[27, 0.5], [28, 0.5]]},
                 {"name": "before", "point": [0, 0, 30]},
             ],
@@ -135,10 +138,24 @@ def test_every_kind_of_place_is_found_on_the_model(model):
     )
     found = points_of(mine, model, model.mean)
     assert np.allclose(found[0], 0, atol=1e-5) and np.array_equal(found[1], model.mean[5])
-    np.testing.assert_allclose(found[2], np.array([0.2, 0.3, 0.5]) @ model.mean[[1, 2, 3]])
+    np.testing.assert_allclose(found[2], np.array([0.2, 0.3, 0.5]) @ model.mean[corners])
     assert 22 < found[3][1] < 34 and abs(found[3][0]) < 0.1
     assert np.linalg.norm(found[4]) < 3  # before the nose: its tip is nearest, or a point beside it
     assert mine.in_ibug68 == (30, -1, -1, -1, -1) and embedding(mine, model) is embedding(mine, model)
+
+
+def test_the_documented_scheme_lies_where_its_names_say(model):
+    page = (pathlib.Path(__file__).parents[1] / "docs/how_to/own_landmarks.md").read_text(encoding="utf-8")
+    content = next(block for block in re.findall(r"```json\n(.*?)```", page, re.S) if '"mine"' in block)
+    mine = parse_scheme(content.encode(), "mine.json")
+    vertices = dict(zip(mine.names, embedding(mine, model)[0]))
+    assert model.regions["ears"][vertices["lobe"][0]] and model.regions["cheeks"][vertices["mole"]].all()
+
+
+def test_three_vertices_that_are_no_triangle_are_refused(model):
+    mine = parse_scheme(own([{"name": "a", "triangle": [10, 11, 12], "weights": [0.2, 0.3, 0.5]}], model=model.name), "p")
+    with pytest.raises(ModelError, match="10, 11, 12 are no triangle"):
+        embedding(mine, model)
 
 
 def test_a_point_over_the_surface_drops_to_its_foot(model):

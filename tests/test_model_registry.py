@@ -24,9 +24,14 @@ from geometry.model.texture_layout import TextureLayout
 def small_model(n=80, seed=0):
     rng = np.random.default_rng(seed)
     triangles = np.append(np.array([[n - 1, 0, 1]]), rng.integers(0, n, (49, 3)), axis=0).astype(np.int32)
+    mean = rng.normal(size=(n, 3)) * 10
+    mean[[36, 45, 27, 30, 8]] = [[-45, 30, -20], [45, 30, -20], [0, 30, -5], [0, 0, 0], [0, -70, -10]]  # as a face's lie
+    mean = mean.astype(np.float32).astype(float)
+    inward = np.cross(mean[triangles[:, 1]] - mean[triangles[:, 0]], mean[triangles[:, 2]] - mean[triangles[:, 0]])[:, 2] < 0
+    triangles[inward] = triangles[inward][:, [0, 2, 1]]
     return MorphableModel(
         name="small",
-        mean=rng.normal(size=(n, 3)).astype(np.float32).astype(float),
+        mean=mean,
         triangles=triangles,
         identity_basis=rng.normal(size=(4, n, 3)).astype(np.float32),
         expression_basis=rng.normal(size=(2, n, 3)).astype(np.float32),
@@ -82,6 +87,32 @@ def test_a_saved_model_comes_back_with_its_nose_at_the_origin(tmp_path):
     assert np.abs(again.identity_basis - model.identity_basis).max() < 1e-4
     assert (again.name, again.expression_range, again.notes) == (model.name, model.expression_range, model.notes)
     assert load_model(saved(tmp_path / "g.npz", replace(model, expression_range=None))).expression_range is None
+
+
+def test_a_model_without_expressions_comes_back(tmp_path):
+    model = small_model()
+    still = replace(model, expression_basis=np.zeros((0, *model.mean.shape), np.float32), expression_names=())
+    assert load_model(saved(tmp_path / "m.npz", still)).n_expression == 0
+
+
+@pytest.mark.parametrize(
+    "change, reason",
+    [
+        (lambda model: replace(model, mean=model.mean / 1000), "not 60 to 130 mm"),
+        (lambda model: replace(model, mean=model.mean * [-1, 1, 1]), "left eye"),
+        (lambda model: replace(model, mean=model.mean * [1, -1, 1]), "chin is above"),
+        (lambda model: replace(model, mean=model.mean * [1, 1, -1]), "nose points"),
+        (lambda model: replace(model, triangles=model.triangles[:, ::-1], texture=None), "show their inside"),
+        (lambda model: replace(model, regions=model.regions | {"face": np.zeros(80, bool)}), "is empty"),
+        (
+            lambda model: replace(model, regions={"face": model.regions["face"]}),
+            "lacks the region eyes and the region mouth_interior",
+        ),
+    ],
+)
+def test_a_mean_in_another_frame_or_unit_or_without_a_region_is_refused(tmp_path, change, reason):
+    with pytest.raises(ModelError, match=reason):
+        load_model(saved(tmp_path / "m.npz", change(small_model())))
 
 
 def test_pairing_texture_and_earlier_mark_ups_come_back(tmp_path):

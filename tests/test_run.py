@@ -319,6 +319,15 @@ def test_a_wrong_command_ends_with_2_and_says_what_is_right(scans, tmp_path, cap
     assert not (tmp_path / "manifest.jsonl").exists()
 
 
+def test_a_scheme_of_another_model_is_refused_before_any_work(scans, tmp_path, capsys):
+    own = tmp_path / "own.json"
+    own.write_text(json.dumps({"name": "own", "points": [{"name": "a", "vertex": 3}], "model": "default"}))
+    out = tmp_path / "out"
+    assert run.main(["--input", str(scans), "--output", str(out), "--set", f"landmarks.scheme={own}"]) == 2
+    assert "counts the vertices of model 'default', not of 'face-relief'" in capsys.readouterr().err
+    assert not (out / "manifest.jsonl").exists()
+
+
 def test_missing_arguments_end_with_2(capsys):
     with pytest.raises(SystemExit) as end:
         run.main(["--input", "x"])

@@ -1,5 +1,6 @@
 """Two estimates of the same landmarks as one, and estimates of one scheme carried to another's points."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -10,6 +11,7 @@ from geometry.model.landmark_embedding import landmarks_on
 from geometry.model.morphable_model import MorphableModel
 
 CARRY_MM = 15.0  # within this distance a point moves with the landmarks about it
+ON_SCAN_MM = 3.0  # a point nearer to the scan than that is seen there
 UNSEEN_CONFIDENCE = 0.9  # of an inferred landmark, relative to a seen one of the same covariance
 
 
@@ -56,13 +58,15 @@ def to_scheme(
     model: MorphableModel,
     vertices: np.ndarray,
     scheme: str,
+    scan_distance: Callable[[np.ndarray], np.ndarray],
 ) -> LandmarkEstimate:
     """An ibug68 estimate → any scheme's, in the same frame: the scheme's points of the mesh `vertices` (n, 3), in the model's
-    topology, moved as the landmarks about them differ from that mesh's own.
+    topology, moved as the landmarks about them differ from that mesh's own. scan_distance: points (p, 3) of the frame → (p,) mm
+    from the scan.
 
     A point within the iBUG landmarks' neighbourhood takes a mean of their differences, weighted by information and by a
     Gaussian of `CARRY_MM`; far from all of them it stays as the mesh has it. It is as sure as the landmarks that it follows,
-    and less by its distance from them; it is seen where the nearest of them is.
+    and less by its distance from them; it is seen where it lies on the scan, and where it is one of them, as that one is.
     """
     if scheme == estimate.scheme:
         return estimate
@@ -77,12 +81,13 @@ def to_scheme(
     moved = weights @ (estimate.points - marks) * near.max(1, keepdims=True)
     nearest = distance.argmin(1)
     covariance = np.einsum("pl,lij->pij", weights, estimate.covariance) + (0.1 * distance.min(1)[:, None, None]) ** 2 * np.eye(3)
-    seen = estimate.seen[nearest]
-    confidence = np.where(seen, 1.0, UNSEEN_CONFIDENCE) * confidence_of(covariance)
     same = distance.min(1) < 1e-6
+    points = np.where(same[:, None], estimate.points[nearest], places + moved)
+    seen = np.where(same, estimate.seen[nearest], scan_distance(points) < ON_SCAN_MM)
+    confidence = np.where(seen, 1.0, UNSEEN_CONFIDENCE) * confidence_of(covariance)
     return replace(
         estimate,
-        points=np.where(same[:, None], estimate.points[nearest], places + moved),
+        points=points,
         covariance=np.where(same[:, None, None], estimate.covariance[nearest], covariance),
         confidence=np.where(same, estimate.confidence[nearest], confidence),
         seen=seen,

@@ -91,6 +91,10 @@ class Viewer:
             return self.scan.points[cKDTree(self.scan.points).query(points)[1]]
         return nearest_on_scene(self._scene, points - self._origin)[0] + self._origin
 
+    def distance(self, points: np.ndarray) -> np.ndarray:
+        """(q,) mm from points (q, 3) to the `nearest` of the scan, scan frame."""
+        return np.linalg.norm(self.nearest(points) - points, axis=1)
+
     def view(self, scan_to_view: SimilarityTransform, chart: OrthographicChart = VIEW_CHART) -> View:
         """The scan in the view frame. Pixels without a surface, or that show a back side, are invalid."""
         to_view = scan_to_view.compose(SimilarityTransform(np.eye(3), self._origin))

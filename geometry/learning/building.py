@@ -5,6 +5,7 @@ import json
 import os
 from pathlib import Path
 
+from geometry.errors import ConfigError
 from geometry.learning.card_pictures import draw_pictures, pictures_section
 from geometry.learning.model_card import model_card
 from geometry.learning.model_figures import expression_changes, figures, warp_spreads
@@ -21,6 +22,8 @@ def run(arguments: argparse.Namespace) -> None:
     """The documented command: learn, save, measure, draw, write the card. Raises ModelError, ConfigError."""
     chosen = loading.load(LearningOptions, arguments.config, arguments.settings)
     path, output = Path(arguments.source), Path(arguments.output)
+    if output.suffix != ".npz":
+        raise ConfigError(f"--output {output}: a model's file ends in .npz")
     source = load_model(path)
     for folder in filter(None, (output.parent, arguments.pictures)):
         writable_folder(folder)  # before minutes of work

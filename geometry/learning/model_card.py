@@ -93,7 +93,8 @@ elsewhere than in the source's mark-up; `docs/experiments/landmarks.md` has the 
 {mode_asymmetry_mm:.1e} mm |
 | texture: quasi-conformal ratio within the face, median and 95th percentile; share that overlaps | {texture_shear_median:.3f} \
 and {texture_shear_p95:.3f}; {texture_overlap:.0%} |
-| texels a mm² of the face at 2048²: median; 5th percentile | {texels_mm2_median:.1f}; {texels_mm2_p5:.1f} |
+| texels a mm² of the face's triangles at 2048²: median; 5th percentile (the picture's median is by area) | \
+{texels_mm2_median:.1f}; {texels_mm2_p5:.1f} |
 | blendshapes: root mean square, over the face, of what keeping lips, lids and skin apart moved; median | {changes} |
 | quantisation, largest error of a vertex coordinate | {quantisation_mm_per_sigma:.4f} mm per σ |
 | vertices that a fit may trust (region "face") | {face_vertices} |

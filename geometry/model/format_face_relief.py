@@ -15,6 +15,7 @@ _OLD_TOPOLOGY = (
     "its mesh is the face of earlier versions, which ended at the hairline and had other landmarks; what is measured and learned "
     "on today's whole head, such as the landmarks' calibration, does not hold for it"
 )
+_REGIONS = ("face", "eyes", "mouth_interior")
 _QUANTA = 32767  # int16, symmetric about zero
 
 
@@ -47,7 +48,7 @@ def save_model(path: str | Path, model: MorphableModel) -> None:
 
 def quantise(basis: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(K, n, 3) mm → int16 of the same shape and (K,) float32 mm per unit; the error is at most half a unit."""
-    largest = np.abs(basis).reshape(len(basis), -1).max(axis=1, initial=0.0)
+    largest = np.abs(basis).max(axis=(1, 2), initial=0.0)
     scale = np.maximum(largest, 1e-12).astype(np.float32) / np.float32(_QUANTA)  # a mode that moves nothing has a scale, too
     return np.clip(np.rint(basis / scale[:, None, None]), -_QUANTA, _QUANTA).astype(np.int16), scale
 
@@ -71,6 +72,9 @@ def load_face_relief(file: ModelFile) -> MorphableModel:
             + (f": {_OLD_TOPOLOGY}" if version == 1 else ""),
             "learn the model again (face-relief learn-model)" if version == 1 else "update the program, or get the file again",
         )
+    missing = [name for name in _REGIONS if f"region_{name}" not in arrays]
+    if missing:
+        raise file.fault(f"it lacks the region {' and the region '.join(missing)}", "see docs/reference/model_format.md")
     try:
         n = len(arrays["mean"])
         low_high = arrays["expression_range"]
@@ -96,7 +100,8 @@ def load_face_relief(file: ModelFile) -> MorphableModel:
             texture=_texture(arrays) if "uv" in arrays else None,
         )
     except (KeyError, ValueError, IndexError, TypeError) as error:
-        raise file.fault(f"an array is missing or has the wrong shape ({error})", "get the file again, it is damaged") from error
+        remedy = "get it again where it is damaged; docs/reference/model_format.md has the arrays of a file of your own"
+        raise file.fault(f"an array is missing or has the wrong shape ({error})", remedy) from error
 
 
 def _indices(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

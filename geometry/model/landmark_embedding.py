@@ -128,6 +128,8 @@ def _placed(place: Place, where: str, model: MorphableModel, skin: np.ndarray) -
         raise ModelError(f"{where}: vertex {max(place.indices)}; model {model.name!r} has {model.n_vertices}, counted from 0")
     if place.kind == "vertex":
         return _at_vertex(place.indices[0], model.triangles)
+    if not (np.sort(model.triangles, axis=1) == np.sort(place.indices)).all(axis=1).any():
+        raise ModelError(f"{where}: vertices {', '.join(map(str, place.indices))} are no triangle of model {model.name!r}")
     return np.array(place.indices), np.array(place.weights)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from geometry.errors import ModelError
+from geometry.mesh import TriangleMesh
 from geometry.model.format_face_relief import is_face_relief, load_face_relief
 from geometry.model.format_ict import is_ict, load_ict
 from geometry.model.landmark_embedding import NOSE_TIP
@@ -21,6 +22,8 @@ from geometry.model.texture_layout import TextureLayout
 
 SHIPPED = {"default": "face_relief_model.npz"}  # name → file in geometry/data
 _MAX_VERTICES = 2_000_000
+_EYES_MM = (40.0, 180.0)  # far beyond every face, so that only another unit fails
+_FRAME = "bring it to mm, x to the subject's left, y up, z out of the face, triangles counter-clockwise seen from outside"
 _REMEDY = "give 'default' or a whole file of one of these formats"
 
 
@@ -99,6 +102,25 @@ def _check(model: MorphableModel, file: ModelFile) -> None:
     for is_fault, text in faults:
         if is_fault:
             raise file.fault(text, "the file is damaged or not what it says: get it again")
+    _check_frame(model, file)
+
+
+def _check_frame(model: MorphableModel, file: ModelFile) -> None:
+    """That the mean is in the model frame and in millimetres, and shows its outside; raises ModelError."""
+    right, left, bridge, tip, chin = model.mean[model.landmarks["ibug68"][[36, 45, 27, NOSE_TIP, 8]]].astype(float)
+    apart_mm, face = np.linalg.norm(left - right), model.regions.get("face", np.zeros(len(model.mean), bool))
+    outward = TriangleMesh(model.mean, model.triangles[face[model.triangles].all(axis=1)]).triangle_area_vectors.sum(axis=0)[2]
+    faults = [
+        (not face.any(), 'its region "face" is empty'),
+        (not _EYES_MM[0] < apart_mm < _EYES_MM[1], f"the mean's eyes are {apart_mm:.3g} wide, not 60 to 130 mm"),
+        (left[0] < right[0], "the mean's left eye is at smaller x than its right one"),
+        (bridge[1] < chin[1], "the mean's chin is above its eyes"),
+        (tip[2] < (left[2] + right[2]) / 2, "the mean's nose points to smaller z"),
+        (outward < 0, "the triangles of the face show their inside to the front"),
+    ]
+    for is_fault, text in faults:
+        if is_fault:
+            raise file.fault(text, _FRAME)
 
 
 def _is_pairing(image: np.ndarray, n: int) -> bool:

@@ -7,33 +7,45 @@ from geometry.model.landmark_embedding import points_of
 from geometry.model.landmark_scheme import LandmarkScheme
 from geometry.model.morphable_model import MorphableModel
 from geometry.pictures import heads
-from geometry.pictures.drawing import Panel, draw_labels, draw_points, legend, sheet
+from geometry.pictures.drawing import Panel, draw_labels, draw_points, font, legend, sheet
 from geometry.pictures.painting import STRONG, Colour, clay, finished
 from geometry.pictures.views import Body, View, seen, view_of
 
 _LARGE, _EYES, _MOUTH = (560, 640), (620, 300), (500, 300)  # pixels
-_COLUMNS = 5
+_COLUMNS, _LEGEND = 5, 15
+_ALWAYS = 2  # the first views; the others where they show points that none before them does
+_SIDES = (
+    ("front", heads.FRONT, 0.0),
+    ("three-quarter", heads.TURNED, 0.0),
+    ("side", heads.SIDE, 0.0),
+    ("other side", -heads.SIDE, 0.0),
+    ("back", heads.BACK, 0.0),
+    ("above", heads.FRONT, 80.0),
+)
 
 
 def landmark_page(model: MorphableModel, scheme: LandmarkScheme) -> Image.Image:
-    """The scheme's points from the front and turned, eyes and mouth enlarged where it has points there, and the names by number,
-    counted from 0. Raises ModelError where the scheme is of another model."""
+    """The scheme's points from the front and turned, from other sides where these show more of them, eyes and mouth enlarged
+    where it has points there, and the names by number, counted from 0. Raises ModelError where the scheme is of another model."""
     body, points = heads.body_of(model), points_of(scheme, model, np.asarray(model.mean, float))
     colours = _colours(scheme)
     marks = model.mean[model.landmarks["ibug68"]]
-    framed = np.vstack([marks, points])
-    rows = [
-        [
-            Panel(_marked(body, view_of(framed, _LARGE, yaw, margin=0.07), points, colours), title)
-            for title, yaw in (("front", heads.FRONT), ("three-quarter", heads.TURNED))
-        ]
-    ]
+    framed, hidden = np.vstack([marks, points]), np.ones(len(points), bool)
+    panels = []
+    for title, yaw, pitch in _SIDES:
+        view = view_of(framed, _LARGE, yaw, pitch, margin=0.07)
+        shows = seen(body, view).shows(points)
+        if len(panels) < _ALWAYS or (hidden & shows).any():
+            panels.append(Panel(_marked(body, view, points, colours), title))
+            hidden &= ~shows
+    rows = [panels[k : k + 2] for k in range(0, len(panels), 2)]
     parts = (("eyes", heads.EYES, _EYES), ("mouth", heads.MOUTH, _MOUTH))
     views = {name: view_of(marks[list(members)], size, margin=0.12) for name, members, size in parts}
     rows.append([Panel(_marked(body, view, points, colours), name) for name, view in views.items() if _holds(view, points) > 1])
     entries = [(colour, f"{number}  {name}") for number, (colour, name) in enumerate(zip(colours, scheme.names))]
     columns = np.array_split(np.arange(len(entries)), min(_COLUMNS, -(-len(entries) // 4)))
-    rows.append([Panel(legend([entries[k] for k in column], 216, 15)) for column in columns])
+    width = max(216, *(round(font(_LEGEND).getlength(text)) + 2 * _LEGEND for _, text in entries))
+    rows.append([Panel(legend([entries[k] for k in column], width, _LEGEND)) for column in columns])
     return sheet([row for row in rows if row])
 
 

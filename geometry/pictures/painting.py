@@ -18,6 +18,7 @@ PALETTE: tuple[Colour, ...] = (
 STRONG: tuple[Colour, ...] = (
     (0, 90, 181), (213, 94, 0), (0, 140, 100), (160, 30, 120), (40, 40, 48), (60, 160, 225), (136, 20, 20), (110, 120, 0),
     (80, 40, 160), (235, 60, 140), (0, 95, 105), (125, 75, 25), (20, 110, 20), (120, 120, 130),
+    (225, 165, 0), (190, 95, 205),
 )  # fmt: skip
 # From low to high, even in lightness for every reader: viridis, and the other way round as inferno's paler half.
 VIRIDIS = np.array([(68, 1, 84), (65, 68, 135), (42, 120, 142), (34, 168, 132), (122, 209, 81), (253, 231, 37)]) / 255

@@ -16,9 +16,10 @@ def identify(resolved: config.Config) -> dict[str, dict[str, str]]:
     """Name and SHA-256 of the model, the landmark scheme and of the weights of each network that is used.
 
     Raises ModelError or ConfigError."""
-    scheme = landmark_embedding.scheme(resolved.landmarks.scheme)
+    scheme, model = landmark_embedding.scheme(resolved.landmarks.scheme), model_of(resolved.model.name)
+    landmark_embedding.embedding(scheme, model)  # before any work: is it of this model?
     identities = {
-        "model": {"name": resolved.model.name, "sha256": model_of(resolved.model.name).sha256},
+        "model": {"name": resolved.model.name, "sha256": model.sha256},
         "landmark_scheme": {"name": scheme.name, "sha256": hashlib.sha256(repr(scheme).encode()).hexdigest()},
     }
     networks = {
