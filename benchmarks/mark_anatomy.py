@@ -31,7 +31,7 @@ def text_of(scheme: dict) -> str:
     """One line a point and a group, as the other schemes' files have them."""
     points = ",\n".join(f"  {json.dumps(entry, ensure_ascii=False)}" for entry in scheme["points"])
     groups = ",\n".join(f'  "{name}": {json.dumps(members)}' for name, members in scheme["groups"].items())
-    head = "".join(f' "{key}": {json.dumps(scheme[key], ensure_ascii=False)},\n' for key in ("name", "description"))
+    head = "".join(f' "{key}": {json.dumps(scheme[key], ensure_ascii=False)},\n' for key in ("name", "model", "description"))
     return f'{{\n{head} "points": [\n{points}\n ],\n "groups": {{\n{groups}\n }}\n}}\n'
 
 

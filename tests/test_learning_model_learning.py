@@ -11,6 +11,7 @@ from shared_files import ICT, needs
 from surfaces import grid_mesh
 from test_template import coarse, source_in_the_frame_of
 
+from geometry.errors import ModelError
 from geometry.learning import model_card as model_card_module
 from geometry.learning.model_card import model_card
 from geometry.learning.model_figures import held_out_errors, in_frame_of
@@ -58,6 +59,19 @@ def test_symmetric_modes_are_those_of_a_population_and_its_mirror_image():
     again = modes[:, swap] * MIRROR
     signs = np.sign((modes * again).sum(axis=(1, 2)))
     assert np.abs(again - signs[:, None, None] * modes).max() < 1e-12 and {*signs} == {-1, 1}
+
+
+@needs(ICT)
+def test_a_source_that_lacks_a_side_or_all_of_its_modes_is_refused():
+    template, source = coarse()[0], load_model(ICT)
+    kept = [k for k, name in enumerate(source.expression_names) if name != "eyeBlink_L"]
+    names = tuple(source.expression_names[k] for k in kept)
+    with pytest.raises(ModelError, match="lacks blendshape 'eyeBlink_L'"):
+        learn(replace(source, expression_basis=source.expression_basis[kept], expression_names=names), template)
+    with pytest.raises(ModelError, match="lacks identity modes or blendshapes"):
+        learn(replace(source, identity_basis=source.identity_basis[:0]), template)
+    with pytest.raises(ModelError, match="lacks identity modes or blendshapes"):
+        learn(replace(source, expression_basis=source.expression_basis[:0], expression_names=()), template)
 
 
 @needs(ICT)

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import pickle
+import zipfile
 from dataclasses import replace
 
 import numpy as np
@@ -26,6 +27,8 @@ def small_model(n=80, seed=0):
     triangles = np.append(np.array([[n - 1, 0, 1]]), rng.integers(0, n, (49, 3)), axis=0).astype(np.int32)
     mean = rng.normal(size=(n, 3)) * 10
     mean[[36, 45, 27, 30, 8]] = [[-45, 30, -20], [45, 30, -20], [0, 30, -5], [0, 0, 0], [0, -70, -10]]  # as a face's lie
+    half = np.array([k for k in range(n // 2) if not {k, n - 1 - k} & {36, 45, 27, 30, 8}] + [36, 45, 27, 30, 8])
+    mean[n - 1 - half] = mean[half] * [-1, 1, 1]
     mean = mean.astype(np.float32).astype(float)
     inward = np.cross(mean[triangles[:, 1]] - mean[triangles[:, 0]], mean[triangles[:, 2]] - mean[triangles[:, 0]])[:, 2] < 0
     triangles[inward] = triangles[inward][:, [0, 2, 1]]
@@ -106,7 +109,7 @@ def test_a_model_without_expressions_comes_back(tmp_path):
         (lambda model: replace(model, regions=model.regions | {"face": np.zeros(80, bool)}), "is empty"),
         (
             lambda model: replace(model, regions={"face": model.regions["face"]}),
-            "lacks the region eyes and the region mouth_interior",
+            "no array 'region_eyes'",
         ),
     ],
 )
@@ -149,7 +152,7 @@ def test_the_shipped_model_brings_pairing_texture_curves_and_the_earlier_mark_up
     ],
 )
 def test_what_a_file_may_lack_it_may_lack(tmp_path, key, empty):
-    assert empty(load_model(edited(tmp_path, **{key: None})))
+    assert empty(load_model(edited(tmp_path, **dict.fromkeys((key, "uv_triangles") if key == "uv" else (key,)))))
 
 
 def test_a_model_of_the_old_topology_is_refused_with_the_reason(tmp_path):
@@ -206,37 +209,71 @@ def edited(tmp_path, **changes):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"identity_basis": np.zeros((4, 79, 3), np.int16)}, "identity basis has shape"),
+        (
+            {"identity_basis": np.zeros((4, 79, 3), np.int16)},
+            "'identity_basis' is int16 of shape .4, 79, 3., not .*(K|any|4), 80, 3",
+        ),
         ({"identity_scale": np.full(4, np.nan, np.float32)}, "NaN or infinite"),
-        ({"mean": None}, "missing"),
-        ({"landmarks_ibug68": None}, "0 ibug68 landmarks"),
+        ({"identity_scale": np.ones(1, np.float32)}, "'identity_scale' is float32 of shape .1,., not .* of shape .4"),
+        ({"mean": None}, "no array 'mean'"),
+        ({"mean": np.full((80, 3), np.nan, np.float32)}, "mean holds NaN"),
+        ({"mean": np.zeros((80, 3), np.float32)}, "eyes are 0 wide"),
+        ({"landmarks_ibug68": None}, "no array 'landmarks_ibug68'"),
         ({"landmarks_ibug68": np.full(68, 80, np.int32)}, "landmark is outside the 80 vertices"),
-        ({"triangles": np.full((3, 3), -1, np.int32), "uv": None}, "triangle is outside"),
-        ({"triangles": np.zeros((3, 4), np.int32), "uv": None}, "not .m, 3."),
+        ({"landmarks_mine": np.array([3, 80])}, "landmark is outside the 80 vertices"),
+        ({"landmarks_mine": np.array([3.5])}, "'landmarks_mine' is float64"),
+        ({"triangles": np.full((3, 3), -1, np.int32), "uv": None, "uv_triangles": None}, "triangle is outside"),
+        ({"triangles": np.zeros((3, 3), np.int32), "uv": None, "uv_triangles": None}, "or nothing"),
+        ({"triangles": np.zeros((3, 4), np.int32), "uv": None, "uv_triangles": None}, "'triangles' is int32 of shape .3, 4."),
         ({"version": np.array(99)}, "version 99"),
+        ({"version": np.array(np.nan)}, "'version' is float64"),
+        ({"version": np.array([2])}, "'version' is int64 of shape .1,., not integers of shape .."),
+        ({"format": None}, "not a known morphable-model format"),
         ({"region_face": np.zeros(2, np.uint8)}, "region has 2 bytes"),
+        ({"region_eyes": None}, "no array 'region_eyes'"),
         ({"mirror_vertex": np.zeros(80, np.int32)}, "mirror_vertex pairs no vertices"),
-        ({"mirror_vertex": np.arange(79, dtype=np.int32)}, "mirror_vertex pairs no vertices"),
+        ({"mirror_vertex": np.arange(79, dtype=np.int32)}, "'mirror_vertex' is int32 of shape .79"),
         ({"mirror_vertex": np.append(np.arange(79), 80).astype(np.int32)}, "mirror_vertex pairs no vertices"),
-        ({"uv_triangles": None}, "missing"),
-        ({"uv_triangles": np.zeros((3, 3), np.int32)}, "missing or has the wrong shape"),
-        ({"uv_triangles": np.full((50, 3), 10**6, np.int32)}, "missing or has the wrong shape"),
+        ({"mirror_vertex": np.arange(80)}, "mirror_vertex pairs vertices .* mm from each other's mirror image"),
+        ({"uv": None}, "no array 'uv'"),
+        ({"uv_triangles": None}, "no array 'uv_triangles'"),
+        ({"uv_triangles": np.zeros((3, 3), np.int32)}, "'uv_triangles' is int32 of shape .3, 3., not integers of shape .50, 3."),
+        ({"uv_triangles": np.full((50, 3), 10**6, np.int32)}, "not what it says"),
         ({"uv_triangles": np.zeros((50, 3), np.int32)}, "uv_triangles do not match the triangles"),
         ({"uv_triangles": wrapped(small_model().texture)}, "uv_triangles do not match the triangles"),
         ({"uv": np.full((81, 2), np.nan, np.float32)}, "uv is no list of"),
-        ({"uv": np.zeros((81, 3), np.float32)}, "uv is no list of"),
+        ({"uv": np.full((81, 2), 1.5, np.float32)}, "uv is no list of"),
+        ({"uv": np.zeros((81, 3), np.float32)}, "'uv' is float32 of shape .81, 3."),
+        ({"mark_up": np.array(np.inf)}, "'mark_up' is float64"),
         ({"mark_up_1": np.full((68, 3), np.inf, np.float32)}, "earlier mark-up does not have 68 points"),
-        ({"mark_up_1": np.zeros((51, 3), np.float32)}, "earlier mark-up does not have 68 points"),
-        ({"mark_up_x": np.zeros((68, 3), np.float32)}, "missing or has the wrong shape"),
+        ({"mark_up_1": np.zeros((51, 3), np.float32)}, "'mark_up_1' is float32 of shape .51, 3."),
+        ({"mark_up_x": np.zeros((68, 3), np.float32)}, "not what it says"),
         ({"curve_midline": np.array([0, 80], np.int32)}, "curve 'midline' is no list of vertices below 80"),
+        ({"curve_upper_lip_rim": np.array(3)}, "'curve_upper_lip_rim' is int64 of shape .., not integers of shape .any."),
         ({"expression_names": np.array(["one"])}, "differ in number"),
-        ({"notes": np.array("{not json")}, "missing or has the wrong shape"),
+        ({"expression_names": np.array([["a"], ["b"]])}, "'expression_names' is <U1 of shape .2, 1."),
+        ({"expression_range": np.array([1.0, 0.0])}, "weights' range is .1.0, 0.0."),
+        ({"expression_range": np.array([np.nan, 1.0])}, "weights' range is"),
+        ({"expression_range": np.array([0.0, 1.0, 2.0])}, "0 or 2 numbers"),
+        ({"notes": np.array("{not json")}, "not what it says"),
+        ({"notes": np.array("[1]")}, "JSON of an object"),
+        ({"notes": np.array("[" * 10**5)}, "not what it says"),
     ],
 )
 def test_an_inconsistent_file_is_refused_with_its_fault(tmp_path, changes, words):
     with pytest.raises(ModelError, match=words) as caught:
         load_model(edited(tmp_path, **changes))
     assert "bad.npz" in str(caught.value)
+
+
+def test_a_member_that_is_no_array_is_refused(tmp_path):
+    path = saved(tmp_path / "good.npz", small_model())
+    for content in (b"", b"not an array", b"\x93NUMPY\x01\x00\x10\x00{'descr: broken   "):
+        with zipfile.ZipFile(path) as good, zipfile.ZipFile(tmp_path / "bad.npz", "w") as bad:
+            for name in good.namelist():
+                bad.writestr(name, content if name == "mean.npy" else good.read(name))
+        with pytest.raises(ModelError, match="bad.npz"):
+            load_model(tmp_path / "bad.npz")
 
 
 def _object_npz():

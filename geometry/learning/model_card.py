@@ -38,8 +38,8 @@ _CARD = """<!-- --8<-- [start:card] -->
 (which also writes this card). The format is described in `docs/reference/model_format.md`.
 
 ## What it is
-A linear model of the whole head, from the crown to the neck, in mm, origin at the mean's nose tip, x to the subject's
-left, y up, z out of the face. {vertices} vertices and {triangles} triangles of the project's own template: one piece
+A linear model of the whole head, from the crown to the neck, in mm, x to the subject's left, y up, z out of the face, origin,
+once loaded, at the mean's nose tip. {vertices} vertices and {triangles} triangles of the project's own template: one piece
 of skin, open at the neck, the eyes and the mouth, its triangles laid along the rims of lids, lips, nostrils and the
 ears' conchae, and behind it eyeballs, a mouth bag and the linings of the nostrils ({cavity_vertices} of the
 vertices), pieces of their own. It is exactly its own mirror image, and says which vertices are each other's. Regions
@@ -68,8 +68,8 @@ source's, which leaves room for modelled teeth and tongue. That share was chosen
 hand, so the distances there are no independent measure of it.
 The blendshapes are the source's, without the gaze ones that leave the lids in place. Lips and lids that crossed in the source's
 mean, modes and blendshapes are moved to where they touch (`geometry/learning/contact.py`): at rest the lips are 0.3 mm apart, and
-modes do not part or cross them. Skin that a blendshape presses into folds is laid out there (`geometry/learning/unfolding.py`):
-most of it below the chin of an opened jaw. `mouthClose` is meant on top of `jawOpen`.
+modes do not part or cross them. Skin that a blendshape presses into folds is stretched (`geometry/learning/unfolding.py`): most of
+it below the chin of an opened jaw. `mouthClose` is meant on top of `jawOpen`.
 
 ## Landmarks
 The iBUG points were marked again by their definition: brows, nasion, wings of the nose, corners of the eyes and upper lip lie

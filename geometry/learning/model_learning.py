@@ -18,6 +18,7 @@ from scipy.sparse.linalg import splu
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 
+from geometry.errors import ModelError
 from geometry.learning.contact import Contact
 from geometry.learning.feature_warps import feature_factors
 from geometry.mesh import TriangleMesh
@@ -62,7 +63,7 @@ class LearningOptions:
 
 def learn(source: MorphableModel, template: Template, options: LearningOptions = LearningOptions()) -> MorphableModel:
     """The morphable model on the template, its own mirror image; its mean is the source's, but for lips and lids that crossed
-    (`contact.Contact`)."""
+    (`contact.Contact`). Raises ModelError for a source without identity modes, or with blendshapes of one side only."""
     mirrored = lambda shapes: shapes[..., template.mirror_vertex, :] * MIRROR
     contact_of = lambda shape: Contact(TriangleMesh(shape, template.triangles), ~template.regions["cavities"])
     mean = template.mean(source.mean)
@@ -72,6 +73,10 @@ def learn(source: MorphableModel, template: Template, options: LearningOptions =
     contact = contact_of(mean)
     kept = [i for i, name in enumerate(source.expression_names) if not name.startswith("eyeLook") or _moves_lids(source, i)]
     names = tuple(source.expression_names[i] for i in kept)
+    lone = sorted({mirror_name(name) for name in names} - set(names))
+    if lone or not names or not source.n_identity:
+        lack = f"blendshape {lone[0]!r}, the mirror image of one it has" if lone else "identity modes or blendshapes"
+        raise ModelError(f"model {source.name!r} lacks {lack}; learning needs it")
     expressions = np.stack([template.transfer(np.asarray(source.expression_basis[i], np.float64)) for i in kept])
     expressions = contact.blendshapes(expressions, names)
     expressions = (expressions + mirrored(expressions[[names.index(mirror_name(name)) for name in names]])) / 2

@@ -11,11 +11,28 @@ from geometry.model.texture_layout import TextureLayout
 
 FORMAT_TAG = "face-relief morphable model"
 FORMAT_VERSION = 2
+_Layout = tuple[str, tuple[int | str | None, ...]]
 _OLD_TOPOLOGY = (
     "its mesh is the face of earlier versions, which ended at the hairline and had other landmarks; what is measured and learned "
     "on today's whole head, such as the landmarks' calibration, does not hold for it"
 )
+_SEE = "see docs/reference/model_format.md, or get the file again where it is damaged"
 _REGIONS = ("face", "eyes", "mouth_interior")
+# Key or prefix → NumPy's letters for its kind of numbers, and its shape: equal letters are equal sizes, None is any.
+_REQUIRED: dict[str, _Layout] = {
+    "format": ("U", ()), "version": ("iu", ()), "name": ("U", ()), "notes": ("U", ()),
+    "mean": ("f", ("n", 3)), "triangles": ("iu", ("m", 3)),
+    "identity_basis": ("i", ("K", "n", 3)), "identity_scale": ("f", ("K",)),
+    "expression_basis": ("i", ("E", "n", 3)), "expression_scale": ("f", ("E",)),
+    "expression_names": ("U", (None,)), "expression_range": ("f", (None,)), "landmarks_ibug68": ("iu", (68,)),
+}  # fmt: skip
+_OPTIONAL: dict[str, _Layout] = {
+    "mirror_vertex": ("iu", ("n",)), "uv": ("f", (None, 2)), "uv_triangles": ("iu", ("m", 3)), "mark_up": ("iu", ()),
+}  # fmt: skip
+_PREFIXED: dict[str, _Layout] = {
+    "landmarks_": ("iu", (None,)), "region_": ("u", (None,)), "curve_": ("iu", (None,)), "mark_up_": ("f", (68, 3)),
+}  # fmt: skip
+_KINDS = {"U": "text", "iu": "integers", "i": "integers", "u": "bytes", "f": "floating-point numbers"}
 _QUANTA = 32767  # int16, symmetric about zero
 
 
@@ -65,6 +82,7 @@ def is_face_relief(file: ModelFile) -> bool:
 
 def load_face_relief(file: ModelFile) -> MorphableModel:
     arrays = file.arrays()
+    _check_layout(arrays, file, {key: _REQUIRED[key] for key in ("format", "version")})
     tag, version = str(arrays["format"]), int(arrays["version"])
     if tag != FORMAT_TAG or version != FORMAT_VERSION:
         raise file.fault(
@@ -72,12 +90,12 @@ def load_face_relief(file: ModelFile) -> MorphableModel:
             + (f": {_OLD_TOPOLOGY}" if version == 1 else ""),
             "learn the model again (face-relief learn-model)" if version == 1 else "update the program, or get the file again",
         )
-    missing = [name for name in _REGIONS if f"region_{name}" not in arrays]
-    if missing:
-        raise file.fault(f"it lacks the region {' and the region '.join(missing)}", "see docs/reference/model_format.md")
+    _check_layout(arrays, file, _expected(arrays))
     try:
         n = len(arrays["mean"])
-        low_high = arrays["expression_range"]
+        low_high, notes = arrays["expression_range"], json.loads(str(arrays["notes"]))
+        if len(low_high) not in (0, 2) or not isinstance(notes, dict):
+            raise ValueError("expression_range has 0 or 2 numbers, notes is the JSON of an object")
         return MorphableModel(
             name=str(arrays["name"]),
             mean=arrays["mean"].astype(np.float64),
@@ -93,15 +111,43 @@ def load_face_relief(file: ModelFile) -> MorphableModel:
                 if key.startswith("mark_up_")
             },
             expression_names=tuple(str(name) for name in arrays["expression_names"]),
-            expression_range=(float(low_high[0]), float(low_high[1])) if len(low_high) == 2 else None,
-            notes=json.loads(str(arrays["notes"])),
+            expression_range=(float(low_high[0]), float(low_high[1])) if len(low_high) else None,
+            notes=notes,
             curves=_indices(arrays, "curve_"),
             mirror_vertex=arrays["mirror_vertex"].astype(np.int64) if "mirror_vertex" in arrays else None,
             texture=_texture(arrays) if "uv" in arrays else None,
         )
-    except (KeyError, ValueError, IndexError, TypeError) as error:
-        remedy = "get it again where it is damaged; docs/reference/model_format.md has the arrays of a file of your own"
-        raise file.fault(f"an array is missing or has the wrong shape ({error})", remedy) from error
+    except (ValueError, IndexError, OverflowError, RecursionError) as error:
+        raise file.fault(f"an array is not what it says ({error})", _SEE) from error
+
+
+def _expected(arrays: dict[str, np.ndarray]) -> dict[str, _Layout]:
+    """Key → layout, of what a file must hold and of what else of these it holds."""
+    expected = _REQUIRED | {f"region_{name}": _PREFIXED["region_"] for name in _REGIONS}
+    expected |= {key: layout for key, layout in _OPTIONAL.items() if key in arrays}
+    for prefix, layout in _PREFIXED.items():
+        expected |= dict.fromkeys(sorted(key for key in arrays.keys() - expected.keys() if key.startswith(prefix)), layout)
+    if "uv" in arrays or "uv_triangles" in arrays:
+        expected |= {key: _OPTIONAL[key] for key in ("uv", "uv_triangles")}
+    return expected
+
+
+def _check_layout(arrays: dict[str, np.ndarray], file: ModelFile, expected: dict[str, _Layout]) -> None:
+    """Raises ModelError for the first array that is missing, or of other numbers or another shape than expected."""
+    sizes: dict[str, int] = {}
+    for key, (kinds, shape) in expected.items():
+        if key not in arrays:
+            raise file.fault(f"it has no array {key!r}", _SEE)
+        array = arrays[key]
+        known = [sizes.setdefault(want, got) if isinstance(want, str) else want for want, got in zip(shape, array.shape)]
+        agrees = array.ndim == len(shape) and all(want in (None, got) for want, got in zip(known, array.shape))
+        if array.dtype.kind not in kinds or not agrees:
+            wanted = f"{_KINDS[kinds]} of shape {_shown(shape, sizes)}"
+            raise file.fault(f"array {key!r} is {array.dtype} of shape {array.shape}, not {wanted}", _SEE)
+
+
+def _shown(shape: tuple[int | str | None, ...], sizes: dict[str, int]) -> str:
+    return f"({', '.join('any' if want is None else str(sizes.get(str(want), want)) for want in shape)})"
 
 
 def _indices(arrays: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

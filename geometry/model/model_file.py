@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from tokenize import TokenError
 
 import numpy as np
 
@@ -33,7 +34,7 @@ class ModelFile:
         """All arrays of the .npz; pickled ones are refused. Raises ModelError."""
         try:
             with np.load(io.BytesIO(self.data), allow_pickle=False) as archive:
-                return {key: archive[key] for key in archive.files}
+                arrays = {key: archive[key] for key in archive.files}
         except (
             ValueError,
             OSError,
@@ -43,8 +44,13 @@ class ModelFile:
             NotImplementedError,
             zipfile.BadZipFile,
             zlib.error,
+            SyntaxError,  # a .npy whose header is no Python
+            TokenError,
         ) as error:
             raise self.fault(f"its arrays cannot be read ({error})", "copy the file again, it is damaged or truncated") from error
+        if others := [key for key, array in arrays.items() if not isinstance(array, np.ndarray)]:
+            raise self.fault(f"its member {others[0]!r} is no array", "copy the file again, it is damaged")
+        return arrays
 
     def fault(self, fault: str, remedy: str) -> ModelError:
         return ModelError(f"{self.source}: {fault}; {remedy}")

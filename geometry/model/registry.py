@@ -19,10 +19,12 @@ from geometry.model.landmark_embedding import NOSE_TIP
 from geometry.model.model_file import ModelFile, ModelFormat
 from geometry.model.morphable_model import MorphableModel
 from geometry.model.texture_layout import TextureLayout
+from geometry.transforms import MIRROR
 
 SHIPPED = {"default": "face_relief_model.npz"}  # name → file in geometry/data
 _MAX_VERTICES = 2_000_000
 _EYES_MM = (40.0, 180.0)  # far beyond every face, so that only another unit fails
+_MIRROR_MM = 10.0  # a model need not be symmetric
 _FRAME = "bring it to mm, x to the subject's left, y up, z out of the face, triangles counter-clockwise seen from outside"
 _REMEDY = "give 'default' or a whole file of one of these formats"
 
@@ -83,9 +85,10 @@ def _check(model: MorphableModel, file: ModelFile) -> None:
     faults += [
         (not np.isfinite(model.mean).all(), "the mean holds NaN or infinite numbers"),
         (indices.shape != (68,), f"{indices.size} ibug68 landmarks, expected 68"),
-        (_outside(indices, n), f"a landmark is outside the {n} vertices"),
+        (any(_outside(each, n) for each in model.landmarks.values()), f"a landmark is outside the {n} vertices"),
+        (not _is_range(model.expression_range), f"the expression weights' range is {model.expression_range}"),
         (model.mirror_vertex is not None and not _is_pairing(model.mirror_vertex, n), "mirror_vertex pairs no vertices"),
-        (model.texture is not None and not _is_flat(model.texture.uv), "uv is no list of (t, 2) finite numbers"),
+        (model.texture is not None and not _is_flat(model.texture.uv), "uv is no list of (t, 2) numbers in [0, 1]"),
         (model.texture is not None and not _covers(model.texture, model.triangles), "uv_triangles do not match the triangles"),
         (
             any(points.shape != (68, 3) or not np.isfinite(points).all() for points in model.earlier_mark_ups.values()),
@@ -110,17 +113,25 @@ def _check_frame(model: MorphableModel, file: ModelFile) -> None:
     right, left, bridge, tip, chin = model.mean[model.landmarks["ibug68"][[36, 45, 27, NOSE_TIP, 8]]].astype(float)
     apart_mm, face = np.linalg.norm(left - right), model.regions.get("face", np.zeros(len(model.mean), bool))
     outward = TriangleMesh(model.mean, model.triangles[face[model.triangles].all(axis=1)]).triangle_area_vectors.sum(axis=0)[2]
+    behind = model.regions.get("cavities", ~face & face)
+    paired = model.mean if model.mirror_vertex is None else model.mean[model.mirror_vertex] * MIRROR
+    off_mm = float(np.linalg.norm(paired - model.mean, axis=1).mean())
     faults = [
-        (not face.any(), 'its region "face" is empty'),
+        (not (face & ~behind).any(), 'its region "face" is empty, or lies in "cavities"'),
         (not _EYES_MM[0] < apart_mm < _EYES_MM[1], f"the mean's eyes are {apart_mm:.3g} wide, not 60 to 130 mm"),
         (left[0] < right[0], "the mean's left eye is at smaller x than its right one"),
         (bridge[1] < chin[1], "the mean's chin is above its eyes"),
         (tip[2] < (left[2] + right[2]) / 2, "the mean's nose points to smaller z"),
-        (outward < 0, "the triangles of the face show their inside to the front"),
+        (outward <= 0, "the triangles of the face show their inside to the front, or nothing"),
+        (off_mm > _MIRROR_MM, f"mirror_vertex pairs vertices {off_mm:.0f} mm from each other's mirror image (mean)"),
     ]
     for is_fault, text in faults:
         if is_fault:
             raise file.fault(text, _FRAME)
+
+
+def _is_range(low_high: tuple[float, float] | None) -> bool:
+    return low_high is None or bool(np.isfinite(low_high).all() and low_high[0] < low_high[1])
 
 
 def _is_pairing(image: np.ndarray, n: int) -> bool:
@@ -128,7 +139,7 @@ def _is_pairing(image: np.ndarray, n: int) -> bool:
 
 
 def _is_flat(uv: np.ndarray) -> bool:
-    return uv.shape == (len(uv), 2) and bool(np.isfinite(uv).all())
+    return uv.shape == (len(uv), 2) and bool(((uv >= 0) & (uv <= 1)).all())
 
 
 def _lips_meet(curves: dict[str, np.ndarray]) -> bool:
