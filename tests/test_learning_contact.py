@@ -190,6 +190,19 @@ def test_skin_pressed_into_a_knot_is_stretched_and_other_skin_left_alone():
     assert not unfolding(mesh, skin, gentle).any()
 
 
+def test_what_begins_on_a_rim_that_is_stretched_stays_on_it():
+    mesh, x, y = grid(30)
+    rim = np.flatnonzero(x == -30)
+    flap = np.array([[k, k + 1, len(x) + k] for k in range(len(rim) - 1)])  # of new vertices on the rim, the last ones behind it
+    points = np.vstack([mesh.vertices, mesh.vertices[rim], mesh.vertices[rim] - [3, 0, 3]])
+    own = np.where(flap >= len(x), flap + len(rim), flap + len(x))
+    both = TriangleMesh(points, np.vstack([mesh.triangles, own]))
+    skin = np.arange(len(points)) < len(x)
+    knot = -8 * np.tanh((points[:, :1] + 27) / 4) * np.exp(-((points[:, 1:2] / 12) ** 2)) * [1, 0, 0]
+    change = unfolding(both, skin, knot)
+    assert np.abs(change[rim]).max() > 0.3 and np.array_equal(change[len(x) : len(x) + len(rim)], change[rim])
+
+
 def test_a_crease_is_stretched_where_it_is():
     """A blendshape with one crease keeps its form about it: 8 pressed triangles once cost a pucker up to 7 mm of its form."""
     mesh, x, y = grid()

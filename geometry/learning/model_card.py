@@ -68,8 +68,8 @@ source's, which leaves room for modelled teeth and tongue. That share was chosen
 hand, so the distances there are no independent measure of it.
 The blendshapes are the source's, without the gaze ones that leave the lids in place. Lips and lids that crossed in the source's
 mean, modes and blendshapes are moved to where they touch (`geometry/learning/contact.py`): at rest the lips are 0.3 mm apart, and
-modes do not part or cross them. Skin that a blendshape presses into folds is stretched (`geometry/learning/unfolding.py`): most of
-it below the chin of an opened jaw. `mouthClose` is meant on top of `jawOpen`.
+modes do not part or cross them. Skin that a blendshape presses into folds is stretched (`geometry/learning/unfolding.py`), most
+of it below the chin of an opened jaw. `mouthClose` is meant on top of `jawOpen`.
 
 ## Landmarks
 The iBUG points were marked again by their definition: brows, nasion, wings of the nose, corners of the eyes and upper lip lie

@@ -11,6 +11,7 @@ from scipy.spatial import cKDTree
 
 from geometry.learning.smooth_fields import smooth_fields
 from geometry.mesh import TriangleMesh
+from geometry.surfaces.joined_borders import joined
 
 LEAST_STRETCH = 0.6  # the least of 0.4, 0.5, 0.55, 0.6 with room to spare in sampled faces under an open jaw
 _REACH_MM = 30.0  # as far about pressed triangles skin goes along
@@ -20,7 +21,7 @@ _ROUNDS = 20
 
 def unfolding(mesh: TriangleMesh, skin: np.ndarray, displacement: np.ndarray) -> np.ndarray:
     """(n, 3) to be added to a displacement (n, 3) of a mesh, so that it no longer presses the skin (n,) bool together: as near to
-    that as _ROUNDS steps come. Zero where nothing is pressed. Vertices that lie on each other on borders move as one."""
+    that as _ROUNDS steps come. Zero where nothing is pressed. What begins on a rim of the skin, vertex by vertex, stays on it."""
     triangles, change = mesh.triangles[skin[mesh.triangles].all(axis=1)], np.zeros_like(mesh.vertices)
     size = np.ptp(mesh.vertices[triangles], axis=1).max(axis=1)
     fields = None
@@ -34,7 +35,7 @@ def unfolding(mesh: TriangleMesh, skin: np.ndarray, displacement: np.ndarray) ->
             fields = smooth_fields(mesh, skin & (about.query(mesh.vertices)[0] < _REACH_MM))
         missing = LEAST_STRETCH - stretch[pressed]
         change += fields.least(rows[pressed], size[pressed] ** 2, missing).reshape(-1, 3)
-    return change
+    return change[joined(mesh)]
 
 
 def least_stretch(before: np.ndarray, after: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarray, sparse.csr_matrix]:
