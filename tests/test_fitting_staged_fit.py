@@ -16,10 +16,14 @@ from geometry.errors import FitError, NoFaceFound
 from geometry.fitting.options import FittingOptions, Stage
 from geometry.fitting.result import FitResult
 from geometry.fitting.staged_fit import fit
+from geometry.landmarks.estimate import LandmarkEstimate
+from geometry.landmarks.shape_prior import posterior
+from geometry.locating.cleaning import clean
 from geometry.locating.location import Location
 from geometry.mesh import TriangleMesh
 from geometry.surfaces.closest_point import surface_distance
 from geometry.surfaces.normals import with_normals
+from geometry.synthesis.sensors import SENSORS, head_rotation, observe
 from geometry.transforms import SimilarityTransform
 
 BRIEF = FittingOptions(
@@ -75,6 +79,25 @@ def test_an_expression_is_followed(model):
     result = fit(nearly_located(mesh_scan(smiling.scan_points), smiling), model)
     assert surface_errors(smiling, result)[model.regions["face"]].mean() < 0.1
     assert result.fit_quality > 0.9
+
+
+@pytest.mark.parametrize("sensor", ["truedepth", "kinect_v1", "time_of_flight"])
+def test_a_wide_open_mouth_is_followed_where_the_landmarks_speak_for_it(sensor, model):
+    """Started shut, a chin 30 mm away pairs with the lower lip, and the mouth stays shut."""
+    rng = np.random.default_rng(1)
+    expression = np.where(np.array(model.expression_names) == "jawOpen", 1.0, 0.0)
+    skin = model.triangles[~model.regions["cavities"][model.triangles].any(axis=1)]
+    true = model.instance(rng.standard_normal(model.n_identity) * 0.8, expression)
+    distance = np.mean(SENSORS[sensor].distance_mm)
+    pose = SimilarityTransform(head_rotation(15.0, 5.0, 0.0), np.array([0.0, 0.0, distance]))
+    scan = with_normals(clean(observe(TriangleMesh(true, skin), SENSORS[sensor], pose, rng, strength=1.0)))
+    marks = pose.apply(true[model.landmarks["ibug68"]]) + rng.normal(size=(68, 3)) * 1.5
+    covariance, seen = np.tile(1.5**2 * np.eye(3), (68, 1, 1)), np.arange(68) >= 17
+    told = posterior(marks, covariance, seen, model)
+    estimate = LandmarkEstimate(marks, covariance, np.full(68, 0.7), seen)
+    result = fit(Location(scan, told.scan_to_model, 0.9, estimate=estimate, coefficients=told.coefficients), model)
+    off = result.scan_to_model.apply(pose.apply(true)) - result.vertices
+    assert np.linalg.norm(off[model.landmarks["ibug68"]], axis=1)[[55, 56, 57, 58, 59, 65, 66, 67]].mean() < 4.0
 
 
 def test_noise_is_averaged_away_and_reported(face, model):

@@ -55,6 +55,9 @@ def test_a_rough_pose_is_corrected_and_every_landmark_found(face, scan, oracle, 
     assert np.isfinite(found.estimate.points).all()
     error = np.linalg.norm(found.estimate.points - truth_of(face), axis=1)
     assert error[found.estimate.seen].mean() < 1.5 and error.mean() < 3
+    model = default_model()
+    shape = model.instance(*np.split(found.coefficients, [model.n_identity]))[model.landmarks["ibug68"]]
+    assert np.linalg.norm(shape - found.scan_to_model.apply(truth_of(face)), axis=1).mean() < 3, "where the fit starts"
 
 
 @pytest.mark.parametrize(

@@ -39,11 +39,12 @@ def fit(
     options: FittingOptions = FittingOptions(),
     check: Callable[[], None] = lambda: None,
 ) -> FitResult:
-    """Run all stages. `check` is called between iterations and may raise, which ends the fit. Raises NoFaceFound, FitError."""
+    """Run all stages, from the location's pose and, where it knows any, its coefficients. `check` is called between iterations
+    and may raise, which ends the fit. Raises NoFaceFound, FitError."""
     arrays = arrays_of(model, options.identity_modes, options.expression_modes, options.surround_weight)
     target = prepare_target(location, model, options)
     problem = _Problem(arrays, target, options, with_scale=not location.scan.scale_is_metric)
-    coefficients = np.zeros(arrays.basis.shape[2])
+    coefficients = problem.start(location.coefficients)
     state = FitState(location.scan_to_model, coefficients, arrays.vertices(coefficients))
     for stage in options.stages:
         for _ in range(stage.iterations):
@@ -64,6 +65,14 @@ class _Problem:
     @property
     def n_pose(self) -> int:
         return 7 if self.with_scale else 6
+
+    def start(self, known: np.ndarray | None) -> np.ndarray:
+        """(a + e,) coefficients of the modes that are fitted: those known (K + E,) of the model, or zeros."""
+        n_identity, n_expression = self.arrays.n_identity, self.arrays.n_expression
+        if known is None:
+            return np.zeros(n_identity + n_expression)
+        of_model = self.arrays.model.n_identity
+        return self._bounded(np.concatenate([known[:n_identity], known[of_model : of_model + n_expression]]))
 
     def step(self, state: FitState, stage: Stage) -> FitState:
         """One iteration. Raises NoFaceFound where next to nothing of the scan lies near the model, FitError."""

@@ -164,4 +164,5 @@ def locate(
         scan_to_model=found.scan_to_model,
         confidence=min(1.0, found.support),
         estimate=completed(found.estimate, found.posterior),
+        coefficients=found.posterior.coefficients,
     )
