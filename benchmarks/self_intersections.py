@@ -6,7 +6,8 @@ Counted are pairs of triangles without a common vertex, in and about the face: w
 eyes, and elsewhere); of the eyeballs with the skin or themselves; and of the linings of mouth and nostrils, with the pits that
 close these, with any of all. The first table is of the mean: neutral, then every blendshape at weight 1, alone and with
 `jawOpen`. The second is of sampled faces, each with every expression named at its left: the mean count, and below it how many
-faces have any. Identities are N(0, 1) in every mode; a sampled expression is one of synthesis (geometry/synthesis/faces.py).
+faces have any. Identities are N(0, 1) in every mode. A sampled expression is one of synthesis (geometry/synthesis/faces.py): as
+drawn, but only as far as skin meets skin; with `jawOpen` = 1 on top, which is not looked at there, it may cross all the same.
 `mouthClose` means something only on top of `jawOpen`; synthesis holds it to at most jawOpen's weight.
 """
 
@@ -18,7 +19,8 @@ from geometry.mesh import TriangleMesh
 from geometry.model.morphable_model import MorphableModel
 from geometry.model.registry import load_model
 from geometry.surfaces.self_intersection import intersecting_triangles
-from geometry.synthesis.faces import SynthesisOptions, sample_expression
+from geometry.synthesis.faces import SynthesisOptions, drawn_expression
+from geometry.synthesis.skin_contact import until_skin_meets
 
 SKIN, BALL, LINING = range(3)
 EYE_MM = 12.0  # from the eyes' landmarks
@@ -69,7 +71,7 @@ def main() -> None:
     found: dict[str, list[np.ndarray]] = {}
     for number in range(arguments.faces):
         identity = rng.standard_normal(model.n_identity)
-        for label, expression in expressions(model, number, rng).items():
+        for label, expression in expressions(model, identity, number, rng).items():
             found.setdefault(label, []).append(count(model.instance(identity, expression)))
     for label, counts in found.items():
         print_row(label, np.mean(counts, axis=0))
@@ -81,17 +83,20 @@ def weights(model: MorphableModel, *names: str) -> np.ndarray:
     return np.isin(model.expression_names, names).astype(float)
 
 
-def expressions(model: MorphableModel, number: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+def expressions(model: MorphableModel, identity: np.ndarray, number: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """label → (E,) of the face of that number."""
     jaw = weights(model, "jawOpen")
     one = weights(model, model.expression_names[number % model.n_expression])
-    sampled = sample_expression(model, rng, SynthesisOptions())
+    drawn = drawn_expression(model, rng, SynthesisOptions())
+    sampled = until_skin_meets(model, identity, drawn)
     return {
         "neutral": 0 * jaw,
         "jawOpen = 1": jaw,
         "jawOpen = 1 and one other = 1": np.maximum(jaw, one),
         "jawOpen = 1 and sampled": np.maximum(jaw, sampled),
         "sampled": sampled,
+        "jawOpen = 1 and as drawn": np.maximum(jaw, drawn),
+        "as drawn": drawn,
     }
 
 

@@ -24,6 +24,11 @@ def face(seed=0, options=BARE):
     return sample_face(model(), np.random.default_rng(seed), options)
 
 
+def average():
+    """The coefficients of the mean."""
+    return np.zeros(model().n_identity)
+
+
 def grid(n=12, step=3.0):
     return grid_mesh(*np.meshgrid(*2 * [np.arange(n) * step]))
 
@@ -154,7 +159,7 @@ def test_expression_weights_stay_in_the_models_range():
     names = tuple(f"shape{i}_{'LR'[i % 2]}" for i in range(model().n_expression))
     bounded = replace(model(), expression_range=(0.0, 1.0), expression_names=names)
     options = replace(BARE, expression_strength=(1.0, 1.0))
-    drawn = np.array([faces.sample_expression(bounded, np.random.default_rng(seed), options) for seed in range(50)])
+    drawn = np.array([faces.sample_expression(bounded, average(), np.random.default_rng(seed), options) for seed in range(50)])
     assert drawn.min() >= 0 and drawn.max() <= 1 and 0.02 < (drawn > 0).mean() < 0.4
 
 
@@ -218,7 +223,7 @@ def test_what_hides_a_face_is_wound_outward(marks):
 
 def test_no_sampled_mouth_closes_more_than_its_jaw_opens():
     names = list(model().expression_names)
-    drawn = np.stack([faces.sample_expression(model(), np.random.default_rng(n), BARE) for n in range(300)])
+    drawn = np.stack([faces.sample_expression(model(), average(), np.random.default_rng(n), BARE) for n in range(300)])
     closes, opens = drawn[:, names.index("mouthClose")], drawn[:, names.index("jawOpen")]
     assert (closes <= opens).all() and (opens > 0).sum() > 10 and (closes > 0).any()
 

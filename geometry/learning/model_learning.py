@@ -21,6 +21,7 @@ from scipy.spatial.distance import cdist
 from geometry.errors import ModelError
 from geometry.learning.contact import Contact
 from geometry.learning.feature_warps import feature_factors
+from geometry.learning.steady_distances import steadied
 from geometry.mesh import TriangleMesh
 from geometry.model.morphable_model import MorphableModel
 from geometry.settings.options import AtLeast0, Count, Positive, Seed, options
@@ -80,11 +81,15 @@ def learn(source: MorphableModel, template: Template, options: LearningOptions =
     expressions = np.stack([template.transfer(np.asarray(source.expression_basis[i], np.float64)) for i in kept])
     expressions = contact.blendshapes(expressions, names)
     expressions = (expressions + mirrored(expressions[[names.index(mirror_name(name)) for name in names]])) / 2
+    identities = identity_basis(source, template, contact, options)
+    shapes = [mean, *(mean + own for name, own in zip(names, expressions) if name == "jawOpen")]
+    identities = steadied(identities, contact.mesh, contact.skin, shapes)
+    identities = with_eyeballs_in_lids(as_symmetric(identities, mirrored(identities)), contact.mesh, template.regions["eyeballs"])
     return MorphableModel(
         name="face-relief",
         mean=mean,
         triangles=template.triangles,
-        identity_basis=identity_basis(source, template, contact, options).astype(np.float32),
+        identity_basis=identities.astype(np.float32),
         expression_basis=expressions.astype(np.float32),
         landmarks={"ibug68": template.landmarks},
         regions=template.regions,
@@ -244,6 +249,12 @@ def symmetric_modes(factors: np.ndarray, mirrored: np.ndarray, moments: np.ndarr
     parts = [principal_modes((factors + sign * mirrored) / 2, moments, norm, count) for sign in (1, -1)]
     modes = np.concatenate(parts)
     return modes[np.argsort(-(norm.flat(modes) ** 2).sum(axis=1), kind="stable")[:count]]
+
+
+def as_symmetric(modes: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
+    """Modes (K, n, 3) and their mirror images → the mean of each and its image or, where that is nearer, the image's opposite."""
+    sign = np.sign((modes * mirrored).sum(axis=(1, 2), keepdims=True))
+    return (modes + sign * mirrored) / 2
 
 
 def project(model: MorphableModel, vertices: np.ndarray, norm: SurfaceNorm) -> np.ndarray:

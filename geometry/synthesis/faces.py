@@ -21,6 +21,7 @@ from geometry.model.morphable_model import MorphableModel
 from geometry.settings.options import Positive, Range, Share, options
 from geometry.synthesis import occluders, random_fields, wrinkles
 from geometry.synthesis.fine_surface import averaged, fine_surface
+from geometry.synthesis.skin_contact import until_skin_meets
 from geometry.transforms import MIRROR
 
 MIRRORED_SHARE = 0.5  # of the variance of the beyond-span field
@@ -119,10 +120,18 @@ def sample_identity(model: MorphableModel, rng: np.random.Generator, options: Sy
     return np.clip(rng.standard_normal(model.n_identity), -3, 3) * rng.uniform(*options.identity_spread)
 
 
-def sample_expression(model: MorphableModel, rng: np.random.Generator, options: SynthesisOptions) -> np.ndarray:
-    """(E,) coefficients. Gaussian modes: N(0, strength²). Blendshapes (a model with an `expression_range`): a few are
-    active, left and right alike up to a fifth. `mouthClose` closes an open jaw: it is at most `jawOpen`, lest lips pass through
-    each other."""
+def sample_expression(
+    model: MorphableModel, identity: np.ndarray, rng: np.random.Generator, options: SynthesisOptions
+) -> np.ndarray:
+    """(E,) coefficients for a face of the (K,) identity: drawn, and blendshapes (a model with an `expression_range`) only as far
+    as skin meets skin."""
+    drawn = drawn_expression(model, rng, options)
+    return drawn if model.expression_range is None else until_skin_meets(model, identity, drawn)
+
+
+def drawn_expression(model: MorphableModel, rng: np.random.Generator, options: SynthesisOptions) -> np.ndarray:
+    """(E,) coefficients. Gaussian modes: N(0, strength²). Blendshapes: a few are active, left and right alike up to a fifth.
+    `mouthClose` closes an open jaw: it is at most `jawOpen`, lest lips pass through each other."""
     strength = rng.uniform(*options.expression_strength)
     if model.expression_range is None:
         return np.clip(rng.standard_normal(model.n_expression), -2.5, 2.5) * strength
@@ -204,7 +213,8 @@ def sample_face(
     """
     person = rng if person is None else person
     surface = fine_surface(model, options.edge_mm)
-    identity, expression = sample_identity(model, person, options), sample_expression(model, rng, options)
+    identity = sample_identity(model, person, options)
+    expression = sample_expression(model, identity, rng, options)
     core = TriangleMesh(model.instance(identity, expression), model.triangles)
     shaped = core.vertices + discrepancy(model.mean, person, options)[:, None] * normals_without_thin_parts(
         core, surface.averaging

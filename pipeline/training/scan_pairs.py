@@ -95,7 +95,7 @@ def view_of(face: RealFace, number: int, rng: np.random.Generator, config: Synth
     if number > 0:
         change = rng.standard_normal(len(identity)) * rng.uniform(*config.scans.identity_sigma)
         identity = np.clip(identity + change, np.minimum(identity, -3), np.maximum(identity, 3))
-        expression = faces.sample_expression(model, rng, options.faces)
+        expression = faces.sample_expression(model, identity, rng, options.faces)
     core = model.instance(identity, expression)
     surface = face.attachment.surface
     left = np.arange(len(surface.triangles))
