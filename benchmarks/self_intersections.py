@@ -7,7 +7,8 @@ eyes, and elsewhere); of the eyeballs with the skin or themselves; and of the li
 close these, with any of all. The first table is of the mean: neutral, then every blendshape at weight 1, alone and with
 `jawOpen`. The second is of sampled faces, each with every expression named at its left: the mean count, and below it how many
 faces have any. Identities are N(0, 1) in every mode. A sampled expression is one of synthesis (geometry/synthesis/faces.py): as
-drawn, but only as far as skin meets skin; with `jawOpen` = 1 on top, which is not looked at there, it may cross all the same.
+drawn, but only as far as skin meets skin, under `jawOpen` = 1 with the jaw held. So its rows say that the sampler keeps skin from
+skin; what the model does of itself is in the rows of expressions as drawn.
 `mouthClose` means something only on top of `jawOpen`; synthesis holds it to at most jawOpen's weight.
 """
 
@@ -88,13 +89,13 @@ def expressions(model: MorphableModel, identity: np.ndarray, number: int, rng: n
     jaw = weights(model, "jawOpen")
     one = weights(model, model.expression_names[number % model.n_expression])
     drawn = drawn_expression(model, rng, SynthesisOptions())
-    sampled = until_skin_meets(model, identity, drawn)
+    opened = until_skin_meets(model, identity, np.maximum(jaw, drawn), held=jaw > 0)
     return {
         "neutral": 0 * jaw,
         "jawOpen = 1": jaw,
         "jawOpen = 1 and one other = 1": np.maximum(jaw, one),
-        "jawOpen = 1 and sampled": np.maximum(jaw, sampled),
-        "sampled": sampled,
+        "jawOpen = 1 and sampled": opened,
+        "sampled": until_skin_meets(model, identity, drawn),
         "jawOpen = 1 and as drawn": np.maximum(jaw, drawn),
         "as drawn": drawn,
     }

@@ -49,6 +49,14 @@ def test_skin_that_does_not_meet_stays_as_drawn(weights):
     assert np.array_equal(until_skin_meets(model(), people(1)[0], expressed(weights)), expressed(weights))
 
 
+def test_what_is_held_does_not_go_back():
+    weights = expressed({"jawOpen": 1.0} | EYES)
+    held = expressed({"cheekSquint": 1.0}) > 0
+    drawn = until_skin_meets(model(), people(1)[0], weights, held)
+    assert crossings(people(1)[0], drawn) == 0
+    assert np.array_equal(drawn[held], weights[held]) and (drawn < weights).any()
+
+
 def test_what_crosses_at_rest_holds_no_expression_back():
     pressed = np.array(model().mean)
     lip = model().regions["lips"] & (model().mean[:, 1] > model().mean[model().regions["lips"], 1].mean())

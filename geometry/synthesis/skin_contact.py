@@ -18,9 +18,12 @@ _STEPS = 100
 _TAKES_PART = 0.1  # a blendshape does so in a crossing whose sides it moves against each other by this share of the most motion
 
 
-def until_skin_meets(model: MorphableModel, identity: np.ndarray, expression: np.ndarray) -> np.ndarray:
+def until_skin_meets(
+    model: MorphableModel, identity: np.ndarray, expression: np.ndarray, held: np.ndarray | bool = False
+) -> np.ndarray:
     """(E,) expression in which the blendshapes that move skin of the face through itself, on a face of the (K,) identity, go back
-    together, step by step, until it no longer does. What crosses without an expression does not count."""
+    together, step by step, until it no longer does; held (E,) bool: those that stay. What crosses without an expression does not
+    count."""
     expression = np.array(expression, np.float64)
     triangles = _skin(model)
     at_rest: set[tuple[int, int]] | None = None
@@ -31,8 +34,8 @@ def until_skin_meets(model: MorphableModel, identity: np.ndarray, expression: np
         if not crossing or not (crossing := crossing - at_rest):
             break
         sides = model.expression_basis[:, triangles[np.array(sorted(crossing))]].mean(axis=3)  # (E, pairs, 2, 3)
-        motion = expression * np.linalg.norm(sides[:, :, 1] - sides[:, :, 0], axis=2).mean(axis=1)
-        expression[motion > _TAKES_PART * motion.max()] *= _BACK
+        motion = np.where(held, 0.0, expression * np.linalg.norm(sides[:, :, 1] - sides[:, :, 0], axis=2).mean(axis=1))
+        expression[(motion > _TAKES_PART * motion.max()) & (motion > 0)] *= _BACK
     return expression
 
 
