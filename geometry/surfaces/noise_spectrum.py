@@ -1,0 +1,88 @@
+"""The noise of a scan as a spectrum: how large it is, and over how many millimetres it is alike.
+
+A scan's distances r from a surface that is nearly the true one are noise, and what that surface is off. Their variogram,
+
+    γ(h) = ½ E[(r(x) − r(x + h))²] = Σ_j a_j (1 − exp(−h² / 2 ℓ_j²)),    a_j ≥ 0,
+
+is that of a sum of independent parts of variance a_j and correlation length ℓ_j; ℓ = 0 is white. It is measured at lags of half a
+millimetre to 32 mm by the estimator of Cressie & Hawkins (Robust estimation of the variogram, Mathematical Geology 12, 1980,
+eq. 9), which outliers change little; the a_j follow by non-negative least squares of the relative misfit. Noise is what is alike
+over at most `NOISE_MM`; what is alike over more is a bias of the sensor, or the surface's own error.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import nnls
+from scipy.spatial import cKDTree
+
+LENGTHS_MM = np.array([0.0, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6, 8.0, 11.3, 16.0, 22.6])
+NOISE_MM = 4.5  # the longest of the project's simulated sensors is alike over 3.6 mm, what a fit is off over 5 mm and more
+IS_NOISE = LENGTHS_MM <= NOISE_MM
+_OCTAVES_MM = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # upper ends of the lags
+_CENTRES, _PARTNERS = 1500, 60  # points from which pairs are made, and how many with each in an octave, on average
+_FEWEST_PAIRS, _FEWEST_LAGS = 300, 4
+
+
+@dataclass(frozen=True)
+class NoiseSpectrum:
+    """variance (12,) mm² of the parts of `LENGTHS_MM`; spacing_mm: of the points, each to the next."""
+
+    variance: np.ndarray
+    spacing_mm: float
+
+    @property
+    def sigma_mm(self) -> float:
+        """Standard deviation of a point's noise."""
+        return float(np.sqrt(self.variance[IS_NOISE].sum()))
+
+    @property
+    def correlation_mm(self) -> float:
+        """Root mean square of the noise's correlation lengths; 0 where it is white."""
+        noise = self.variance * IS_NOISE
+        return float(np.sqrt((noise * LENGTHS_MM**2).sum() / max(noise.sum(), 1e-12)))
+
+    @property
+    def broad_mm(self) -> float:
+        """Standard deviation of what is alike over more than `NOISE_MM`."""
+        return float(np.sqrt(self.variance[~IS_NOISE].sum()))
+
+    @property
+    def density_mm4(self) -> float:
+        """The noise's spectral density at long wavelengths, Σ a 2π ℓ², for white noise a times a point's area: its mean over an
+        area A, large against ℓ², has a variance of this over A."""
+        area = np.maximum(2 * np.pi * LENGTHS_MM**2, self.spacing_mm**2)
+        return float((self.variance * area)[IS_NOISE].sum())
+
+
+def noise_spectrum(points: np.ndarray, residuals: np.ndarray, seed: int = 0) -> NoiseSpectrum | None:
+    """Of points (n, 3) mm and their signed distances (n,) mm from a surface; None where there are too few pairs."""
+    lags, gamma = variogram(points, residuals, seed)
+    if len(lags) < _FEWEST_LAGS:
+        return None
+    parts = 1 - np.exp(-(lags[:, None] ** 2) / (2 * np.maximum(LENGTHS_MM, 1e-6) ** 2))
+    weight = 1.0 / np.maximum(gamma, 1e-3 * gamma.max() + 1e-12)
+    spacing = np.median(cKDTree(points).query(_some(points, seed), k=2)[0][:, 1])
+    return NoiseSpectrum(nnls(parts * weight[:, None], gamma * weight)[0], float(spacing))
+
+
+def variogram(points: np.ndarray, residuals: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Mean lags (b,) mm and γ (b,) mm² of the half octaves in which there are enough pairs."""
+    rng, lags, gamma = np.random.default_rng(seed), [], []
+    centre = rng.permutation(len(points))[:_CENTRES]
+    tree, near = cKDTree(points), cKDTree(points[centre])
+    for top in _OCTAVES_MM if len(points) > 1 else ():
+        around = tree.query_ball_point(points[centre[:200]], top, return_length=True).mean()
+        partner = rng.permutation(len(points))[: int(np.ceil(len(points) * min(1.0, _PARTNERS / around)))]
+        pairs = near.sparse_distance_matrix(cKDTree(points[partner]), top, output_type="ndarray")
+        change = residuals[centre[pairs["i"]]] - residuals[partner[pairs["j"]]]
+        for low in (top / 2, top / np.sqrt(2)):
+            inside = (pairs["v"] > low) & (pairs["v"] <= low * np.sqrt(2))
+            if (count := int(inside.sum())) >= _FEWEST_PAIRS:
+                lags.append(pairs["v"][inside].mean())
+                gamma.append(0.5 * np.sqrt(np.abs(change[inside])).mean() ** 4 / (0.457 + 0.494 / count))
+    return np.array(lags), np.array(gamma)
+
+
+def _some(points: np.ndarray, seed: int) -> np.ndarray:
+    return points[np.random.default_rng(seed).permutation(len(points))[:_CENTRES]]
