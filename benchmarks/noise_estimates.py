@@ -56,7 +56,7 @@ def spread(ratios: np.ndarray) -> str:
 
 
 def measured(job: Job, count: int, split: str) -> Iterator[tuple[str, float, float, float, float, float]]:
-    """sensor; σ and its truth, ℓ and its truth, σ of the scan alone: of the first `count` scans of every sensor that are fitted."""
+    """Of the first `count` scans of every sensor that are fitted: sensor; σ, true σ, ℓ, true ℓ, σ of the scan alone."""
     have: Counter[str] = Counter()
     for made in simulated(SUBJECTS, split):
         if have[made.sensor] >= count:
