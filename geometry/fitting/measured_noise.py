@@ -1,4 +1,7 @@
-"""A scan's noise, measured from what a fit leaves: where faces are smooth, and less what the fit itself is off."""
+"""A scan's noise, measured from what a fit leaves: where faces are smooth, and less what the fit itself is off.
+
+The fit does not use it yet (docs/experiments/fit.md says what it gave there); benchmarks/noise_estimates.py measures it.
+"""
 
 from dataclasses import replace
 from functools import cache
