@@ -228,6 +228,15 @@ def test_no_sampled_mouth_closes_more_than_its_jaw_opens():
     assert (closes <= opens).all() and (opens > 0).sum() > 10 and (closes > 0).any()
 
 
+def test_a_share_of_faces_opens_its_jaw_wide_and_the_others_stay_as_they_were():
+    jaw = list(model().expression_names).index("jawOpen")
+    draw = lambda n, **change: faces.drawn_expression(model(), np.random.default_rng(n), replace(BARE, **change))
+    opened = np.array([draw(n, open_share=0.5, open_jaw=(0.6, 0.9))[jaw] for n in range(200)])
+    wide = (opened >= 0.6) & (opened <= 0.9)
+    assert 0.35 < wide.mean() < 0.65
+    np.testing.assert_array_equal(draw(3), draw(3, open_share=0.0, open_jaw=(0.9, 1.0)))
+
+
 def expressing(weights):
     """A face with blendshapes of those weights and nothing else that a model does not hold."""
     expression = np.array([weights.get(name, 0.0) for name in model().expression_names])

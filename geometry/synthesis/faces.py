@@ -39,6 +39,10 @@ class SynthesisOptions:
     """Standard deviation of the identity coefficients, in σ of the model."""
     expression_strength: Range = (0.0, 0.8)
     """Factor of the expression coefficients; 0 is a neutral face."""
+    open_share: Share = 0.0
+    """Share of faces whose jaw is opened by `open_jaw`, whatever the strength of their expression."""
+    open_jaw: Range = (0.3, 1.0)
+    """Weight of the blendshape `jawOpen` of those faces."""
     beyond_rms_mm: Range = (0.1, 0.6)
     """RMS in mm of the shape that lies outside the model's span."""
     beyond_wavelengths_mm: Range = (10.0, 40.0)
@@ -140,6 +144,8 @@ def drawn_expression(model: MorphableModel, rng: np.random.Generator, options: S
     level = {stem: rng.beta(1.2, 2.5) * (rng.random() < 0.12) for stem in dict.fromkeys(stems.values())}
     low, high = model.expression_range
     weights = np.array([level[stems[name]] for name in names]) * rng.uniform(0.8, 1.2, len(names)) * strength * 1.3
+    if options.open_share and rng.random() < options.open_share and "jawOpen" in names:
+        weights[names.index("jawOpen")] = rng.uniform(*options.open_jaw)
     if {"mouthClose", "jawOpen"} <= set(names):
         closes, opens = names.index("mouthClose"), names.index("jawOpen")
         weights[closes] = min(weights[closes], weights[opens])
