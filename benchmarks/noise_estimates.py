@@ -65,7 +65,7 @@ def measured(job: Job, count: int, split: str) -> Iterator[tuple[str, float, flo
         if walk.reason:
             continue
         scan, fit = walk.state.location.scan, walk.state.fit
-        found = measured_noise(scan, fit.scan_to_model, fit.vertices, job.model)
+        found = measured_noise(scan, fit.scan_to_model, fit.vertices, job.model, fit.noise_mm)
         points, _ = residuals_on_smooth_skin(scan, fit.scan_to_model, fit.vertices, job.model)
         truth = true_noise(made, fit.scan_to_model.inverse().apply(points))
         if found is None or truth is None:

@@ -10,7 +10,8 @@ from scipy.spatial.transform import Rotation
 from geometry.charts.chart import CylindricalChart, OrthographicChart
 from geometry.charts.geometry_image import CHANNELS
 from geometry.evaluation.metrics import sample_surface
-from geometry.fitting.encoding import encode, noise_map
+from geometry.fitting.encoding import encode
+from geometry.fitting.legacy_noise import noise_map
 from geometry.fitting.result import FitResult
 from geometry.mesh import TriangleMesh
 from geometry.scan import Scan

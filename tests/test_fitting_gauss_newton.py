@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.optimize import lsq_linear
 
 from geometry.errors import FitError
 from geometry.fitting.gauss_newton import gauss_newton_step, normal_equations
@@ -68,3 +69,23 @@ def test_equations_without_a_minimum_are_a_fit_error():
     term, _ = linear_term(7)
     with pytest.raises(FitError):
         gauss_newton_step([LinearTerm(term.residuals, term.jacobian, -term.weights)])
+
+
+def test_a_step_within_bounds_is_the_best_there():
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        jacobian, residuals = rng.normal(size=(30, 6)), rng.normal(size=30) * 3
+        low, high = np.full(6, -0.3), rng.uniform(0.05, 0.6, 6)
+        step = gauss_newton_step([LinearTerm(residuals, jacobian, np.ones(30))], bounds=(low, high))
+        best = lsq_linear(jacobian, -residuals, (low, high)).x
+        cost = lambda x, j=jacobian, r=residuals: ((r + j @ x) ** 2).sum()
+        assert (step >= low).all() and (step <= high).all()
+        assert cost(step) <= 1.02 * cost(best)
+
+
+def test_weights_may_be_a_matrix():
+    rng = np.random.default_rng(4)
+    jacobian, residuals, root = rng.normal(size=(5, 3)), rng.normal(size=5), rng.normal(size=(5, 5))
+    whole, gradient = normal_equations([LinearTerm(residuals, jacobian, root.T @ root)])
+    np.testing.assert_allclose(whole, (root @ jacobian).T @ (root @ jacobian))
+    np.testing.assert_allclose(gradient, (root @ jacobian).T @ (root @ residuals))

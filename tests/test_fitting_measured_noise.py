@@ -7,7 +7,9 @@ from sampled_faces import default_model as model
 from geometry.fitting.measured_noise import measured_noise, residuals_on_smooth_skin, signed_distances
 from geometry.mesh import TriangleMesh
 from geometry.scan import Scan
+from geometry.surfaces.noise_estimation import noise_of_surface
 from geometry.surfaces.noise_spectrum import noise_spectrum
+from geometry.surfaces.triangulation import surface_of
 from geometry.synthesis.faces import SynthesisOptions, discrepancy, sample_face
 from geometry.synthesis.sensors import SENSORS, head_rotation, observe
 from geometry.transforms import SimilarityTransform
@@ -24,13 +26,17 @@ def seen_by(sensor, seed):
     return scan, pose.inverse(), model().instance(face.identity, face.expression), face.skin
 
 
+def alone(scan):
+    return noise_of_surface(scan, surface_of(scan))
+
+
 @pytest.mark.parametrize("sensor", ["kinect_v1", "truedepth", "time_of_flight", "stereo", "photogrammetry"])
 def test_correlated_noise_is_told_from_what_the_fit_is_off(sensor):
     """The estimate from the scan alone finds 0.07 to 0.63 of it."""
     ratios = []
     for seed in range(3):
         scan, to_model, fitted, skin = seen_by(sensor, seed)
-        found = measured_noise(scan, to_model, fitted, model())
+        found = measured_noise(scan, to_model, fitted, model(), alone(scan))
         points, _ = residuals_on_smooth_skin(scan, to_model, fitted, model())
         truth = noise_spectrum(points, signed_distances(points, skin)[0])
         ratios.append((found.sigma_mm / truth.sigma_mm, found.correlation_mm / truth.correlation_mm))
@@ -44,7 +50,7 @@ def test_what_the_fit_is_off_is_no_noise():
     for seed in range(3):
         off = discrepancy(model().mean, np.random.default_rng(seed), SynthesisOptions(beyond_rms_mm=(0.4, 0.4)))
         scan = Scan(fitted + off[:, None] * mesh.vertex_normals, model().triangles, source="face", format="test")
-        found = measured_noise(scan, SimilarityTransform.identity(), fitted, model())
+        found = measured_noise(scan, SimilarityTransform.identity(), fitted, model(), alone(scan))
         assert found.sigma_mm < 0.15 and found.broad_mm > 0.2
 
 
@@ -60,4 +66,4 @@ def test_signed_distances_are_positive_outside():
 
 def test_a_scan_elsewhere_has_no_noise_to_measure():
     far = Scan(np.random.default_rng(0).normal(size=(500, 3)) + 1000, [], source="far", format="test")
-    assert measured_noise(far, SimilarityTransform.identity(), model().mean, model()) is None
+    assert measured_noise(far, SimilarityTransform.identity(), model().mean, model(), alone(far)) is None

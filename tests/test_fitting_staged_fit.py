@@ -56,9 +56,12 @@ def test_the_surface_comes_back_and_so_do_its_corresponding_vertices(face, whole
 
 
 def test_the_pose_comes_back(face, whole):
-    """But for what shape and pose share: the turn that is left is a nod, which modes of shape tell, too."""
+    """But for what shape and pose share: the turn that is left is a nod, which modes of shape tell, too, and what the model
+    cannot show as well. The fit says how much that is."""
     error = whole.scan_to_model.compose(face.pose)
-    assert error.angle_deg < 0.75 and np.linalg.norm(error.translation) < 1.0
+    assert error.angle_deg < 1.0 and np.linalg.norm(error.translation) < 1.0
+    turn = np.abs(Rotation.from_matrix(error.rotation).as_rotvec())
+    assert (turn < 3 * whole.posterior.sigma[:3]).all() and (whole.posterior.sigma[:3] < np.deg2rad(1.5)).all()
 
 
 def test_the_leading_coefficients_come_back(face, whole):
@@ -69,9 +72,8 @@ def test_a_clean_fit_is_reported_as_one(whole, model):
     assert whole.fit_quality > 0.95 and whole.visible_face > 0.97 and whole.noise_mm < 0.05
     assert whole.residuals["mean"] < 0.05 and whole.residuals["inlier_fraction"] > 0.98
     assert whole.residuals["median"] <= whole.residuals["p90"]
-    np.testing.assert_allclose(
-        whole.vertices, model.instance(whole.identity_coefficients, whole.expression_coefficients), atol=1e-3
-    )
+    beside = whole.vertices - model.instance(whole.identity_coefficients, whole.expression_coefficients)
+    assert np.abs(beside[model.regions["face"]]).mean() < 0.1  # what the model cannot show is little where it made the scan
 
 
 def test_an_expression_is_followed(model):
@@ -167,10 +169,11 @@ def test_landmarks_that_are_all_unknown_change_nothing(location, model):
 
 
 def test_each_stage_comes_closer(face, location, model):
-    first = replace(BRIEF.stages[0], iterations=1)
-    results = [fit(location, model, replace(BRIEF, stages=stages)) for stages in ((first,), BRIEF.stages[:1], BRIEF.stages)]
-    off = [vertex_errors(face, result)[model.regions["face"]].mean() for result in results]
-    assert off[0] > off[1] > off[2] and results[-1].residuals["rms"] < 0.5 * results[0].residuals["rms"]
+    results = [fit(location, model, replace(BRIEF, stages=stages)) for stages in (BRIEF.stages[:1], BRIEF.stages)]
+    begun = surface_distance(location.scan_to_model.apply(face.scan_points), TriangleMesh(model.mean, model.triangles))
+    errors = [begun, *(surface_errors(face, result) for result in results)]
+    off = [error[model.regions["face"]].mean() for error in errors]
+    assert off[0] > off[1] > off[2] and results[1].residuals["rms"] < 0.5 * results[0].residuals["rms"]
 
 
 def test_the_caller_may_stop_the_fit(location, model):

@@ -75,7 +75,9 @@ def test_the_posterior_covariance_is_true_of_faces_that_the_prior_draws(model):
     seen, prior, rng, squared = np.arange(68) >= 17, prior_of(model), np.random.default_rng(0), []
     pose = known_face(1).pose
     for _ in range(50):
-        shape = prior.mean + ((prior.sigma * rng.standard_normal(len(prior.sigma))) @ prior.modes).reshape(68, 3)
+        shape = prior.mean + (np.linalg.cholesky(prior.spread) @ rng.standard_normal(len(prior.spread)) @ prior.modes).reshape(
+            68, 3
+        )
         truth = pose.apply(shape + RESIDUAL_MM * rng.standard_normal((68, 3)))
         points, covariance = truth + 0.3 * rng.standard_normal((68, 3)), np.tile(0.3**2 * np.eye(3), (68, 1, 1))
         found = posterior(points, covariance, seen, model)

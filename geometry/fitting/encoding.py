@@ -7,8 +7,8 @@ from scipy.spatial import cKDTree
 
 from geometry.charts.chart import Chart, CylindricalChart
 from geometry.charts.geometry_image import GeometryImage
-from geometry.charts.masked_filters import masked_mean
 from geometry.charts.rasterize import rasterize
+from geometry.fitting.legacy_noise import noise_map
 from geometry.fitting.result import FitResult
 from geometry.mesh import TriangleMesh
 from geometry.model.morphable_model import MorphableModel
@@ -19,7 +19,6 @@ from geometry.surfaces.triangulation import cloud_triangles, surface_of
 
 STEP_NOISE_MM = 0.35  # a denoising pass for each so much noise: see `_settled`
 MAX_PASSES = 3
-NOISE_WINDOW_MM = 5.0
 FACE_MARGIN_MM = 30.0
 BEHIND_MM = 6.0  # points so far behind the fitted surface are the inside of a mouth, or the far side of an ear
 
@@ -90,20 +89,3 @@ def _cloud_surface(scan: Scan, fit: FitResult, model: MorphableModel) -> Triangl
     inward = (mesh.triangle_area_vectors * outward[triangles].mean(1)).sum(1) < 0
     triangles = np.where(inward[:, None], triangles[:, ::-1], triangles)
     return TriangleMesh(points, triangles, colors)
-
-
-def noise_map(coarse: GeometryImage, scan: GeometryImage, noise_mm: float) -> np.ndarray:
-    """(h, w) local noise in mm: the scan's overall noise, shared out by how rough its residual is here and there.
-
-    Roughness is the local RMS of the residual's finest band; its ratio to the image's median, kept within a factor
-    of three, scales `noise_mm`. A scan without noise has none anywhere, however rich its detail.
-    """
-    both = coarse.valid_mask & scan.valid_mask
-    if noise_mm <= 0 or both.sum() < 100:
-        return np.where(scan.valid_mask, np.float32(noise_mm), np.float32(0))
-    weight = both.astype(np.float32)
-    residual = np.where(both, np.clip(scan["depth"] - coarse["depth"], -10, 10), 0).astype(np.float32)
-    fine = residual - masked_mean(residual, weight, 2.0, 1e-3)
-    rough = np.sqrt(masked_mean(fine**2, weight, NOISE_WINDOW_MM / coarse.chart.pixel_mm, 1e-3))
-    ratio = np.clip(rough / max(np.median(rough[both]), 1e-6), 1 / 3, 3)
-    return np.where(scan.valid_mask, noise_mm * np.where(both, ratio, 1.0), 0).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Damped Gauss–Newton steps over sums of linearised terms."""
+"""Damped Gauss–Newton steps over sums of linearised terms, within bounds."""
 
 from collections.abc import Sequence
 
@@ -8,25 +8,45 @@ from scipy.linalg import cho_factor, cho_solve
 from geometry.errors import FitError
 from geometry.fitting.residuals import LinearTerm
 
+_ROUNDS = 6  # of the active set
+
 
 def normal_equations(terms: Sequence[LinearTerm]) -> tuple[np.ndarray, np.ndarray]:
-    """H = Σ Jᵀ W J (p, p) and g = Σ Jᵀ W r (p,), accumulated in float64."""
+    """H = Σ Jᵀ W J (p, p) and g = Σ Jᵀ W r (p,): each product in the precision of its Jacobian, their sum in float64. A term
+    whose weights are a matrix (r, r) has W as it is."""
     hessian, gradient = np.zeros(()), np.zeros(())
     for term in terms:
-        weighted = term.jacobian * term.weights[:, None].astype(term.jacobian.dtype)
+        weights = term.weights.astype(term.jacobian.dtype)
+        weighted = weights @ term.jacobian if weights.ndim == 2 else term.jacobian * weights[:, None]
         hessian = hessian + (weighted.T @ term.jacobian).astype(np.float64)
         gradient = gradient + (weighted.T @ term.residuals.astype(term.jacobian.dtype)).astype(np.float64)
     return hessian, gradient
 
 
-def gauss_newton_step(terms: Sequence[LinearTerm], damping: np.ndarray | float = 0.0) -> np.ndarray:
+def gauss_newton_step(
+    terms: Sequence[LinearTerm], damping: np.ndarray | float = 0.0, bounds: tuple[np.ndarray, np.ndarray] | None = None
+) -> np.ndarray:
     """δ (p,) that minimises ½ Σ w (r + J δ)² + ½ δᵀ D δ for a damping matrix D (p, p) (Levenberg–Marquardt).
 
-    Raises FitError where the equations have no finite solution.
+    bounds: the least and the largest δ, (p,) each. An active set keeps to them: what a step would take beyond is held at its
+    bound, and the others are solved for anew (Nocedal & Wright 2006, section 16.7, without the release of bounds: the next step
+    of the fit begins with none held). Raises FitError where the equations have no finite solution.
     """
     hessian, gradient = normal_equations(terms)
     diagonal = np.diag(hessian)
     hessian = hessian + damping + np.diag(1e-6 * diagonal + 1e-9 * max(diagonal.max(), 1e-9))
+    low, high = (np.full(len(gradient), -np.inf), np.full(len(gradient), np.inf)) if bounds is None else bounds
+    step, free = np.zeros(len(gradient)), np.ones(len(gradient), bool)
+    for _ in range(_ROUNDS):
+        step[free] = _solved(hessian[np.ix_(free, free)], gradient[free] + hessian[np.ix_(free, ~free)] @ step[~free])
+        outside = (step < low) | (step > high)
+        if not outside.any():
+            break
+        step, free = np.clip(step, low, high), free & ~outside
+    return np.clip(step, low, high)
+
+
+def _solved(hessian: np.ndarray, gradient: np.ndarray) -> np.ndarray:
     try:
         step = -cho_solve(cho_factor(hessian, lower=True), gradient)
     except (np.linalg.LinAlgError, ValueError) as error:

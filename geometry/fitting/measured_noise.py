@@ -1,6 +1,6 @@
 """A scan's noise, measured from what a fit leaves: where faces are smooth, and less what the fit itself is off.
 
-The fit does not use it yet (docs/experiments/fit.md says what it gave there); benchmarks/noise_estimates.py measures it.
+The fit weighs a scan by it; benchmarks/noise_estimates.py measures it against the truth.
 """
 
 from dataclasses import replace
@@ -13,10 +13,8 @@ from geometry.mesh import TriangleMesh
 from geometry.model.morphable_model import MorphableModel
 from geometry.scan import Scan
 from geometry.surfaces.closest_point import closest_points
-from geometry.surfaces.noise_estimation import noise_of_surface
 from geometry.surfaces.noise_spectrum import IS_NOISE, LENGTHS_MM, NoiseSpectrum, noise_spectrum
 from geometry.surfaces.raycasting import interpolate
-from geometry.surfaces.triangulation import surface_of
 from geometry.transforms import SimilarityTransform
 
 _FEATURES = ("ala", "brows", "ears", "eyes", "lids", "lips", "mouth", "mouth_interior", "nostrils")
@@ -30,11 +28,11 @@ _LEAK = np.array([0.006, 0.001, 0.0025, 0.0, 0.024, 0.061, 0.156])
 
 
 def measured_noise(
-    scan: Scan, scan_to_model: SimilarityTransform, vertices: np.ndarray, model: MorphableModel, seed: int = 0
+    scan: Scan, scan_to_model: SimilarityTransform, vertices: np.ndarray, model: MorphableModel, alone_mm: float, seed: int = 0
 ) -> NoiseSpectrum | None:
     """The noise of a scan, in mm of the model, under a fit with the vertices (n, 3) in the model frame; None where too little of
-    the scan lies on smooth skin. Of a mesh it is at most what the scan alone shows: noise of independent vertices, which is seen
-    there, while the fit's own error is many times that of a clean mesh."""
+    the scan lies on smooth skin. Of a mesh it is at most what the scan alone shows, alone_mm in its own mm (noise_of_surface):
+    noise of independent vertices, which is seen there, while the fit's own error is many times that of a clean mesh."""
     points, residuals = residuals_on_smooth_skin(scan, scan_to_model, vertices, model, seed)
     spectrum = noise_spectrum(points, residuals, seed)
     if spectrum is None:
@@ -42,7 +40,7 @@ def measured_noise(
     variance, broad = spectrum.variance.copy(), (LENGTHS_MM > 5) & (LENGTHS_MM < 9)
     variance[IS_NOISE] = np.maximum(variance[IS_NOISE] - _LEAK * variance[broad].sum(), 0)
     if scan.pixels is None and len(scan.triangles):
-        most = scan_to_model.scale * noise_of_surface(scan, surface_of(scan))
+        most = scan_to_model.scale * alone_mm
         variance[IS_NOISE] *= min(1.0, most**2 / max(variance[IS_NOISE].sum(), 1e-12))
     return replace(spectrum, variance=variance)
 
@@ -55,7 +53,7 @@ def residuals_on_smooth_skin(
     points = scan_to_model.apply(scan.points[chosen])
     points = points[np.linalg.norm(points, axis=1) < _REACH_MM]
     distance, corners = signed_distances(points, TriangleMesh(vertices, model.triangles))
-    near = (np.abs(distance) < _NEAR_MM) & _smooth_skin(model)[corners].all(axis=1)
+    near = (np.abs(distance) < _NEAR_MM) & smooth_skin(model)[corners].all(axis=1)
     return points[near], distance[near]
 
 
@@ -74,7 +72,7 @@ def signed_distances(points: np.ndarray, mesh: TriangleMesh) -> tuple[np.ndarray
 
 
 @cache
-def _smooth_skin(model: MorphableModel) -> np.ndarray:
-    """(n,) bool: vertices of the face away from its features."""
+def smooth_skin(model: MorphableModel) -> np.ndarray:
+    """(n,) bool: vertices of the face away from its features (eyes, brows, nostrils, lips and the like) by more than 5 mm."""
     features = np.any([model.regions[name] for name in _FEATURES if name in model.regions], axis=0)
     return model.regions["face"] & (cKDTree(model.mean[features]).query(model.mean)[0] > _AWAY_MM)

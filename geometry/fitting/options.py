@@ -10,7 +10,7 @@ class Stage:
     """A run of iterations under the same settings."""
 
     iterations: Count
-    """How many Gauss–Newton steps."""
+    """At most so many Gauss–Newton steps."""
     identity: Share
     """Identity modes in play, as a fraction of those that the model has and the options allow; the first ones come first."""
     expression: Share
@@ -21,20 +21,22 @@ class Stage:
     """A scan point and a model vertex farther apart than this are no pair."""
     points: Count
     """How many of the scan's samples take part."""
+    evidence: bool = False
+    """Whether the scan's noise is measured before the stage, and what the model cannot show is in play."""
 
 
 STAGES = (
     Stage(5, 0.0, 0.0, 1.0, 20.0, 2500),
     Stage(6, 0.15, 0.0, 10.0, 14.0, 3500),
     Stage(6, 0.4, 1.0, 4.0, 9.0, 5000),
-    Stage(6, 1.0, 1.0, 2.0, 6.0, 9000),
-    Stage(6, 1.0, 1.0, 1.0, 4.0, 16000),
+    Stage(12, 1.0, 1.0, 2.0, 6.0, 9000, True),
+    Stage(12, 1.0, 1.0, 1.0, 4.0, 16000, True),
 )
 
 
 @options
 class FittingOptions:
-    """Settings of the fit, chosen on simulated scans (benchmarks/fit_settings.py) where nothing else is said."""
+    """Settings of the fit, chosen on simulated scans of the validation split (docs/experiments/fit.md)."""
 
     identity_modes: Count = 120
     """At most so many identity modes."""
@@ -42,12 +44,17 @@ class FittingOptions:
     """At most so many expression modes."""
     regularization_weight: AtLeast0 = 1.0
     """Scales the priors of identity and expression."""
-    expression_sigma: Positive = 0.05
-    """Prior standard deviation of blendshape weights. Found on the six meshes of the bench, before simulated scans existed."""
-    noise_floor_mm: Positive = 0.25
-    """Standard deviation of what the model cannot show: it is never fitted away."""
-    noise_inflation: AtLeast0 = 2.0
-    """The scan's estimated noise counts with so many times its standard deviation."""
+    discrepancy_mm: tuple[float, ...] = Field(default=(0.6, 0.4), min_length=1)
+    """Standard deviations of what the model cannot show of a face, one for each of `discrepancy_length_mm`. Their common scale is
+    found anew for each scan."""
+    discrepancy_length_mm: tuple[float, ...] = Field(default=(9.0, 20.0), min_length=1)
+    """Correlation lengths of what the model cannot show."""
+    unshown_mm4: Positive = 0.3
+    """Spectral density of what is finer than that and no noise: its mean over an area A has a variance of this over A."""
+    unshown_features_mm4: AtLeast0 = 5.0
+    """The same, added on eyes, brows, nostrils, lips and within 5 mm of them, whose lines a model misses."""
+    first_density_mm4: Positive = 0.56
+    """The spectral density of everything that the model cannot show, in stages without evidence."""
     landmark_sigma_mm: Positive = 2.0
     """Standard deviation of landmarks that come with the scan."""
     found_sigma_factor: AtLeast0 = 1.0
@@ -58,10 +65,11 @@ class FittingOptions:
     surround_weight: AtLeast0 = 0.05
     """Weight of model vertices outside the face region (ears, neck), which help the pose and matter little. Neutral on simulated
     scans; lowered after that helped on the bench."""
-    trust_radius_mm: Positive = 3.0
-    """Motion of the face that the damping of one step allows for. On simulated scans 3 gave smaller errors than 1."""
-    independent_area_mm2: Positive = 9.0
-    """Area of the face that counts as one independent measurement."""
+    damping: AtLeast0 = 0.007
+    """Damping of one step's motion, relative to the weight of the data. With 0.001 one simulated scan of 23 slid into a wrong
+    minimum."""
+    still_mm: Positive = 0.01
+    """A stage ends where a step moves the face by less than this on average."""
     normal_cosine: float = Field(default=0.5, ge=-1, le=1)
     """Least cosine between the normals of a scan point and of a model vertex that are a pair."""
     normal_weight_mm: AtLeast0 = 6.0

@@ -12,7 +12,8 @@ import numpy as np
 
 @dataclass(frozen=True)
 class LinearTerm:
-    """residuals (r,), jacobian (r, p), weights (r,): contributes ½ Σ w (r + J δ)²."""
+    """residuals (r,), jacobian (r, p), weights (r,): contributes ½ Σ w (r + J δ)²; or weights (r, r), symmetric: ½ (r + J δ)ᵀ W
+    (r + J δ)."""
 
     residuals: np.ndarray
     jacobian: np.ndarray
@@ -21,12 +22,13 @@ class LinearTerm:
 
 @dataclass(frozen=True)
 class Correspondences:
-    """vertices (r,) model vertex of each row; targets (r, 3) the mean scan point there, model frame;
-    offsets (r,) mean signed distance of the scan from the model along the normal, mm."""
+    """vertices (r,) model vertex of each row; targets (r, 3) the mean scan point there, model frame; directions (r, 3) unit
+    vectors midway between both surfaces' normals; offsets (r,) signed distance of the scan from the model along them, mm."""
 
     vertices: np.ndarray
     targets: np.ndarray
     offsets: np.ndarray
+    directions: np.ndarray
 
 
 def pose_jacobian(points: np.ndarray, normals: np.ndarray, with_scale: bool) -> np.ndarray:
@@ -38,7 +40,7 @@ def pose_jacobian(points: np.ndarray, normals: np.ndarray, with_scale: bool) -> 
 def point_to_plane(
     matches: Correspondences, normals: np.ndarray, basis: np.ndarray, weights: np.ndarray, with_scale: bool
 ) -> LinearTerm:
-    """r = n · (q − S_v) (Chen & Medioni 1992). normals (r, 3) at the matched vertices; basis (r, 3, m) their basis rows.
+    """r = n · (q − S_v) (Chen & Medioni 1992). normals (r, 3), the directions of the offsets; basis (r, 3, m) of the vertices.
 
     Averaging the scan points that share a vertex denoises them: the mean of k offsets has 1/√k of their noise.
     """

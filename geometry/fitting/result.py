@@ -6,8 +6,10 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from geometry.errors import NoFaceFound
+from geometry.fitting.posterior import FitPosterior
 from geometry.fitting.target import ScanSamples
 from geometry.mesh import TriangleMesh
+from geometry.surfaces.noise_spectrum import NoiseSpectrum
 from geometry.transforms import SimilarityTransform
 
 ABOUT_MM = 25.0  # scan points this near the fitted face speak for or against it
@@ -17,20 +19,24 @@ SEEN_MM = 5.0  # a vertex this near to a scan point is seen
 
 @dataclass(frozen=True)
 class FitState:
-    """What an iteration leaves: scan_to_model; coefficients (K + E,), identity first; vertices (n, 3) in the model frame."""
+    """What an iteration leaves: scan_to_model; coefficients (K + E,), identity first; discrepancy (r,) coefficients of what the
+    model cannot show, (0,) before that is in play; vertices (n, 3) in the model frame, with it."""
 
     scan_to_model: SimilarityTransform
     coefficients: np.ndarray
+    discrepancy: np.ndarray
     vertices: np.ndarray
 
 
 @dataclass(frozen=True)
 class FitResult:
-    """vertices (n, 3): the fitted model, model frame, mm. scan_to_model: scan mm → model mm, with scale where the
-    scan's is unknown. residuals: statistics in mm of |n·(q − S)| over the scan's points on the visible face, and
+    """vertices (n, 3): the fitted model with what it cannot show, model frame, mm. scan_to_model: scan mm → model mm, with scale
+    where the scan's is unknown. residuals: statistics in mm of |n·(q − S)| over the scan's points on the visible face, and
     inlier_fraction: of the scan's points within 25 mm of the face, those that lie on it.
     visible_face: the fraction of the face region that scan points support; visible_area_mm2 the same as an area.
-    identity_rms_sigma: root mean square of the identity coefficients."""
+    identity_rms_sigma: root mean square of the identity coefficients. noise_mm: of the scan, as it alone shows; noise: as
+    measured from what the fit leaves, in model mm, None where it was not. posterior: None of a short fit without evidence.
+    discrepancy_sigma: how many times as large as the options say what the model cannot show was found."""
 
     identity_coefficients: np.ndarray
     expression_coefficients: np.ndarray
@@ -42,6 +48,9 @@ class FitResult:
     visible_face: float
     visible_area_mm2: float
     identity_rms_sigma: float
+    posterior: FitPosterior | None = None
+    noise: NoiseSpectrum | None = None
+    discrepancy_sigma: float = 1.0
 
 
 def summarize(state: FitState, target: ScanSamples, triangles: np.ndarray, face: np.ndarray, n_identity: int) -> FitResult:

@@ -19,11 +19,11 @@ from scipy.spatial.transform import Rotation
 from geometry.errors import NoFaceFound
 from geometry.landmarks.calibration import confidence_of
 from geometry.landmarks.estimate import LandmarkEstimate
+from geometry.model.expression_prior import expression_prior
 from geometry.model.morphable_model import MorphableModel
 from geometry.transforms import SimilarityTransform
 
 RESIDUAL_MM = 1.2  # τ
-BLENDSHAPE_MEAN, BLENDSHAPE_SIGMA = 0.04, 0.15  # of blendshape weights, where the model's expressions are such
 ITERATIONS = 6
 POSE_SIGMA = np.array([0.2, 0.2, 0.2, 15.0, 15.0, 15.0, 0.1])  # of the first pose: radians, mm, logarithm of scale
 LEAST = 6  # seen landmarks that fix a pose
@@ -33,13 +33,13 @@ INFERRED_TRUST = 0.9  # confidence of an unseen landmark relative to a seen one 
 
 @dataclass(frozen=True)
 class LandmarkPrior:
-    """mean (l, 3) mm, model frame; covariance (3 l, 3 l) mm², K alone; modes (K + E, 3 l) mm per coefficient, sigma (K + E,)
-    of the coefficients and their mean `centre` (K + E,)."""
+    """mean (l, 3) mm, model frame; covariance (3 l, 3 l) mm², K alone; modes (K + E, 3 l) mm per coefficient, spread
+    (K + E, K + E), the covariance of the coefficients, and their mean `centre` (K + E,)."""
 
     mean: np.ndarray
     covariance: np.ndarray
     modes: np.ndarray
-    sigma: np.ndarray
+    spread: np.ndarray
     centre: np.ndarray
 
 
@@ -66,13 +66,12 @@ def prior_of(model: MorphableModel) -> LandmarkPrior:
     rows = model.landmarks["ibug68"]
     count = model.n_identity + model.n_expression
     modes = np.concatenate([model.identity_basis[:, rows], model.expression_basis[:, rows]]).reshape(count, -1).astype(float)
-    sigma, centre = np.ones(count), np.zeros(count)
-    if model.expression_range is not None:
-        low, high = model.expression_range
-        sigma[model.n_identity :] = BLENDSHAPE_SIGMA * (high - low)
-        centre[model.n_identity :] = low + BLENDSHAPE_MEAN * (high - low)
+    expression = expression_prior(model)
+    spread, centre = np.eye(count), np.zeros(count)
+    spread[model.n_identity :, model.n_identity :] = expression.covariance
+    centre[model.n_identity :] = expression.mean
     mean = model.mean[rows].astype(float) + (centre @ modes).reshape(-1, 3)
-    return LandmarkPrior(mean, (modes * sigma[:, None] ** 2).T @ modes, modes, sigma, centre)
+    return LandmarkPrior(mean, modes.T @ spread @ modes, modes, spread, centre)
 
 
 def posterior(
@@ -133,7 +132,7 @@ def _conditioned(
     residual = np.einsum("uij,uj->ui", spread_of, pulled.reshape(-1, 3))
     spread_of = spread_of + noise * (1 - 1 / weights)[:, None, None]
     distance = np.sqrt(np.maximum(np.einsum("ui,uij,uj->u", residual, np.linalg.inv(spread_of), residual), 0))
-    coefficients = prior.centre + prior.sigma**2 * (prior.modes[:, rows] @ pulled)
+    coefficients = prior.centre + prior.spread @ (prior.modes[:, rows] @ pulled)
     return mean, blocks, distance, coefficients, spread * (motions[:, rows] @ pulled)
 
 

@@ -13,6 +13,7 @@ from scipy.spatial import cKDTree
 
 from geometry.charts import chart as charts
 from geometry.charts.geometry_image import GeometryImage
+from geometry.fitting.result import FitResult
 from geometry.mesh import TriangleMesh
 from geometry.model import landmark_embedding
 from geometry.model.morphable_model import MorphableModel
@@ -59,7 +60,7 @@ def _makers(state: ScanState, job: Job) -> dict[str, Callable[[], bytes]]:
     makers = {"landmarks": lambda: landmarks_bytes(state)}
     if not job.landmarks_only:
         makers |= {
-            "coarse": lambda: mesh_bytes(TriangleMesh(state.fit.vertices, job.model.triangles), state),
+            "coarse": lambda: coarse_bytes(state, job.model),
             "refined": lambda: refined_bytes(state),
             "registered": lambda: mesh_bytes(TriangleMesh(state.registered, job.model.triangles), state),
             "fit": lambda: fit_bytes(state, job.model),
@@ -80,6 +81,13 @@ def mesh_bytes(mesh: TriangleMesh, state: ScanState, attributes: dict[str, np.nd
 def in_input(mesh: TriangleMesh, state: ScanState) -> TriangleMesh:
     """A mesh of the model frame in the input's coordinates."""
     return mesh.with_vertices(input_to_model(state).inverse().apply(mesh.vertices))
+
+
+def coarse_bytes(state: ScanState, model: MorphableModel) -> bytes:
+    """The fitted model as PLY, with the standard deviation of each vertex along its normal."""
+    posterior = state.fit.posterior
+    attributes = {} if posterior is None else {"sigma_mm": posterior.sigma_mm.astype(np.float32)}
+    return mesh_bytes(TriangleMesh(state.fit.vertices, model.triangles), state, attributes)
 
 
 def refined_mesh(state: ScanState) -> TriangleMesh:
@@ -103,9 +111,14 @@ def refined_bytes(state: ScanState) -> bytes:
 
 
 def sigma_of_vertices(state: ScanState) -> np.ndarray:
-    """(n,) float32 mm; vertices that fill a hole of the refined image are as uncertain as its least certain pixel."""
+    """(n,) float32 mm; vertices that fill a hole of the refined image are as uncertain as its least certain pixel, and what the
+    scan does not show is as uncertain as the fit."""
     sigma = np.where(state.refined.valid_mask, state.refined["sigma_mm"], state.refined["sigma_mm"].max())
-    return sigma.ravel()[state.surface.pixels].astype(np.float32)
+    sigma, unseen = sigma.ravel()[state.surface.pixels].astype(np.float32), state.surface.observed == 0
+    if state.fit.posterior is not None and unseen.any():
+        _, nearest = cKDTree(state.fit.vertices).query(state.surface.mesh.vertices[unseen])
+        sigma[unseen] = state.fit.posterior.sigma_mm[nearest]
+    return sigma
 
 
 def landmarks_bytes(state: ScanState) -> bytes:
@@ -153,10 +166,30 @@ def fit_bytes(state: ScanState, model: MorphableModel) -> bytes:
             "scale_is_metric": bool(scan.scale_is_metric),
             "residuals": {name: float(value) for name, value in fit.residuals.items()},
             "fit_quality": float(fit.fit_quality),
+            **_evidence(fit),
             "landmarks": {name: value for name, value in state.metrics.items() if name.startswith("landmark")},
             "notes": list(scan.notes),
         }
     )
+
+
+def _evidence(fit: FitResult) -> dict[str, object]:
+    """What the scan's noise was found to be and how sure the fit is; nothing where the fit did not ask."""
+    found: dict[str, object] = {"discrepancy_sigma": round(float(fit.discrepancy_sigma), 4)}
+    if fit.noise is not None:
+        names = ("sigma_mm", "correlation_mm", "broad_mm")
+        found["noise"] = {name: round(float(getattr(fit.noise, name)), 4) for name in names}
+    if fit.posterior is not None:
+        digits = lambda values: np.array([float(f"{value:.4g}") for value in np.ravel(values)]).reshape(np.shape(values)).tolist()
+        diagonal, factor = fit.posterior.low_rank()
+        found["posterior"] = {
+            "pose_sigma": digits(fit.posterior.sigma[: fit.posterior.n_pose]),
+            "identity_sigma": digits(fit.posterior.identity_sigma),
+            "expression_sigma": digits(fit.posterior.expression_sigma),
+            "diagonal": digits(diagonal),
+            "factor": digits(factor),
+        }
+    return found
 
 
 def _json_bytes(value: object) -> bytes:

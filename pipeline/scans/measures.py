@@ -28,7 +28,7 @@ def measure(state: ScanState, job: Job) -> ScanState:
     measured = {
         "fit_quality": fit.fit_quality,
         "confidence": state.location.confidence,
-        "noise_mm": fit.noise_mm,
+        "noise_mm": fit.noise_mm if fit.noise is None else fit.noise.sigma_mm,
         "visible_area_mm2": fit.visible_area_mm2,
         "observed_fraction": state.observed.sum() / max(state.refined.valid_mask.sum(), 1),
     }

@@ -1,0 +1,240 @@
+"""One scan to be fitted by one model: pairs of points and vertices, the terms of the energy, and the step that lessens it."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from scipy.spatial import cKDTree
+from scipy.spatial.transform import Rotation
+
+from geometry.errors import NoFaceFound
+from geometry.fitting.discrepancy import discrepancy_basis
+from geometry.fitting.gauss_newton import gauss_newton_step, normal_equations
+from geometry.fitting.measured_noise import smooth_skin
+from geometry.fitting.model_arrays import ModelArrays
+from geometry.fitting.options import FittingOptions, Stage
+from geometry.fitting.posterior import FINE_MM, INFLATION, FitPosterior, inverse, spread_along
+from geometry.fitting.residuals import (
+    Correspondences,
+    LinearTerm,
+    coefficient_prior,
+    point_to_plane,
+    point_to_point,
+    pose_jacobian,
+)
+from geometry.fitting.result import FitState
+from geometry.fitting.target import ScanSamples
+from geometry.mesh import TriangleMesh
+from geometry.model.expression_prior import expression_prior
+from geometry.surfaces.noise_spectrum import NoiseSpectrum
+from geometry.surfaces.robust_loss import geman_mcclure_weights
+from geometry.transforms import SimilarityTransform
+
+LEAST_MATCHES = 60  # model vertices with a partner on the scan, given landmarks among them: with fewer, what is fitted is no face
+IDENTITY_BOUND = 4.0  # standard deviations
+_ALIKE_MM2 = 36.0  # area over which noise is taken to be alike before it is measured
+_LEAST_SCALE_MM = 1.5  # of the robust loss
+_LEAST_SCALE_OF_EVIDENCE_MM = 0.8  # the same where the discrepancy is in play, which would else bend after what is no face
+_VARIANCE_BOUNDS = (0.25, 16.0)  # of the discrepancy's, in parts of the options': what a scan can tell of it is little
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """with_scale: the scan's own is unknown; noise: as measured from an earlier stage, model mm; discrepancy_variance: of the
+    discrepancy's coefficients."""
+
+    arrays: ModelArrays
+    target: ScanSamples
+    options: FittingOptions
+    with_scale: bool
+    noise: NoiseSpectrum | None = None
+    discrepancy_variance: float = 1.0
+
+    @property
+    def n_pose(self) -> int:
+        return 7 if self.with_scale else 6
+
+    @cached_property
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """Least and largest coefficients (m,) each: ±4 σ of identity, and what the expression's prior allows."""
+        prior, four = expression_prior(self.arrays.model), np.full(self.arrays.n_identity, IDENTITY_BOUND)
+        low, high = (bound[: self.arrays.n_expression] for bound in (prior.low, prior.high))
+        return np.concatenate([-four, low]), np.concatenate([four, high])
+
+    def start(self, scan_to_model: SimilarityTransform, known: np.ndarray | None) -> FitState:
+        """From a pose and coefficients (K + E,) of the model, or where these are unknown the mean face at rest."""
+        arrays, of_model = self.arrays, self.arrays.model.n_identity
+        coefficients = np.zeros(arrays.n_identity + arrays.n_expression)
+        if known is not None:
+            identity, expression = known[: arrays.n_identity], known[of_model : of_model + arrays.n_expression]
+            coefficients = np.concatenate([identity, expression])
+        coefficients = np.clip(coefficients, *self.bounds)
+        return FitState(scan_to_model, coefficients, np.zeros(0), arrays.vertices(coefficients))
+
+    def step(self, state: FitState, stage: Stage) -> FitState:
+        """One iteration. Raises NoFaceFound where next to nothing of the scan lies near the model, FitError."""
+        state, active = self._begun(state, stage), self._active_modes(stage)
+        surface = TriangleMesh(state.vertices, self.arrays.model.triangles)
+        matches = self.match(surface, state.scan_to_model, stage)
+        count = len(matches.vertices)
+        if count < max(LEAST_MATCHES - self.target.given, 1):
+            raise NoFaceFound(
+                f"no face found: only {count} model vertices lie near the scan, at least {LEAST_MATCHES} are needed, "
+                "given landmarks among them"
+            )
+        inner = slice(self.n_pose, self.n_pose + len(active))
+        size = inner.stop + len(state.discrepancy)
+        low, high = np.full(size, -np.inf), np.full(size, np.inf)
+        low[inner], high[inner] = (bound[active] - state.coefficients[active] for bound in self.bounds)
+        step = gauss_newton_step(self.terms(state, stage, matches, active), self._damping(stage, active, size), (low, high))
+        coefficients = state.coefficients.copy()
+        coefficients[active] += step[inner]
+        moved, discrepancy = _stepped(state.scan_to_model, step[: self.n_pose]), state.discrepancy + step[inner.stop :]
+        return FitState(moved, coefficients, discrepancy, self.vertices(coefficients, discrepancy))
+
+    def settled(self, state: FitState, stage: Stage) -> "Problem":
+        """The same with the discrepancy's variance that has the largest evidence at this state: βᵀβ / γ, γ the number of its
+        coefficients β that the scan determines (MacKay, Bayesian interpolation, Neural Computation 4, 1992, eq. 4.9)."""
+        count = len(state.discrepancy)
+        if not count:
+            return self
+        left = np.trace(inverse(self._precision(state, stage))[-count:, -count:])
+        determined = max(count - left / self.discrepancy_variance, 1.0)
+        variance = float(state.discrepancy @ state.discrepancy) / determined
+        return replace(self, discrepancy_variance=float(np.clip(variance, *_VARIANCE_BOUNDS)))
+
+    def posterior(self, state: FitState, stage: Stage) -> FitPosterior:
+        """At the end of a fit, after a stage in which all modes were in play. Raises FitError."""
+        surface = TriangleMesh(state.vertices, self.arrays.model.triangles)
+        covariance = INFLATION**2 * inverse(self._precision(state, stage))
+        pose = pose_jacobian(surface.vertices, surface.vertex_normals, self.with_scale).astype(np.float32)
+        shape = np.einsum("nam,na->nm", self.arrays.basis, surface.vertex_normals.astype(np.float32), optimize=True)
+        jacobian = np.concatenate([pose, -shape, -self._basis[:, : len(state.discrepancy)]], axis=1)
+        told = self.n_pose + len(state.coefficients)
+        sigma = np.hypot(spread_along(jacobian, covariance), FINE_MM)
+        return FitPosterior(covariance[:told, :told], self.n_pose, self.arrays.n_identity, sigma)
+
+    def vertices(self, coefficients: np.ndarray, discrepancy: np.ndarray) -> np.ndarray:
+        """(n, 3) the model of coefficients (m,), moved along its normals by a discrepancy (r,), or (0,) where none is in play."""
+        plain = self.arrays.vertices(coefficients)
+        if not len(discrepancy):
+            return plain
+        normals = TriangleMesh(plain, self.arrays.model.triangles).vertex_normals
+        return plain + (self._basis @ discrepancy.astype(np.float32))[:, None] * normals
+
+    def match(self, surface: TriangleMesh, scan_to_model: SimilarityTransform, stage: Stage) -> Correspondences:
+        """Nearest model vertex of each point; pairs too far, turned away or on excluded vertices are dropped."""
+        points = scan_to_model.apply(self.target.points[: stage.points])
+        normals = scan_to_model.apply_to_directions(self.target.normals[: stage.points])
+        weight = self.options.normal_weight_mm
+        tree = cKDTree(np.concatenate([surface.vertices, weight * surface.vertex_normals], axis=1))
+        reach = np.hypot(stage.gate_mm, weight)  # up to 60° between the normals
+        distance, nearest = tree.query(np.concatenate([points, weight * normals], axis=1), distance_upper_bound=reach)
+        found = np.isfinite(distance)
+        found[found] &= self.arrays.weights[nearest[found]] > 0
+        found[found] &= np.linalg.norm(points[found] - surface.vertices[nearest[found]], axis=1) < stage.gate_mm
+        found[found] &= (surface.vertex_normals[nearest[found]] * normals[found]).sum(1) > self.options.normal_cosine
+        points, normals, nearest = points[found], normals[found], nearest[found]
+        n = len(surface.vertices)
+        count = np.bincount(nearest, minlength=n)
+        rows = np.flatnonzero(count)
+        mean_of = lambda values: np.stack([np.bincount(nearest, column, n)[rows] / count[rows] for column in values.T], axis=1)
+        # symmetric normals cancel the curvature between a point and its vertex (Rusinkiewicz 2019, eq. 5)
+        middle = mean_of(normals + surface.vertex_normals[nearest])
+        middle /= np.linalg.norm(middle, axis=1, keepdims=True)
+        targets = mean_of(points)
+        return Correspondences(rows, targets, ((targets - surface.vertices[rows]) * middle).sum(1), middle)
+
+    def terms(self, state: FitState, stage: Stage, matches: Correspondences, active: np.ndarray) -> list[LinearTerm]:
+        """Of the energy at a state, linear in a step of (pose, the active (a,) of the m coefficients, the discrepancy)."""
+        after, found = len(state.discrepancy), [self._surface_term(state, stage, matches, active)]
+        if len(self.target.landmarks):
+            places, ids = state.scan_to_model.apply(self.target.landmarks), self.target.landmark_vertices
+            strength = 1.0 / self.target.landmark_sigma**2
+            basis = self.arrays.basis[ids][:, :, active]
+            found.append(_padded(point_to_point(places, state.vertices[ids], basis, strength, self.with_scale), 0, after))
+        found.append(_padded(self._prior(state.coefficients, stage, active), self.n_pose, after))
+        if after:
+            weight = np.full(after, stage.prior / self.discrepancy_variance)
+            found.append(coefficient_prior(state.discrepancy, weight, self.n_pose + len(active)))
+        return found
+
+    def robust_scale(self, matches: Correspondences, stage: Stage) -> float:
+        """In mm, of the loss of Geman and McClure."""
+        noise_mm = self.target.noise_mm if self.noise is None else self.noise.sigma_mm
+        spread = 1.4826 * np.median(np.abs(matches.offsets))
+        least = _LEAST_SCALE_OF_EVIDENCE_MM if stage.evidence else _LEAST_SCALE_MM
+        return float(np.clip(6.0 * spread, max(least, 2.0 * noise_mm), stage.gate_mm))
+
+    def surface_weights(self, rows: np.ndarray, stage: Stage) -> np.ndarray:
+        """1/mm² of a pair with each of the vertices (r,): its area over the spectral density of what the scan is off and of what
+        neither model nor discrepancy shows."""
+        options = self.options
+        density = np.full(len(rows), options.first_density_mm4)
+        if stage.evidence:
+            density = options.unshown_mm4 + options.unshown_features_mm4 * ~smooth_skin(self.arrays.model)[rows]
+        noise = _ALIKE_MM2 * self.target.noise_mm**2 if self.noise is None else self.noise.density_mm4
+        return self.arrays.weights[rows] * self.arrays.areas[rows] / (density + noise)
+
+    @cached_property
+    def _basis(self) -> np.ndarray:
+        return discrepancy_basis(self.arrays.model, self.options.discrepancy_mm, self.options.discrepancy_length_mm)
+
+    def _begun(self, state: FitState, stage: Stage) -> FitState:
+        if not stage.evidence or len(state.discrepancy):
+            return state
+        return replace(state, discrepancy=np.zeros(self._basis.shape[1]))
+
+    def _active_modes(self, stage: Stage) -> np.ndarray:
+        """(a,) numbers of the modes in play, the identity's first."""
+        n_identity, n_expression = self.arrays.n_identity, self.arrays.n_expression
+        identity = np.arange(int(np.ceil(stage.identity * n_identity)))
+        expression = n_identity + np.arange(int(np.ceil(stage.expression * n_expression)))
+        return np.concatenate([identity, expression])
+
+    def _surface_term(self, state: FitState, stage: Stage, matches: Correspondences, active: np.ndarray) -> LinearTerm:
+        rows = matches.vertices
+        basis = self.arrays.basis[rows]
+        basis = basis if len(active) == basis.shape[2] else basis[:, :, active]
+        weights = self.surface_weights(rows, stage)
+        weights = weights * geman_mcclure_weights(matches.offsets, self.robust_scale(matches, stage))
+        term = point_to_plane(matches, matches.directions, basis, weights, self.with_scale)
+        if not len(state.discrepancy):
+            return term
+        return LinearTerm(term.residuals, np.concatenate([term.jacobian, -self._basis[rows]], axis=1), term.weights)
+
+    def _prior(self, coefficients: np.ndarray, stage: Stage, active: np.ndarray) -> LinearTerm:
+        """The model's own of the identity (Blanz & Vetter 1999, eq. 11), and the expression's."""
+        prior, n_identity = expression_prior(self.arrays.model), self.arrays.n_identity
+        first = int((active < n_identity).sum())
+        chosen = active[first:] - n_identity
+        mean, precision = np.zeros(len(active)), np.eye(len(active))
+        mean[first:] = prior.mean[chosen]
+        precision[first:, first:] = np.linalg.inv(prior.covariance[np.ix_(chosen, chosen)])
+        strength = stage.prior * self.options.regularization_weight
+        return LinearTerm(coefficients[active] - mean, np.eye(len(active)), strength * precision)
+
+    def _precision(self, state: FitState, stage: Stage) -> np.ndarray:
+        surface = TriangleMesh(state.vertices, self.arrays.model.triangles)
+        matches = self.match(surface, state.scan_to_model, stage)
+        return normal_equations(self.terms(state, stage, matches, np.arange(len(state.coefficients))))[0]
+
+    def _damping(self, stage: Stage, active: np.ndarray, size: int) -> np.ndarray:
+        """(size, size) damping of one step's motion: point-to-plane leaves sliding along the surface free, and a long slide
+        outruns the correspondences. It is in proportion to the weight of the data, so that noise does not slow the fit, and
+        vanishes at convergence: it changes the path and not the minimum."""
+        skin = np.flatnonzero(self.arrays.fitted_face)
+        of_area = np.median(self.surface_weights(skin, stage) / self.arrays.areas[skin])
+        damping, inner = np.zeros((size, size)), slice(self.n_pose, self.n_pose + len(active))
+        damping[inner, inner] = self.options.damping * of_area * self.arrays.motion[np.ix_(active, active)]
+        return damping
+
+
+def _padded(term: LinearTerm, before: int, after: int) -> LinearTerm:
+    return LinearTerm(term.residuals, np.pad(term.jacobian, ((0, 0), (before, after))), term.weights)
+
+
+def _stepped(transform: SimilarityTransform, step: np.ndarray) -> SimilarityTransform:
+    rotation = Rotation.from_rotvec(step[:3]).as_matrix()
+    scale = float(np.exp(np.clip(step[6], -0.2, 0.2))) if len(step) == 7 else 1.0
+    return SimilarityTransform(rotation, step[3:6], scale).compose(transform)

@@ -1,0 +1,117 @@
+"""The energy of the fit: what its steps follow, and what weighs how much."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sampled_faces import default_model as model
+from sampled_faces import known_face, mesh_scan, nearly_located
+
+from geometry.fitting.gauss_newton import normal_equations
+from geometry.fitting.model_arrays import arrays_of
+from geometry.fitting.options import STAGES, FittingOptions
+from geometry.fitting.problem import Problem, _stepped
+from geometry.fitting.target import prepare_target
+from geometry.landmarks.estimate import LandmarkEstimate
+from geometry.mesh import TriangleMesh
+from geometry.model.expression_prior import expression_prior
+from geometry.surfaces.noise_spectrum import LENGTHS_MM, NoiseSpectrum
+
+LAST = STAGES[-1]
+
+
+@pytest.fixture(scope="module")
+def begun():
+    """A problem with landmarks, a state on the way, and the pairs there."""
+    face = known_face(5, expressions=2)
+    marks = face.pose.apply(face.vertices[np.asarray(model().landmarks["ibug68"])])
+    seen = np.arange(68) >= 17
+    estimate = LandmarkEstimate(marks + 1.0, np.tile(np.eye(3), (68, 1, 1)), np.full(68, 0.9), seen)
+    location = replace(nearly_located(mesh_scan(face.scan_points), face), estimate=estimate)
+    options = FittingOptions()
+    arrays = arrays_of(model(), options.identity_modes, options.expression_modes, options.surround_weight)
+    problem = Problem(arrays, prepare_target(location, model(), options), options, with_scale=True)
+    state = problem.start(location.scan_to_model, None)
+    for _ in range(2):
+        state = problem.step(state, STAGES[2])
+    matches = problem.match(TriangleMesh(state.vertices, model().triangles), state.scan_to_model, LAST)
+    return problem, state, matches
+
+
+def energy(problem, state, matches, scale):
+    """As the docstring of staged_fit has it, the pairs and their directions as they are."""
+    targets = state.scan_to_model.apply(matches.places)
+    residual = ((targets - state.vertices[matches.vertices]) * matches.directions).sum(axis=1)
+    weights = problem.surface_weights(matches.vertices, LAST)
+    total = 0.5 * (weights * residual**2 / (1 + (residual / scale) ** 2)).sum()
+    marks = state.scan_to_model.apply(problem.target.landmarks) - state.vertices[problem.target.landmark_vertices]
+    total += 0.5 * ((marks**2).sum(axis=1) / problem.target.landmark_sigma**2).sum()
+    identity, expression = np.split(state.coefficients, [problem.arrays.n_identity])
+    prior = expression_prior(model())
+    off = expression - prior.mean
+    return total + 0.5 * (identity @ identity + off @ prior.precision @ off + state.discrepancy @ state.discrepancy)
+
+
+def test_a_step_follows_the_gradient_of_the_energy(begun):
+    problem, state, matches = begun
+    state = replace(state, discrepancy=np.zeros(problem.step(state, LAST).discrepancy.shape))
+    matches = _Placed(matches, state.scan_to_model.inverse().apply(matches.targets))
+    active, scale = np.arange(len(state.coefficients)), problem.robust_scale(matches, LAST)
+    gradient = normal_equations(problem.terms(state, LAST, matches, active))[1]
+    rng, size = np.random.default_rng(0), len(gradient)
+    for _ in range(6):
+        direction = rng.standard_normal(size) * np.r_[[1e-3] * 3, [0.1] * 3, 1e-3, np.full(size - 7, 0.03)]
+
+        def along(step, direction=direction):
+            pose, coefficients, discrepancy = np.split(step * direction, [7, 7 + len(active)])
+            moved = state.coefficients + coefficients
+            after = replace(
+                state,
+                scan_to_model=_stepped(state.scan_to_model, pose),
+                coefficients=moved,
+                discrepancy=discrepancy,
+                vertices=problem.vertices(moved, discrepancy),
+            )
+            return energy(problem, after, matches, scale)
+
+        slope = (along(0.05) - along(-0.05)) / 0.1
+        assert gradient @ direction == pytest.approx(slope, rel=0.02, abs=0.02 * np.abs(gradient * direction).max())
+
+
+class _Placed:
+    """Pairs with their points in the scan's own frame."""
+
+    def __init__(self, matches, places):
+        self.vertices, self.targets, self.offsets = matches.vertices, matches.targets, matches.offsets
+        self.directions, self.places = matches.directions, places
+
+
+def test_a_pair_weighs_its_area_over_the_density_of_the_noise(begun):
+    problem, _, matches = begun
+    quiet, loud = (NoiseSpectrum(np.where(LENGTHS_MM == 2.0, variance, 0.0), 0.5) for variance in (0.01, 1.0))
+    light, heavy = (replace(problem, noise=noise).surface_weights(matches.vertices, LAST) for noise in (loud, quiet))
+    assert (light < heavy)[heavy > 0].all()
+    skin = problem.arrays.fitted_face[matches.vertices]
+    assert np.median(1 / light[skin] * problem.arrays.areas[matches.vertices][skin]) == pytest.approx(8 * np.pi, rel=0.3)
+
+
+def test_noise_does_not_slow_the_fit(begun):
+    """The damping is in proportion to the weight of the data: four times the noise, nearly the same step."""
+    problem, state, _ = begun
+    steps = []
+    for variance in (0.25, 4.0):
+        noise = NoiseSpectrum(np.where(LENGTHS_MM == 2.0, variance, 0.0), 0.5)
+        free = replace(problem.options, regularization_weight=1e-6, found_sigma_factor=0.0)
+        alone = replace(problem, noise=noise, options=free, target=replace(problem.target, landmarks=np.zeros((0, 3))))
+        steps.append(alone.step(state, replace(LAST, evidence=False)).vertices - state.vertices)
+    face = problem.arrays.fitted_face
+    lengths = [np.linalg.norm(step[face], axis=1).mean() for step in steps]
+    assert lengths[1] > 0.9 * lengths[0]
+
+
+def test_no_blendshape_is_fitted_below_nothing(begun):
+    problem, state, _ = begun
+    for _ in range(3):
+        state = problem.step(state, LAST)
+    expression = state.coefficients[problem.arrays.n_identity :]
+    assert expression.min() >= 0 and expression.max() <= 1.1 + 1e-9
