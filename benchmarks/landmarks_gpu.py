@@ -373,7 +373,7 @@ def train(arguments: argparse.Namespace) -> None:
         time.sleep(0.5)
         refresh()
     key = random.PRNGKey(SEED)
-    state, _ = steps(state, store, available, key, 0.0)  # compiles
+    state, _ = steps(state, store, available, key, jnp.float32(0))  # compiles
     began = told = time.monotonic()
     number, halfway = 0, False
     while (progress := (time.monotonic() - began) / arguments.seconds) < 1:
@@ -381,7 +381,7 @@ def train(arguments: argparse.Namespace) -> None:
         if number % 5 == 0:
             refresh()
         rate = RATE * (FINAL + (1 - FINAL) * 0.5 * (1 + np.cos(np.pi * progress)))
-        state, terms = steps(state, store, available, random.fold_in(key, number), rate)
+        state, terms = steps(state, store, available, random.fold_in(key, number), jnp.float32(rate))
         jax.block_until_ready(state["step"])
         if time.monotonic() - told > 10:
             told = time.monotonic()
