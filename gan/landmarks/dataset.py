@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from gan.config import DataConfig, LandmarkNetConfig
+from gan.landmarks.losses import ASTRAY_WEIGHT, OUTSIDE_MM
 from gan.landmarks.network import VIEW_PIXEL_MM
 from gan.layout import VIEW, mirrored
 from gan.training import records
@@ -19,9 +20,6 @@ from geometry.model.landmark_embedding import shipped_schemes
 FLOATS = tuple(f"view/{name}" for name in VIEW) + ("landmarks", "visible")
 TEXTS = ("chart", "split", "sensor", "subject", "scan_id", "kind", "mark_up")
 Marked = tuple[tf.Tensor, tf.Tensor]  # a view and its marks
-TARGET = ("x", "y", "visible", "weight")  # of each landmark, as the network is trained: weight 0 outside the picture
-ASTRAY_WEIGHT = 1e-6  # above 0: it counts for visibility
-OUTSIDE_MM = 6.0  # landmarks nearer to the picture's rim than this, outside, still count as in it
 
 
 def _records(config: DataConfig, split: str) -> tf.data.Dataset:
@@ -49,7 +47,7 @@ def _in_picture(chart: bytes, landmarks: np.ndarray) -> np.ndarray:
 
 
 def training_batches(config: DataConfig, network: LandmarkNetConfig, seed: int, first_batch: int = 0) -> tf.data.Dataset:
-    """Endless (views (b, h, w, 5), targets (b, l, 4) of `TARGET`), changed at random, from batch `first_batch` on."""
+    """Endless (views (b, h, w, 5), targets (b, l, 4) of `losses.TARGET`), changed at random, from batch `first_batch` on."""
     decoded = _records(config, "train").map(_decode, num_parallel_calls=1, deterministic=True)
     images = decoded.map(lambda item: {name: item[name] for name in ("view", "marks")})
     changed = lambda number, item: _changed(config, network, seed, number, item)

@@ -1,32 +1,28 @@
-"""The landmark network's training run: its losses, validation and card."""
+"""The landmark network's training run: its data, validation and card."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
-from keras import ops
 
 from gan import weights
 from gan.config import TrainingConfig
 from gan.landmarks.dataset import describe, training_batches, whole_views
-from gan.landmarks.network import LandmarkNet, build_landmark_net, cell_centres
+from gan.landmarks.figures import MEAN, errors_of, figures_of, sigma_scale, table, visibility_figures
+from gan.landmarks.losses import loss_terms
+from gan.landmarks.network import build_landmark_net
 from gan.layout import Tensor
 from gan.training.optimizer import compiled
 from gan.training.run import TrainingRun
 from geometry.errors import ConfigError
 
 log = logging.getLogger(__name__)
-INNER = slice(17, 68)  # of ibug68: the jaw line slides with the view
-MEAN = "mean"  # over the kinds of views
-TAIL = 5.0  # degrees of freedom of the error's Student distribution: gross errors shall not set the spread
-MEDIAN_CHI2 = 1.3863  # of two dimensions: ln 4
 
 
 class LandmarkModel(keras.Model):
-    """x = views (b, h, w, 5), y = targets (b, l, 4) as `gan.landmarks.dataset.TARGET`."""
+    """x = views (b, h, w, 5), y = targets (b, l, 4) as `gan.landmarks.losses.TARGET`."""
 
     def __init__(self, config: TrainingConfig, **options: Any):
         super().__init__(**options)
@@ -45,37 +41,6 @@ class LandmarkModel(keras.Model):
         for name, value in terms.items():
             self.trackers[name].update_state(value)
         return sum(getattr(self.options, name) * value for name, value in terms.items())
-
-
-def loss_terms(prediction: Mapping[str, Tensor], target: Tensor, size: tuple[int, int], target_mm: float) -> dict[str, Tensor]:
-    """Unweighted losses: coordinate, the distance of the peak in mm; heatmap, the cross-entropy to a Gaussian of `target_mm`
-    about the truth; spread, the negative log-likelihood of the peak's error under a bivariate Student distribution of the
-    predicted scale, which sees the peak as given; visibility, a cross-entropy."""
-    truth, visible, weight = target[..., :2], target[..., 2], target[..., 3]
-    mean = lambda values, by=weight: ops.sum(values * by) / (ops.sum(by) + 1e-6)
-    error = prediction["position"] - truth
-    distance = ops.sqrt(ops.sum(ops.square(error), axis=-1) + 0.01)
-    a, b, c = (prediction["factor"][..., k] for k in range(3))
-    fixed = ops.stop_gradient(error)
-    squared = ops.square(a * fixed[..., 0] + b * fixed[..., 1]) + ops.square(c * fixed[..., 1])
-    spread = 0.5 * (TAIL + 2) * ops.log(1 + squared / TAIL) - ops.log(a) - ops.log(c)
-    logit = prediction["visibility"]
-    inside = ops.cast(weight > 0, "float32")
-    agreement = ops.maximum(logit, 0) - logit * visible + ops.log(1 + ops.exp(-ops.abs(logit)))
-    return {
-        "coordinate": mean(distance),
-        "heatmap": mean(_heatmap_loss(prediction["heatmaps"], truth, size, target_mm)),
-        "spread": mean(spread),
-        "visibility": mean(agreement, inside),
-    }
-
-
-def _heatmap_loss(heatmaps: Tensor, truth: Tensor, size: tuple[int, int], target_mm: float) -> Tensor:
-    """heatmaps (s, b, n, l) logits → (b, l), the mean over the stacks."""
-    centres = ops.convert_to_tensor(cell_centres(size[0] // 2, size[1] // 2))
-    squared = ops.sum(ops.square(centres[None, :, None] - truth[:, None]), axis=-1)
-    wanted = ops.softmax(-squared / (2 * target_mm**2), axis=1)
-    return ops.mean(ops.logsumexp(heatmaps, axis=2) - ops.sum(wanted[None] * heatmaps, axis=2), axis=0)
 
 
 class LandmarkTraining(TrainingRun):
@@ -131,75 +96,3 @@ class LandmarkTraining(TrainingRun):
         }
         weights.write_card(path, card | found)
         log.info("wrote %s:\n%s", path, table(figures))
-
-
-def errors_of(network: LandmarkNet, views: list, batch: int = 16) -> list[dict]:
-    """One dict a view: kind, sensor; error_mm and squared Mahalanobis distance, (l,) each, that count where `used` (l,), the
-    visible inner landmarks; visible and the logit of it, (l,), that count where `counted` (l,)."""
-    found = []
-    for start in range(0, len(views), batch):
-        part = views[start : start + batch]
-        prediction = network.predict_on_batch(np.stack([view for view, *_ in part]))
-        answers = (prediction[name] for name in ("position", "factor", "visibility"))
-        for position, factor, logit, (_, target, kind, sensor) in zip(*answers, part):
-            dx, dy = (position - target[:, :2]).T
-            squared = (factor[:, 0] * dx + factor[:, 1] * dy) ** 2 + (factor[:, 2] * dy) ** 2
-            used = (target[:, 2] > 0.5) & (target[:, 3] > 0)
-            used[: INNER.start] = False
-            found.append(
-                {
-                    "kind": kind,
-                    "sensor": sensor,
-                    "error_mm": np.hypot(dx, dy),
-                    "squared": squared,
-                    "used": used,
-                    "visible": target[:, 2] > 0.5,
-                    "counted": target[:, 3] > 0,
-                    "logit": logit,
-                }
-            )
-    return found
-
-
-def figures_of(errors: list[dict]) -> dict[str, dict[str, float]]:
-    """By kind of view and by sensor: the visible inner landmarks' mean error in the picture's plane, in mm, and shares within
-    2 and 4 mm; and the mean of the kinds."""
-    found = {}
-    for group in ("kind", "sensor"):
-        for name in sorted({item[group] for item in errors}):
-            values = np.concatenate([item["error_mm"][item["used"]] for item in errors if item[group] == name])
-            if len(values):
-                found[name] = {
-                    "mean_mm": float(values.mean()),
-                    "within_2": float((values < 2).mean()),
-                    "within_4": float((values < 4).mean()),
-                }
-    kinds = [found[name] for name in sorted({item["kind"] for item in errors}) if name in found]
-    return {MEAN: {key: float(np.mean([row[key] for row in kinds])) for key in kinds[0]}, **found}
-
-
-def visibility_figures(errors: list[dict]) -> dict[str, float]:
-    """How well visibility is told: share of landmarks right at a probability of one half, and the same by views astray."""
-    right = lambda items: float(
-        np.mean(np.concatenate([((i["logit"] > 0) == i["visible"])[i["counted"]] for i in items] or [[np.nan]]))
-    )
-    astray = [item for item in errors if not item["visible"].any()]
-    return {"right": right([item for item in errors if item["visible"].any()]), "right_astray": right(astray)}
-
-
-def sigma_scale(errors: list[dict]) -> float:
-    """What the predicted σ must be multiplied by so that half of the errors lie within the covariance's median ellipse."""
-    squared = np.concatenate([item["squared"][item["used"]] for item in errors])
-    return float(np.sqrt(np.median(squared) / MEDIAN_CHI2))
-
-
-def table(figures: Mapping[str, Mapping[str, float]]) -> str:
-    """A row for each kind of views and each sensor."""
-    lines = [f"{'views':<16}{'mean mm':>9}{'< 2 mm':>9}{'< 4 mm':>9}"]
-    return "\n".join(
-        lines
-        + [
-            f"{name:<16}{row['mean_mm']:>9.3f}{100 * row['within_2']:>8.1f}%{100 * row['within_4']:>8.1f}%"
-            for name, row in figures.items()
-        ]
-    )
