@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
-from geometry.surfaces.noise_spectrum import noise_spectrum, variogram
+from geometry.surfaces.noise_spectrum import image_noise_spectrum, noise_spectrum, variogram
 from geometry.synthesis.sensor_noise import correlated_noise
 
 
@@ -39,6 +40,26 @@ def test_the_variance_of_a_mean_is_the_density_over_its_area():
         means.append(noise.reshape(4, 40, 4, 40).mean(axis=(1, 3)).ravel())
     found = noise_spectrum(points, noise.ravel())
     assert np.concatenate(means).var() == pytest.approx(found.density_mm4 / 40**2, rel=0.35)
+
+
+@pytest.mark.parametrize("length_mm", [0.0, 1.4, 2.8])
+def test_an_image_shows_what_its_points_show(length_mm):
+    shape, rng = (160, 200), np.random.default_rng(3)
+    noise = 0.5 * correlated_noise(shape, length_mm / np.sqrt(2) / 0.75, rng) + 1.0  # what is the same all over is no noise
+    valid = rng.random(shape) < 0.8
+    found = image_noise_spectrum(np.where(valid, noise, 1e3), valid, 0.75)
+    assert found.sigma_mm == pytest.approx(0.5, rel=0.12)
+    assert found.correlation_mm == pytest.approx(length_mm, abs=0.3)
+    assert image_noise_spectrum(noise, np.zeros(shape, bool), 0.75) is None
+
+
+@pytest.mark.parametrize("length_mm", [0.0, 1.4, 2.8])
+@pytest.mark.parametrize("width_mm", [1.5, 4.0])
+def test_the_variance_of_a_gaussian_mean_follows_from_the_spectrum(length_mm, width_mm):
+    noise = 0.5 * correlated_noise((400, 400), length_mm / np.sqrt(2) / 0.75, np.random.default_rng(4))
+    found = image_noise_spectrum(noise, np.ones(noise.shape, bool), 0.75)
+    left = gaussian_filter(noise, width_mm / 0.75, mode="wrap").var()
+    assert found.variance_of_mean(width_mm) == pytest.approx(left, rel=0.25)
 
 
 def test_outliers_hardly_count():
