@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from geometry.surfaces.noise_spectrum import image_noise_spectrum, noise_spectrum, variogram
+from geometry.surfaces.noise_spectrum import image_noise_spectrum, noise_spectrum, spectrum_of_variogram, variogram
 from geometry.synthesis.sensor_noise import correlated_noise
 
 
@@ -69,6 +69,13 @@ def test_outliers_hardly_count():
     clean = noise_spectrum(points, noise).sigma_mm
     noise[rng.random(len(noise)) < 0.01] += 8.0
     assert noise_spectrum(points, noise).sigma_mm < 1.6 * clean < 0.8 * noise.std()
+
+
+def test_a_variogram_on_which_the_active_set_method_goes_in_circles_has_a_spectrum():
+    lags = 0.75 * np.array([1, 2, 3, 4, 6, 8, 11, 16, 23, 32])
+    gamma = np.array([0.010524, 0.040888, 0.089184, 0.15381, 0.32427, 0.5342, 0.88423, 1.4578, 2.1083, 2.6371])
+    found = spectrum_of_variogram(lags, gamma, 0.75)
+    assert (found.variance >= 0).all() and found.sigma_mm < 0.2 and found.broad_mm == pytest.approx(np.sqrt(3.0), rel=0.1)
 
 
 def test_residuals_without_noise_have_none():

@@ -13,7 +13,7 @@ over at most `NOISE_MM`; what is alike over more is a bias of the sensor, or the
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import nnls
+from scipy.optimize import lsq_linear, nnls
 from scipy.spatial import cKDTree
 
 LENGTHS_MM = np.array([0.0, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6, 8.0, 11.3, 16.0, 22.6])
@@ -71,7 +71,7 @@ def noise_spectrum(points: np.ndarray, residuals: np.ndarray, seed: int = 0) -> 
     if len(lags) < _FEWEST_LAGS:
         return None
     spacing = np.median(cKDTree(points).query(_some(points, seed), k=2)[0][:, 1])
-    return _fitted_spectrum(lags, gamma, float(spacing))
+    return spectrum_of_variogram(lags, gamma, float(spacing))
 
 
 def image_noise_spectrum(residuals: np.ndarray, valid: np.ndarray, pixel_mm: float) -> NoiseSpectrum | None:
@@ -89,13 +89,19 @@ def image_noise_spectrum(residuals: np.ndarray, valid: np.ndarray, pixel_mm: flo
             gamma.append(_cressie_hawkins(change))
     if len(lags) < _FEWEST_LAGS:
         return None
-    return _fitted_spectrum(np.array(lags), np.array(gamma), pixel_mm)
+    return spectrum_of_variogram(np.array(lags), np.array(gamma), pixel_mm)
 
 
-def _fitted_spectrum(lags: np.ndarray, gamma: np.ndarray, spacing_mm: float) -> NoiseSpectrum:
+def spectrum_of_variogram(lags: np.ndarray, gamma: np.ndarray, spacing_mm: float) -> NoiseSpectrum:
+    """Of mean lags (b,) mm and γ (b,) mm² there; spacing_mm: of the points."""
     parts = 1 - np.exp(-(lags[:, None] ** 2) / (2 * np.maximum(LENGTHS_MM, 1e-6) ** 2))
     weight = 1.0 / np.maximum(gamma, 1e-3 * gamma.max() + 1e-12)
-    return NoiseSpectrum(nnls(parts * weight[:, None], gamma * weight)[0], spacing_mm)
+    system, right = parts * weight[:, None], gamma * weight
+    try:
+        variance = nnls(system, right)[0]
+    except RuntimeError:  # it goes in circles where the parts, of which neighbours are nearly alike, fit almost exactly
+        variance = np.maximum(lsq_linear(system, right, (0, np.inf), method="bvls").x, 0.0)
+    return NoiseSpectrum(variance, spacing_mm)
 
 
 def _cressie_hawkins(roots: np.ndarray) -> float:
