@@ -16,7 +16,7 @@ from common import ROOT, say
 from scipy.ndimage import binary_dilation
 
 from geometry.charts.chart import from_json
-from geometry.charts.curvature import ray_frame
+from geometry.charts.curvature import facing
 from geometry.charts.geometry_image import GeometryImage, channel_normals
 from geometry.charts.rasterize import rasterize
 from geometry.evaluation.curvature_error import MARGIN_MM
@@ -159,8 +159,7 @@ def pair_of(record: bytes) -> Pair:
 def on_skin(scan: GeometryImage, truth: GeometryImage, observed: np.ndarray) -> np.ndarray:
     """(h, w) bool: observed pixels whose scan lies on the true surface within its noise, as in the pipeline's `observed_pixels`,
     and away from those whose scan does not: a beard or a hand tells nothing of the skin's detail, and its edge less."""
-    facing = np.maximum((channel_normals(truth) * ray_frame(truth.chart).direction).sum(2), 0.2)
-    other = observed & (np.abs(scan["depth"] - truth["depth"]) * facing > SUPPORT_MM + 4 * scan["noise_sigma"])
+    other = observed & (np.abs(scan["depth"] - truth["depth"]) * facing(truth) > SUPPORT_MM + 4 * scan["noise_sigma"])
     return observed & ~binary_dilation(other, np.ones((3, 3), bool), iterations=max(1, round(MARGIN_MM / scan.chart.pixel_mm)))
 
 

@@ -127,6 +127,16 @@ def test_the_unit_is_inferred_from_the_size_of_the_head(name, face, model):
     assert max(errors(location, face.pose, face)) < 8
 
 
+@pytest.mark.parametrize("triangle", [NO_TRIANGLES, [[0, 1, -1]]], ids=["unreferenced", "a spike"])
+def test_a_stray_vertex_loses_no_face(triangle, face, model):
+    whole = seen_scan(face.scan_points)
+    points = np.concatenate([whole.points, [[20_000.0, 0, 0]]])
+    triangles = np.concatenate([whole.triangles, np.array(triangle) % len(points)])
+    location = most_confident(cleaning.clean(mesh_scan(points, triangles, unit_mm=None)), model)
+    assert location.scan.unit_mm == 1.0 and location.scan.scale_is_metric and location.confidence > 0.6
+    assert max(errors(location, face.pose, face)) < 8
+
+
 def test_a_known_unit_is_never_doubted(scan, model):
     found = most_confident(scan, model)
     assert found.scan.unit_mm == 1.0 and found.scan.scale_is_metric

@@ -11,6 +11,7 @@ from geometry.errors import NoFaceFound
 from geometry.locating.cleaning import CleaningOptions, clean
 from geometry.locating.units import candidate_units
 from geometry.scan import Scan
+from geometry.surfaces.bulk import spans_of_bulk
 from geometry.surfaces.normals import oriented_normals, plane_normals, voxel_downsampled, with_normals
 
 
@@ -110,6 +111,40 @@ def test_metric_units_come_before_free_scales_and_none_comes_twice():
 def test_a_known_unit_is_the_only_candidate_and_a_point_has_none():
     assert candidate_units(cloud(on_a_sphere(100), unit_mm=25.4)) == [(25.4, True)]
     assert candidate_units(cloud(np.zeros((50, 3)), unit_mm=None)) == []
+
+
+HEAD = sphere(120.0, subdivisions=5)
+FAR = np.array([[20_000.0, -5_000.0, 300.0]])
+
+
+@pytest.mark.parametrize("strays", [FAR, 1e6 * FAR, np.random.default_rng(0).uniform(-5e3, 5e3, (200, 3))], ids=len)
+@pytest.mark.parametrize("kind", ["lone vertices", "spikes", "cloud"])
+def test_what_strays_from_a_head_does_not_change_its_units(kind, strays):
+    points, first = np.concatenate([HEAD.vertices, strays]), len(HEAD.vertices)
+    spikes = [[0, 1, first + k] for k in range(len(strays))] if kind == "spikes" else np.zeros((0, 3), int)
+    triangles = NO_TRIANGLES if kind == "cloud" else np.concatenate([HEAD.triangles, spikes])
+    known = candidate_units(mesh_scan(HEAD.vertices, HEAD.triangles, unit_mm=None))
+    assert candidate_units(mesh_scan(points, triangles, unit_mm=None)) == known
+    assert known[0] == (1.0, True)
+
+
+def test_what_no_triangle_has_does_not_count_however_much_of_it_there_is():
+    points = np.concatenate([HEAD.vertices, np.repeat(FAR, 3 * len(HEAD.vertices), axis=0)])
+    assert candidate_units(mesh_scan(points, HEAD.triangles, unit_mm=None))[0] == (1.0, True)
+
+
+def test_the_bulk_of_an_even_surface_is_all_of_it_and_of_a_bust_its_shoulders_too():
+    points = on_a_sphere(5_000)
+    np.testing.assert_array_equal(spans_of_bulk(points), np.ptp(points, axis=0))
+    bust = np.concatenate([points, on_a_sphere(1_500, 1, 220.0) * [1, 0.3, 0.5] - [0, 200, 0]])
+    np.testing.assert_array_equal(spans_of_bulk(bust), np.ptp(bust, axis=0))
+    assert not spans_of_bulk(np.zeros((0, 3))).any() and not spans_of_bulk(np.ones((5, 3))).any()
+
+
+def test_a_stray_point_does_not_turn_the_normals_of_a_cloud():
+    points = on_a_sphere(5_000)
+    normals = oriented_normals(cloud(np.concatenate([points, 20 * FAR])))[:-1]
+    assert ((normals * points).sum(1) / 100 > 0.9).mean() > 0.999
 
 
 def test_normals_of_a_bare_cloud_point_outward():

@@ -12,7 +12,7 @@ from geometry.evaluation.metrics import surface_errors
 from geometry.mesh import TriangleMesh
 from geometry.model.morphable_model import MorphableModel
 from geometry.reconstruction.depth_normal_fusion import fuse, normal_disagreement
-from geometry.reconstruction.lifting import LiftingOptions, _split_bow_ties, fill_harmonic, lift, register
+from geometry.reconstruction.lifting import LiftingOptions, _split_bow_ties, lift, register
 from geometry.reconstruction.template_registration import RegistrationOptions, _unflipped, register_to_surface, visibility
 from geometry.surfaces.closest_point import surface_distance
 from geometry.surfaces.joined_borders import joined
@@ -100,11 +100,6 @@ def test_a_large_hole_outside_the_face_stays_open():
     hole = np.hypot(X, Y + 62) < 6
     surface = lift(GeometryImage(IMAGE.channels, ~hole, CHART), ~hole)
     assert len(surface.mesh.vertices) < ALL.sum() and len(surface.mesh.boundary_edges) > len(lift(IMAGE, ALL).mesh.boundary_edges)
-
-
-def test_harmonic_filling_reproduces_planes_and_stays_within_its_rim():
-    holes = np.hypot(X, Y) < 9
-    np.testing.assert_allclose(fill_harmonic(np.where(holes, 0, 2 * X - Y), ~holes, holes), 2 * X - Y, atol=1e-8)
 
 
 def test_jumps_are_bridged_inside_the_face_and_cut_at_the_outer_silhouette():

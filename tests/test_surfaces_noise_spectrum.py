@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
-from geometry.surfaces.noise_spectrum import noise_spectrum, variogram
+from geometry.surfaces.noise_spectrum import image_noise_spectrum, noise_spectrum, spectrum_of_variogram, variogram
 from geometry.synthesis.sensor_noise import correlated_noise
 
 
@@ -41,6 +42,26 @@ def test_the_variance_of_a_mean_is_the_density_over_its_area():
     assert np.concatenate(means).var() == pytest.approx(found.density_mm4 / 40**2, rel=0.35)
 
 
+@pytest.mark.parametrize("length_mm", [0.0, 1.4, 2.8])
+def test_an_image_shows_what_its_points_show(length_mm):
+    shape, rng = (160, 200), np.random.default_rng(3)
+    noise = 0.5 * correlated_noise(shape, length_mm / np.sqrt(2) / 0.75, rng) + 1.0  # what is the same all over is no noise
+    valid = rng.random(shape) < 0.8
+    found = image_noise_spectrum(np.where(valid, noise, 1e3), valid, 0.75)
+    assert found.sigma_mm == pytest.approx(0.5, rel=0.12)
+    assert found.correlation_mm == pytest.approx(length_mm, abs=0.3)
+    assert image_noise_spectrum(noise, np.zeros(shape, bool), 0.75) is None
+
+
+@pytest.mark.parametrize("length_mm", [0.0, 1.4, 2.8])
+@pytest.mark.parametrize("width_mm", [1.5, 4.0])
+def test_the_variance_of_a_gaussian_mean_follows_from_the_spectrum(length_mm, width_mm):
+    noise = 0.5 * correlated_noise((400, 400), length_mm / np.sqrt(2) / 0.75, np.random.default_rng(4))
+    found = image_noise_spectrum(noise, np.ones(noise.shape, bool), 0.75)
+    left = gaussian_filter(noise, width_mm / 0.75, mode="wrap").var()
+    assert found.variance_of_mean(width_mm) == pytest.approx(left, rel=0.25)
+
+
 def test_outliers_hardly_count():
     points, shape = plane(1.5)
     rng = np.random.default_rng(2)
@@ -48,6 +69,13 @@ def test_outliers_hardly_count():
     clean = noise_spectrum(points, noise).sigma_mm
     noise[rng.random(len(noise)) < 0.01] += 8.0
     assert noise_spectrum(points, noise).sigma_mm < 1.6 * clean < 0.8 * noise.std()
+
+
+def test_a_variogram_on_which_the_active_set_method_goes_in_circles_has_a_spectrum():
+    lags = 0.75 * np.array([1, 2, 3, 4, 6, 8, 11, 16, 23, 32])
+    gamma = np.array([0.010524, 0.040888, 0.089184, 0.15381, 0.32427, 0.5342, 0.88423, 1.4578, 2.1083, 2.6371])
+    found = spectrum_of_variogram(lags, gamma, 0.75)
+    assert (found.variance >= 0).all() and found.sigma_mm < 0.2 and found.broad_mm == pytest.approx(np.sqrt(3.0), rel=0.1)
 
 
 def test_residuals_without_noise_have_none():

@@ -6,7 +6,7 @@ from sampled_faces import CAMERA, NO_TRIANGLES, mesh_scan
 
 from geometry.mesh import TriangleMesh
 from geometry.scan import Scan
-from geometry.surfaces.triangulation import cloud_triangles, grid_triangles, surface_of
+from geometry.surfaces.triangulation import FLOOR_MM, cloud_triangles, grid_triangles, surface_of
 
 COLUMNS = np.tile(np.arange(240), (240, 1))
 
@@ -41,6 +41,23 @@ def test_no_triangle_bridges_a_depth_jump():
     assert len(set(mesh.component_labels[np.unique(mesh.triangles)])) == 2
 
 
+@pytest.mark.parametrize("unit_mm", [1.0, 10.0, 1000.0], ids=["mm", "cm", "m"])
+def test_in_an_open_unit_no_triangle_bridges_a_depth_jump_either(unit_mm):
+    """An organized cloud whose file does not say its unit: a length in mm means nothing to its coordinates."""
+    depth = np.full((240, 240), 900.0)
+    depth[60:180, 60:180] = 600.0
+    known = Scan.from_depth(depth, CAMERA, "depth", "test")
+    cloud = Scan(known.points / unit_mm, NO_TRIANGLES, "cloud", "test", pixels=known.pixels, raster_shape=(240, 240))
+    mesh = surface_of(cloud)
+    assert len(mesh.triangles) > 2 * 230 * 230 and np.ptp(mesh.vertices[mesh.triangles][:, :, 2], axis=1).max() < 1e-9
+    np.testing.assert_array_equal(surface_of(cloud.in_unit(unit_mm, True)).triangles, surface_of(known).triangles)
+
+
+def test_steps_of_a_quantised_sensor_are_no_jumps():
+    near = Scan.from_depth(np.where(COLUMNS % 2, 120.0, 122.5), CAMERA, "depth", "test")  # cells of 0.43 mm
+    assert len(surface_of(near).triangles) == 2 * 239 * 239
+
+
 def test_a_steep_surface_survives():
     _, mesh = depth_surface(500.0 + 6.0 * COLUMNS)  # a step of 6 mm over some 2 mm: about 72°
     assert len(mesh.triangles) == 2 * 239 * 239
@@ -59,7 +76,7 @@ def test_a_single_row_of_pixels_has_no_surface():
     depth = np.zeros((240, 240))
     depth[100] = 500.0
     assert len(depth_surface(depth)[1].triangles) == 0
-    assert grid_triangles(np.zeros((0, 2), int), (240, 240), np.zeros((0, 3))).shape == (0, 3)
+    assert grid_triangles(np.zeros((0, 2), int), (240, 240), np.zeros((0, 3)), FLOOR_MM).shape == (0, 3)
 
 
 X, Y = np.meshgrid(*2 * [np.arange(40.0)])

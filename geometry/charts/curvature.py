@@ -18,8 +18,10 @@ from numpy.lib.stride_tricks import sliding_window_view
 from scipy.ndimage import correlate1d, uniform_filter
 
 from geometry.charts.chart import Chart, pixel_centres
+from geometry.charts.geometry_image import GeometryImage, channel_normals
 
 FIT_SIGMA_MM = 1.5  # width of the Gaussian window of the quadratic fit: 0.1 mm of white depth noise gives 0.0055 /mm of curvature
+GRAZING = 0.2  # least cosine between ray and normal that is reckoned with: about 78°
 _MONOMIALS = ((0, 0), (1, 0), (0, 1), (2, 0), (1, 1), (0, 2))  # powers of (column, row) in the local quadratic
 
 
@@ -66,6 +68,12 @@ def positions(depth: np.ndarray, chart: Chart) -> np.ndarray:
     """Depth (h, w) in mm at the pixel centres → points (h, w, 3), model frame."""
     frame = ray_frame(chart)
     return frame.origin + np.asarray(depth, float)[..., None] * frame.direction
+
+
+def facing(image: GeometryImage) -> np.ndarray:
+    """(h, w) cosine between each pixel's ray and the image's normal there, at least `GRAZING`, on any chart: a step in depth
+    times it is a distance from the surface."""
+    return np.maximum((channel_normals(image) * ray_frame(image.chart).direction).sum(axis=2), GRAZING)
 
 
 def _one_sided_difference(depth: np.ndarray, valid: np.ndarray, axis: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 import numpy as np
 
 from geometry.scan import Scan
+from geometry.surfaces.bulk import spans_of_bulk
 
 METRIC_UNITS = {"mm": 1.0, "cm": 10.0, "m": 1000.0, "inch": 25.4}
 HEAD_MM = (110.0, 900.0)  # longest side of what a face scan may show: a bare face, a bust with shoulders
@@ -13,11 +14,13 @@ def candidate_units(scan: Scan) -> list[tuple[float, bool]]:
     """(mm per file unit, is metric) under which the scan could hold a head, most plausible first.
 
     A known unit is the only candidate. Otherwise metric units whose size fits a head, then those whose size fits a
-    room; then sizes of a head in no unit at all, for sculpted and normalised meshes.
+    room; then sizes of a head in no unit at all, for sculpted and normalised meshes. The size is that of the scan's bulk: what
+    strays from it, and vertices of a mesh that no triangle has, do not count.
     """
     if scan.unit_mm is not None:
         return [(scan.unit_mm, scan.scale_is_metric)]
-    longest = float(np.ptp(scan.points, axis=0).max())
+    points = scan.points if scan.is_cloud else scan.points[np.unique(scan.triangles)]
+    longest = float(spans_of_bulk(points).max())
     if not longest > 0:
         return []
     metric = lambda low, high: [(mm, True) for mm in METRIC_UNITS.values() if low <= longest * mm <= high]

@@ -11,11 +11,11 @@ import numpy as np
 from scipy import sparse
 from scipy.ndimage import binary_dilation, binary_opening, label
 from scipy.sparse.csgraph import connected_components
-from scipy.sparse.linalg import spsolve
 
 from geometry.charts.chart import Chart
 from geometry.charts.curvature import normals_from_depth, positions
 from geometry.charts.geometry_image import GeometryImage, channel_normals
+from geometry.charts.screened_poisson import extended
 from geometry.mesh import TriangleMesh
 from geometry.model.morphable_model import MorphableModel
 from geometry.reconstruction.depth_normal_fusion import FusionOptions, edge_residuals, fuse, normal_disagreement
@@ -94,30 +94,6 @@ def _enclosed_holes(valid: np.ndarray, inside: np.ndarray, largest_px: float) ->
     fill[np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))] = False
     fill[0] = False
     return fill[labels]
-
-
-def fill_harmonic(depth: np.ndarray, valid: np.ndarray, holes: np.ndarray) -> np.ndarray:
-    """depth (h, w) with the pixels under `holes` (h, w) set to the solution of Laplace's equation between their valid neighbours.
-
-    A hole must touch valid pixels; neighbours that are neither valid nor in a hole count as free (natural) boundary.
-    """
-    rows, columns = np.nonzero(holes)
-    index = np.full(depth.shape, -1)
-    index[rows, columns] = np.arange(len(rows))
-    diagonal, right, i, j = np.zeros(len(rows)), np.zeros(len(rows)), [], []
-    for step in ((0, 1), (0, -1), (1, 0), (-1, 0)):
-        at = np.clip(rows + step[0], 0, depth.shape[0] - 1), np.clip(columns + step[1], 0, depth.shape[1] - 1)
-        known, unknown = valid[at] & ~holes[at], holes[at]
-        diagonal += known | unknown
-        right += np.where(known, depth[at], 0.0)
-        i.append(np.flatnonzero(unknown))
-        j.append(index[at][unknown])
-    edges = np.concatenate(i), np.concatenate(j)
-    links = sparse.coo_matrix((np.ones(len(edges[0])), edges), shape=(len(rows), len(rows)))
-    system = sparse.diags(np.maximum(diagonal, 1)) - links
-    filled = depth.copy()
-    filled[rows, columns] = spsolve(system.tocsc(), right)
-    return filled
 
 
 def _cuts(
@@ -239,7 +215,7 @@ def _completed(
     depth = fuse(depth, normals, valid, chart, options.fusion)
     holes = _enclosed_holes(valid, _inside_face(chart, depth, options), options.hole_mm2 / chart.pixel_mm**2)
     if holes.any():
-        depth = fill_harmonic(depth, valid, holes)
+        depth = extended(depth, valid, holes)
         valid = valid | holes
         normals[holes] = normals_from_depth(depth, valid, chart)[holes]
     return depth, normals, valid, np.asarray(observed, bool) & ~holes, _inside_face(chart, depth, options), disagreement

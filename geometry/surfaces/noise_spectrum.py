@@ -13,13 +13,14 @@ over at most `NOISE_MM`; what is alike over more is a bias of the sensor, or the
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import nnls
+from scipy.optimize import lsq_linear, nnls
 from scipy.spatial import cKDTree
 
 LENGTHS_MM = np.array([0.0, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.6, 8.0, 11.3, 16.0, 22.6])
 NOISE_MM = 4.5  # the longest of the project's simulated sensors is alike over 3.6 mm, what a fit is off over 5 mm and more
 IS_NOISE = LENGTHS_MM <= NOISE_MM
 _OCTAVES_MM = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0)  # upper ends of the lags
+_IMAGE_LAGS_MM = np.array([0.75, 1.5, 2.25, 3.0, 4.5, 6.0, 8.25, 12.0, 17.25, 24.0])
 _CENTRES, _PARTNERS = 1500, 60  # points from which pairs are made, and how many with each in an octave, on average
 _FEWEST_PAIRS, _FEWEST_LAGS = 300, 4
 
@@ -51,8 +52,17 @@ class NoiseSpectrum:
     def density_mm4(self) -> float:
         """The noise's spectral density at long wavelengths, Σ a 2π ℓ², for white noise a times a point's area: its mean over an
         area A, large against ℓ², has a variance of this over A."""
-        area = np.maximum(2 * np.pi * LENGTHS_MM**2, self.spacing_mm**2)
-        return float((self.variance * area)[IS_NOISE].sum())
+        return float((self.variance * self._areas)[IS_NOISE].sum())
+
+    def variance_of_mean(self, width_mm: float) -> float:
+        """Variance in mm² that the noise leaves in a mean weighted by a Gaussian of this standard deviation in mm: of each part,
+        whose correlation is a Gaussian too, a_j ℓ_j² / (ℓ_j² + 2 width²), with a point's area for 2π ℓ² where it is white."""
+        return float((self.variance * self._areas / (self._areas + 4 * np.pi * width_mm**2))[IS_NOISE].sum())
+
+    @property
+    def _areas(self) -> np.ndarray:
+        """(12,) mm² over which each part is alike."""
+        return np.maximum(2 * np.pi * LENGTHS_MM**2, self.spacing_mm**2)
 
 
 def noise_spectrum(points: np.ndarray, residuals: np.ndarray, seed: int = 0) -> NoiseSpectrum | None:
@@ -60,10 +70,43 @@ def noise_spectrum(points: np.ndarray, residuals: np.ndarray, seed: int = 0) -> 
     lags, gamma = variogram(points, residuals, seed)
     if len(lags) < _FEWEST_LAGS:
         return None
+    spacing = np.median(cKDTree(points).query(_some(points, seed), k=2)[0][:, 1])
+    return spectrum_of_variogram(lags, gamma, float(spacing))
+
+
+def image_noise_spectrum(residuals: np.ndarray, valid: np.ndarray, pixel_mm: float) -> NoiseSpectrum | None:
+    """As `noise_spectrum`, of residuals (h, w) mm at the pixels under `valid` (h, w) bool, `pixel_mm` apart: all pairs along rows
+    and columns at each of the lags."""
+    lags, gamma = [], []
+    for step in np.unique(np.maximum(np.round(_IMAGE_LAGS_MM / pixel_mm), 1).astype(int)).tolist():
+        roots = []
+        for values, known in ((residuals, valid), (residuals.T, valid.T)):
+            both = known[step:] & known[:-step]
+            roots.append(np.sqrt(np.abs(values[step:] - values[:-step])[both]))
+        change = np.concatenate(roots)
+        if len(change) >= _FEWEST_PAIRS:
+            lags.append(step * pixel_mm)
+            gamma.append(_cressie_hawkins(change))
+    if len(lags) < _FEWEST_LAGS:
+        return None
+    return spectrum_of_variogram(np.array(lags), np.array(gamma), pixel_mm)
+
+
+def spectrum_of_variogram(lags: np.ndarray, gamma: np.ndarray, spacing_mm: float) -> NoiseSpectrum:
+    """Of mean lags (b,) mm and γ (b,) mm² there; spacing_mm: of the points."""
     parts = 1 - np.exp(-(lags[:, None] ** 2) / (2 * np.maximum(LENGTHS_MM, 1e-6) ** 2))
     weight = 1.0 / np.maximum(gamma, 1e-3 * gamma.max() + 1e-12)
-    spacing = np.median(cKDTree(points).query(_some(points, seed), k=2)[0][:, 1])
-    return NoiseSpectrum(nnls(parts * weight[:, None], gamma * weight)[0], float(spacing))
+    system, right = parts * weight[:, None], gamma * weight
+    try:
+        variance = nnls(system, right)[0]
+    except RuntimeError:  # it goes in circles where the parts, of which neighbours are nearly alike, fit almost exactly
+        variance = np.maximum(lsq_linear(system, right, (0, np.inf), method="bvls").x, 0.0)
+    return NoiseSpectrum(variance, spacing_mm)
+
+
+def _cressie_hawkins(roots: np.ndarray) -> float:
+    """γ from the roots (n,) of the absolute differences of n pairs."""
+    return float(0.5 * roots.mean() ** 4 / (0.457 + 0.494 / len(roots)))
 
 
 def variogram(points: np.ndarray, residuals: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -78,9 +121,9 @@ def variogram(points: np.ndarray, residuals: np.ndarray, seed: int = 0) -> tuple
         change = residuals[centre[pairs["i"]]] - residuals[partner[pairs["j"]]]
         for low in (top / 2, top / np.sqrt(2)):
             inside = (pairs["v"] > low) & (pairs["v"] <= low * np.sqrt(2))
-            if (count := int(inside.sum())) >= _FEWEST_PAIRS:
+            if int(inside.sum()) >= _FEWEST_PAIRS:
                 lags.append(pairs["v"][inside].mean())
-                gamma.append(0.5 * np.sqrt(np.abs(change[inside])).mean() ** 4 / (0.457 + 0.494 / count))
+                gamma.append(_cressie_hawkins(np.sqrt(np.abs(change[inside]))))
     return np.array(lags), np.array(gamma)
 
 

@@ -8,6 +8,7 @@ from scipy.sparse.csgraph import breadth_first_order, connected_components, mini
 from scipy.spatial import cKDTree
 
 from geometry.scan import Scan
+from geometry.surfaces.bulk import spans_of_bulk
 from geometry.surfaces.triangulation import surface_of
 
 
@@ -48,7 +49,7 @@ def _turned_to_origin(points: np.ndarray, normals: np.ndarray) -> np.ndarray:
 def _turned_consistently(points: np.ndarray, normals: np.ndarray, limit: int = 6000) -> np.ndarray:
     """Signs spread along the minimum spanning tree of 1 − |n_i · n_j| over neighbours (Hoppe et al. 1992, § 3.3), of
     about `limit` representatives; each connected piece is then turned away from its own middle."""
-    spans = np.sort(np.ptp(points, axis=0))
+    spans = np.sort(spans_of_bulk(points))  # a stray point would make voxels of the size of the head
     chosen = voxel_representatives(points, max(np.sqrt(spans[1] * spans[2] / limit), spans[2] / limit, 1e-9))
     p, n = points[chosen], normals[chosen]
     tree = cKDTree(p)

@@ -1,4 +1,4 @@
-"""From what a sensor delivers to a surface: pixel grids, bare clouds and meshes → `TriangleMesh`, scan frame, mm."""
+"""From what a sensor delivers to a surface: pixel grids, bare clouds and meshes → `TriangleMesh`, scan frame and unit."""
 
 from weakref import WeakKeyDictionary
 
@@ -10,15 +10,16 @@ from geometry.scan import Scan
 
 JUMP_FACTOR = 4.0  # an edge this many times the local sampling step bridges two surfaces
 FLOOR_MM = 3.0  # quantised depth (Kinect: 2 mm steps) must not count as a jump
+GRAZING = 6.0  # times the size of a pixel's cell: a surface seen at up to about 80° survives, and a silhouette does not
 
 
-def grid_triangles(pixels: np.ndarray, raster_shape: tuple[int, int], points: np.ndarray, grazing: float = 6.0) -> np.ndarray:
+def grid_triangles(pixels: np.ndarray, raster_shape: tuple[int, int], points: np.ndarray, floor: float) -> np.ndarray:
     """Triangles (m, 3) between neighbouring pixels of a raster, none across a depth jump.
 
-    pixels (n, 2) int as (row, column); points (n, 3). Each pixel cell is cut along its shorter diagonal.
-    A triangle is kept while its longest edge is below `grazing` times the cell's size at that depth,
-    so that a surface seen at up to about 80° survives, and a silhouette does not. Triangles face the
-    camera (counter-clockwise seen from the origin side, x right, y down).
+    pixels (n, 2) int as (row, column); points (n, 3) in any unit; floor: an edge shorter than this, in the unit of the points, is
+    no jump (`FLOOR_MM` in mm; 0 where the unit is not known). Each pixel cell is cut along its shorter diagonal. A triangle is
+    kept while its longest edge is below `GRAZING` times the cell's size at that depth. Triangles face the camera
+    (counter-clockwise seen from the origin side, x right, y down).
     """
     index = np.full(raster_shape, -1, np.int64)
     index[pixels[:, 0], pixels[:, 1]] = np.arange(len(points))
@@ -43,7 +44,7 @@ def grid_triangles(pixels: np.ndarray, raster_shape: tuple[int, int], points: np
     # the sampling step grows with the distance from a pinhole: estimate it as a multiple of that distance
     distance = np.linalg.norm(corners.mean(1), axis=1)
     step = np.median(edges / distance) * distance
-    return triangles[edges < np.maximum(grazing * step, FLOOR_MM)].astype(np.int32)
+    return triangles[edges < np.maximum(GRAZING * step, floor)].astype(np.int32)
 
 
 def cloud_triangles(points: np.ndarray, directions_xy: np.ndarray) -> np.ndarray:
@@ -68,7 +69,7 @@ _SURFACES: WeakKeyDictionary[Scan, TriangleMesh] = WeakKeyDictionary()
 
 
 def surface_of(scan: Scan) -> TriangleMesh:
-    """The scan as a mesh in its own frame: its triangles, or those of its pixel grid; a bare cloud has none.
+    """The scan as a mesh in its own frame and unit: its triangles, or those of its pixel grid; a bare cloud has none.
 
     Made once, and kept with what is derived from it, its normals and adjacency, as long as the scan.
     """
@@ -76,6 +77,7 @@ def surface_of(scan: Scan) -> TriangleMesh:
     if surface is None:
         triangles = scan.triangles
         if scan.is_cloud and scan.pixels is not None and len(scan.points):
-            triangles = grid_triangles(scan.pixels, scan.raster_shape, scan.points)
+            floor = 0.0 if scan.unit_mm is None else FLOOR_MM  # a length in mm says nothing of coordinates in an open unit
+            triangles = grid_triangles(scan.pixels, scan.raster_shape, scan.points, floor)
         surface = _SURFACES[scan] = TriangleMesh(scan.points, triangles, scan.colors)
     return surface

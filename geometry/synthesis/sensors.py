@@ -16,7 +16,7 @@ from geometry.mesh import TriangleMesh, merged
 from geometry.scan import Scan
 from geometry.settings.options import AtLeast0, Share, options
 from geometry.surfaces.raycasting import first_hits, raycasting_scene
-from geometry.surfaces.triangulation import grid_triangles
+from geometry.surfaces.triangulation import FLOOR_MM, grid_triangles
 from geometry.synthesis import sensor_noise
 from geometry.transforms import SimilarityTransform
 
@@ -157,7 +157,7 @@ def _scan_mesh(
 ) -> Scan:
     sample = _sample_round if sensor.cylindrical else _sample_front
     points, pixels, shape = sample(scene, sensor, scan_pose, strength, rng)
-    triangles = grid_triangles(pixels, shape, points)
+    triangles = grid_triangles(pixels, shape, points, FLOOR_MM)
     scan = Scan(points, triangles, source=sensor.name, format="synthetic mesh", unit_mm=1.0, scale_is_metric=True)
     return scan.keep(np.isin(np.arange(len(points)), triangles))
 

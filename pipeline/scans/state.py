@@ -8,8 +8,8 @@ from typing import Self
 
 import numpy as np
 
-from geometry.charts.chart import pixel_centres
-from geometry.charts.geometry_image import GeometryImage, channel_normals
+from geometry.charts.curvature import facing
+from geometry.charts.geometry_image import GeometryImage
 from geometry.errors import TimeLimitExceeded
 from geometry.fitting.encoding import Encoding
 from geometry.fitting.result import FitResult
@@ -106,8 +106,5 @@ def pixels_of(points: np.ndarray, image: GeometryImage) -> tuple[np.ndarray, np.
 def observed_pixels(scan: GeometryImage, refined: GeometryImage) -> np.ndarray:
     """(h, w) bool: where the scan supports the refined surface, that is, lies on it within its noise. A hand or hair in
     front of the face does not."""
-    normals = channel_normals(refined)
-    outward = refined.chart.outward_directions(pixel_centres(refined.chart)).reshape(normals.shape)
-    facing = np.maximum((normals * outward).sum(2), 0.2)  # a step along the ray → a distance from the surface
-    distance = np.abs(scan["depth"] - refined["depth"]) * facing
+    distance = np.abs(scan["depth"] - refined["depth"]) * facing(refined)
     return scan.valid_mask & refined.valid_mask & (distance < SUPPORT_MM + 4 * scan["noise_sigma"])
