@@ -153,6 +153,7 @@ def fit_bytes(state: ScanState, model: MorphableModel) -> bytes:
             "scale_is_metric": bool(scan.scale_is_metric),
             "residuals": {name: float(value) for name, value in fit.residuals.items()},
             "fit_quality": float(fit.fit_quality),
+            "evidence": {name: value if np.isfinite(value) else None for name, value in vars(state.evidence).items()},
             "landmarks": {name: value for name, value in state.metrics.items() if name.startswith("landmark")},
             "notes": list(scan.notes),
         }
