@@ -69,7 +69,7 @@ def test_the_leading_coefficients_come_back(face, whole):
 
 
 def test_a_clean_fit_is_reported_as_one(whole, model):
-    assert whole.fit_quality > 0.95 and whole.visible_face > 0.97 and whole.noise_mm < 0.05
+    assert whole.residuals["inlier_fraction"] > 0.99 and whole.visible_face > 0.97 and whole.noise_mm < 0.05
     assert whole.residuals["mean"] < 0.05 and whole.residuals["inlier_fraction"] > 0.98
     assert whole.residuals["median"] <= whole.residuals["p90"]
     beside = whole.vertices - model.instance(whole.identity_coefficients, whole.expression_coefficients)
@@ -80,7 +80,7 @@ def test_an_expression_is_followed(model):
     smiling = known_face(3, spread=0.6, expressions=3)
     result = fit(nearly_located(mesh_scan(smiling.scan_points), smiling), model)
     assert surface_errors(smiling, result)[model.regions["face"]].mean() < 0.1
-    assert result.fit_quality > 0.9
+    assert result.residuals["inlier_fraction"] > 0.99
 
 
 @pytest.mark.parametrize("sensor", ["truedepth", "kinect_v1", "time_of_flight"])

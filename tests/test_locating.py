@@ -191,7 +191,7 @@ def centred_grid(face):
 @pytest.mark.parametrize("make", [inside_out, centred_grid])
 def test_the_orientation_of_a_surface_is_not_taken_on_trust(make, face):
     result = accepted(make(face))
-    assert result.residuals["mean"] < 0.15 and result.fit_quality > 0.6
+    assert result.residuals["mean"] < 0.15 and result.visible_face > 0.6
 
 
 def egg(*axes):

@@ -1,5 +1,6 @@
 """One chain: whoever sends a scan through it gets the same bytes."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,12 +9,14 @@ import pytest
 
 import face_relief
 from geometry import readers
+from geometry.errors import NoFaceFound
 from geometry.fitting import encoding
+from geometry.recognition.rightness import probability_right
 from geometry.synthesis import deformation_transfer
 from geometry.transforms import SimilarityTransform
 from pipeline.execution.stages import Load, Steps
 from pipeline.inputs.source import Source
-from pipeline.scans import chain, config
+from pipeline.scans import chain, config, files, steps
 from pipeline.scans.job import Job
 from pipeline.scans.state import ScanState
 from pipeline.training import real_truth, sampled_pairs
@@ -42,6 +45,26 @@ def by_run(tmp_path_factory):
 def test_a_scan_that_is_already_read_goes_the_same_way(by_run):
     state = chain.fitted(ScanState(SOURCE, scan=readers.read(SCAN)), Job(SynthesisConfig()))
     assert bytes_of(state) == bytes_of(by_run)
+
+
+def test_the_quality_of_a_fit_is_the_probability_that_its_evidence_gives(by_run):
+    assert by_run.fit.fit_quality == probability_right(by_run.evidence) >= 0.9
+    assert by_run.evidence.has_landmarks and by_run.evidence.visible_face == by_run.fit.visible_face
+    held = json.loads(files.fit_bytes(by_run, Job(config.Config()).model))
+    assert held["fit_quality"] == by_run.fit.fit_quality
+    assert held["evidence"].keys() == vars(by_run.evidence).keys()
+
+
+def test_a_fit_that_is_too_improbable_is_refused(by_run):
+    job = Job(config.load(settings=["accept.probability=1.0"]))
+    with pytest.raises(NoFaceFound, match="at least 100"):
+        steps.rasterize(by_run, job)
+
+
+def test_what_half_a_face_does_not_show_is_noted_as_the_models_guess(by_run):
+    job, half = Job(config.load(settings=["accept.probability=0"])), replace(by_run.fit, visible_face=0.4)
+    (note,) = set(steps.rasterize(replace(by_run, fit=half), job).notes) - set(by_run.notes)
+    assert note == "only 40 % of the face was seen; the rest is the model's guess"
 
 
 def test_pairs_from_scans_are_fitted_as_a_run_fits(by_run, monkeypatch):

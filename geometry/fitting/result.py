@@ -33,6 +33,7 @@ class FitResult:
     """vertices (n, 3): the fitted model with what it cannot show, model frame, mm. scan_to_model: scan mm → model mm, with scale
     where the scan's is unknown. residuals: statistics in mm of |n·(q − S)| over the scan's points on the visible face, and
     inlier_fraction: of the scan's points within 25 mm of the face, those that lie on it.
+    fit_quality: the probability that the fit is right, NaN until it is judged (`geometry.recognition.acceptance`).
     visible_face: the fraction of the face region that scan points support; visible_area_mm2 the same as an area.
     identity_rms_sigma: root mean square of the identity coefficients. noise_mm: of the scan, as it alone shows; noise: as
     measured from what the fit leaves, in model mm, None where it was not. posterior: None of a short fit without evidence.
@@ -54,7 +55,7 @@ class FitResult:
 
 
 def summarize(state: FitState, target: ScanSamples, triangles: np.ndarray, face: np.ndarray, n_identity: int) -> FitResult:
-    """Residuals over the face region `face` (n,) bool, and a quality in [0, 1] from residual, visibility and plausibility.
+    """Residuals over the face region `face` (n,) bool, how much of it is seen, and how plausible its shape is.
 
     Raises NoFaceFound where no scan point lies on the fitted face."""
     surface = TriangleMesh(state.vertices, triangles)
@@ -79,7 +80,7 @@ def summarize(state: FitState, target: ScanSamples, triangles: np.ndarray, face:
         state.scan_to_model,
         state.vertices,
         _statistics(offsets, target.noise_mm, int(about.sum())),
-        _quality(float(offsets.mean()), target.noise_mm, visible, mahalanobis),
+        float("nan"),
         target.noise_mm,
         visible,
         float(areas[covered].sum()),
@@ -104,8 +105,3 @@ def _statistics(offsets: np.ndarray, noise_mm: float, about: int) -> dict[str, f
         "rms": float(np.sqrt((offsets**2).mean())),
         "inlier_fraction": float((offsets < 1.5 + 2 * noise_mm).sum() / about),
     }
-
-
-def _quality(mean_mm: float, noise_mm: float, visible: float, mahalanobis: float) -> float:
-    excess = max(mean_mm - 0.8 * noise_mm, 0.0)
-    return float(np.exp(-((excess / 1.5) ** 2)) * np.clip(visible / 0.7, 0, 1) * np.exp(-max(mahalanobis - 1.5, 0.0)))

@@ -1,86 +1,87 @@
-"""Whether a fit is a face: the gate between `ok` and `rejected`. A confident wrong fit is the worst bug.
+"""Whether a fit is a face, and the right one: the gate between `ok` and `rejected`. A confident wrong fit is the worst bug.
 
-A flexible model follows any smooth blob to a millimetre or two, so small residuals prove nothing. A face
-is believed where the scan shows the *relief* that the fitted face predicts there: nose, eyes, mouth.
+Two questions are asked. *Is it a face?* A flexible model follows any smooth blob to a millimetre or two, so small residuals prove
+nothing: a face is believed where the scan shows the *relief* that the fitted face predicts there: nose, eyes, mouth. *Is it
+right?* That is a probability (`geometry.recognition.rightness`), of what a wrong fit cannot answer.
 """
 
-import numpy as np
 from pydantic import Field
 
-from geometry.charts.chart import pixel_centres
-from geometry.charts.geometry_image import GeometryImage
-from geometry.charts.masked_filters import masked_mean
 from geometry.errors import NoFaceFound
 from geometry.fitting.encoding import Encoding
 from geometry.fitting.result import FitResult
+from geometry.recognition.evidence import Evidence, relief_explained
+from geometry.recognition.rightness import probability_right
 from geometry.settings.options import Positive, Share, options
 
-FEATURES_MM = 60.0  # about the nose: where a face has relief
-CLOSE_MM = 20.0
+MOST_DIGITS = 15
+SEEN_FACE = 0.6  # a fit of which less was seen is half the model's guess, and says so
+SEEN_BELOW = 0.4  # the same of the skin about mouth and chin
 
 
 @options
 class AcceptanceOptions:
-    """Bounds of a usable face, set between real scans and synthetic non-faces."""
+    """Bounds of a usable face, set between real scans and synthetic non-faces, but for the last, set on simulated scans."""
 
     visible_face: Share = 0.25
     """Least share of the face region's area that the scan shows."""
     inlier_fraction: Share = 0.65
     """Least share of the scan's points about the face that lie on it."""
-    relief_explained: float = Field(default=0.7, le=1)
+    relief_explained: float = Field(default=0.6, le=1)
     """Least share of the scan's relief that the fit explains, R²."""
-    identity_sigma: Positive = 2.6
+    identity_sigma: Positive = 3.0
     """Largest root mean square of the identity coefficients, in standard deviations."""
-    fit_quality: Share = 0.2
-    """Least quality of the fit, in [0, 1]."""
-
-
-def relief_explained(coarse: GeometryImage, scan: GeometryImage) -> float:
-    """Share of the scan's relief (depth about the nose, less the quadric that fits it best) that the fit explains.
-
-    R² = 1 − Σ(s − c)² / Σs²: near 1 where every feature is where the fit says, at most 0 on a featureless blob; −1 at worst, and
-    where too little is seen."""
-    chart = coarse.chart
-    points = chart.lift(pixel_centres(chart), coarse["depth"].ravel().astype(float)).reshape(*coarse.shape, 3)
-    both = coarse.valid_mask & scan.valid_mask & (np.linalg.norm(points, axis=2) < FEATURES_MM)
-    both &= np.abs(scan["depth"] - coarse["depth"]) < CLOSE_MM
-    if both.sum() * chart.pixel_mm**2 < 1000:
-        return -1.0
-    x, y = points[both][:, :2].T / FEATURES_MM
-    form = np.linalg.qr(np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], axis=1))[0]
-
-    def relief(depth: np.ndarray) -> np.ndarray:
-        smooth = masked_mean(depth, both, 1.5 / chart.pixel_mm, 1e-6)[both]
-        return smooth - form @ (form.T @ smooth)
-
-    a, b = relief(coarse["depth"].astype(float)), relief(scan["depth"].astype(float))
-    return float(max(1.0 - ((b - a) ** 2).sum() / max((b**2).sum(), 1e-9), -1.0))
+    probability: Share = 0.6
+    """Least probability that the fit is right: the seen face within 1.5 mm on average, and no lip landmark more than 8 mm off."""
 
 
 def require_face(fit: FitResult, encoding: Encoding, options: AcceptanceOptions = AcceptanceOptions()) -> None:
-    """Raises NoFaceFound with the first test that a fit and its encoding fail."""
+    """The first question alone, of a fit and its encoding. Raises NoFaceFound."""
     relief = relief_explained(encoding.coarse, encoding.scan)
-    tests = (
-        (
-            fit.visible_face >= options.visible_face,
-            f"{100 * fit.visible_face:.0f} % of the face is visible",
-            f"{100 * options.visible_face:.0f} %",
-        ),
-        (
-            fit.residuals["inlier_fraction"] >= options.inlier_fraction,
-            f"{100 * fit.residuals['inlier_fraction']:.0f} % of the points about the face lie on it",
-            f"{100 * options.inlier_fraction:.0f} %",
-        ),
-        (
-            relief >= options.relief_explained,
-            f"{100 * max(relief, 0):.0f} % of the scan's relief is a face's",
-            f"{100 * options.relief_explained:.0f} %",
-        ),
-        (fit.fit_quality >= options.fit_quality, f"the fit's quality is {fit.fit_quality:.2f}", f"{options.fit_quality:.2f}"),
+    require_bounds(fit.visible_face, fit.residuals["inlier_fraction"], relief, fit.identity_rms_sigma, options)
+
+
+def require_bounds(
+    visible_face: float, on_face: float, relief: float, identity_sigma: float, options: AcceptanceOptions = AcceptanceOptions()
+) -> None:
+    """The first question of figures as `Evidence` has them. Raises NoFaceFound with the first bound that they fail."""
+    shares = (
+        (visible_face, options.visible_face, "of the face is visible"),
+        (on_face, options.inlier_fraction, "of the points about the face lie on it"),
+        (relief, options.relief_explained, "of the scan's relief is a face's"),
     )
-    for passed, found, needed in tests:
-        if not passed:
-            raise NoFaceFound(f"no face found: only {found}, at least {needed} is needed")
-    if not fit.identity_rms_sigma <= options.identity_sigma:
-        found, most = f"{fit.identity_rms_sigma:.1f} σ a mode", f"{options.identity_sigma:.1f}"
-        raise NoFaceFound(f"no face found: the shape is implausible ({found}, at most {most})")
+    for share, least, what in shares:
+        if not share >= least:
+            found, needed = told_apart(100 * max(share, 0.0), 100 * least)
+            raise NoFaceFound(f"no face found: only {found} % {what}, at least {needed} % is needed")
+    if not identity_sigma <= options.identity_sigma:
+        found, most = told_apart(identity_sigma, options.identity_sigma, 1)
+        raise NoFaceFound(f"no face found: the shape is implausible ({found} σ a mode, at most {most})")
+
+
+def require_right(evidence: Evidence, options: AcceptanceOptions = AcceptanceOptions()) -> float:
+    """The second question: the probability in [0, 1] that a fit is right. Raises NoFaceFound where it is too small."""
+    probability = probability_right(evidence)
+    if not probability >= options.probability:
+        found, least = told_apart(100 * probability, 100 * options.probability)
+        raise NoFaceFound(f"no face found: the fit is right with a probability of {found} % only, at least {least} % is needed")
+    return probability
+
+
+def notes_of(evidence: Evidence) -> tuple[str, ...]:
+    """What whoever uses an accepted fit has to know: how much of it nobody saw."""
+    notes = []
+    if evidence.visible_face < SEEN_FACE:
+        notes.append(f"only {100 * evidence.visible_face:.0f} % of the face was seen; the rest is the model's guess")
+    if evidence.looked_at_below < SEEN_BELOW:
+        notes.append(f"only {100 * evidence.looked_at_below:.0f} % of mouth and chin was seen; the rest is the model's guess")
+    return tuple(notes)
+
+
+def told_apart(found: float, bound: float, digits: int = 0) -> tuple[str, str]:
+    """Two different numbers with `digits` decimals, or as many more as it takes for them to read differently."""
+    for decimals in range(digits, MOST_DIGITS):
+        texts = f"{found:.{decimals}f}", f"{bound:.{decimals}f}"
+        if texts[0] != texts[1]:
+            return texts
+    return repr(float(found)), repr(float(bound))

@@ -166,14 +166,15 @@ def fit_bytes(state: ScanState, model: MorphableModel) -> bytes:
             "scale_is_metric": bool(scan.scale_is_metric),
             "residuals": {name: float(value) for name, value in fit.residuals.items()},
             "fit_quality": float(fit.fit_quality),
-            **_evidence(fit),
+            **_certainty(fit),
+            "evidence": {name: value if np.isfinite(value) else None for name, value in vars(state.evidence).items()},
             "landmarks": {name: value for name, value in state.metrics.items() if name.startswith("landmark")},
             "notes": list(scan.notes),
         }
     )
 
 
-def _evidence(fit: FitResult) -> dict[str, object]:
+def _certainty(fit: FitResult) -> dict[str, object]:
     """What the scan's noise was found to be and how sure the fit is; nothing where the fit did not ask."""
     found: dict[str, object] = {"discrepancy_sigma": round(float(fit.discrepancy_sigma), 4)}
     if fit.noise is not None:

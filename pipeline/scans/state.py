@@ -16,6 +16,7 @@ from geometry.fitting.result import FitResult
 from geometry.landmarks.estimate import LandmarkEstimate
 from geometry.landmarks.given import GivenLandmarks
 from geometry.locating.location import Location
+from geometry.recognition.evidence import Evidence
 from geometry.reconstruction.lifting import LiftedSurface
 from geometry.scan import Scan
 from geometry.transforms import SimilarityTransform
@@ -53,6 +54,7 @@ class ScanState:
     location: Location | None = None
     fit: FitResult | None = None
     encoding: Encoding | None = None
+    evidence: Evidence | None = None
     refined: GeometryImage | None = None
     surface: LiftedSurface | None = None
     registered: np.ndarray | None = None

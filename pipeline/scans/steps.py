@@ -7,6 +7,7 @@ frame.
 
 import hashlib
 from dataclasses import replace
+from functools import reduce
 
 from geometry import readers
 from geometry.charts.geometry_image import GeometryImage
@@ -16,8 +17,9 @@ from geometry.landmarks.given import check_on_surface, given_landmarks
 from geometry.locating import cleaning
 from geometry.locating.candidates import located_at
 from geometry.model import landmark_embedding as landmark_schemes
-from geometry.recognition import acceptance, handedness
+from geometry.recognition import acceptance, evidence, handedness
 from geometry.reconstruction import lifting
+from geometry.scan import Scan
 from pipeline.inputs import reading
 from pipeline.scans import landmark_figures, manifest, methods
 from pipeline.scans.job import Job
@@ -69,10 +71,13 @@ def fit(state: ScanState, job: Job) -> ScanState:
 
 
 def rasterize(state: ScanState, job: Job) -> ScanState:
-    """Both surfaces in one chart; here it is decided whether the fit is believed (NoFaceFound where not)."""
+    """Both surfaces in one chart; here it is decided whether the fit is believed (NoFaceFound where not), and how surely."""
     encoded = encoding.encode(state.location.scan, state.fit, job.model, job.chart)
     acceptance.require_face(state.fit, encoded, job.config.accept)
-    return replace(state, encoding=encoded)
+    found = evidence.evidence_of(state.fit, encoded, state.location, job.model)
+    judged = replace(state.fit, fit_quality=acceptance.require_right(found, job.config.accept))
+    location = replace(state.location, scan=reduce(Scan.with_note, acceptance.notes_of(found), state.location.scan))
+    return replace(state, location=location, fit=judged, encoding=encoded, evidence=found)
 
 
 def refine(states: list[ScanState], job: Job) -> list[ScanState]:
