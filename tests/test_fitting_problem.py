@@ -57,7 +57,7 @@ def test_a_step_follows_the_gradient_of_the_energy(begun):
     state = replace(state, discrepancy=np.zeros(problem.step(state, LAST).discrepancy.shape))
     matches = _Placed(matches, state.scan_to_model.inverse().apply(matches.targets))
     active, scale = np.arange(len(state.coefficients)), problem.robust_scale(matches, LAST)
-    gradient = normal_equations(problem.terms(state, LAST, matches, active))[1]
+    gradient = normal_equations(problem.terms(state, LAST, matches, active), problem.priors(state, LAST, active))[1]
     rng, size = np.random.default_rng(0), len(gradient)
     for _ in range(6):
         direction = rng.standard_normal(size) * np.r_[[1e-3] * 3, [0.1] * 3, 1e-3, np.full(size - 7, 0.03)]

@@ -6,7 +6,6 @@ from scipy.spatial.transform import Rotation
 
 from geometry.fitting.residuals import (
     Correspondences,
-    coefficient_prior,
     point_to_plane,
     point_to_point,
     pose_jacobian,
@@ -70,14 +69,6 @@ def test_the_point_to_point_jacobian_is_the_derivative_of_its_residual(with_scal
     np.testing.assert_allclose(term.jacobian, finite_differences(residual, term.jacobian.shape[1]), atol=1e-5)
     np.testing.assert_allclose(term.residuals, residual(np.zeros(term.jacobian.shape[1])))
     np.testing.assert_array_equal(term.weights.reshape(-1, 3), np.tile(weights[:, None], 3))
-
-
-def test_the_prior_pulls_each_coefficient_to_zero_and_leaves_the_pose_alone():
-    coefficients, weights = np.array([1.0, -2.0, 0.5]), np.array([1.0, 4.0, 9.0])
-    term = coefficient_prior(coefficients, weights, n_pose=6)
-    np.testing.assert_allclose(term.jacobian, finite_differences(lambda d: coefficients + d[6:], 9), atol=1e-9)
-    np.testing.assert_array_equal(term.residuals, coefficients)
-    np.testing.assert_allclose(term.jacobian.T @ (term.weights * term.residuals), np.r_[np.zeros(6), weights * coefficients])
 
 
 def test_geman_mcclure_weights_are_the_derivative_of_the_loss_over_the_residual():

@@ -123,8 +123,8 @@ GOOD = Evidence(
         "lower_lip_sigma": 1.0,
         "lower_lip_mm": 1.5,
         "chin_sigma": 1.0,
+        "lower_lip_stated_mm": 1.2,
     }
-    lower_lip_stated_mm=1.2,
 )
 UNMARKED = replace(GOOD, **{name: np.nan for name in vars(GOOD) if name.startswith(("landmark", "mouth", "lower_lip", "chin"))})
 HIGHER_IS_BETTER = {"relief", "looked_at_below", "lower_lip_seen"}

@@ -4,35 +4,45 @@ from collections.abc import Sequence
 
 import numpy as np
 from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg.blas import dsyrk, ssyrk
 
 from geometry.errors import FitError
-from geometry.fitting.residuals import LinearTerm
+from geometry.fitting.residuals import LinearTerm, PriorTerm
 
 _ROUNDS = 6  # of the active set
 
 
-def normal_equations(terms: Sequence[LinearTerm]) -> tuple[np.ndarray, np.ndarray]:
-    """H = Σ Jᵀ W J (p, p) and g = Σ Jᵀ W r (p,): each product in the precision of its Jacobian, their sum in float64. A term
-    whose weights are a matrix (r, r) has W as it is."""
-    hessian, gradient = np.zeros(()), np.zeros(())
+def normal_equations(terms: Sequence[LinearTerm], priors: Sequence[PriorTerm] = ()) -> tuple[np.ndarray, np.ndarray]:
+    """H = Σ Jᵀ W J (p, p) and g = Σ Jᵀ W r (p,): each product in the precision of its Jacobian, their sum in float64."""
+    size = terms[0].jacobian.shape[1]
+    hessian, gradient = np.zeros((size, size)), np.zeros(size)
     for term in terms:
-        weights = term.weights.astype(term.jacobian.dtype)
-        weighted = weights @ term.jacobian if weights.ndim == 2 else term.jacobian * weights[:, None]
-        hessian = hessian + (weighted.T @ term.jacobian).astype(np.float64)
-        gradient = gradient + (weighted.T @ term.residuals.astype(term.jacobian.dtype)).astype(np.float64)
+        single = term.jacobian.dtype == np.float32
+        root = np.sqrt(term.weights).astype(term.jacobian.dtype)
+        weighted = term.jacobian * root[:, None]
+        upper = (ssyrk if single else dsyrk)(1.0, weighted.T)
+        hessian += np.triu(upper) + np.triu(upper, 1).T
+        gradient += weighted.T @ (root * term.residuals.astype(term.jacobian.dtype))
+    for prior in priors:
+        part = slice(prior.first, prior.first + len(prior.residuals))
+        hessian[part, part] += prior.precision
+        gradient[part] += prior.precision @ prior.residuals
     return hessian, gradient
 
 
 def gauss_newton_step(
-    terms: Sequence[LinearTerm], damping: np.ndarray | float = 0.0, bounds: tuple[np.ndarray, np.ndarray] | None = None
+    terms: Sequence[LinearTerm],
+    priors: Sequence[PriorTerm] = (),
+    damping: np.ndarray | float = 0.0,
+    bounds: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> np.ndarray:
-    """δ (p,) that minimises ½ Σ w (r + J δ)² + ½ δᵀ D δ for a damping matrix D (p, p) (Levenberg–Marquardt).
+    """δ (p,) that minimises the terms and priors and ½ δᵀ D δ for a damping matrix D (p, p) (Levenberg–Marquardt).
 
     bounds: the least and the largest δ, (p,) each. An active set keeps to them: what a step would take beyond is held at its
     bound, and the others are solved for anew (Nocedal & Wright 2006, section 16.7, without the release of bounds: the next step
     of the fit begins with none held). Raises FitError where the equations have no finite solution.
     """
-    hessian, gradient = normal_equations(terms)
+    hessian, gradient = normal_equations(terms, priors)
     diagonal = np.diag(hessian)
     hessian = hessian + damping + np.diag(1e-6 * diagonal + 1e-9 * max(diagonal.max(), 1e-9))
     low, high = (np.full(len(gradient), -np.inf), np.full(len(gradient), np.inf)) if bounds is None else bounds

@@ -68,7 +68,7 @@ class FittingOptions:
     damping: AtLeast0 = 0.007
     """Damping of one step's motion, relative to the weight of the data. With 0.001 one simulated scan of 23 slid into a wrong
     minimum."""
-    still_mm: Positive = 0.01
+    still_mm: Positive = 0.02
     """A stage ends where a step moves the face by less than this on average."""
     normal_cosine: float = Field(default=0.5, ge=-1, le=1)
     """Least cosine between the normals of a scan point and of a model vertex that are a pair."""

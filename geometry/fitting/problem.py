@@ -17,7 +17,7 @@ from geometry.fitting.posterior import FINE_MM, INFLATION, FitPosterior, inverse
 from geometry.fitting.residuals import (
     Correspondences,
     LinearTerm,
-    coefficient_prior,
+    PriorTerm,
     point_to_plane,
     point_to_point,
     pose_jacobian,
@@ -86,7 +86,8 @@ class Problem:
         size = inner.stop + len(state.discrepancy)
         low, high = np.full(size, -np.inf), np.full(size, np.inf)
         low[inner], high[inner] = (bound[active] - state.coefficients[active] for bound in self.bounds)
-        step = gauss_newton_step(self.terms(state, stage, matches, active), self._damping(stage, active, size), (low, high))
+        terms, priors = self.terms(state, stage, matches, active), self.priors(state, stage, active)
+        step = gauss_newton_step(terms, priors, self._damping(stage, active, size), (low, high))
         coefficients = state.coefficients.copy()
         coefficients[active] += step[inner]
         moved, discrepancy = _stepped(state.scan_to_model, step[: self.n_pose]), state.discrepancy + step[inner.stop :]
@@ -146,18 +147,28 @@ class Problem:
         return Correspondences(rows, targets, ((targets - surface.vertices[rows]) * middle).sum(1), middle)
 
     def terms(self, state: FitState, stage: Stage, matches: Correspondences, active: np.ndarray) -> list[LinearTerm]:
-        """Of the energy at a state, linear in a step of (pose, the active (a,) of the m coefficients, the discrepancy)."""
-        after, found = len(state.discrepancy), [self._surface_term(state, stage, matches, active)]
+        """Of the data at a state, linear in a step of (pose, the active (a,) of the m coefficients, the discrepancy)."""
+        found = [self._surface_term(state, stage, matches, active)]
         if len(self.target.landmarks):
             places, ids = state.scan_to_model.apply(self.target.landmarks), self.target.landmark_vertices
             strength = 1.0 / self.target.landmark_sigma**2
             basis = self.arrays.basis[ids][:, :, active]
-            found.append(_padded(point_to_point(places, state.vertices[ids], basis, strength, self.with_scale), 0, after))
-        found.append(_padded(self._prior(state.coefficients, stage, active), self.n_pose, after))
-        if after:
-            weight = np.full(after, stage.prior / self.discrepancy_variance)
-            found.append(coefficient_prior(state.discrepancy, weight, self.n_pose + len(active)))
+            term = point_to_point(places, state.vertices[ids], basis, strength, self.with_scale)
+            found.append(replace(term, jacobian=np.pad(term.jacobian, ((0, 0), (0, len(state.discrepancy))))))
         return found
+
+    def priors(self, state: FitState, stage: Stage, active: np.ndarray) -> list[PriorTerm]:
+        """The model's own of the identity (Blanz & Vetter 1999, eq. 11), the expression's, and the discrepancy's."""
+        prior, n_identity = expression_prior(self.arrays.model), self.arrays.n_identity
+        strength, first = stage.prior * self.options.regularization_weight, int((active < n_identity).sum())
+        chosen = active[first:] - n_identity
+        precision = np.linalg.inv(prior.covariance[np.ix_(chosen, chosen)])
+        off, count = state.coefficients[active[first:]] - prior.mean[chosen], len(state.discrepancy)
+        return [
+            PriorTerm(self.n_pose, state.coefficients[active[:first]], strength * np.eye(first)),
+            PriorTerm(self.n_pose + first, off, strength * precision),
+            PriorTerm(self.n_pose + len(active), state.discrepancy, stage.prior / self.discrepancy_variance * np.eye(count)),
+        ]
 
     def robust_scale(self, matches: Correspondences, stage: Stage) -> float:
         """In mm, of the loss of Geman and McClure."""
@@ -203,21 +214,11 @@ class Problem:
             return term
         return LinearTerm(term.residuals, np.concatenate([term.jacobian, -self._basis[rows]], axis=1), term.weights)
 
-    def _prior(self, coefficients: np.ndarray, stage: Stage, active: np.ndarray) -> LinearTerm:
-        """The model's own of the identity (Blanz & Vetter 1999, eq. 11), and the expression's."""
-        prior, n_identity = expression_prior(self.arrays.model), self.arrays.n_identity
-        first = int((active < n_identity).sum())
-        chosen = active[first:] - n_identity
-        mean, precision = np.zeros(len(active)), np.eye(len(active))
-        mean[first:] = prior.mean[chosen]
-        precision[first:, first:] = np.linalg.inv(prior.covariance[np.ix_(chosen, chosen)])
-        strength = stage.prior * self.options.regularization_weight
-        return LinearTerm(coefficients[active] - mean, np.eye(len(active)), strength * precision)
-
     def _precision(self, state: FitState, stage: Stage) -> np.ndarray:
         surface = TriangleMesh(state.vertices, self.arrays.model.triangles)
         matches = self.match(surface, state.scan_to_model, stage)
-        return normal_equations(self.terms(state, stage, matches, np.arange(len(state.coefficients))))[0]
+        active = np.arange(len(state.coefficients))
+        return normal_equations(self.terms(state, stage, matches, active), self.priors(state, stage, active))[0]
 
     def _damping(self, stage: Stage, active: np.ndarray, size: int) -> np.ndarray:
         """(size, size) damping of one step's motion: point-to-plane leaves sliding along the surface free, and a long slide
@@ -228,10 +229,6 @@ class Problem:
         damping, inner = np.zeros((size, size)), slice(self.n_pose, self.n_pose + len(active))
         damping[inner, inner] = self.options.damping * of_area * self.arrays.motion[np.ix_(active, active)]
         return damping
-
-
-def _padded(term: LinearTerm, before: int, after: int) -> LinearTerm:
-    return LinearTerm(term.residuals, np.pad(term.jacobian, ((0, 0), (before, after))), term.weights)
 
 
 def _stepped(transform: SimilarityTransform, step: np.ndarray) -> SimilarityTransform:

@@ -12,12 +12,21 @@ import numpy as np
 
 @dataclass(frozen=True)
 class LinearTerm:
-    """residuals (r,), jacobian (r, p), weights (r,): contributes ½ Σ w (r + J δ)²; or weights (r, r), symmetric: ½ (r + J δ)ᵀ W
-    (r + J δ)."""
+    """residuals (r,), jacobian (r, p), weights (r,) ≥ 0: contributes ½ Σ w (r + J δ)²."""
 
     residuals: np.ndarray
     jacobian: np.ndarray
     weights: np.ndarray
+
+
+@dataclass(frozen=True)
+class PriorTerm:
+    """Of the k parameters from number `first` on: residuals (k,), how far they are from their mean, and precision (k, k):
+    contributes ½ (r + δ)ᵀ P (r + δ)."""
+
+    first: int
+    residuals: np.ndarray
+    precision: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -57,9 +66,3 @@ def point_to_point(
     pose = np.stack(rows, axis=1).reshape(3 * len(targets), -1)
     jacobian = np.concatenate([pose, -basis.reshape(3 * len(targets), -1)], axis=1)
     return LinearTerm((targets - vertices).ravel(), jacobian, np.repeat(weights, 3))
-
-
-def coefficient_prior(coefficients: np.ndarray, weights: np.ndarray, n_pose: int) -> LinearTerm:
-    """r = α, weighted: the Gaussian prior of the model (Blanz & Vetter 1999, eq. 11). coefficients, weights (m,)."""
-    m = len(coefficients)
-    return LinearTerm(coefficients, np.concatenate([np.zeros((m, n_pose)), np.eye(m)], axis=1), weights)
