@@ -16,6 +16,7 @@ from geometry.errors import FitError
 # are then within σ
 INFLATION = 1.4
 FINE_MM = 0.1  # standard deviation of what is finer than the coarse surface shows: pores, wrinkles
+BIAS = 0.3  # standard deviation of a sensor's bias, in parts of its noise: time of flight measures skin too far
 RANK = 20  # of the factor by which correlations are told
 
 

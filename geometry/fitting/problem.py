@@ -13,7 +13,7 @@ from geometry.fitting.gauss_newton import gauss_newton_step, normal_equations
 from geometry.fitting.measured_noise import smooth_skin
 from geometry.fitting.model_arrays import ModelArrays
 from geometry.fitting.options import FittingOptions, Stage
-from geometry.fitting.posterior import FINE_MM, INFLATION, FitPosterior, inverse, spread_along
+from geometry.fitting.posterior import BIAS, FINE_MM, INFLATION, FitPosterior, inverse, spread_along
 from geometry.fitting.residuals import (
     Correspondences,
     LinearTerm,
@@ -112,7 +112,9 @@ class Problem:
         shape = np.einsum("nam,na->nm", self.arrays.basis, surface.vertex_normals.astype(np.float32), optimize=True)
         jacobian = np.concatenate([pose, -shape, -self._basis[:, : len(state.discrepancy)]], axis=1)
         told = self.n_pose + len(state.coefficients)
-        sigma = np.hypot(spread_along(jacobian, covariance), FINE_MM)
+        noise_mm = self.target.noise_mm if self.noise is None else self.noise.sigma_mm
+        beside = np.hypot(FINE_MM, BIAS * noise_mm)
+        sigma = np.hypot(spread_along(jacobian, covariance), beside)
         return FitPosterior(covariance[:told, :told], self.n_pose, self.arrays.n_identity, sigma)
 
     def vertices(self, coefficients: np.ndarray, discrepancy: np.ndarray) -> np.ndarray:
