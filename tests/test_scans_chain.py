@@ -11,6 +11,9 @@ import face_relief
 from geometry import readers
 from geometry.errors import NoFaceFound
 from geometry.fitting import encoding
+from geometry.fitting.target import prepare_target
+from geometry.readers import ply_elements
+from geometry.readers.scan_file import ScanFile
 from geometry.recognition.rightness import probability_right
 from geometry.synthesis import deformation_transfer
 from geometry.transforms import SimilarityTransform
@@ -53,6 +56,34 @@ def test_the_quality_of_a_fit_is_the_probability_that_its_evidence_gives(by_run)
     held = json.loads(files.fit_bytes(by_run, Job(config.Config()).model))
     assert held["fit_quality"] == by_run.fit.fit_quality
     assert held["evidence"].keys() == vars(by_run.evidence).keys()
+
+
+def test_a_fit_says_how_sure_it_is(by_run):
+    """In fit.json, and for every vertex of coarse.ply."""
+    model = Job(config.Config()).model
+    told = json.loads(files.fit_bytes(by_run, model))
+    posterior, count = told["posterior"], len(told["identity_coefficients"]) + len(told["expression_coefficients"])
+    assert len(posterior["pose_sigma"]) == 6 and len(posterior["diagonal"]) == len(posterior["factor"]) == 6 + count
+    variances = np.array(posterior["diagonal"]) + (np.array(posterior["factor"]) ** 2).sum(axis=1)
+    sigma = posterior["pose_sigma"] + posterior["identity_sigma"] + posterior["expression_sigma"]
+    np.testing.assert_allclose(np.sqrt(variances), sigma, rtol=2e-3)
+    assert told["noise"]["sigma_mm"] >= 0 and 0.2 < told["discrepancy_sigma"] < 4
+    coarse = ply_elements.read_elements(ScanFile("coarse.ply", files.coarse_bytes(by_run, model)))
+    seen = model.regions["face"]  # the laser looks at it; the back of the head nobody saw
+    stated = coarse["vertex"]["sigma_mm"]
+    assert len(stated) == model.n_vertices and np.median(stated[seen]) < 0.6 < np.median(stated[~seen])
+
+
+def test_noise_is_told_in_the_models_millimetres(by_run):
+    """A scan without scale is fitted at the model's size: what its points scatter by there is its noise."""
+    location = by_run.location
+    grown = SimilarityTransform(np.eye(3), np.zeros(3), 2.0)
+    scan = replace(location.scan, points=2 * location.scan.points, scale_is_metric=False)
+    larger = replace(location, scan=scan, scan_to_model=location.scan_to_model.compose(grown.inverse()))
+    model, noise = Job(config.Config()).model, []
+    for each in (location, larger):
+        noise.append(prepare_target(each, model).noise_mm)
+    assert noise[1] == pytest.approx(noise[0], rel=0.15) and noise[0] > 0
 
 
 def test_a_fit_that_is_too_improbable_is_refused(by_run):

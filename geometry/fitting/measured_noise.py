@@ -31,7 +31,7 @@ def measured_noise(
     scan: Scan, scan_to_model: SimilarityTransform, vertices: np.ndarray, model: MorphableModel, alone_mm: float, seed: int = 0
 ) -> NoiseSpectrum | None:
     """The noise of a scan, in mm of the model, under a fit with the vertices (n, 3) in the model frame; None where too little of
-    the scan lies on smooth skin. Of a mesh it is at most what the scan alone shows, alone_mm in its own mm (noise_of_surface):
+    the scan lies on smooth skin. Of a mesh it is at most what the scan alone shows, alone_mm (noise_of_surface, in model mm):
     noise of independent vertices, which is seen there, while the fit's own error is many times that of a clean mesh."""
     points, residuals = residuals_on_smooth_skin(scan, scan_to_model, vertices, model, seed)
     spectrum = noise_spectrum(points, residuals, seed)
@@ -40,8 +40,7 @@ def measured_noise(
     variance, broad = spectrum.variance.copy(), (LENGTHS_MM > 5) & (LENGTHS_MM < 9)
     variance[IS_NOISE] = np.maximum(variance[IS_NOISE] - _LEAK * variance[broad].sum(), 0)
     if scan.pixels is None and len(scan.triangles):
-        most = scan_to_model.scale * alone_mm
-        variance[IS_NOISE] *= min(1.0, most**2 / max(variance[IS_NOISE].sum(), 1e-12))
+        variance[IS_NOISE] *= min(1.0, alone_mm**2 / max(variance[IS_NOISE].sum(), 1e-12))
     return replace(spectrum, variance=variance)
 
 

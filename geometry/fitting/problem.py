@@ -113,8 +113,10 @@ class Problem:
         jacobian = np.concatenate([pose, -shape, -self._basis[:, : len(state.discrepancy)]], axis=1)
         told = self.n_pose + len(state.coefficients)
         noise_mm = self.target.noise_mm if self.noise is None else self.noise.sigma_mm
-        beside = np.hypot(FINE_MM, BIAS * noise_mm)
-        sigma = np.hypot(spread_along(jacobian, covariance), beside)
+        # beside the face the discrepancy is as large as on it, and no coefficient tells of it
+        field = sum(sigma**2 for sigma in self.options.discrepancy_mm) - (self._basis**2).sum(axis=1)
+        beside = FINE_MM**2 + (BIAS * noise_mm) ** 2 + INFLATION**2 * self.discrepancy_variance * np.maximum(field, 0)
+        sigma = np.hypot(spread_along(jacobian, covariance), np.sqrt(beside))
         return FitPosterior(covariance[:told, :told], self.n_pose, self.arrays.n_identity, sigma)
 
     def vertices(self, coefficients: np.ndarray, discrepancy: np.ndarray) -> np.ndarray:

@@ -36,7 +36,7 @@ class FitResult:
     fit_quality: the probability that the fit is right, NaN until it is judged (`geometry.recognition.acceptance`).
     visible_face: the fraction of the face region that scan points support; visible_area_mm2 the same as an area.
     identity_rms_sigma: root mean square of the identity coefficients. noise_mm: of the scan, as it alone shows; noise: as
-    measured from what the fit leaves, in model mm, None where it was not. posterior: None of a short fit without evidence.
+    measured from what the fit leaves, None where it was not; both in model mm. posterior: None of a short fit without evidence.
     discrepancy_sigma: how many times as large as the options say what the model cannot show was found."""
 
     identity_coefficients: np.ndarray

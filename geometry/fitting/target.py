@@ -1,6 +1,6 @@
 """The scan as the fit sees it: area-uniform samples with normals, and landmarks."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -17,8 +17,8 @@ FIRST_INNER = 17  # of ibug68: the jaw line before it is no point of the skin
 @dataclass(frozen=True)
 class ScanSamples:
     """The scan as the fit sees it: points (n, 3) and outward unit normals (n, 3) in the scan's frame, mm, in random
-    order, so that a prefix is a fair subsample; landmark points (l, 3), their model vertices (l,) and standard deviations (l,)
-    in mm, the first `given` of them from whoever sent the scan."""
+    order, so that a prefix is a fair subsample; noise_mm, what the scan alone shows of its noise, in model mm; landmark points
+    (l, 3), their model vertices (l,) and standard deviations (l,) in mm, the first `given` of them from whoever sent the scan."""
 
     points: np.ndarray
     normals: np.ndarray
@@ -50,7 +50,10 @@ def prepare_target(
         chosen = rng.permutation(len(location.scan.points))[:limit]
         points, normals = location.scan.points[chosen], location.scan.normals[chosen]
     normals = normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
-    return ScanSamples(points, normals, noise_of_surface(location.scan, surface), *_landmark_targets(location, model, options))
+    scale = location.scan_to_model.scale
+    scan = location.scan if scale == 1.0 else replace(location.scan, points=scale * location.scan.points)
+    noise_mm = noise_of_surface(scan, surface if scale == 1.0 else surface.with_vertices(scale * surface.vertices))
+    return ScanSamples(points, normals, noise_mm, *_landmark_targets(location, model, options))
 
 
 def _landmark_targets(
