@@ -14,8 +14,7 @@ class ModelArrays:
     """The n vertices of a model, restricted to its first K identity and E expression modes, m = K + E.
 
     basis (n, 3, m) float32, mm per coefficient; weights (n,): what a pair with each vertex counts, 0 on borders, eyes, linings;
-    areas (n,) mm² of the mean's; motion (m, m) = Σ_v areas_v weights_v U_vᵀ U_v: αᵀ motion α is the squared motion of the face by
-    a step α of the coefficients, summed over its area.
+    areas (n,) mm² of the mean's.
     """
 
     model: MorphableModel
@@ -24,7 +23,6 @@ class ModelArrays:
     basis: np.ndarray
     weights: np.ndarray
     areas: np.ndarray
-    motion: np.ndarray
 
     def vertices(self, coefficients: np.ndarray) -> np.ndarray:
         """Coefficients (m,) → vertices (n, 3), model frame, mm."""
@@ -41,12 +39,9 @@ def arrays_of(model: MorphableModel, identity_modes: int, expression_modes: int,
     """At most so many modes of the model; surround_weight: of vertices outside the face region."""
     n_identity, n_expression = min(identity_modes, model.n_identity), min(expression_modes, model.n_expression)
     basis = np.concatenate([model.identity_basis[:n_identity], model.expression_basis[:n_expression]])
-    modes = len(basis)
     basis = np.ascontiguousarray(basis.transpose(1, 2, 0), dtype=np.float32)
     mean = TriangleMesh(model.mean, model.triangles)
     excluded = mean.boundary_vertices | model.regions["mouth_interior"] | model.regions["eyes"]
     excluded |= model.regions.get("cavities", False)
     weights = np.where(model.regions["face"], 1.0, surround_weight) * ~excluded
-    weighted = (basis * (mean.vertex_areas * weights)[:, None, None].astype(np.float32)).reshape(-1, modes)
-    motion = (weighted.T @ basis.reshape(-1, modes)).astype(np.float64)
-    return ModelArrays(model, n_identity, n_expression, basis, weights, mean.vertex_areas, motion)
+    return ModelArrays(model, n_identity, n_expression, basis, weights, mean.vertex_areas)

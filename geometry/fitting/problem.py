@@ -35,6 +35,8 @@ IDENTITY_BOUND = 4.0  # standard deviations
 _ALIKE_MM2 = 36.0  # area over which noise is taken to be alike before it is measured
 _LEAST_SCALE_MM = 1.5  # of the robust loss
 _LEAST_SCALE_OF_EVIDENCE_MM = 0.8  # the same where the discrepancy is in play, which would else bend after what is no face
+_DAMPED_EVERY = 6  # so many-th vertex with a partner stands for the others where only their motion counts
+_UNTOLD = 0.25  # at most such a part of the discrepancy's variance on the face is in none of its vectors
 _VARIANCE_BOUNDS = (0.25, 16.0)  # of the discrepancy's, in parts of the options': what a scan can tell of it is little
 
 
@@ -87,7 +89,7 @@ class Problem:
         low, high = np.full(size, -np.inf), np.full(size, np.inf)
         low[inner], high[inner] = (bound[active] - state.coefficients[active] for bound in self.bounds)
         terms, priors = self.terms(state, stage, matches, active), self.priors(state, stage, active)
-        step = gauss_newton_step(terms, priors, self._damping(stage, active, size), (low, high))
+        step = gauss_newton_step(terms, priors, self._damping(stage, matches, active, size), (low, high))
         coefficients = state.coefficients.copy()
         coefficients[active] += step[inner]
         moved, discrepancy = _stepped(state.scan_to_model, step[: self.n_pose]), state.discrepancy + step[inner.stop :]
@@ -113,9 +115,10 @@ class Problem:
         jacobian = np.concatenate([pose, -shape, -self._basis[:, : len(state.discrepancy)]], axis=1)
         told = self.n_pose + len(state.coefficients)
         noise_mm = self.target.noise_mm if self.noise is None else self.noise.sigma_mm
-        # beside the face the discrepancy is as large as on it, and no coefficient tells of it
-        field = sum(sigma**2 for sigma in self.options.discrepancy_mm) - (self._basis**2).sum(axis=1)
-        beside = FINE_MM**2 + (BIAS * noise_mm) ** 2 + INFLATION**2 * self.discrepancy_variance * np.maximum(field, 0)
+        # beside the face the discrepancy is as large as on it, and no coefficient tells of it; on it little is left untold
+        whole = sum(sigma**2 for sigma in self.options.discrepancy_mm)
+        field = np.maximum((1 - _UNTOLD) * whole - (self._basis**2).sum(axis=1), 0)
+        beside = FINE_MM**2 + (BIAS * noise_mm) ** 2 + INFLATION**2 * self.discrepancy_variance * field
         sigma = np.hypot(spread_along(jacobian, covariance), np.sqrt(beside))
         return FitPosterior(covariance[:told, :told], self.n_pose, self.arrays.n_identity, sigma)
 
@@ -224,14 +227,16 @@ class Problem:
         active = np.arange(len(state.coefficients))
         return normal_equations(self.terms(state, stage, matches, active), self.priors(state, stage, active))[0]
 
-    def _damping(self, stage: Stage, active: np.ndarray, size: int) -> np.ndarray:
-        """(size, size) damping of one step's motion: point-to-plane leaves sliding along the surface free, and a long slide
-        outruns the correspondences. It is in proportion to the weight of the data, so that noise does not slow the fit, and
-        vanishes at convergence: it changes the path and not the minimum."""
-        skin = np.flatnonzero(self.arrays.fitted_face)
-        of_area = np.median(self.surface_weights(skin, stage) / self.arrays.areas[skin])
+    def _damping(self, stage: Stage, matches: Correspondences, active: np.ndarray, size: int) -> np.ndarray:
+        """(size, size) damping of one step's motion of what is seen: point-to-plane leaves sliding along the surface free, and a
+        long slide outruns the correspondences. It is in proportion to the weight of the data, so that noise does not slow the
+        fit, and vanishes at convergence: it changes the path and not the minimum. What is not seen goes where the prior says at
+        once."""
+        rows = matches.vertices[::_DAMPED_EVERY]
+        weights = _DAMPED_EVERY * self.surface_weights(rows, stage)
+        modes = (np.sqrt(weights)[:, None, None] * self.arrays.basis[rows][:, :, active]).reshape(3 * len(rows), len(active))
         damping, inner = np.zeros((size, size)), slice(self.n_pose, self.n_pose + len(active))
-        damping[inner, inner] = self.options.damping * of_area * self.arrays.motion[np.ix_(active, active)]
+        damping[inner, inner] = self.options.damping * (modes.T @ modes)
         return damping
 
 
