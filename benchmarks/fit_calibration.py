@@ -3,27 +3,30 @@
     python benchmarks/fit_calibration.py --cache DIR                      the test split
     python benchmarks/fit_calibration.py --cache DIR --split validation   what the constants of geometry.fitting.posterior are of
 
-Simulated scans of faces off the model (benchmarks/located_scans.py), located as a run locates and kept in DIR. A σ is right
-where 68 % of the errors are within it: the table gives the 68 % quantile of |error| / σ, 1 where that is so, over identity
-coefficients, and over points of the true face, seen and not seen, by the σ of the fitted vertex nearest to them. Of faces cut in
-half it gives the share of missing points within σ by terciles of σ. Fits that are wrong (more than 1.5 mm off where seen, or a
-lip landmark by more than 8 mm) are counted, and left out of the rest.
+Simulated scans of faces off the model (benchmarks/located_scans.py), located as a run locates and fitted, both kept in DIR and
+shared with benchmarks/acceptance.py. A σ is right where 68 % of the errors are within it: the table gives the 68 % quantile of
+|error| / σ, 1 where that is so, over identity coefficients, and over points of the true face, seen and not seen, by the σ of
+the fitted vertex nearest to them. Of faces cut in half it gives the share of missing points within σ by terciles of σ. Fits
+that are wrong (more than 1.5 mm off where seen, or a lip landmark by more than 8 mm) are counted, and left out of the rest.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import common
 import located_scans
 import numpy as np
+from acceptance import fit_of, fits_folder, kept
+from judged_fits import RUN
 from located_scans import LocatedScan
 from scipy.spatial import cKDTree
 
-from geometry.errors import FaceReliefError
-from geometry.fitting.staged_fit import fit
+from geometry.fitting.result import FitResult
 from geometry.mesh import TriangleMesh
 from geometry.model.landmark_embedding import landmarks_on
+from geometry.model.morphable_model import MorphableModel
 from geometry.recognition.rightness import FACE_MM, LIPS_MM
 from geometry.surfaces.closest_point import surface_distance
 from pipeline.scans import config
@@ -53,13 +56,8 @@ class Row:
         return bool(self.seen.shape[1] and self.seen[0].mean() <= FACE_MM and self.lips_mm <= LIPS_MM)
 
 
-def row_of(scan: LocatedScan, job: Job) -> Row | None:
-    """None where there is no fit."""
-    truth, model = scan.truth, job.model
-    try:
-        found = fit(scan.location, model, job.config.fit)
-    except FaceReliefError:
-        return None
+def row_of(scan: LocatedScan, found: FitResult, model: MorphableModel) -> Row:
+    truth = scan.truth
     face = found.scan_to_model.apply(truth.face.astype(float))
     error = surface_distance(face, TriangleMesh(found.vertices, model.triangles))
     skin = np.flatnonzero(model.regions["face"])
@@ -80,11 +78,15 @@ def row_of(scan: LocatedScan, job: Job) -> Row | None:
 
 
 def rows_of(cache: Path, split: str, count: int, job: Job) -> Iterator[Row]:
+    """Of the scans that have a fit."""
+    folder = cache / fits_folder(job, split)
+    folder.mkdir(parents=True, exist_ok=True)
     for number in range(count):
         scan = located_scans.generated(cache, split, number, job)
-        row = None if scan.location is None else row_of(scan, job)
-        if row is not None:
-            yield row
+        if scan.location is not None:
+            made = kept(folder / f"{number:05d}_{RUN}.pkl", partial(fit_of, scan, RUN, job))
+            if not isinstance(made, str):
+                yield row_of(scan, made[0], job.model)
         if number % 20 == 19:
             common.say(f"{number + 1} of {count} scans")
 

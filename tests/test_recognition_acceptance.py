@@ -135,7 +135,7 @@ def test_a_fit_that_everything_speaks_for_is_very_probably_right():
     assert require_right(GOOD) == probability_right(GOOD)
 
 
-@pytest.mark.parametrize("name", sorted({name for terms in TERMS.values() for name in terms}))
+@pytest.mark.parametrize("name", sorted({name for terms in TERMS.values() for name in terms if hasattr(GOOD, name)}))
 @pytest.mark.parametrize("start", [GOOD, UNMARKED], ids=["with landmarks", "without"])
 def test_no_figure_makes_a_fit_likelier_by_being_worse(name, start):
     worse = -1 if name in HIGHER_IS_BETTER else 1

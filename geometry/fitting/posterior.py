@@ -1,8 +1,9 @@
 """How sure a fit is: the covariance of pose, coefficients and discrepancy at its end, and a σ for every vertex.
 
 Near its minimum the energy of the fit is a quadratic form, whose inverse is the covariance of a Gaussian posterior (Laplace's
-method; MacKay 2003, chapter 27). It takes the pairs of points and vertices as given, which a fit chooses itself: the covariance
-is therefore larger than that by the square of `INFLATION`, what errors on simulated scans ask for.
+method; MacKay 2003, chapter 27). It takes the pairs of points and vertices as given, which a fit chooses itself. The
+standard deviations stated are therefore `INFLATION` times as large, those of the surface `OF_SURFACE` times: what errors on
+simulated scans ask for.
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from geometry.errors import FitError
 
 # Measured on scans of the validation split (benchmarks/fit_calibration.py): 68 % of errors, of coefficients and of surface alike,
 # are then within σ
-INFLATION = 1.4
+INFLATION, OF_SURFACE = 1.4, 1.6
 FINE_MM = 0.1  # standard deviation of what is finer than the coarse surface shows: pores, wrinkles
 BIAS = 0.3  # standard deviation of a sensor's bias, in parts of its noise: time of flight measures skin too far
 RANK = 20  # of the factor by which correlations are told

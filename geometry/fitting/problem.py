@@ -13,7 +13,7 @@ from geometry.fitting.gauss_newton import gauss_newton_step, normal_equations
 from geometry.fitting.measured_noise import smooth_skin
 from geometry.fitting.model_arrays import ModelArrays
 from geometry.fitting.options import FittingOptions, Stage
-from geometry.fitting.posterior import BIAS, FINE_MM, INFLATION, FitPosterior, inverse, spread_along
+from geometry.fitting.posterior import BIAS, FINE_MM, INFLATION, OF_SURFACE, FitPosterior, inverse, spread_along
 from geometry.fitting.residuals import (
     Correspondences,
     LinearTerm,
@@ -109,7 +109,7 @@ class Problem:
     def posterior(self, state: FitState, stage: Stage) -> FitPosterior:
         """At the end of a fit, after a stage in which all modes were in play. Raises FitError."""
         surface = TriangleMesh(state.vertices, self.arrays.model.triangles)
-        covariance = INFLATION**2 * inverse(self._precision(state, stage))
+        covariance = inverse(self._precision(state, stage))
         pose = pose_jacobian(surface.vertices, surface.vertex_normals, self.with_scale).astype(np.float32)
         shape = np.einsum("nam,na->nm", self.arrays.basis, surface.vertex_normals.astype(np.float32), optimize=True)
         jacobian = np.concatenate([pose, -shape, -self._basis[:, : len(state.discrepancy)]], axis=1)
@@ -118,9 +118,9 @@ class Problem:
         # beside the face the discrepancy is as large as on it, and no coefficient tells of it; on it little is left untold
         whole = sum(sigma**2 for sigma in self.options.discrepancy_mm)
         field = np.maximum((1 - _UNTOLD) * whole - (self._basis**2).sum(axis=1), 0)
-        beside = FINE_MM**2 + (BIAS * noise_mm) ** 2 + INFLATION**2 * self.discrepancy_variance * field
-        sigma = np.hypot(spread_along(jacobian, covariance), np.sqrt(beside))
-        return FitPosterior(covariance[:told, :told], self.n_pose, self.arrays.n_identity, sigma)
+        beside = FINE_MM**2 + (BIAS * noise_mm) ** 2 + OF_SURFACE**2 * self.discrepancy_variance * field
+        sigma = np.hypot(OF_SURFACE * spread_along(jacobian, covariance), np.sqrt(beside))
+        return FitPosterior(INFLATION**2 * covariance[:told, :told], self.n_pose, self.arrays.n_identity, sigma)
 
     def vertices(self, coefficients: np.ndarray, discrepancy: np.ndarray) -> np.ndarray:
         """(n, 3) the model of coefficients (m,), moved along its normals by a discrepancy (r,), or (0,) where none is in play."""

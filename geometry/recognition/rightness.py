@@ -51,6 +51,7 @@ FACE_TERMS: Mapping[str, Term] = {
     "residual_mm": Term(_log("residual_mm", 0.1), -1),
     "noise_mm": Term(_log("noise_mm", 0.1), -1),
     "relief": Term(_own("relief"), 1),
+    "unmarked": Term(lambda evidence: float(not evidence.has_landmarks), -1),
 }
 MOUTH_TERMS: Mapping[str, Term] = {
     "lower_lip_seen": Term(_own("lower_lip_seen"), 1),
