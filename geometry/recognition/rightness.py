@@ -47,8 +47,13 @@ def _own(name: str) -> Callable[[Evidence], float]:
     return lambda evidence: float(getattr(evidence, name))
 
 
+def _excess(evidence: Evidence) -> float:
+    """Logarithm of what a fit leaves beyond what noise leaves: the mean of |x| is 0.8 σ for a Gaussian x."""
+    return float(np.log(max(evidence.residual_mm - 0.8 * evidence.noise_mm, 0.0) + 0.1))
+
+
 FACE_TERMS: Mapping[str, Term] = {
-    "residual_mm": Term(_log("residual_mm", 0.1), -1),
+    "excess_mm": Term(_excess, -1),
     "noise_mm": Term(_log("noise_mm", 0.1), -1),
     "relief": Term(_own("relief"), 1),
     "unmarked": Term(lambda evidence: float(not evidence.has_landmarks), -1),

@@ -73,7 +73,7 @@ def fit(state: ScanState, job: Job) -> ScanState:
 def rasterize(state: ScanState, job: Job) -> ScanState:
     """Both surfaces in one chart; here it is decided whether the fit is believed (NoFaceFound where not), and how surely."""
     encoded = encoding.encode(state.location.scan, state.fit, job.model, job.chart)
-    acceptance.require_face(state.fit, encoded, job.config.accept)
+    acceptance.require_face(state.fit, encoded, job.config.accept, marked=state.location.estimate is not None)
     found = evidence.evidence_of(state.fit, encoded, state.location, job.model)
     judged = replace(state.fit, fit_quality=acceptance.require_right(found, job.config.accept))
     location = replace(state.location, scan=reduce(Scan.with_note, acceptance.notes_of(found), state.location.scan))
