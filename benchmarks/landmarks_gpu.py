@@ -22,6 +22,7 @@ import pathlib
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 
 for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
@@ -42,7 +43,7 @@ SETTINGS = (
     "views.poses.yaw=80",
     "views.free_deg=[90,45,45]",
 )
-NETWORK = {"widths": [48, 96, 160, 192, 224], "stacks": 1}
+NETWORK: dict[str, Any] = {"widths": [48, 96, 160, 192, 224], "stacks": 1}
 BATCH, RATE, WARM_UP, FINAL, MOMENTUM, CLIP, SEED = 128, 2e-3, 500, 0.01, 0.999, 5.0, 1
 VALIDATION_VIEWS = 2500
 SIZE, PIXEL_MM, NONE, UNITS = 128, 1.5, -32768, 64  # of a view; its depth where there is none, and to a mm
@@ -65,7 +66,7 @@ def make_files(folder: pathlib.Path, process: int, processes: int, seconds: floa
     from pipeline.training.sampled_pairs import split_of
 
     # the other channels follow from the depth: a tenth of the time
-    views.image_from_depth = lambda depth, valid, chart: GeometryImage({"depth": np.float32(depth)}, valid, chart)
+    views.image_from_depth = lambda depth, valid, chart: GeometryImage({"depth": np.asarray(depth, np.float32)}, valid, chart)
     config, until, rows, files = loading.load(SynthesisConfig, None, SETTINGS), time.monotonic() + seconds, [], 0
     for number, scan in enumerate(range(process, 10**9, processes), 1):
         if time.monotonic() > until:
@@ -82,7 +83,8 @@ def make_files(folder: pathlib.Path, process: int, processes: int, seconds: floa
             rows.append((steps, points, visible, record["kind"], record["sensor"], split, scan, int(record["mark_up"])))
         if number % SCANS_A_FILE == 0 and rows:
             temporary = folder / f"{process:03d}.tmp.npz"
-            np.savez(temporary, **{name: np.array(column) for name, column in zip(COLUMNS, zip(*rows))})
+            columns: dict[str, Any] = {name: np.array(column) for name, column in zip(COLUMNS, zip(*rows))}
+            np.savez(temporary, **columns)
             temporary.rename(folder / f"views-{process:03d}-{files:06d}.npz")
             rows, files = [], files + 1
 

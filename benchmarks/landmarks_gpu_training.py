@@ -8,6 +8,7 @@ import pathlib
 import threading
 import time
 from collections import Counter
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -211,10 +212,10 @@ class Training:
             held = feed.validation[:VALIDATION_VIEWS]
         targets = np.asarray(weighted(jnp.asarray(np.stack([marks for _, marks, *_ in held]))))
         asked = Answering(state["mean"], others, np.stack([depth for depth, *_ in held]))
-        errors = errors_of(asked, [(np.zeros(1), t, str(k), str(s)) for t, (_, _, k, s) in zip(targets, held)], CHUNK)
+        errors = errors_of(cast(Any, asked), [(np.zeros(1), t, str(k), str(s)) for t, (_, _, k, s) in zip(targets, held)], CHUNK)
         found = {"step": int(state["step"])} | card_figures(errors)
         print(f"{name}: {self.store.available} views\n{table(found['figures'])}\n{visibility_figures(errors)}", flush=True)
         views = {"train": dict(sorted(feed.sensors.items())), "validation": dict(Counter(str(v[3]) for v in held))}
         about = {"files": len(feed.seen), "scans": len(feed.scans), "astray": feed.astray, "mark_up": max(feed.mark_ups)}
-        arrays = {f"{n:04d}": np.asarray(value) for n, value in enumerate([*state["mean"], *others])}
+        arrays: dict[str, Any] = {f"{n:04d}": np.asarray(value) for n, value in enumerate([*state["mean"], *others])}
         np.savez(self.output / f"{name}.npz", found=json.dumps(found | {"data": about | {"views": views}}), **arrays)
