@@ -74,6 +74,8 @@ WRONG_SETTINGS = {
         ("\ud800=1", ["no Unicode text"]),
         (f"limits.file_mib={10**24}", ["out of range"]),
         ("fit.stages=[]", ["fit.stages", "is empty"]),
+        ("fit.discrepancy_mm=[0.3]", ["fit: discrepancy_length_mm has one length for each of discrepancy_mm"]),
+        ("fit.discrepancy_mm=[0.3, -1]", ["fit.discrepancy_mm", "out of range"]),
     ],
     "synthesize": [
         ("fit.stages=[{iterations: 0}]", ["fit.stages.0.iterations", "0 is out of range", "a whole number ≥ 1"]),

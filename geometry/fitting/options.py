@@ -1,6 +1,6 @@
 """What a user can set of the fit: the stages and the options."""
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from geometry.settings.options import AtLeast0, Count, Positive, Seed, Share, options
 
@@ -44,10 +44,10 @@ class FittingOptions:
     """At most so many expression modes."""
     regularization_weight: AtLeast0 = 1.0
     """Scales the priors of identity and expression."""
-    discrepancy_mm: tuple[float, ...] = Field(default=(0.6, 0.4), min_length=1)
+    discrepancy_mm: tuple[Positive, ...] = Field(default=(0.6, 0.4), min_length=1)
     """Standard deviations of what the model cannot show of a face, one for each of `discrepancy_length_mm`. Their common scale is
     found anew for each scan."""
-    discrepancy_length_mm: tuple[float, ...] = Field(default=(9.0, 20.0), min_length=1)
+    discrepancy_length_mm: tuple[Positive, ...] = Field(default=(9.0, 20.0), min_length=1)
     """Correlation lengths of what the model cannot show."""
     unshown_mm4: Positive = 0.3
     """Spectral density of what is finer than that and no noise: its mean over an area A has a variance of this over A."""
@@ -78,3 +78,9 @@ class FittingOptions:
     """Run one after the other, coarse to fine."""
     seed: Seed = 0
     """Of the choice of samples."""
+
+    @model_validator(mode="after")
+    def _one_length_for_each(self) -> "FittingOptions":
+        if len(self.discrepancy_mm) != len(self.discrepancy_length_mm):
+            raise ValueError("discrepancy_length_mm has one length for each of discrepancy_mm")
+        return self
