@@ -115,3 +115,16 @@ def test_no_blendshape_is_fitted_below_nothing(begun):
         state = problem.step(state, LAST)
     expression = state.coefficients[problem.arrays.n_identity :]
     assert expression.min() >= 0 and expression.max() <= 1.1 + 1e-9
+
+
+def test_the_size_of_the_discrepancy_is_the_one_of_largest_evidence(begun):
+    """Where the data weighs everything, each coefficient is determined, and their mean square is the variance; where it weighs
+    nothing, none is, whatever weight the stage gives the prior."""
+    problem, state, _ = begun
+    state = replace(state, discrepancy=np.full(problem.step(state, LAST).discrepancy.shape, 1.5))
+    for prior in (1.0, 2.0):
+        stage = replace(LAST, prior=prior)
+        sure = replace(problem, options=replace(problem.options, unshown_mm4=1e-6, unshown_features_mm4=0.0))
+        assert sure.settled(state, stage).discrepancy_variance == pytest.approx(1.5**2, rel=0.35)
+        unsure = replace(problem, options=replace(problem.options, unshown_mm4=1e9))
+        assert unsure.settled(state, stage).discrepancy_variance == 16.0

@@ -102,7 +102,7 @@ class Problem:
         if not count:
             return self
         left = np.trace(inverse(self._precision(state, stage))[-count:, -count:])
-        determined = max(count - left / self.discrepancy_variance, 1.0)
+        determined = max(count - left * stage.prior / self.discrepancy_variance, 1.0)
         variance = float(state.discrepancy @ state.discrepancy) / determined
         return replace(self, discrepancy_variance=float(np.clip(variance, *_VARIANCE_BOUNDS)))
 

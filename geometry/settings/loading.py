@@ -153,8 +153,8 @@ def _explained(kind: type, merged: Mapping[str, Any], errors: Sequence[Any], lay
     if errors[0]["type"] == "json_invalid":  # JSON of our own making: half a character, as in a path that is no UTF-8
         return "a key or value is no Unicode text, or nested too deeply; give paths in UTF-8"
     if errors[0]["type"] == "value_error":  # a rule over several keys
-        section = ".".join(map(str, errors[0]["loc"]))
-        return (section and section + ": ") + errors[0]["msg"].removeprefix("Value error, ")
+        place = ".".join(map(str, errors[0]["loc"]))
+        return (place and place + ": ") + errors[0]["msg"].removeprefix("Value error, ")
     owner, field, path = _field_at(kind, errors[0]["loc"])
     where = next((" " + where for where, content in reversed(layers) if where and _holds(content, path)), "")
     if field is None:
