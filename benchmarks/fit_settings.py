@@ -1,6 +1,6 @@
 """Where the fit's settings come from: truth → coarse distance on simulated scans of sampled faces, for each setting.
 
-    python benchmarks/fit_settings.py --faces 6 --set trust_radius_mm=1 --set trust_radius_mm=2,noise_floor_mm=0.15
+    python benchmarks/fit_settings.py --faces 6 --set damping=0.007 --set damping=0.001,unshown_mm4=0.5
 
 The faces and sensors are `pipeline.synthesize`'s (seed of their own), never the real scans or the bench: settings are
 chosen here and reported there. Distance: vertices of the true skin that the scan could see, within 85 mm of the nose.

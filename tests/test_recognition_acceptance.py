@@ -165,6 +165,14 @@ def test_what_contradicts_a_fit_makes_it_improbable(changes):
     assert probability_right(replace(GOOD, **changes)) < 0.5
 
 
+def test_a_fit_where_a_network_found_no_face_must_be_surer():
+    """An upside-down face in time-of-flight noise passed with 0.85, located by its shape alone."""
+    least = AcceptanceOptions(probability=0.0, unrecognised=1.0)
+    assert require_right(UNMARKED, least) == probability_right(UNMARKED)
+    with pytest.raises(NoFaceFound, match="at least 100"):
+        require_right(UNMARKED, least, recognised=False)
+
+
 def test_free_space_speaks_against_a_mouth_where_no_landmark_does():
     shut = replace(UNMARKED, in_front_below=0.4, front_below_mm=4.0, away_below_p90_mm=10.0)
     assert probability_right(shut) < probability_right(UNMARKED) - 0.3

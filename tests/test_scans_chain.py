@@ -92,6 +92,14 @@ def test_a_fit_that_is_too_improbable_is_refused(by_run):
         steps.rasterize(by_run, job)
 
 
+def test_a_fit_without_a_landmark_is_refused_where_the_network_looked_and_accepted_where_it_was_not_asked(by_run):
+    blind = replace(by_run, location=replace(by_run.location, estimate=None))
+    asked, unasked = (Job(config.load(settings=["accept.unrecognised=1", *more])) for more in ([], ["locate=pose_search"]))
+    with pytest.raises(NoFaceFound, match="probability"):
+        steps.rasterize(blind, asked)
+    assert steps.rasterize(blind, unasked).fit.fit_quality >= 0.6
+
+
 def test_what_half_a_face_does_not_show_is_noted_as_the_models_guess(by_run):
     job, half = Job(config.load(settings=["accept.probability=0"])), replace(by_run.fit, visible_face=0.4)
     (note,) = set(steps.rasterize(replace(by_run, fit=half), job).notes) - set(by_run.notes)

@@ -7,6 +7,7 @@ import numpy as np
 
 from geometry.charts.geometry_image import GeometryImage, channel_normals
 from geometry.mesh import TriangleMesh
+from geometry.recognition.evidence import noise_sigma
 from geometry.surfaces import closest_point
 from pipeline.scans import landmark_figures
 from pipeline.scans.job import Job
@@ -28,7 +29,7 @@ def measure(state: ScanState, job: Job) -> ScanState:
     measured = {
         "fit_quality": fit.fit_quality,
         "confidence": state.location.confidence,
-        "noise_mm": fit.noise_mm if fit.noise is None else fit.noise.sigma_mm,
+        "noise_mm": noise_sigma(fit),
         "visible_area_mm2": fit.visible_area_mm2,
         "observed_fraction": state.observed.sum() / max(state.refined.valid_mask.sum(), 1),
     }

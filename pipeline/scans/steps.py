@@ -75,7 +75,9 @@ def rasterize(state: ScanState, job: Job) -> ScanState:
     encoded = encoding.encode(state.location.scan, state.fit, job.model, job.chart)
     acceptance.require_face(state.fit, encoded, job.config.accept, marked=state.location.estimate is not None)
     found = evidence.evidence_of(state.fit, encoded, state.location, job.model)
-    judged = replace(state.fit, fit_quality=acceptance.require_right(found, job.config.accept))
+    known = state.location.estimate is not None or state.location.landmarks is not None
+    recognised = known or job.config.locate.method != "landmarks"
+    judged = replace(state.fit, fit_quality=acceptance.require_right(found, job.config.accept, recognised))
     location = replace(state.location, scan=reduce(Scan.with_note, acceptance.notes_of(found), state.location.scan))
     return replace(state, location=location, fit=judged, encoding=encoded, evidence=found)
 
