@@ -70,6 +70,25 @@ def test_inferred_landmarks_are_said_to_be_and_are_less_sure(model):
     assert (np.sqrt(np.trace(full.covariance, axis1=1, axis2=2) / 3)[~seen] > RESIDUAL_MM).all()
 
 
+def test_a_landmark_on_a_depth_spike_is_not_seen(model):
+    """It is inferred from the others, and what is stated of it covers the truth; a landmark 3 mm off stays as measured."""
+    face = known_face(8)
+    points, covariance = measured(face, 0.5)
+    covariance += np.eye(3)
+    points[30, 2] -= 30.0  # the tip of the nose on a spike before the face
+    points[8] += 25.0 / np.sqrt(3)
+    points[45, 0] += 3.0
+    full = completed(
+        LandmarkEstimate(points, covariance, np.full(68, 0.9), np.ones(68, bool)),
+        posterior(points, covariance, np.ones(68, bool), model),
+    )
+    assert not full.seen[[8, 30]].any() and full.seen.sum() == 66
+    error = np.linalg.norm(full.points - face.scan_landmarks, axis=1)
+    sigma = np.sqrt(np.trace(full.covariance, axis1=1, axis2=2) / 3)
+    assert (error[[8, 30]] < 3 * sigma[[8, 30]]).all() and (error[[8, 30]] < 8).all()
+    assert np.array_equal(full.points[45], points[45])
+
+
 def test_the_posterior_covariance_is_true_of_faces_that_the_prior_draws(model):
     """Over many faces, the squared Mahalanobis distances of inferred landmarks average three, their dimension."""
     seen, prior, rng, squared = np.arange(68) >= 17, prior_of(model), np.random.default_rng(0), []
