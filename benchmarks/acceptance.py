@@ -97,9 +97,11 @@ def row_of(scan: LocatedScan, start: str, made: tuple[FitResult, Encoding] | str
         "reason": made,
     }
     if isinstance(made, str):
-        return row | dict.fromkeys([*Evidence.__dataclass_fields__, "face_mm", "lips_mm", "lips_seen_mm"], np.nan)
+        return row | dict.fromkeys(
+            [*Evidence.__dataclass_fields__, "discrepancy_sigma", "face_mm", "lips_mm", "lips_seen_mm"], np.nan
+        )
     fit, encoded = made
-    row |= asdict(evidence_of(fit, encoded, scan.location, model)) | {"reason": ""}
+    row |= asdict(evidence_of(fit, encoded, scan.location, model)) | {"reason": "", "discrepancy_sigma": fit.discrepancy_sigma}
     seen = fit.scan_to_model.apply(truth.face[truth.face_seen].astype(float))
     away = np.linalg.norm(landmarks_on(model, fit.vertices) - fit.scan_to_model.apply(truth.landmarks), axis=1)[LIPS]
     row["face_mm"] = float(surface_distance(seen, TriangleMesh(fit.vertices, model.triangles)).mean()) if len(seen) else np.nan
@@ -112,6 +114,8 @@ def judged(row: figures.Row, options: acceptance.AcceptanceOptions) -> figures.R
     """The row, with the bound of a face that it fails as its reason."""
     try:
         acceptance.require_bounds(row["visible_face"], row["on_face"], row["relief"], row["identity_sigma"], options)
+        if not (figures.evidence(row).has_landmarks or row["discrepancy_sigma"] <= options.discrepancy_sigma):
+            raise NoFaceFound(f"the model does not explain it: {row['discrepancy_sigma']:.1f} σ, without landmarks")
     except NoFaceFound as error:
         return row | {"reason": row["reason"] or str(error)}
     return row
@@ -164,8 +168,14 @@ def fingerprint(decides: tuple, code: tuple[str, ...]) -> str:
     return digest.hexdigest()[:12]
 
 
-def report(rows: list[figures.Row], found: np.ndarray, least: float) -> list[str]:
-    """All tables of fits and their probabilities (n,), NaN where there was no fit."""
+def least_of(row: figures.Row, options: acceptance.AcceptanceOptions) -> float:
+    """The probability that a run asks of a fit. One from another start than a run's stands for a scan where no network looked."""
+    unrecognised = row["start"] == figures.RUN and not figures.evidence(row).has_landmarks
+    return max(options.probability, options.unrecognised) if unrecognised else options.probability
+
+
+def report(rows: list[figures.Row], found: np.ndarray, least: np.ndarray) -> list[str]:
+    """All tables of fits, their probabilities (n,), NaN where there was no fit, and what a run asks of each (n,)."""
     passed, fitted = np.array([not row["reason"] for row in rows]), np.array([np.isfinite(row["lips_mm"]) for row in rows])
     refused = f"{(~fitted).sum()} failed in the fit, {(fitted & ~passed).sum()} refused by the bounds of a face"
     lines = [f"{len(rows)} located scans; {refused}"]
@@ -174,7 +184,7 @@ def report(rows: list[figures.Row], found: np.ndarray, least: float) -> list[str
     keep = lambda mask: [row for row, kept in zip(rows, mask) if kept]
     lines += ["", *figures.calibration_table(keep(passed & fitted), found[passed & fitted])]
     of_fits = np.where(passed, found, 0.0)[fitted]
-    lines += ["", *figures.acceptance_table(keep(fitted), of_fits >= least)]
+    lines += ["", *figures.acceptance_table(keep(fitted), of_fits >= least[fitted])]
     return [*lines, "", *figures.threshold_table(keep(fitted), of_fits)]
 
 
@@ -202,7 +212,9 @@ def main() -> None:
     for start in starts:
         chosen = [number for number, row in enumerate(rows) if row["start"] == start]
         print(f"\n== fits started as {start!r}\n")
-        print("\n".join(report([rows[number] for number in chosen], found[chosen], job.config.accept.probability)))
+        group = [rows[number] for number in chosen]
+        least = np.array([least_of(row, job.config.accept) for row in group])
+        print("\n".join(report(group, found[chosen], least)))
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def evidence(row: Row) -> Evidence:
 
 def is_of_landmarks(name: str) -> bool:
     """Whether a figure of the evidence is measured on landmarks."""
-    return name.startswith(("landmark", "mouth_", "lower_lip_", "chin_")) and name != "lower_lip_stated_mm"
+    return name.startswith(("landmark", "mouth_", "lower_lip_", "chin_"))
 
 
 def face_right(row: Row) -> bool:

@@ -10,12 +10,13 @@ from sampled_faces import known_face, mesh_scan, nearly_located
 from geometry.fitting.gauss_newton import normal_equations
 from geometry.fitting.model_arrays import arrays_of
 from geometry.fitting.options import STAGES, FittingOptions
-from geometry.fitting.problem import Problem, _stepped
+from geometry.fitting.problem import _FRONT, Problem, _stepped, _times
 from geometry.fitting.target import prepare_target
 from geometry.landmarks.estimate import LandmarkEstimate
 from geometry.mesh import TriangleMesh
 from geometry.model.expression_prior import expression_prior
 from geometry.surfaces.noise_spectrum import LENGTHS_MM, NoiseSpectrum
+from geometry.surfaces.robust_loss import occluded_weights
 
 LAST = STAGES[-1]
 
@@ -29,7 +30,7 @@ def begun():
     estimate = LandmarkEstimate(marks + 1.0, np.tile(np.eye(3), (68, 1, 1)), np.full(68, 0.9), seen)
     location = replace(nearly_located(mesh_scan(face.scan_points), face), estimate=estimate)
     options = FittingOptions()
-    arrays = arrays_of(model(), options.identity_modes, options.expression_modes, options.surround_weight)
+    arrays = arrays_of(model(), options)
     problem = Problem(arrays, prepare_target(location, model(), options), options, with_scale=True)
     state = problem.start(location.scan_to_model, None)
     for _ in range(2):
@@ -43,7 +44,13 @@ def energy(problem, state, matches, scale):
     targets = state.scan_to_model.apply(matches.places)
     residual = ((targets - state.vertices[matches.vertices]) * matches.directions).sum(axis=1)
     weights = problem.surface_weights(matches.vertices, LAST)
-    total = 0.5 * (weights * residual**2 / (1 + (residual / scale) ** 2)).sum()
+    # ρ(r) = 2 ∫₀ʳ t w(t) dt of the weights' own definition
+    share = np.linspace(0, 1, 400)[:, None]
+    total = (
+        weights
+        * residual**2
+        * np.trapezoid(share * occluded_weights(share * residual, scale, _FRONT / _times(LAST) * scale), share, axis=0)
+    ).sum()
     marks = state.scan_to_model.apply(problem.target.landmarks) - state.vertices[problem.target.landmark_vertices]
     total += 0.5 * ((marks**2).sum(axis=1) / problem.target.landmark_sigma**2).sum()
     identity, expression = np.split(state.coefficients, [problem.arrays.n_identity])

@@ -129,7 +129,7 @@ GOOD = Evidence(
         "lower_lip_sigma": 1.0,
         "lower_lip_mm": 1.5,
         "chin_sigma": 1.0,
-        "lower_lip_stated_mm": 1.2,
+        "stated_lower_lip_mm": 1.2,
     }
 )
 UNMARKED = replace(GOOD, **{name: np.nan for name in vars(GOOD) if name.startswith(("landmark", "mouth", "lower_lip", "chin"))})

@@ -52,7 +52,8 @@ def residuals_on_smooth_skin(
     points = scan_to_model.apply(scan.points[chosen])
     points = points[np.linalg.norm(points, axis=1) < _REACH_MM]
     distance, corners = signed_distances(points, TriangleMesh(vertices, model.triangles))
-    near = (np.abs(distance) < _NEAR_MM) & smooth_skin(model)[corners].all(axis=1)
+    shown = smooth_skin(model) & ~model.regions.get("neck", False)  # over a neck lie shoulders, collars and hair
+    near = (np.abs(distance) < _NEAR_MM) & shown[corners].all(axis=1)
     return points[near], distance[near]
 
 

@@ -63,8 +63,10 @@ class FittingOptions:
     found_confidence: Share = 0.5
     """Found landmarks of less confidence do not count."""
     surround_weight: AtLeast0 = 0.05
-    """Weight of model vertices outside the face region (ears, neck), which help the pose and matter little. Neutral on simulated
-    scans; lowered after that helped on the bench."""
+    """Weight of model vertices outside the face region (ears, back of the head), which help the pose and matter little. Neutral
+    on simulated scans; lowered after that helped on the bench."""
+    neck_weight: AtLeast0 = 0.15
+    """Weight of the neck's vertices: a neck bends with the head's pose, and shoulders, collars and hair lie over it."""
     damping: AtLeast0 = 0.007
     """Damping of one step's motion, relative to the weight of the data. With 0.001 one simulated scan of 23 slid into a wrong
     minimum."""

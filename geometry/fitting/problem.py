@@ -27,12 +27,15 @@ from geometry.fitting.target import ScanSamples
 from geometry.mesh import TriangleMesh
 from geometry.model.expression_prior import expression_prior
 from geometry.surfaces.noise_spectrum import NoiseSpectrum
-from geometry.surfaces.robust_loss import geman_mcclure_weights
+from geometry.surfaces.robust_loss import occluded_weights
 from geometry.transforms import SimilarityTransform
 
 LEAST_MATCHES = 60  # model vertices with a partner on the scan, given landmarks among them: with fewer, what is fitted is no face
 IDENTITY_BOUND = 4.0  # standard deviations
 _ALIKE_MM2 = 36.0  # area over which noise is taken to be alike before it is measured
+_ROBUST = 6.0  # scale of the robust loss, in parts of the pairs' robust standard deviation
+_ROBUST_OF_EVIDENCE = 4.0  # the same where the discrepancy is in play
+_FRONT = 2.5  # what stands so many robust standard deviations before the model counts half: it is hardly the face
 _LEAST_SCALE_MM = 1.5  # of the robust loss
 _LEAST_SCALE_OF_EVIDENCE_MM = 0.8  # the same where the discrepancy is in play, which would else bend after what is no face
 _DAMPED_EVERY = 6  # so many-th vertex with a partner stands for the others where only their motion counts
@@ -182,7 +185,13 @@ class Problem:
         noise_mm = self.target.noise_mm if self.noise is None else self.noise.sigma_mm
         spread = 1.4826 * np.median(np.abs(matches.offsets))
         least = _LEAST_SCALE_OF_EVIDENCE_MM if stage.evidence else _LEAST_SCALE_MM
-        return float(np.clip(6.0 * spread, max(least, 2.0 * noise_mm), stage.gate_mm))
+        return float(np.clip(_times(stage) * spread, max(least, 2.0 * noise_mm), stage.gate_mm))
+
+    def robust_weights(self, matches: Correspondences, stage: Stage) -> np.ndarray:
+        """(r,) in [0, 1] of the pairs. What stands before the face is told from it once the fit is near enough for that."""
+        scale = self.robust_scale(matches, stage)
+        front = _FRONT / _times(stage) * scale if stage.expression else np.inf
+        return occluded_weights(matches.offsets, scale, front)
 
     def surface_weights(self, rows: np.ndarray, stage: Stage) -> np.ndarray:
         """1/mm² of a pair with each of the vertices (r,): its area over the spectral density of what the scan is off and of what
@@ -192,7 +201,8 @@ class Problem:
         if stage.evidence:
             density = options.unshown_mm4 + options.unshown_features_mm4 * ~smooth_skin(self.arrays.model)[rows]
         noise = _ALIKE_MM2 * self.target.noise_mm**2 if self.noise is None else self.noise.density_mm4
-        return self.arrays.weights[rows] * self.arrays.areas[rows] / (density + noise)
+        weights = self.arrays.weights if stage.evidence else self.arrays.first_weights
+        return weights[rows] * self.arrays.areas[rows] / (density + noise)
 
     @cached_property
     def _basis(self) -> np.ndarray:
@@ -214,8 +224,7 @@ class Problem:
         rows = matches.vertices
         basis = self.arrays.basis[rows]
         basis = basis if len(active) == basis.shape[2] else basis[:, :, active]
-        weights = self.surface_weights(rows, stage)
-        weights = weights * geman_mcclure_weights(matches.offsets, self.robust_scale(matches, stage))
+        weights = self.surface_weights(rows, stage) * self.robust_weights(matches, stage)
         term = point_to_plane(matches, matches.directions, basis, weights, self.with_scale)
         if not len(state.discrepancy):
             return term
@@ -238,6 +247,10 @@ class Problem:
         damping, inner = np.zeros((size, size)), slice(self.n_pose, self.n_pose + len(active))
         damping[inner, inner] = self.options.damping * (modes.T @ modes)
         return damping
+
+
+def _times(stage: Stage) -> float:
+    return _ROBUST_OF_EVIDENCE if stage.evidence else _ROBUST
 
 
 def _stepped(transform: SimilarityTransform, step: np.ndarray) -> SimilarityTransform:

@@ -34,7 +34,7 @@ def fit(
 ) -> FitResult:
     """Run all stages, from the location's pose and, where it knows any, its coefficients. `check` is called between iterations
     and may raise, which ends the fit. Raises NoFaceFound, FitError."""
-    arrays = arrays_of(model, options.identity_modes, options.expression_modes, options.surround_weight)
+    arrays = arrays_of(model, options)
     target = prepare_target(location, model, options)
     problem = Problem(arrays, target, options, with_scale=not location.scan.scale_is_metric)
     state = problem.start(location.scan_to_model, location.coefficients)

@@ -106,7 +106,7 @@ class Evidence:
     """The same in mm."""
     chin_sigma: float
     """The median of the chin's."""
-    lower_lip_stated_mm: float
+    stated_lower_lip_mm: float
     """Standard deviation of the lower lip's place in the face, in any direction, as the fit's posterior states it."""
 
     @property
@@ -127,7 +127,7 @@ def evidence_of(fit: FitResult, encoding: Encoding, location: Location, model: M
         relief_whole=relief_explained(encoding.coarse, encoding.scan, np.inf),
         **_surface_figures(_skin(fit, encoding, location.scan, model), encoding.scan),
         **_landmark_figures(location.estimate, fit, model),
-        lower_lip_stated_mm=_stated(fit, model),
+        stated_lower_lip_mm=_stated(fit, model),
     )
 
 

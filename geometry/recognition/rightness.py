@@ -65,14 +65,14 @@ MOUTH_TERMS: Mapping[str, Term] = {
     "in_front_below": Term(_log("in_front_below", 0.01), -1),
     "identity_sigma": Term(_log("identity_sigma", 0.5), -1),
     "residual_mm": Term(_log("residual_mm", 0.1), -1),
-    "lower_lip_stated_mm": Term(_log("lower_lip_stated_mm", 0.3), -1),
+    "stated_lower_lip_mm": Term(_log("stated_lower_lip_mm", 0.3), -1),
 }
 UNMARKED_MOUTH_TERMS: Mapping[str, Term] = {
     "in_front_below": Term(_log("in_front_below", 0.01), -1),
     "front_below_mm": Term(_log("front_below_mm", 0.05), -1),
     "away_below_p90_mm": Term(_log("away_below_p90_mm", 0.3), -1),
     "looked_at_below": Term(_own("looked_at_below"), 1),
-    "lower_lip_stated_mm": Term(_log("lower_lip_stated_mm", 0.3), -1),
+    "stated_lower_lip_mm": Term(_log("stated_lower_lip_mm", 0.3), -1),
     "residual_mm": Term(_log("residual_mm", 0.1), -1),
 }
 TERMS: Mapping[str, Mapping[str, Term]] = {"face": FACE_TERMS, "mouth": MOUTH_TERMS, "unmarked_mouth": UNMARKED_MOUTH_TERMS}
