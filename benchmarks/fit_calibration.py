@@ -2,6 +2,7 @@
 
     python benchmarks/fit_calibration.py --cache DIR                      the test split
     python benchmarks/fit_calibration.py --cache DIR --split validation   what the constants of geometry.fitting.posterior are of
+    python benchmarks/fit_calibration.py --cache DIR --kind cut --count 900     faces cut in half alone
 
 Simulated scans of faces off the model (benchmarks/located_scans.py), located as a run locates and fitted, both kept in DIR and
 shared with benchmarks/acceptance.py. A σ is right where 68 % of the errors are within it: the table gives the 68 % quantile of
@@ -77,18 +78,18 @@ def row_of(scan: LocatedScan, found: FitResult, model: MorphableModel) -> Row:
     )
 
 
-def rows_of(cache: Path, split: str, count: int, job: Job) -> Iterator[Row]:
-    """Of the scans that have a fit."""
+def rows_of(cache: Path, split: str, numbers: list[int], job: Job) -> Iterator[Row]:
+    """Of the scans of these numbers that have a fit."""
     folder = cache / fits_folder(job, split)
     folder.mkdir(parents=True, exist_ok=True)
-    for number in range(count):
+    for done, number in enumerate(numbers):
         scan = located_scans.generated(cache, split, number, job)
         if scan.location is not None:
             made = kept(folder / f"{number:05d}_{RUN}.pkl", partial(fit_of, scan, RUN, job))
             if not isinstance(made, str):
                 yield row_of(scan, made[0], job.model)
-        if number % 20 == 19:
-            common.say(f"{number + 1} of {count} scans")
+        if done % 20 == 19:
+            common.say(f"{done + 1} of {len(numbers)} scans")
 
 
 def line(label: str, rows: list[Row]) -> str:
@@ -124,9 +125,11 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, required=True, help="folder of located scans")
     parser.add_argument("--split", choices=("validation", "test"), default="test")
     parser.add_argument("--count", type=int, default=200, help="scans of the split; default %(default)s")
+    parser.add_argument("--kind", choices=(*located_scans.KINDS, "common"), help="of these scans only those of one kind")
     arguments = parser.parse_args()
     job = Job(config.load(settings=arguments.settings))
-    rows = list(rows_of(arguments.cache, arguments.split, arguments.count, job))
+    numbers = [n for n in range(arguments.count) if arguments.kind in (None, located_scans.kind_of(n))]
+    rows = list(rows_of(arguments.cache, arguments.split, numbers, job))
     heads = (
         ("fits", 6),
         ("wrong", 7),
