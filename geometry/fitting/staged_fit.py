@@ -8,7 +8,8 @@ normal and boundary, averages what shares a vertex, and takes one damped Gauss‚Ä
 
 within the bounds of the expression, coarse to fine (pose, then few modes under a strong prior, then all), after Amberg et al.
 2007 and Ferrari et al. 2019. The weight w_v is the vertex' area over the spectral density of the noise, which is measured from
-what an earlier stage leaves. What the scan does not show is left to the prior.
+what an earlier stage leaves, and less on the neck. œÅ is Geman and McClure's loss, and flat sooner before the model than behind
+it: hair, hands and collars stand before skin. What the scan does not show is left to the prior.
 """
 
 from collections.abc import Callable
