@@ -170,8 +170,7 @@ def fingerprint(decides: tuple, code: tuple[str, ...]) -> str:
 
 def least_of(row: figures.Row, options: acceptance.AcceptanceOptions) -> float:
     """The probability that a run asks of a fit. One from another start than a run's stands for a scan where no network looked."""
-    unrecognised = row["start"] == figures.RUN and not figures.evidence(row).has_landmarks
-    return max(options.probability, options.unrecognised) if unrecognised else options.probability
+    return acceptance.least_probability(figures.evidence(row).has_landmarks, options, row["start"] != figures.RUN)
 
 
 def report(rows: list[figures.Row], found: np.ndarray, least: np.ndarray) -> list[str]:
