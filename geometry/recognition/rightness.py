@@ -48,8 +48,8 @@ def _own(name: str) -> Callable[[Evidence], float]:
 
 
 def _excess(evidence: Evidence) -> float:
-    """What a fit leaves beyond what noise leaves, in mm: the mean of |x| is 0.8 σ for a Gaussian x. Not its logarithm, which would
-    take 4 mm for little worse than 1: fits that bad are rare among those that the weights are made of."""
+    """What a fit leaves beyond what noise leaves, in mm: the mean of |x| is 0.8 σ for a Gaussian x. Not its logarithm, which
+    would take 4 mm for little worse than 1: fits that bad are rare among those that the weights are made of."""
     return float(max(evidence.residual_mm - 0.8 * evidence.noise_mm, 0.0))
 
 
