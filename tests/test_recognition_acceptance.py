@@ -76,7 +76,7 @@ def test_a_good_fit_passes():
         ({"visible_face": 0.1}, "only 10 % of the face is visible, at least 25 % is needed"),
         ({"residuals": {"inlier_fraction": 0.3}}, "only 30 % of the points about the face lie on it"),
         ({"identity_rms_sigma": 3.1}, "implausible .3.1 σ a mode"),
-        ({"discrepancy_sigma": 3.8}, "no landmark was, and what a model of faces cannot show is 3.8 times a face's, at most 3.5"),
+        ({"discrepancy_sigma": 3.8}, "no landmark was, and what a model of faces cannot show is 3.8 times a face's, at most 1.8"),
         ({"visible_face": np.nan}, "nan"),
         ({"residuals": {"inlier_fraction": np.nan}}, "nan"),
         ({"identity_rms_sigma": np.nan}, "nan"),
