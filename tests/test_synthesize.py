@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 from sampled_faces import default_model as model
+from scipy.spatial import cKDTree
 
 from geometry import readers
 from geometry.charts import chart as charts
@@ -108,7 +109,8 @@ def test_a_pair_follows_from_seed_and_index_alone():
 
 
 def test_a_warm_start_ends_where_the_search_does():
-    """The pose is given to the chain within a few degrees and mm; locating by search leads to the same surface."""
+    """The pose is given to the chain within a few degrees and mm; locating by search leads to the same surface where the scan shows
+    the face, and elsewhere, as at the neck, which weighs little, to one that differs by a part of what the fit is unsure of."""
     rng = np.random.default_rng(21)
     face = sample_face(model(), rng, SynthesisOptions(hair_share=0, hand_share=0))
     pose = SimilarityTransform(sensors.head_rotation(10, 5, 3), np.array([5.0, 5, 330]))
@@ -116,8 +118,10 @@ def test_a_warm_start_ends_where_the_search_does():
     jobs = [Job(replace(CONFIG, pairs=replace(CONFIG.pairs, start=start))) for start in ("perturbed", "located")]
     warm, cold = (sampled_pairs.fitted(scan, pose, job, rng).fit for job in jobs)
     one, other = (model().mesh().with_vertices(fit.scan_to_model.inverse().apply(fit.vertices)) for fit in (warm, cold))
-    apart = np.einsum("ij,ij->i", one.vertices - other.vertices, one.vertex_normals)[model().regions["face"]]
-    assert np.abs(apart).mean() < 0.15
+    apart, face = np.abs(np.einsum("ij,ij->i", one.vertices - other.vertices, one.vertex_normals)), model().regions["face"]
+    shown = face & (cKDTree(scan.points).query(one.vertices)[0] < 3.0)
+    assert apart[shown].mean() < 0.15
+    assert (apart / warm.posterior.sigma_mm)[face].mean() < 0.3
 
 
 def test_rounding_moves_a_channel_by_half_a_step_at_most_and_leaves_zero_bits():
