@@ -110,7 +110,7 @@ def test_a_pair_follows_from_seed_and_index_alone():
 
 def test_a_warm_start_ends_where_the_search_does():
     """The pose is given to the chain within a few degrees and mm; locating by search leads to the same surface where the scan
-    shows the face, and elsewhere, as at the neck, which weighs little, to one that differs by a part of what the fit is unsure of."""
+    shows the face, and elsewhere, as at the neck, which weighs little, to one that differs by a part of the fit's own σ."""
     rng = np.random.default_rng(21)
     face = sample_face(model(), rng, SynthesisOptions(hair_share=0, hand_share=0))
     pose = SimilarityTransform(sensors.head_rotation(10, 5, 3), np.array([5.0, 5, 330]))
