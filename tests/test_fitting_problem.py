@@ -10,7 +10,7 @@ from sampled_faces import known_face, mesh_scan, nearly_located
 from geometry.fitting.gauss_newton import normal_equations
 from geometry.fitting.model_arrays import arrays_of
 from geometry.fitting.options import STAGES, FittingOptions
-from geometry.fitting.problem import _FRONT, Problem, _stepped, _times
+from geometry.fitting.problem import _FRONT, _LEAST_FRONT_MM, Problem, _stepped, _times
 from geometry.fitting.target import prepare_target
 from geometry.landmarks.estimate import LandmarkEstimate
 from geometry.mesh import TriangleMesh
@@ -41,16 +41,13 @@ def begun():
 
 def energy(problem, state, matches, scale):
     """As the docstring of staged_fit has it, the pairs and their directions as they are."""
-    targets = state.scan_to_model.apply(matches.places)
-    residual = ((targets - state.vertices[matches.vertices]) * matches.directions).sum(axis=1)
+    # the offsets that they had, and how far both sides have moved along the normals since
+    apart = state.scan_to_model.apply(matches.places) - state.vertices[matches.vertices]
+    residual = matches.offsets + ((apart - matches.apart) * matches.directions).sum(axis=1)
     weights = problem.surface_weights(matches.vertices, LAST)
     # ρ(r) = 2 ∫₀ʳ t w(t) dt of the weights' own definition
-    share = np.linspace(0, 1, 400)[:, None]
-    total = (
-        weights
-        * residual**2
-        * np.trapezoid(share * occluded_weights(share * residual, scale, _FRONT / _times(LAST) * scale), share, axis=0)
-    ).sum()
+    share, front = np.linspace(0, 1, 400)[:, None], max(_FRONT / _times(LAST) * scale, _LEAST_FRONT_MM)
+    total = (weights * residual**2 * np.trapezoid(share * occluded_weights(share * residual, scale, front), share, axis=0)).sum()
     marks = state.scan_to_model.apply(problem.target.landmarks) - state.vertices[problem.target.landmark_vertices]
     total += 0.5 * ((marks**2).sum(axis=1) / problem.target.landmark_sigma**2).sum()
     identity, expression = np.split(state.coefficients, [problem.arrays.n_identity])
@@ -62,7 +59,7 @@ def energy(problem, state, matches, scale):
 def test_a_step_follows_the_gradient_of_the_energy(begun):
     problem, state, matches = begun
     state = replace(state, discrepancy=np.zeros(problem.step(state, LAST).discrepancy.shape))
-    matches = _Placed(matches, state.scan_to_model.inverse().apply(matches.targets))
+    matches = _Placed(matches, state)
     active, scale = np.arange(len(state.coefficients)), problem.robust_scale(matches, LAST)
     gradient = normal_equations(problem.terms(state, LAST, matches, active), problem.priors(state, LAST, active))[1]
     rng, size = np.random.default_rng(0), len(gradient)
@@ -86,11 +83,13 @@ def test_a_step_follows_the_gradient_of_the_energy(begun):
 
 
 class _Placed:
-    """Pairs with their points in the scan's own frame."""
+    """Pairs with their points in the scan's own frame, and how these lie from their vertices at a state."""
 
-    def __init__(self, matches, places):
-        self.vertices, self.targets, self.offsets = matches.vertices, matches.targets, matches.offsets
-        self.directions, self.places = matches.directions, places
+    def __init__(self, matches, state):
+        self.vertices, self.offsets, self.directions = matches.vertices, matches.offsets, matches.directions
+        self.targets = matches.targets
+        self.places = state.scan_to_model.inverse().apply(matches.targets)
+        self.apart = matches.targets - state.vertices[matches.vertices]
 
 
 def test_a_pair_weighs_its_area_over_the_density_of_the_noise(begun):

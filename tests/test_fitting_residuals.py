@@ -6,10 +6,12 @@ from scipy.spatial.transform import Rotation
 
 from geometry.fitting.residuals import (
     Correspondences,
+    above,
     point_to_plane,
     point_to_point,
     pose_jacobian,
 )
+from geometry.mesh import TriangleMesh
 from geometry.surfaces.robust_loss import geman_mcclure_weights
 
 N_ROWS, N_MODES, STEP = 7, 4, 1e-6
@@ -90,3 +92,19 @@ def test_a_low_precision_basis_gives_a_low_precision_jacobian_of_the_same_values
     single = point_to_plane(matches, normals, basis.astype(np.float32), np.ones(N_ROWS), True).jacobian
     assert single.dtype == np.float32
     np.testing.assert_allclose(single, double, rtol=1e-4, atol=1e-4)
+
+
+def test_heights_above_a_sphere_know_that_it_falls_away_from_a_vertex():
+    """Points up to 6 mm beside a vertex of a sphere of 50 mm: its plane would have them 0.36 mm behind."""
+    rng = np.random.default_rng(0)
+    directions = rng.normal(size=(3000, 3))
+    directions[:, 2] = np.abs(directions[:, 2]) + 3
+    directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+    top = TriangleMesh(np.array([[0, 0, 50.0], [1, 0, 50], [0, 1, 50]]), np.array([[0, 1, 2]]))
+    bent = np.tile(np.diag([1, 1, 0]) / 50, (3, 1, 1))
+    near = directions[np.hypot(*directions[:, :2].T) < 0.12]
+    for height in (-1.0, 0.0, 1.0):
+        found, normals = above(top, bent, np.zeros(len(near), int), near * (50 + height))
+        np.testing.assert_allclose(found, height, atol=0.02)
+        np.testing.assert_allclose(normals, near, atol=0.02)
+        assert ((near * (50 + height))[:, 2] - 50 - height).min() < -0.3

@@ -9,9 +9,11 @@ from scipy.spatial import cKDTree
 from geometry.fitting.options import FittingOptions
 from geometry.mesh import TriangleMesh
 from geometry.model.morphable_model import MorphableModel
+from geometry.surfaces.shape_operator import shape_operators
 
 _FRINGE_MM = 60.0  # so far from the scalp a fringe may hang: chosen with `_LEAST` on 80 simulated validation scans
 _LEAST = 0.02  # weight at the scalp's edge before hair is told from skin
+_MOST_BENT = 0.15  # 1/mm: where lines of lips and lids bend more, a quadric does not tell of the way to the next point
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +21,8 @@ class ModelArrays:
     """The n vertices of a model, restricted to its first K identity and E expression modes, m = K + E.
 
     basis (n, 3, m) float32, mm per coefficient; weights (n,): what a pair with each vertex counts, 0 on borders, eyes, linings;
-    first_weights (n,): the same before hair can be told from skin; areas (n,) mm² of the mean's.
+    first_weights (n,): the same before hair can be told from skin; areas (n,) mm² and bent (n, 3, 3) 1/mm, the shape
+    operators, of the mean's, from which a face differs too little to matter.
     """
 
     model: MorphableModel
@@ -29,6 +32,7 @@ class ModelArrays:
     weights: np.ndarray
     first_weights: np.ndarray
     areas: np.ndarray
+    bent: np.ndarray
 
     def vertices(self, coefficients: np.ndarray) -> np.ndarray:
         """Coefficients (m,) → vertices (n, 3), model frame, mm."""
@@ -50,7 +54,8 @@ def arrays_of(model: MorphableModel, options: FittingOptions) -> ModelArrays:
     excluded = mean.boundary_vertices | model.regions["mouth_interior"] | model.regions["eyes"]
     excluded |= model.regions.get("cavities", False)
     weights = _shown(model, options) * ~excluded
-    return ModelArrays(model, n_identity, n_expression, basis, weights, weights * _without_hair(model), mean.vertex_areas)
+    first, bent = weights * _without_hair(model), shape_operators(mean, _MOST_BENT)
+    return ModelArrays(model, n_identity, n_expression, basis, weights, first, mean.vertex_areas, bent)
 
 
 def _shown(model: MorphableModel, options: FittingOptions) -> np.ndarray:

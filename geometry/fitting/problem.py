@@ -18,6 +18,7 @@ from geometry.fitting.residuals import (
     Correspondences,
     LinearTerm,
     PriorTerm,
+    above,
     point_to_plane,
     point_to_point,
     pose_jacobian,
@@ -35,7 +36,8 @@ IDENTITY_BOUND = 4.0  # standard deviations
 _ALIKE_MM2 = 36.0  # area over which noise is taken to be alike before it is measured
 _ROBUST = 6.0  # scale of the robust loss, in parts of the pairs' robust standard deviation
 _ROBUST_OF_EVIDENCE = 4.0  # the same where the discrepancy is in play
-_FRONT = 2.5  # what stands so many robust standard deviations before the model counts half: it is hardly the face
+_FRONT = 3.0  # what stands so many robust standard deviations before the model counts half: it is hardly the face
+_LEAST_FRONT_MM = 1.2  # of what may be no face: a real one stands as far before what a model shows of it
 _LEAST_SCALE_MM = 1.5  # of the robust loss
 _LEAST_SCALE_OF_EVIDENCE_MM = 0.8  # the same where the discrepancy is in play, which would else bend after what is no face
 _DAMPED_EVERY = 6  # so many-th vertex with a partner stands for the others where only their motion counts
@@ -145,16 +147,15 @@ class Problem:
         found[found] &= self.arrays.weights[nearest[found]] > 0
         found[found] &= np.linalg.norm(points[found] - surface.vertices[nearest[found]], axis=1) < stage.gate_mm
         found[found] &= (surface.vertex_normals[nearest[found]] * normals[found]).sum(1) > self.options.normal_cosine
-        points, normals, nearest = points[found], normals[found], nearest[found]
+        points, nearest = points[found], nearest[found]
         n = len(surface.vertices)
         count = np.bincount(nearest, minlength=n)
         rows = np.flatnonzero(count)
         mean_of = lambda values: np.stack([np.bincount(nearest, column, n)[rows] / count[rows] for column in values.T], axis=1)
-        # symmetric normals cancel the curvature between a point and its vertex (Rusinkiewicz 2019, eq. 5)
-        middle = mean_of(normals + surface.vertex_normals[nearest])
-        middle /= np.linalg.norm(middle, axis=1, keepdims=True)
-        targets = mean_of(points)
-        return Correspondences(rows, targets, ((targets - surface.vertices[rows]) * middle).sum(1), middle)
+        offsets, directions = above(surface, self.arrays.bent, nearest, points)
+        directions = mean_of(directions)
+        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+        return Correspondences(rows, mean_of(points), np.bincount(nearest, offsets, n)[rows] / count[rows], directions)
 
     def terms(self, state: FitState, stage: Stage, matches: Correspondences, active: np.ndarray) -> list[LinearTerm]:
         """Of the data at a state, linear in a step of (pose, the active (a,) of the m coefficients, the discrepancy)."""
@@ -190,7 +191,7 @@ class Problem:
     def robust_weights(self, matches: Correspondences, stage: Stage) -> np.ndarray:
         """(r,) in [0, 1] of the pairs. What stands before the face is told from it once the fit is near enough for that."""
         scale = self.robust_scale(matches, stage)
-        front = _FRONT / _times(stage) * scale if stage.expression else np.inf
+        front = max(_FRONT / _times(stage) * scale, _LEAST_FRONT_MM) if stage.expression else np.inf
         return occluded_weights(matches.offsets, scale, front)
 
     def surface_weights(self, rows: np.ndarray, stage: Stage) -> np.ndarray:

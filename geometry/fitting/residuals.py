@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from geometry.mesh import TriangleMesh
+
 
 @dataclass(frozen=True)
 class LinearTerm:
@@ -32,12 +34,28 @@ class PriorTerm:
 @dataclass(frozen=True)
 class Correspondences:
     """vertices (r,) model vertex of each row; targets (r, 3) the mean scan point there, model frame; directions (r, 3) unit
-    vectors midway between both surfaces' normals; offsets (r,) signed distance of the scan from the model along them, mm."""
+    normals of the model below the points; offsets (r,) mean signed distance of the scan from the model along them, mm."""
 
     vertices: np.ndarray
     targets: np.ndarray
     offsets: np.ndarray
     directions: np.ndarray
+
+
+def above(surface: TriangleMesh, bent: np.ndarray, vertices: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How far points (p, 3) stand before the surface near their vertices (p,), in mm (p,), and its normals below them (p, 3), of
+    about unit length. bent (n, 3, 3): the surface's shape operators S. To the second order the height above the surface of what
+    lies (t, h) from a vertex is h + tᵀ S t / 2, and the normal there n + S t.
+
+    The plane of the vertex alone would not do: the points that share a vertex lie around it, on a convex surface below its
+    plane, and the farther around the noisier their normals are, by which partners are found. A face would be fitted too small.
+    Nor would the scan's normals (Rusinkiewicz 2019, eq. 5), whose noise has had a say in which points share a vertex."""
+    normals = surface.vertex_normals[vertices]
+    away = points - surface.vertices[vertices]
+    height = (away * normals).sum(axis=1)
+    along = away - height[:, None] * normals
+    turned = np.einsum("pij,pj->pi", bent[vertices], along)
+    return height + (along * turned).sum(axis=1) / 2, normals + turned
 
 
 def pose_jacobian(points: np.ndarray, normals: np.ndarray, with_scale: bool) -> np.ndarray:
