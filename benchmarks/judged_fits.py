@@ -72,7 +72,8 @@ def fitted(rows: Sequence[Row], outcome: Callable[[Row], bool], terms: Mapping[s
         known = values[np.isfinite(values)]
         layout[name] = float(np.median(known)), max(float(known.std()), LEAST_SCALE)
         columns.append([term.standardised(each, *layout[name]) for each in found])
-    starts = sorted({str(row["start"]) for row in rows} - {usual})
+    own = {usual} | ({UNMARKED} if UNMARKED in terms else set())  # a term tells of these fits already
+    starts = sorted({str(row["start"]) for row in rows} - own)
     ones = [[1.0] * len(rows), *([float(row["start"] == start) for row in rows] for start in starts)]
     design, outcomes = np.array(columns + ones).T, np.array([outcome(row) for row in rows])
     ridge = np.array([RIDGE] * len(terms) + [1e-3] + [1e-2] * len(starts))

@@ -15,7 +15,7 @@ from geometry.errors import FitError
 
 # Measured on scans of the validation split (benchmarks/fit_calibration.py): 68 % of errors, of coefficients and of surface alike,
 # are then within σ
-INFLATION, OF_SURFACE = 1.25, 1.45
+INFLATION, OF_SURFACE = 1.18, 1.4
 FINE_MM = 0.1  # standard deviation of what is finer than the coarse surface shows: pores, wrinkles
 BIAS = 0.3  # standard deviation of a sensor's bias, in parts of its noise: time of flight measures skin too far
 RANK = 20  # of the factor by which correlations are told

@@ -30,7 +30,7 @@ class ScanSamples:
 
 
 def prepare_target(
-    location: Location, model: MorphableModel, options: FittingOptions = FittingOptions(), limit: int = 16000
+    location: Location, model: MorphableModel, options: FittingOptions = FittingOptions(), limit: int = 32000
 ) -> ScanSamples:
     """Area-uniform samples of the located scan's surface (or its points, for a bare cloud), and its landmarks."""
     rng = np.random.default_rng(options.seed)
@@ -39,7 +39,7 @@ def prepare_target(
         areas = np.linalg.norm(surface.triangle_area_vectors, axis=1)
         if not areas.sum() > 0:
             raise FitError("the located surface has no area; check the scan's triangles")
-        chosen = rng.choice(len(areas), limit, p=areas / areas.sum())
+        chosen = _evenly(areas, limit, rng)
         weights = rng.dirichlet((1, 1, 1), limit)[:, :, None]
         corners = surface.triangles[chosen]
         normals = (surface.vertex_normals[corners] * weights).sum(1)
@@ -54,6 +54,13 @@ def prepare_target(
     scan = location.scan if scale == 1.0 else replace(location.scan, points=scale * location.scan.points)
     noise_mm = noise_of_surface(scan, surface if scale == 1.0 else surface.with_vertices(scale * surface.vertices))
     return ScanSamples(points, normals, noise_mm, *_landmark_targets(location, model, options))
+
+
+def _evenly(areas: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """(count,) numbers of triangles with the areas (m,), in random order: one in each of `count` equal parts of the whole area
+    (systematic sampling), which leaves fewer gaps than independent choices do, and the fit fewer minima to end in."""
+    places = (rng.permutation(count) + rng.random(count)) / count
+    return np.minimum(np.searchsorted(np.cumsum(areas) / areas.sum(), places, side="right"), len(areas) - 1)
 
 
 def _landmark_targets(
