@@ -13,10 +13,12 @@ from geometry.fitting.options import STAGES, FittingOptions
 from geometry.fitting.problem import _FRONT, _LEAST_FRONT_MM, Problem, _stepped, _times
 from geometry.fitting.target import prepare_target
 from geometry.landmarks.estimate import LandmarkEstimate
+from geometry.locating.location import Location
 from geometry.mesh import TriangleMesh
 from geometry.model.expression_prior import expression_prior
 from geometry.surfaces.noise_spectrum import LENGTHS_MM, NoiseSpectrum
 from geometry.surfaces.robust_loss import occluded_weights
+from geometry.transforms import SimilarityTransform
 
 LAST = STAGES[-1]
 
@@ -134,3 +136,18 @@ def test_the_size_of_the_discrepancy_is_the_one_of_largest_evidence(begun):
         assert sure.settled(state, stage).discrepancy_variance == pytest.approx(1.5**2, rel=0.35)
         unsure = replace(problem, options=replace(problem.options, unshown_mm4=1e9))
         assert unsure.settled(state, stage).discrepancy_variance == 16.0
+
+
+def test_points_lie_evenly_on_a_surface_and_any_first_of_them_nearly():
+    """A sheet of 3,200 triangles of one area: three points for each; the first half of them is a fair draw."""
+    x, y = np.meshgrid(np.arange(41.0), np.arange(41.0))
+    cells = np.arange(41 * 41).reshape(41, 41)
+    a, b, c, d = cells[:-1, :-1], cells[:-1, 1:], cells[1:, :-1], cells[1:, 1:]
+    triangles = np.concatenate([np.stack(corners, -1).reshape(-1, 3) for corners in ((a, b, d), (a, d, c))])
+    sheet = mesh_scan(np.stack([x, y, np.zeros_like(x)], -1).reshape(-1, 3), triangles)
+    location = Location(sheet, SimilarityTransform.identity(), 0.9)
+    points = prepare_target(location, model(), limit=3 * len(triangles)).points
+    where = np.floor(points[:, :2]).astype(int) @ [40, 1] * 2 + (points[:, 0] % 1 < points[:, 1] % 1)
+    assert (np.bincount(where, minlength=len(triangles)) == 3).all()
+    half = np.bincount(where[: len(points) // 2], minlength=len(triangles))
+    assert half.mean() == 1.5 and 0.7 < half.var() < 0.8  # 3/4 of a draw without replacement; 1.5 of independent ones

@@ -1,9 +1,10 @@
 """How sure a fit is: the covariance of pose, coefficients and discrepancy at its end, and a σ for every vertex.
 
 Near its minimum the energy of the fit is a quadratic form, whose inverse is the covariance of a Gaussian posterior (Laplace's
-method; MacKay 2003, chapter 27). It takes the pairs of points and vertices as given, which a fit chooses itself. The
-standard deviations stated are therefore `INFLATION` times as large, those of the surface `OF_SURFACE` times: what errors on
-simulated scans ask for.
+method; MacKay 2003, chapter 27). It takes the pairs of points and vertices as given, which a fit chooses itself, and a real face
+for one that model and discrepancy describe. The data therefore count for less than the energy has it, by `TEMPER`, and the
+priors for as much (a power likelihood: Grünwald & van Ommen, Bayesian Analysis 12, 2017): what the data hardly tell is
+as sure as the prior, and no less.
 """
 
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ from geometry.errors import FitError
 
 # Measured on scans of the validation split (benchmarks/fit_calibration.py): 68 % of errors, of coefficients and of surface alike,
 # are then within σ
-INFLATION, OF_SURFACE = 1.18, 1.4
-FINE_MM = 0.1  # standard deviation of what is finer than the coarse surface shows: pores, wrinkles
+TEMPER = 1.7  # the data's standard deviations are so many times what the energy takes them for
+OF_SURFACE = 1.15  # of the surface's standard deviations: faces differ in more ways than model and discrepancy know
+FINE_MM = 0.05  # standard deviation of what is finer than the coarse surface shows: pores, wrinkles
 BIAS = 0.3  # standard deviation of a sensor's bias, in parts of its noise: time of flight measures skin too far
 RANK = 20  # of the factor by which correlations are told
 

@@ -13,7 +13,7 @@ from geometry.fitting.gauss_newton import gauss_newton_step, normal_equations
 from geometry.fitting.measured_noise import smooth_skin
 from geometry.fitting.model_arrays import ModelArrays
 from geometry.fitting.options import FittingOptions, Stage
-from geometry.fitting.posterior import BIAS, FINE_MM, INFLATION, OF_SURFACE, FitPosterior, inverse, spread_along
+from geometry.fitting.posterior import BIAS, FINE_MM, OF_SURFACE, TEMPER, FitPosterior, inverse, spread_along
 from geometry.fitting.residuals import (
     Correspondences,
     LinearTerm,
@@ -114,7 +114,7 @@ class Problem:
     def posterior(self, state: FitState, stage: Stage) -> FitPosterior:
         """At the end of a fit, after a stage in which all modes were in play. Raises FitError."""
         surface = TriangleMesh(state.vertices, self.arrays.model.triangles)
-        covariance = inverse(self._precision(state, stage))
+        covariance = inverse(self._precision(state, stage, TEMPER))
         pose = pose_jacobian(surface.vertices, surface.vertex_normals, self.with_scale).astype(np.float32)
         shape = np.einsum("nam,na->nm", self.arrays.basis, surface.vertex_normals.astype(np.float32), optimize=True)
         jacobian = np.concatenate([pose, -shape, -self._basis[:, : len(state.discrepancy)]], axis=1)
@@ -125,7 +125,7 @@ class Problem:
         field = np.maximum((1 - _UNTOLD) * whole - (self._basis**2).sum(axis=1), 0)
         beside = FINE_MM**2 + (BIAS * noise_mm) ** 2 + OF_SURFACE**2 * self.discrepancy_variance * field
         sigma = np.hypot(OF_SURFACE * spread_along(jacobian, covariance), np.sqrt(beside))
-        return FitPosterior(INFLATION**2 * covariance[:told, :told], self.n_pose, self.arrays.n_identity, sigma)
+        return FitPosterior(covariance[:told, :told], self.n_pose, self.arrays.n_identity, sigma)
 
     def vertices(self, coefficients: np.ndarray, discrepancy: np.ndarray) -> np.ndarray:
         """(n, 3) the model of coefficients (m,), moved along its normals by a discrepancy (r,), or (0,) where none is in play."""
@@ -231,11 +231,13 @@ class Problem:
             return term
         return LinearTerm(term.residuals, np.concatenate([term.jacobian, -self._basis[rows]], axis=1), term.weights)
 
-    def _precision(self, state: FitState, stage: Stage) -> np.ndarray:
+    def _precision(self, state: FitState, stage: Stage, temper: float = 1.0) -> np.ndarray:
+        """(p, p) of (pose, coefficients, discrepancy), the data's standard deviations being `temper` times as large."""
         surface = TriangleMesh(state.vertices, self.arrays.model.triangles)
         matches = self.match(surface, state.scan_to_model, stage)
         active = np.arange(len(state.coefficients))
-        return normal_equations(self.terms(state, stage, matches, active), self.priors(state, stage, active))[0]
+        terms = [replace(term, weights=term.weights / temper**2) for term in self.terms(state, stage, matches, active)]
+        return normal_equations(terms, self.priors(state, stage, active))[0]
 
     def _damping(self, stage: Stage, matches: Correspondences, active: np.ndarray, size: int) -> np.ndarray:
         """(size, size) damping of one step's motion of what is seen: point-to-plane leaves sliding along the surface free, and a
