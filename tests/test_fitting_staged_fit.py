@@ -137,7 +137,9 @@ def test_a_bare_cloud_gives_the_face_of_its_mesh(face, model):
 
 def test_scale_is_recovered_where_the_scan_has_none(face, model):
     result = fit(nearly_located(replace(mesh_scan(face.scan_points * 1.1), scale_is_metric=False), face), model)
-    assert result.scan_to_model.scale == pytest.approx(1 / 1.1, rel=0.02)  # size and the first mode are nearly one
+    # size and the first mode are nearly one: of a clean mesh the size is known to little more than a hundredth, and told so
+    off, sigma = np.log(1.1 * result.scan_to_model.scale), result.posterior.sigma[6]
+    assert abs(off) < 2 * sigma and sigma < 0.015
     assert result.residuals["mean"] < 0.1
 
 
