@@ -64,7 +64,8 @@ def regressions(rows: Sequence[Row]) -> dict[str, Regression]:
 
 def fitted(rows: Sequence[Row], outcome: Callable[[Row], bool], terms: Mapping[str, Term], usual: str) -> Regression:
     """The weights most likely under the rows and the ridge, each of its term's sign. Fits of other starts than the `usual` have a
-    bias of their own, by start, which is dropped: they say what a figure is worth, and not how often a run's fit is right."""
+    bias of their own, by start, which is dropped: they say what a figure is worth, and not how often a run's fit is right. Not
+    so those without landmarks where a term tells of them."""
     found = [evidence(row) for row in rows]
     columns, layout = [], {}
     for name, term in terms.items():

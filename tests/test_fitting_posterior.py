@@ -36,7 +36,7 @@ def test_errors_are_as_large_as_stated(sensor):
         off = surface_distance(there, face.skin.with_vertices(pose.apply(face.skin.vertices)))
         near = cKDTree(scan.points).query(there)[0] < 3.0
         seen.append((off / told.sigma_mm)[region & near])
-        assert found.noise is not None and told.sigma_mm[region].min() >= 0.05
+        assert found.noise is not None
         assert told.identity_sigma.max() <= 1  # of the prior: no scan makes a face less known than it was
     assert 0.55 < np.quantile(np.concatenate(coefficients), 0.68) < 1.6
     assert 0.5 < np.quantile(np.concatenate(seen), 0.68) < 1.7

@@ -138,6 +138,28 @@ def test_the_size_of_the_discrepancy_is_the_one_of_largest_evidence(begun):
         assert unsure.settled(state, stage).discrepancy_variance == 16.0
 
 
+def test_pairs_are_measured_from_the_curved_surface(begun):
+    """A face is convex nearly everywhere: what lies beside its vertices lies higher above it than above their planes."""
+    problem, state, _ = begun
+    heights = []
+    for arrays in (problem.arrays, replace(problem.arrays, bent=0 * problem.arrays.bent)):
+        surface = TriangleMesh(state.vertices, model().triangles)
+        matches = replace(problem, arrays=arrays).match(surface, state.scan_to_model, LAST)
+        heights.append(matches.offsets[problem.arrays.fitted_face[matches.vertices]])
+    raised = heights[0] - heights[1]
+    assert raised.mean() > 0.003 and (raised > -1e-9).mean() > 0.8
+
+
+def test_without_data_the_posterior_is_the_prior(begun):
+    problem, state, _ = begun
+    pose, n_identity = problem.n_pose, problem.arrays.n_identity
+    identity = np.linalg.inv(problem._precision(state, LAST, temper=1e6))[pose : pose + n_identity, pose : pose + n_identity]
+    np.testing.assert_allclose(identity, np.eye(n_identity), atol=1e-3)
+    told = problem.posterior(state, LAST)
+    sharper = np.sqrt(np.diag(np.linalg.inv(problem._precision(state, LAST)))[pose : pose + n_identity])
+    assert (told.identity_sigma >= sharper - 1e-9).all() and (told.identity_sigma <= 1 + 1e-9).all()
+
+
 def test_points_lie_evenly_on_a_surface_and_any_first_of_them_nearly():
     """A sheet of 3,200 triangles of one area: three points for each; the first half of them is a fair draw."""
     x, y = np.meshgrid(np.arange(41.0), np.arange(41.0))

@@ -3,8 +3,8 @@
 Near its minimum the energy of the fit is a quadratic form, whose inverse is the covariance of a Gaussian posterior (Laplace's
 method; MacKay 2003, chapter 27). It takes the pairs of points and vertices as given, which a fit chooses itself, and a real face
 for one that model and discrepancy describe. The data therefore count for less than the energy has it, by `TEMPER`, and the
-priors for as much (a power likelihood: Grünwald & van Ommen, Bayesian Analysis 12, 2017): what the data hardly tell is
-as sure as the prior, and no less.
+priors for as much (a power likelihood: Grünwald & van Ommen, Bayesian Analysis 12, 2017): a coefficient that the data hardly
+tell is as sure as its prior, and no less. The standard deviations of the surface are `OF_SURFACE` times what those give.
 """
 
 from dataclasses import dataclass

@@ -33,8 +33,9 @@ class PriorTerm:
 
 @dataclass(frozen=True)
 class Correspondences:
-    """vertices (r,) model vertex of each row; targets (r, 3) the mean scan point there, model frame; directions (r, 3) unit
-    normals of the model below the points; offsets (r,) mean signed distance of the scan from the model along them, mm."""
+    """vertices (r,) model vertex of each row; targets (r, 3) the mean scan point there, model frame; directions (r, 3) mean
+    normals of the model below the points, of unit length, along which offsets change; offsets (r,) mean height of the points
+    above the model's curved surface, mm (`above`)."""
 
     vertices: np.ndarray
     targets: np.ndarray
@@ -44,8 +45,8 @@ class Correspondences:
 
 def above(surface: TriangleMesh, bent: np.ndarray, vertices: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """How far points (p, 3) stand before the surface near their vertices (p,), in mm (p,), and its normals below them (p, 3), of
-    about unit length. bent (n, 3, 3): the surface's shape operators S. To the second order the height above the surface of what
-    lies (t, h) from a vertex is h + tᵀ S t / 2, and the normal there n + S t.
+    about unit length where they are near. bent (n, 3, 3): the surface's shape operators S. To the second order the height above
+    the surface of what lies (t, h) from a vertex is h + tᵀ S t / 2, and the normal there n + S t.
 
     The plane of the vertex alone would not do: the points that share a vertex lie around it, on a convex surface below its
     plane, and the farther around the noisier their normals are, by which partners are found. A face would be fitted too small.
@@ -67,7 +68,8 @@ def pose_jacobian(points: np.ndarray, normals: np.ndarray, with_scale: bool) -> 
 def point_to_plane(
     matches: Correspondences, normals: np.ndarray, basis: np.ndarray, weights: np.ndarray, with_scale: bool
 ) -> LinearTerm:
-    """r = n · (q − S_v) (Chen & Medioni 1992). normals (r, 3), the directions of the offsets; basis (r, 3, m) of the vertices.
+    """r = the offsets, which change as n · (q − S_v) does (Chen & Medioni 1992). normals n (r, 3): their directions; basis
+    (r, 3, m) of the vertices.
 
     Averaging the scan points that share a vertex denoises them: the mean of k offsets has 1/√k of their noise.
     """

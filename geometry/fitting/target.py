@@ -58,7 +58,7 @@ def prepare_target(
 
 def _evenly(areas: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     """(count,) numbers of triangles with the areas (m,), in random order: one in each of `count` equal parts of the whole area
-    (systematic sampling), which leaves fewer gaps than independent choices do, and the fit fewer minima to end in."""
+    (stratified sampling), which leaves fewer gaps than independent choices do, and the fit fewer minima to end in."""
     places = (rng.permutation(count) + rng.random(count)) / count
     return np.minimum(np.searchsorted(np.cumsum(areas) / areas.sum(), places, side="right"), len(areas) - 1)
 

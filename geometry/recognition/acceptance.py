@@ -33,12 +33,12 @@ class AcceptanceOptions:
     """Largest root mean square of the identity coefficients, in standard deviations."""
     discrepancy_sigma: Positive = 1.8
     """Largest size of what the model cannot show, in parts of `fit.discrepancy_mm`, of a fit that no found landmarks support. Of
-    125 right fits without landmarks of the simulated validation split 2 % are above; a cow's is 2.0."""
+    82 right fits without landmarks of the simulated validation split two are above; a vase's is 2.5."""
     probability: Share = 0.8
     """Least probability that a fit is right: the seen face within 1.5 mm on average, and no lip landmark more than 8 mm off. With
     0.8, 97 % of the right fits of the simulated validation split are accepted and 26 % of the wrong; with 0.6, 98 % and 53 %."""
     unmarked: Share = 0.8
-    """The same where nobody looked for landmarks, so that less speaks for a right fit too: 79 % and 14 %."""
+    """The same where nobody looked for landmarks, so that less is known of a fit: 79 % and 14 %."""
     unrecognised: Share = 0.9
     """The same where a landmark network looked at the scan and found no face: of 13 such simulated fits none was right."""
 

@@ -6,9 +6,10 @@ from geometry.mesh import TriangleMesh
 
 
 def shape_operators(mesh: TriangleMesh, largest: float = np.inf) -> np.ndarray:
-    """(n, 3, 3) symmetric, 1/mm: S with S t the change of the outward unit normal over a step t in the tangent plane
-    (Weingarten's equation; do Carmo 1976, section 3-2, with the other sign), by least squares over the edges at each vertex. A
-    sphere of radius r has S t = t / r. Zero where the edges span no plane, and scaled down to a Frobenius norm of `largest`."""
+    """(n, 3, 3) symmetric, 1/mm: S with S t the change of the outward unit normal over a step t in the tangent plane (the
+    differential of the Gauss map; do Carmo 1976, section 3-2; most books' shape operator is its negative), by least squares over
+    the edges at each vertex. A sphere of radius r has S t = t / r. Zero where the edges span no plane, and scaled down to a
+    Frobenius norm of `largest`."""
     here, there = np.concatenate([mesh.edges, mesh.edges[:, ::-1]]).T
     normals, n = mesh.vertex_normals, len(mesh.vertices)
     across = lambda steps: steps - (steps * normals[here]).sum(axis=1, keepdims=True) * normals[here]
