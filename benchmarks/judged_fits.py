@@ -79,17 +79,19 @@ def fitted(rows: Sequence[Row], outcome: Callable[[Row], bool], terms: Mapping[s
     design, outcomes = np.array(columns + ones).T, np.array([outcome(row) for row in rows])
     ridge = np.array([RIDGE] * len(terms) + [1e-3] + [1e-2] * len(starts))
     bounds = [(0, None) if term.sign > 0 else (None, 0) for term in terms.values()] + [(None, None)] * len(ones)
-    weights = _most_likely(design, outcomes, ridge, bounds)
+    weights = most_likely(design, outcomes, ridge, bounds)
     return Regression(terms, float(weights[len(terms)]), {name: (*layout[name], float(w)) for name, w in zip(terms, weights)})
 
 
-def _most_likely(design: np.ndarray, outcomes: np.ndarray, ridge: np.ndarray, bounds: list) -> np.ndarray:
-    """The minimum of −log likelihood + ½ Σ ridge w² within bounds."""
+def most_likely(
+    design: np.ndarray, outcomes: np.ndarray, ridge: np.ndarray, bounds: list, weight: np.ndarray | float = 1.0
+) -> np.ndarray:
+    """The minimum of −log likelihood + ½ Σ ridge w² within bounds; weight (n,): of the rows in the likelihood."""
 
     def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
         logits = np.where(outcomes, 1, -1) * (design @ weights)
-        pull = -np.where(outcomes, 1, -1) / (1 + np.exp(logits))
-        return np.logaddexp(0, -logits).sum() + 0.5 * (ridge * weights**2).sum(), design.T @ pull + ridge * weights
+        pull = -weight * np.where(outcomes, 1, -1) / (1 + np.exp(logits))
+        return (weight * np.logaddexp(0, -logits)).sum() + 0.5 * (ridge * weights**2).sum(), design.T @ pull + ridge * weights
 
     return minimize(loss, np.zeros(design.shape[1]), jac=True, bounds=bounds, method="L-BFGS-B").x
 

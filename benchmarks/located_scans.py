@@ -127,9 +127,9 @@ def _truth(number: int, split: str, job: Job, face: faces.SampledFace, pose: Sim
         pose=pose,
         jaw=float(face.expression[names.index("jawOpen")]),
         landmarks=landmarks,
-        landmarks_seen=_seen(landmarks, face, pose, scan),
+        landmarks_seen=seen(landmarks, face, pose, scan),
         face=pose.apply(points).astype(np.float32),
-        face_seen=_seen(pose.apply(points), face, pose, scan),
+        face_seen=seen(pose.apply(points), face, pose, scan),
         identity=face.identity,
         expression=face.expression,
         occluders=len(face.occluders),
@@ -148,7 +148,7 @@ def _face_points(face: faces.SampledFace, model) -> np.ndarray:
     return (skin.vertices[skin.triangles[chosen]] * rng.dirichlet((1, 1, 1), FACE_POINTS)[:, :, None]).sum(1)
 
 
-def _seen(points: np.ndarray, face: faces.SampledFace, pose: SimilarityTransform, scan: Scan) -> np.ndarray:
+def seen(points: np.ndarray, face: faces.SampledFace, pose: SimilarityTransform, scan: Scan) -> np.ndarray:
     """(p,) bool: the scan has a surface there, and no other thing stands between the point and the sensor."""
     if not len(scan.points):
         return np.zeros(len(points), bool)

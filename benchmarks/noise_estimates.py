@@ -66,7 +66,7 @@ def measured(job: Job, count: int, split: str) -> Iterator[tuple[str, float, flo
             continue
         scan, fit = walk.state.location.scan, walk.state.fit
         found = measured_noise(scan, fit.scan_to_model, fit.vertices, job.model, fit.noise_mm)
-        points, _ = residuals_on_smooth_skin(scan, fit.scan_to_model, fit.vertices, job.model)
+        points = residuals_on_smooth_skin(scan, fit.scan_to_model, fit.vertices, job.model).points
         truth = true_noise(made, fit.scan_to_model.inverse().apply(points))
         if found is None or truth is None:
             continue

@@ -38,7 +38,7 @@ def test_correlated_noise_is_told_from_what_the_fit_is_off(sensor):
     for seed in range(3):
         scan, to_model, fitted, skin = seen_by(sensor, seed)
         found = measured_noise(scan, to_model, fitted, model(), alone(scan))
-        points, _ = residuals_on_smooth_skin(scan, to_model, fitted, model())
+        points = residuals_on_smooth_skin(scan, to_model, fitted, model()).points
         truth = noise_spectrum(points, signed_distances(points, skin)[0])
         pooled.append([(each.sigma_mm**2, (each.sigma_mm * each.correlation_mm) ** 2) for each in (found, truth)])
     (found_variance, found_moment), (variance, moment) = np.mean(pooled, axis=0)

@@ -10,6 +10,7 @@ from surfaces import SMALL_ALL, SMALL_CHART, bumpy_depth, small_image
 
 from geometry.charts.chart import pixel_centres
 from geometry.errors import NoFaceFound
+from geometry.fitting.beard import BeardSigns
 from geometry.recognition.acceptance import AcceptanceOptions, notes_of, require_face, require_right, told_apart
 from geometry.recognition.evidence import Evidence, relief_explained
 from geometry.recognition.rightness import TERMS, probability_right, shipped_regressions
@@ -229,3 +230,8 @@ def test_what_the_model_guessed_is_noted():
     assert notes_of(GOOD) == ()
     assert "45 % of the face" in notes_of(replace(GOOD, visible_face=0.45))[0]
     assert "12 % of mouth and chin" in notes_of(replace(GOOD, looked_at_below=0.12))[0]
+
+
+def test_a_beard_is_noted():
+    assert notes_of(GOOD, BeardSigns(0.1, 0.3, 1.0)) == ()
+    assert "a beard seems to cover the chin" in notes_of(GOOD, BeardSigns(2.5, 0.4, 2.5))[0]

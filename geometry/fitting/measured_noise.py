@@ -3,7 +3,7 @@
 The fit weighs a scan by it; benchmarks/noise_estimates.py measures it against the truth.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -27,14 +27,28 @@ _MOST_POINTS = 40_000
 _LEAK = np.array([0.006, 0.001, 0.0025, 0.0, 0.024, 0.061, 0.156])
 
 
+@dataclass(frozen=True)
+class SkinResiduals:
+    """Points (p, 3) of a scan in the model frame on skin away from the features, their signed distances (p,) from a fit, mm, and
+    for each a model vertex (p,) that it lies by."""
+
+    points: np.ndarray
+    distances: np.ndarray
+    vertices: np.ndarray
+
+
 def measured_noise(
     scan: Scan, scan_to_model: SimilarityTransform, vertices: np.ndarray, model: MorphableModel, alone_mm: float, seed: int = 0
 ) -> NoiseSpectrum | None:
     """The noise of a scan, in mm of the model, under a fit with the vertices (n, 3) in the model frame; None where too little of
     the scan lies on smooth skin. Of a mesh it is at most what the scan alone shows, alone_mm (noise_of_surface, in model mm):
     noise of independent vertices, which is seen there, while the fit's own error is many times that of a clean mesh."""
-    points, residuals = residuals_on_smooth_skin(scan, scan_to_model, vertices, model, seed)
-    spectrum = noise_spectrum(points, residuals, seed)
+    return noise_of_residuals(scan, residuals_on_smooth_skin(scan, scan_to_model, vertices, model, seed), alone_mm, seed)
+
+
+def noise_of_residuals(scan: Scan, skin: SkinResiduals, alone_mm: float, seed: int = 0) -> NoiseSpectrum | None:
+    """As `measured_noise`, from what a fit leaves on smooth skin."""
+    spectrum = noise_spectrum(skin.points, skin.distances, seed)
     if spectrum is None:
         return None
     variance, broad = spectrum.variance.copy(), (LENGTHS_MM > 5) & (LENGTHS_MM < 9)
@@ -46,15 +60,15 @@ def measured_noise(
 
 def residuals_on_smooth_skin(
     scan: Scan, scan_to_model: SimilarityTransform, vertices: np.ndarray, model: MorphableModel, seed: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
-    """Points (p, 3) of a scan in the model frame on skin away from the features, and their signed distances (p,) from the fit."""
+) -> SkinResiduals:
+    """Those of at most 40,000 points of a scan under a fit with the vertices (n, 3) in the model frame."""
     chosen = np.sort(np.random.default_rng(seed).permutation(len(scan.points))[:_MOST_POINTS])
     points = scan_to_model.apply(scan.points[chosen])
     points = points[np.linalg.norm(points, axis=1) < _REACH_MM]
     distance, corners = signed_distances(points, TriangleMesh(vertices, model.triangles))
     shown = smooth_skin(model) & ~model.regions.get("neck", False)  # over a neck lie shoulders, collars and hair
     near = (np.abs(distance) < _NEAR_MM) & shown[corners].all(axis=1)
-    return points[near], distance[near]
+    return SkinResiduals(points[near], distance[near], corners[near, 0])
 
 
 def signed_distances(points: np.ndarray, mesh: TriangleMesh) -> tuple[np.ndarray, np.ndarray]:

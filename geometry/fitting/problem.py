@@ -127,6 +127,23 @@ class Problem:
         sigma = np.hypot(OF_SURFACE * spread_along(jacobian, covariance), np.sqrt(beside))
         return FitPosterior(covariance[:told, :told], self.n_pose, self.arrays.n_identity, sigma)
 
+    def raised(self, state: FitState, stage: Stage, shares: np.ndarray, prior_mm: float) -> tuple[float, float]:
+        """How far in mm the scan's surface is raised along its normals, in parts `shares` (n,) of that, beyond what the fit's
+        other unknowns make of it once they have moved along; and the standard deviation. prior_mm: the prior's. One step."""
+        surface = TriangleMesh(state.vertices, self.arrays.model.triangles)
+        matches = self.match(surface, state.scan_to_model, stage)
+        active = np.arange(len(state.coefficients))
+        data, *others = self.terms(state, stage, matches, active)
+        columns = [-shares[matches.vertices, None]] + [np.zeros((len(term.jacobian), 1), np.float32) for term in others]
+        terms = [
+            replace(term, jacobian=np.concatenate([term.jacobian, column.astype(term.jacobian.dtype)], axis=1))
+            for term, column in zip([data, *others], columns, strict=True)
+        ]
+        unknown = PriorTerm(terms[0].jacobian.shape[1] - 1, np.zeros(1), np.eye(1) / prior_mm**2)
+        hessian, gradient = normal_equations(terms, [*self.priors(state, stage, active), unknown])
+        covariance = inverse(hessian)
+        return float(-covariance[-1] @ gradient), float(np.sqrt(covariance[-1, -1]))
+
     def vertices(self, coefficients: np.ndarray, discrepancy: np.ndarray) -> np.ndarray:
         """(n, 3) the model of coefficients (m,), moved along its normals by a discrepancy (r,), or (0,) where none is in play."""
         plain = self.arrays.vertices(coefficients)

@@ -6,6 +6,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from geometry.errors import NoFaceFound
+from geometry.fitting.beard import BeardSigns
 from geometry.fitting.posterior import FitPosterior
 from geometry.fitting.target import ScanSamples
 from geometry.mesh import TriangleMesh
@@ -37,7 +38,8 @@ class FitResult:
     visible_face: the fraction of the face region that scan points support; visible_area_mm2 the same as an area.
     identity_rms_sigma: root mean square of the identity coefficients. noise_mm: of the scan, as it alone shows; noise: as
     measured from what the fit leaves, None where it was not; both in model mm. posterior: None of a short fit without evidence.
-    discrepancy_sigma: how many times as large as the options say what the model cannot show was found."""
+    discrepancy_sigma: how many times as large as the options say what the model cannot show was found. beard: the signs of one,
+    None of a short fit."""
 
     identity_coefficients: np.ndarray
     expression_coefficients: np.ndarray
@@ -52,6 +54,7 @@ class FitResult:
     posterior: FitPosterior | None = None
     noise: NoiseSpectrum | None = None
     discrepancy_sigma: float = 1.0
+    beard: BeardSigns | None = None
 
 
 def summarize(state: FitState, target: ScanSamples, triangles: np.ndarray, face: np.ndarray, n_identity: int) -> FitResult:

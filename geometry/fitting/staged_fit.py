@@ -18,13 +18,15 @@ from dataclasses import replace
 
 import numpy as np
 
-from geometry.fitting.measured_noise import measured_noise
+from geometry.fitting.beard import PRIOR_MM, BeardSigns, roughness
+from geometry.fitting.measured_noise import noise_of_residuals, residuals_on_smooth_skin
 from geometry.fitting.model_arrays import arrays_of
 from geometry.fitting.options import FittingOptions
 from geometry.fitting.problem import Problem
 from geometry.fitting.result import FitResult, FitState, summarize
 from geometry.fitting.target import prepare_target
 from geometry.locating.location import Location
+from geometry.model.beard_area import beard_area
 from geometry.model.morphable_model import MorphableModel
 
 
@@ -43,7 +45,8 @@ def fit(
     for stage in options.stages:
         if stage.evidence:
             pose, vertices = state.scan_to_model, state.vertices
-            noise = measured_noise(location.scan, pose, vertices, model, target.noise_mm, options.seed)
+            skin = residuals_on_smooth_skin(location.scan, pose, vertices, model, options.seed)
+            noise = noise_of_residuals(location.scan, skin, target.noise_mm, options.seed)
             problem = replace(problem, noise=noise)
         for _ in range(stage.iterations):
             before, state = state, problem.step(state, stage)
@@ -55,7 +58,9 @@ def fit(
     if not stage.evidence:
         return result
     sigma = float(np.sqrt(problem.discrepancy_variance))
-    return replace(result, posterior=problem.posterior(state, stage), noise=problem.noise, discrepancy_sigma=sigma)
+    rough = roughness(skin.points, skin.distances, skin.vertices, model)
+    beard = BeardSigns(*problem.raised(state, stage, beard_area(model), PRIOR_MM), rough)
+    return replace(result, posterior=problem.posterior(state, stage), noise=problem.noise, discrepancy_sigma=sigma, beard=beard)
 
 
 def _motion(before: FitState, after: FitState, face: np.ndarray) -> float:

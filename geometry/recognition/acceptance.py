@@ -8,6 +8,7 @@ right?* That is a probability (`geometry.recognition.rightness`), of what a wron
 from pydantic import Field
 
 from geometry.errors import NoFaceFound
+from geometry.fitting.beard import BeardSigns, is_bearded, thick_beard_probability
 from geometry.fitting.encoding import Encoding
 from geometry.fitting.result import FitResult
 from geometry.recognition.evidence import Evidence, relief_explained
@@ -91,13 +92,16 @@ def least_probability(marked: bool, options: AcceptanceOptions, recognised: bool
     return options.unmarked if recognised else max(options.unmarked, options.unrecognised)
 
 
-def notes_of(evidence: Evidence) -> tuple[str, ...]:
-    """What whoever uses an accepted fit has to know: how much of it nobody saw."""
+def notes_of(evidence: Evidence, beard: BeardSigns | None = None) -> tuple[str, ...]:
+    """What whoever uses an accepted fit has to know: how much of it nobody saw, and what covers it."""
     notes = []
     if evidence.visible_face < SEEN_FACE:
         notes.append(f"only {100 * evidence.visible_face:.0f} % of the face was seen; the rest is the model's guess")
     if evidence.looked_at_below < SEEN_BELOW:
         notes.append(f"only {100 * evidence.looked_at_below:.0f} % of mouth and chin was seen; the rest is the model's guess")
+    if beard is not None and is_bearded(beard):
+        share = 100 * thick_beard_probability(beard)
+        notes.append(f"a beard seems to cover the chin (probability {share:.0f} %): surfaces and landmarks there are the beard's")
     return tuple(notes)
 
 

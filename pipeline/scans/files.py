@@ -13,6 +13,7 @@ from scipy.spatial import cKDTree
 
 from geometry.charts import chart as charts
 from geometry.charts.geometry_image import GeometryImage
+from geometry.fitting.beard import thick_beard_probability
 from geometry.fitting.result import FitResult
 from geometry.mesh import TriangleMesh
 from geometry.model import landmark_embedding
@@ -180,6 +181,9 @@ def _certainty(fit: FitResult) -> dict[str, object]:
     if fit.noise is not None:
         names = ("sigma_mm", "correlation_mm", "broad_mm")
         found["noise"] = {name: round(float(getattr(fit.noise, name)), 4) for name in names}
+    if fit.beard is not None:
+        values = {"probability": thick_beard_probability(fit.beard)} | vars(fit.beard)
+        found["beard"] = {name: round(float(value), 4) if np.isfinite(value) else None for name, value in values.items()}
     if fit.posterior is not None:
         digits = lambda values: np.array([float(f"{value:.4g}") for value in np.ravel(values)]).reshape(np.shape(values)).tolist()
         diagonal, factor = fit.posterior.low_rank()

@@ -11,7 +11,9 @@ from typing import Protocol
 import numpy as np
 
 from geometry.errors import NoFaceFound
+from geometry.fitting.beard import is_bearded
 from geometry.landmarks.calibration import confidence_of, mesh_covariance, shipped_calibration
+from geometry.landmarks.covered import under_beard
 from geometry.landmarks.estimate import LandmarkEstimate
 from geometry.landmarks.fusion import UNSEEN_CONFIDENCE, fused, to_scheme
 from geometry.landmarks.multiview import Find
@@ -111,7 +113,8 @@ def _in_model_frame(estimate: LandmarkEstimate, state: ScanState, model: Morphab
     """An ibug68 estimate of a registered scan, both in the model frame, as any scheme's."""
     to_scan = state.scan_to_model.inverse()
     scan_distance = lambda points: Viewer(state.location.scan).distance(to_scan.apply(points))
-    return to_scheme(estimate, model, state.registered, scheme, scan_distance)
+    found = to_scheme(estimate, model, state.registered, scheme, scan_distance)
+    return under_beard(found, model, state.registered) if is_bearded(state.fit.beard) else found
 
 
 def _heatmaps_68(state: ScanState, model: MorphableModel, settings: LandmarkSettings) -> LandmarkEstimate:

@@ -78,7 +78,8 @@ def rasterize(state: ScanState, job: Job) -> ScanState:
     known = state.location.estimate is not None or state.location.landmarks is not None
     recognised = known or job.config.locate.method != "landmarks"
     judged = replace(state.fit, fit_quality=acceptance.require_right(found, job.config.accept, recognised))
-    location = replace(state.location, scan=reduce(Scan.with_note, acceptance.notes_of(found), state.location.scan))
+    notes = acceptance.notes_of(found, state.fit.beard)
+    location = replace(state.location, scan=reduce(Scan.with_note, notes, state.location.scan))
     return replace(state, location=location, fit=judged, encoding=encoded, evidence=found)
 
 
