@@ -47,6 +47,7 @@ from geometry.fitting import encoding
 from geometry.mesh import TriangleMesh
 from geometry.reconstruction import lifting
 from geometry.reconstruction.depth_normal_fusion import fuse
+from geometry.reconstruction.reconstruct import reconstruct
 from pipeline.scans import config, files, methods, steps
 from pipeline.scans.job import Job
 
@@ -122,8 +123,9 @@ def refiner(name: str, settings: dict) -> Method:
 
     def mesh(scan: BenchScan) -> TriangleMesh:
         (item,) = steps.refine([scan.item], SimpleNamespace(refine=refine()))  # type: ignore[arg-type]  # all it asks of a Job
-        surface = lifting.lift(item.refined, item.observed, item.refined["confidence"])
-        return files.in_input(surface.mesh, item)
+        follow = settings["method"] != "none"
+        made = reconstruct(scan.model, item.fit, item.location.scan, item.refined, item.observed, follow)
+        return files.in_input(made.refined.mesh, item)
 
     def image(pair: Pair):
         (refined,) = refine()([(pair.coarse, pair.scan)])

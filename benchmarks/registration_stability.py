@@ -6,13 +6,15 @@ Every vertex of the refined surface gets noise along the view, 0.0001 mm by defa
 machine make of it. A registration that turns on thresholds moves single vertices by hundredths of a millimetre.
 """
 
+from dataclasses import replace
 from functools import partial
 
 import common
 import numpy as np
 
 from geometry.mesh import TriangleMesh
-from geometry.reconstruction.template_registration import RegistrationOptions, register_to_surface
+from geometry.reconstruction.reconstruct import image_target
+from geometry.reconstruction.template_registration import RegistrationOptions, register_to_targets
 from pipeline.inputs import listing
 from pipeline.scans import config, steps
 from pipeline.scans.chain import TO_THE_FIT
@@ -43,13 +45,13 @@ def main() -> None:
         if walked.reason:
             print(f"{source.name[-43:]:44s}  {walked.reason[:80]}")
             continue
-        register = partial(register_to_surface, job.model, state.fit.vertices)
-        observed, chart = state.surface.observed, state.refined.chart
-        still = register(state.surface.mesh, observed, chart, options)
+        front, chart = image_target(state.surfaces.lifted, state.refined, state.fit), state.refined.chart
+        register = partial(register_to_targets, job.model, state.fit.vertices, chart=chart, options=options)
+        still = register(front=front)
         for seed in range(arguments.repeat):
-            noise = np.random.default_rng(seed).normal(size=state.surface.mesh.vertices.shape) * [0, 0, arguments.noise_mm]
-            shaken = state.surface.mesh.with_vertices(state.surface.mesh.vertices + noise)
-            moved.append(np.linalg.norm(register(shaken, observed, chart, options) - still, axis=1))
+            noise = np.random.default_rng(seed).normal(size=front.mesh.vertices.shape) * [0, 0, arguments.noise_mm]
+            shaken = replace(front, mesh=front.mesh.with_vertices(front.mesh.vertices + noise))
+            moved.append(np.linalg.norm(register(front=shaken) - still, axis=1))
         shapes = (TriangleMesh(vertices, job.model.triangles) for vertices in (state.fit.vertices, still))
         before, after = (mesh.triangle_area_vectors for mesh in shapes)
         lengths = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)

@@ -75,7 +75,7 @@ class Result:
     @cached_property
     def refined(self) -> TriangleMesh:
         """The dense refined surface, with the scan's colours."""
-        return files.in_input(files.refined_mesh(self.state), self.state)
+        return files.in_input(files.with_scan_colors(self.state.surfaces.refined.mesh, self.state), self.state)
 
     @cached_property
     def registered(self) -> TriangleMesh:

@@ -12,8 +12,9 @@ from geometry.evaluation.metrics import surface_errors
 from geometry.mesh import TriangleMesh
 from geometry.model.morphable_model import MorphableModel
 from geometry.reconstruction.depth_normal_fusion import fuse, normal_disagreement
-from geometry.reconstruction.lifting import LiftingOptions, _split_bow_ties, lift, register
-from geometry.reconstruction.template_registration import RegistrationOptions, _unflipped, register_to_surface, visibility
+from geometry.reconstruction.lifting import LiftingOptions, _split_bow_ties, lift
+from geometry.reconstruction.surface_target import FACING, SurfaceTarget
+from geometry.reconstruction.template_registration import RegistrationOptions, _unflipped, register_to_targets, visibility
 from geometry.surfaces.closest_point import surface_distance
 from geometry.surfaces.joined_borders import joined
 from geometry.surfaces.seen_surface import seen_surface
@@ -170,8 +171,20 @@ MODEL = MorphableModel(
 GENTLE = image_from_depth(-18 - (X**2 + Y**2) / 150 + 3 * np.exp(-(X**2 + Y**2) / 300), ALL, CHART)
 
 
+def target(surface: TriangleMesh, support: np.ndarray | float = 1.0) -> SurfaceTarget:
+    """A surface that is followed as it is."""
+    count = len(surface.vertices)
+    return SurfaceTarget(surface, np.full(count, support), np.full(count, 0.1), 0.03)
+
+
+def register(image: GeometryImage, observed: np.ndarray) -> np.ndarray:
+    """The flat model registered to an image's surface, of which what is not observed counts little."""
+    lifted = lift(image, observed)
+    return register_to_targets(MODEL, FLAT, target(lifted.mesh, np.where(lifted.observed > 0, 1.0, 0.05)), CHART)
+
+
 def test_registration_puts_the_model_on_the_surface_with_its_triangles():
-    registered = register(MODEL, FLAT, GENTLE, ALL)
+    registered = register(GENTLE, ALL)
     x, y, z = registered[np.abs(FLAT[:, :2]).max(1) < 60].T
     assert np.abs(z - (-18 - (x**2 + y**2) / 150 + 3 * np.exp(-(x**2 + y**2) / 300))).mean() < 0.02
     lifted = lift(GENTLE, ALL).mesh
@@ -180,7 +193,7 @@ def test_registration_puts_the_model_on_the_surface_with_its_triangles():
 
 
 def test_registration_neither_flips_triangles_nor_slides_far_along_the_surface():
-    registered = register(MODEL, FLAT, GENTLE, ALL)
+    registered = register(GENTLE, ALL)
     after = TriangleMesh(registered, MODEL.triangles).triangle_area_vectors
     assert ((TriangleMesh(FLAT, MODEL.triangles).triangle_area_vectors * after).sum(1) > 0).all()
     assert np.abs(registered - FLAT)[:, :2].max() < 2.5
@@ -188,7 +201,7 @@ def test_registration_neither_flips_triangles_nor_slides_far_along_the_surface()
 
 def test_what_the_scan_does_not_reach_follows_smoothly():
     covered = X < 0
-    registered = register(MODEL, FLAT, GeometryImage(GENTLE.channels, covered, CHART), covered)
+    registered = register(GeometryImage(GENTLE.channels, covered, CHART), covered)
     edges = TriangleMesh(FLAT, MODEL.triangles).edges
     unseen = (FLAT[edges, 0] > 4).all(1)
     assert np.linalg.norm(registered - FLAT, axis=1)[FLAT[:, 0] > 60].max() < 0.3  # far from data it fades
@@ -197,7 +210,7 @@ def test_what_the_scan_does_not_reach_follows_smoothly():
 
 
 def test_nothing_to_register_to_leaves_the_coarse_mesh():
-    np.testing.assert_array_equal(register(MODEL, FLAT, GeometryImage(GENTLE.channels, ~ALL, CHART), ~ALL), FLAT)
+    np.testing.assert_array_equal(register(GeometryImage(GENTLE.channels, ~ALL, CHART), ~ALL), FLAT)
 
 
 def sheets(tilt_deg, *heights):
@@ -211,7 +224,7 @@ def sheets(tilt_deg, *heights):
 @pytest.mark.parametrize(
     "tilt, surface_tilt, heights, projections",
     [
-        (0, np.degrees(np.arccos(np.mean(RegistrationOptions().facing))), (0.0,), 2),
+        (0, np.degrees(np.arccos(np.mean(FACING))), (0.0,), 2),
         (np.degrees(np.arccos(0.2)), np.degrees(np.arccos(0.2)), (0.5,), 0),
         (np.degrees(np.arccos(0.1)), np.degrees(np.arccos(0.1)), (0.5,), 2),
         (0, 0, (RegistrationOptions().reach_mm,), 1),
@@ -222,8 +235,8 @@ def sheets(tilt_deg, *heights):
 def test_no_vertex_moves_by_the_last_bits_of_the_coordinates(tilt, surface_tilt, heights, projections):
     def registered(change):
         surface = sheets(surface_tilt + change, heights[0] + change, *heights[1:])
-        coarse, observed = sheets(tilt + change, 0.0).vertices, np.ones(len(surface.vertices))
-        vertices = register_to_surface(MODEL, coarse, surface, observed, CHART, RegistrationOptions(projections=projections))
+        coarse, options = sheets(tilt + change, 0.0).vertices, RegistrationOptions(projections=projections)
+        vertices = register_to_targets(MODEL, coarse, target(surface), CHART, options=options)
         return vertices[np.abs(FLAT[:, :2]).max(1) < 60]  # a ray may miss the grids' borders by the last bit
 
     # midway between two sheets each round pushes it further off, so a change may grow; a jump is 0.5 mm and more
@@ -249,7 +262,7 @@ def test_what_is_visible_does_not_turn_with_the_last_bits_of_the_coordinates():
 def test_eyeballs_are_registered_too_and_linings_stay_on_their_rims(model):
     """A scanned eye is the eyeball's surface; what begins on lids and lips does not part from them."""
     seen = TriangleMesh(model.mean + [0.0, 0.0, 0.8], seen_surface(model)[0])
-    registered = register_to_surface(model, model.mean, seen, np.ones(len(model.mean)), CHART)
+    registered = register_to_targets(model, model.mean, target(seen), CHART)
     front = model.regions["eyeballs"] & (model.mean[:, 2] > -38)
     assert np.median(surface_distance(registered[front], seen)) < 0.1 < 0.5 < np.median(surface_distance(model.mean[front], seen))
     first = joined(model.mesh())

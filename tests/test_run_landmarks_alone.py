@@ -141,8 +141,15 @@ def test_a_face_is_judged_by_its_ibug_landmarks_and_not_by_the_points_that_were_
 def registered(location, model, image) -> ScanState:
     """A scan whose fit, refined image and registered mesh are the model's own mean face, free of noise but for 0.1 mm."""
     encoded = SimpleNamespace(scan=image.with_channel("noise_sigma", np.zeros(image.shape)))
-    fit = SimpleNamespace(scan_to_model=location.scan_to_model, noise_mm=0.1)
-    return ScanState(Source("", ""), location=location, fit=fit, encoding=encoded, refined=image, registered=model.mean)
+    fit = SimpleNamespace(scan_to_model=location.scan_to_model, noise_mm=0.1, beard=None)
+    return ScanState(
+        Source("", ""),
+        location=location,
+        fit=fit,
+        encoding=encoded,
+        refined=image,
+        surfaces=SimpleNamespace(registered=model.mean),
+    )
 
 
 def test_the_mesh_s_landmarks_outside_the_chart_are_not_called_seen(model):

@@ -29,10 +29,10 @@ FLOORS = [
     geometry.pictures
     geometry.charts geometry.template
     geometry.learning
-    geometry.model_learning geometry.evaluation geometry.landmarks geometry.reconstruction geometry.refinement geometry.synthesis
+    geometry.model_learning geometry.evaluation geometry.landmarks geometry.refinement geometry.synthesis
     geometry.locating
     geometry.fitting
-    geometry.recognition
+    geometry.recognition geometry.reconstruction
     gan gan.config gan.inference gan.layout
     gan.weights
     gan.training

@@ -17,9 +17,7 @@ from geometry.charts.curvature import normals_from_depth, positions
 from geometry.charts.geometry_image import GeometryImage, channel_normals
 from geometry.charts.screened_poisson import extended
 from geometry.mesh import TriangleMesh
-from geometry.model.morphable_model import MorphableModel
 from geometry.reconstruction.depth_normal_fusion import FusionOptions, edge_residuals, fuse, normal_disagreement
-from geometry.reconstruction.template_registration import RegistrationOptions, register_to_surface
 
 
 @dataclass(frozen=True)
@@ -247,20 +245,3 @@ def lift(
     return LiftedSurface(
         mesh, observed.ravel()[pixels].astype(np.uint8), confidence.ravel()[pixels].astype(np.float32), disagreement, pixels
     )
-
-
-def register(
-    model: MorphableModel,
-    coarse: np.ndarray,
-    image: GeometryImage,
-    observed: np.ndarray,
-    surface: LiftedSurface | None = None,
-    options: RegistrationOptions | None = None,
-) -> np.ndarray:
-    """The refined surface in the model's topology: (n, 3) vertices in the model frame.
-
-    coarse (n, 3): the fitted model, model frame, mm. image, observed (h, w): as in `lift`; surface: what `lift` made of them, to
-    spare lifting twice.
-    """
-    surface = lift(image, observed) if surface is None else surface
-    return register_to_surface(model, coarse, surface.mesh, surface.observed, image.chart, options or RegistrationOptions())

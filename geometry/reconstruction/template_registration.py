@@ -9,9 +9,9 @@ What decides whether a vertex or a pixel is used fades in and out over a range: 
 coordinates, which differ between machines and libraries, move vertices by hundredths of a millimetre.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import sparse
@@ -20,14 +20,17 @@ from scipy.sparse.linalg import cg
 from geometry.charts.chart import Chart
 from geometry.mesh import TriangleMesh
 from geometry.model.morphable_model import MorphableModel
+from geometry.reconstruction.dense_surface import DenseSurface
+from geometry.reconstruction.dense_template import DenseTemplate
+from geometry.reconstruction.surface_target import SurfaceTarget, fade_in, project
+from geometry.reconstruction.untangling import averaging_of, untangled
 from geometry.surfaces.joined_borders import joined
-from geometry.surfaces.laplacian import smooth_field, smoothing_kernels
+from geometry.surfaces.laplacian import LEVELS_MM, Kernel, smooth_field, smoothing_kernels
 from geometry.surfaces.raycasting import cast_rays, interpolate, raycasting_scene
 from geometry.surfaces.robust_loss import geman_mcclure_weights
-from geometry.surfaces.seen_surface import eyeballs_behind_lids
+from geometry.surfaces.seen_surface import eyeballs_behind_lids, seen_surface
 
-if TYPE_CHECKING:
-    from open3d.t.geometry import RaycastingScene
+FOLDED = ("lids", "eyes", "lips", "mouth", "nose", "ala", "nostrils", "ears")
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,6 @@ class RegistrationOptions:
     """Cosines between a vertex's normal and the surface's where it is projected to: up to the first nothing counts, from the
     second on all does. Of 0.6 ± 0.05, 0.1 and 0.2 the one that amplifies noise least on examples/scans
     (benchmarks/registration_stability.py)."""
-    unobserved_weight: float = 0.05
-    """Weight of surface that no scan supports; observed surface counts 1."""
     hidden_mm: float = 0.5
     """A vertex that lies this far, in mm, behind the coarse surface's first hit counts half; at twice that it is occluded."""
     projections: int = 2
@@ -59,11 +60,6 @@ class RegistrationOptions:
     as `facing` was, among five ranges about 80°."""
 
 
-def _fade_in(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """0 up to `low`, 1 from `high` on, straight between."""
-    return np.clip((values - low) / (high - low), 0.0, 1.0)
-
-
 def visibility(mesh: TriangleMesh, chart: Chart, hidden_mm: float) -> np.ndarray:
     """(n,) in [0, 1]: 1 where nothing lies before the vertex on its ray, which meets it from outside at less than about 81° from
     its normal; 0 from 87°, and where something lies 2 hidden_mm or more before it.
@@ -75,37 +71,14 @@ def visibility(mesh: TriangleMesh, chart: Chart, hidden_mm: float) -> np.ndarray
     distance, *_ = cast_rays(raycasting_scene(mesh), origins, directions)
     slope = -np.einsum("ij,ij->i", mesh.vertex_normals, directions)
     before = (start - distance - depth) * np.maximum(slope, 0.1)
-    return _fade_in(slope, 0.05, 0.15) * (1 - _fade_in(before, 0.0, 2 * hidden_mm))
-
-
-def _project(
-    mesh: TriangleMesh, surface: TriangleMesh, scene: "RaycastingScene", support: np.ndarray, options: RegistrationOptions
-) -> tuple[np.ndarray, np.ndarray]:
-    """Along ±normal: offsets (n, 3) to the compatible hits, of which the nearer decides, and weights (n,), 0 where there is none.
-
-    Two hits share by the inverse eighth power of their distances: 25 to 1 where one is half as far again as the other.
-    """
-    normals, n = mesh.vertex_normals, len(mesh.vertices)
-    attributes = np.concatenate([surface.vertex_normals, support[:, None]], axis=1)
-    outward = np.concatenate([normals, -normals])
-    distance, triangle, uv, _ = cast_rays(scene, np.concatenate([mesh.vertices] * 2), outward)
-    hit = np.flatnonzero((triangle >= 0) & (distance < options.reach_mm))
-    at = interpolate(attributes, surface.triangles[triangle[hit]], uv[hit])
-    facing = _fade_in(np.einsum("ij,ij->i", at[:, :3], normals[hit % n]), *options.facing)
-    weight, offset = np.zeros(2 * n), np.zeros((2 * n, 3))
-    weight[hit] = at[:, 3] * facing * np.minimum(4 - 4 * distance[hit] / options.reach_mm, 1.0)
-    offset[hit] = distance[hit, None] * outward[hit]
-    share = (weight / np.maximum(distance, 1e-3) ** 8).reshape(2, n)
-    share /= np.maximum(share.sum(0), np.finfo(float).tiny)
-    return (share[..., None] * offset.reshape(2, n, 3)).sum(0), (share * weight.reshape(2, n)).sum(0)
+    return fade_in(slope, 0.05, 0.15) * (1 - fade_in(before, 0.0, 2 * hidden_mm))
 
 
 def _fit_between_vertices(
     mesh: TriangleMesh,
     movable: np.ndarray,
     k: sparse.csr_matrix,
-    surface: TriangleMesh,
-    support: np.ndarray,
+    target: SurfaceTarget,
     chart: Chart,
     options: RegistrationOptions,
 ) -> np.ndarray:
@@ -115,6 +88,9 @@ def _fit_between_vertices(
     compared along its chart ray with the triangle in front of it: min Σ w (Σ b_k s_k − e)² + damping Σ s² + smoothing sᵀKs,
     solved by conjugate gradients (a mass matrix, hence well conditioned). K (n, n): the stiffness matrix.
     """
+    surface = target.mesh
+    if not len(surface.triangles):
+        return mesh.vertices
     image_points, depth = chart.project(surface.vertices)
     highest = max(depth.max(), chart.project(mesh.vertices)[1].max())
     origins, directions, start = chart.rays(image_points, float(np.ceil(highest)) + 1.0)
@@ -125,14 +101,27 @@ def _fit_between_vertices(
     normals = interpolate(mesh.vertex_normals, corners, uv)
     cosine = -np.einsum("ij,ij->i", normals, directions[hit])
     error = (depth[hit] - (start - distance[hit])) * cosine
-    facing = _fade_in(np.einsum("ij,ij->i", normals, surface.vertex_normals[hit]), *options.facing)
-    comparable = facing * _fade_in(cosine, 0.1, 0.3) * movable[corners].min(1)
-    root = np.sqrt(comparable * support[hit] * geman_mcclure_weights(error, options.slack_mm))
-    rows = np.repeat(np.arange(len(hit)), 3)
+    facing = fade_in(np.einsum("ij,ij->i", normals, surface.vertex_normals[hit]), *options.facing)
+    comparable = facing * fade_in(cosine, 0.1, 0.3) * movable[corners].min(1)
+    weight = comparable * target.support[hit] * geman_mcclure_weights(error, options.slack_mm)
     shape = (len(hit), len(mesh.vertices))
-    design = sparse.csr_matrix(((root[:, None] * barycentric).ravel(), (rows, corners.ravel())), shape=shape)
-    system = (design.T @ design + options.damping * sparse.identity(shape[1]) + options.smoothing * k).tocsr()
-    step, _ = cg(system, design.T @ (root * error), rtol=1e-3, maxiter=30, M=sparse.diags(1 / system.diagonal()))
+    design = sparse.csr_matrix((barycentric.ravel(), (np.repeat(np.arange(len(hit)), 3), corners.ravel())), shape=shape)
+    return stepped(mesh, design, error, weight, k, options)
+
+
+def stepped(
+    mesh: TriangleMesh,
+    design: sparse.csr_matrix,
+    error: np.ndarray,
+    weight: np.ndarray,
+    k: sparse.csr_matrix,
+    options: RegistrationOptions,
+) -> np.ndarray:
+    """Vertices (n, 3) after steps s along the normals that minimise Σ weight (design s − error)² + damping Σ s² + smoothing
+    sᵀKs; design (m, n): points of the triangles from their corners, error (m,) mm, weight (m,), k (n, n)."""
+    weighted = sparse.diags(weight) @ design
+    system = (design.T @ weighted + options.damping * sparse.identity(design.shape[1]) + options.smoothing * k).tocsr()
+    step, _ = cg(system, weighted.T @ error, rtol=1e-3, maxiter=30, M=sparse.diags(1 / system.diagonal()))
     return mesh.vertices + np.clip(step, -options.slack_mm, options.slack_mm)[:, None] * mesh.vertex_normals
 
 
@@ -143,7 +132,7 @@ def _unflipped(vertices: np.ndarray, coarse: TriangleMesh, turned_deg: tuple[flo
     mean = sparse.diags(1 / np.maximum(np.asarray(neighbours.sum(1)).ravel(), 1)) @ neighbours
     turned, changed = np.zeros(len(before)), np.ones(len(before), bool)
     for _ in range(rounds):
-        turned[changed] = _fade_in(_turn_deg(before[changed], coarse.vertices + moved, coarse.triangles[changed]), *turned_deg)
+        turned[changed] = fade_in(_turn_deg(before[changed], coarse.vertices + moved, coarse.triangles[changed]), *turned_deg)
         if turned.max() < 1e-3:
             break
         corners = coarse.triangles[turned > 0]
@@ -169,40 +158,103 @@ def _turn_deg(before: np.ndarray, vertices: np.ndarray, triangles: np.ndarray) -
     return np.degrees(np.arccos(np.clip((before * after).sum(1) / np.maximum(lengths, 1e-12), -1, 1)))
 
 
-def register_to_surface(
+def register_to_targets(
     model: MorphableModel,
     coarse: np.ndarray,
-    surface: TriangleMesh,
-    observed: np.ndarray,
+    front: SurfaceTarget,
     chart: Chart,
+    around: SurfaceTarget | None = None,
     options: RegistrationOptions = RegistrationOptions(),
 ) -> np.ndarray:
-    """Model vertices (n, 3) moved onto a surface.
+    """Model vertices (n, 3) moved onto surfaces.
 
-    coarse (n, 3) and surface: model frame, mm; observed (k,) 1 where the scan supports the surface's vertex. Visible vertices are
-    projected along their normals, repeatedly; the rest (mouth interior, nostrils, back of the head) follow smoothly.
+    coarse (n, 3): the fitted model, mm; front: the refined surface that a chart shows, which decides where the chart sees a
+    vertex; around: the scan itself, which decides elsewhere. All in the model frame. Vertices are projected along their normals,
+    repeatedly; what nothing shows (mouth interior, nostrils, back of the head) follows smoothly.
     """
     coarse = np.asarray(coarse, float)
-    if not len(surface.triangles):
-        return coarse.copy()
     mesh, (k, kernels) = TriangleMesh(coarse, model.triangles), smoothing_kernels(model)
     labels = mesh.component_labels
     main = labels == np.bincount(labels).argmax()  # linings follow
-    usable = visibility(mesh, chart, options.hidden_mm) * (main | eyeballs_behind_lids(model))
-    usable *= ~model.regions.get("mouth_interior", np.zeros(len(coarse), bool))
-    scene = raycasting_scene(surface)
-    support = np.where(np.asarray(observed) > 0, 1.0, options.unobserved_weight)
+    movable = (main | eyeballs_behind_lids(model)) & ~model.regions.get("mouth_interior", np.zeros(len(coarse), bool))
+    seen = visibility(mesh, chart, options.hidden_mm) * movable
     vertices = coarse
     for attempt in range(options.projections):
-        offset, weight = _project(mesh.with_vertices(vertices), surface, scene, support, options)
+        moved = mesh.with_vertices(vertices)
+        own = project(vertices, moved.vertex_normals, front, options.reach_mm, options.facing)
+        told = [Told(own.offset, own.weight * seen)]
+        if around is not None:
+            other = project(vertices, moved.vertex_normals, around, options.reach_mm, options.facing)
+            told.append(Told(other.offset, other.weight * movable * (1 - told[0].weight), around.shortest_mm))
         # later offsets are small and local: the shortest kernel only
-        vertices = vertices + smooth_field(offset, weight * usable, kernels if attempt == 0 else kernels[-1:])
+        first = 0 if attempt == 0 else len(kernels) - 1
+        vertices = vertices + _field(told, moved.vertex_normals, kernels[first:], LEVELS_MM[first:])
     for _ in range(options.fits):
-        vertices = _fit_between_vertices(mesh.with_vertices(vertices), usable, k, surface, support, chart, options)
-    return _unflipped(vertices, mesh, options.turned_deg)[_joined(model)]
+        vertices = _fit_between_vertices(mesh.with_vertices(vertices), seen, k, front, chart, options)
+    return _clean(model, vertices, mesh, options)
+
+
+@dataclass(frozen=True)
+class Told:
+    """offset (n,) mm along the normals and weight (n,) that a surface gives each vertex; shortest_mm: over less than this its
+    noise says more than it."""
+
+    offset: np.ndarray
+    weight: np.ndarray
+    shortest_mm: float = 0.0
+
+
+def _field(told: Sequence[Told], normals: np.ndarray, kernels: tuple[Kernel, ...], lengths_mm: Sequence[float]) -> np.ndarray:
+    """(n, 3) mm, from long to short, each length from what tells of it."""
+    field = np.zeros_like(normals)
+    for kernel, length in zip(kernels, lengths_mm, strict=True):
+        heard = [each for each in told if each.shortest_mm <= length]
+        weight = sum((each.weight for each in heard), np.zeros(len(normals)))
+        offset = sum((each.weight * each.offset for each in heard), np.zeros(len(normals))) / np.maximum(weight, 1e-9)
+        field = field + smooth_field(offset[:, None] * normals - field, np.minimum(weight, 1), (kernel,))
+    return field
 
 
 @lru_cache(maxsize=4)
 def _joined(model: MorphableModel) -> np.ndarray:
     """(n,) the vertex that each must lie on: linings and eyeballs begin on those of lips and lids."""
     return joined(TriangleMesh(model.mean, model.triangles))
+
+
+def drawn_onto(
+    model: MorphableModel,
+    vertices: np.ndarray,
+    coarse: np.ndarray,
+    dense: DenseSurface,
+    template: DenseTemplate,
+    options: RegistrationOptions = RegistrationOptions(),
+) -> np.ndarray:
+    """Vertices (n, 3) of the model moved along their normals so that its flat triangles lie on a dense surface that was made from
+    them, by least squares over the dense vertices that were observed and not unfolded. coarse (n, 3): the fitted model."""
+    mesh, flat = TriangleMesh(vertices, model.triangles), template.linear
+    normals = flat @ mesh.vertex_normals
+    error = ((dense.mesh.vertices - flat @ vertices) * normals).sum(axis=1) / np.maximum((normals**2).sum(axis=1), 0.25)
+    weight = (
+        (dense.observed > 0) * (1 - np.maximum(template.lids, template.lips)) * geman_mcclure_weights(error, options.slack_mm)
+    )
+    moved = stepped(mesh, flat, error, weight, smoothing_kernels(model)[0], options)
+    return _clean(model, moved, mesh.with_vertices(coarse), options)
+
+
+def _clean(model: MorphableModel, vertices: np.ndarray, coarse: TriangleMesh, options: RegistrationOptions) -> np.ndarray:
+    """Vertices (n, 3) of which no triangle turned over and no skin passes through skin."""
+    unflipped = _unflipped(vertices, coarse, options.turned_deg)[_joined(model)]
+    return untangled(unflipped, model.mean, *_folded_skin(model))[0][_joined(model)]
+
+
+@lru_cache(maxsize=4)
+def _folded_skin(model: MorphableModel) -> tuple[np.ndarray, sparse.csr_matrix]:
+    """Triangles (k, 3) where skin lies close to skin: lids, lips, nose and ears; and what averages over the neighbours of the
+    whole model's vertices, those across closed lips as well."""
+    none = np.zeros(model.n_vertices, bool)
+    folded = np.any([model.regions.get(name, none) for name in FOLDED], axis=0)
+    if not folded.any():
+        return model.triangles[:0], sparse.identity(model.n_vertices, format="csr")
+    skin = ~model.regions.get("cavities", none)[model.triangles].any(axis=1)
+    ties = averaging_of(np.concatenate([model.triangles, seen_surface(model)[0]]), model.n_vertices)
+    return model.triangles[folded[model.triangles].any(axis=1) & skin], ties

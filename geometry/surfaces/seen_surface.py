@@ -19,16 +19,27 @@ def seen_surface(model: MorphableModel) -> tuple[np.ndarray, np.ndarray]:
     the throat. In the lining's place the mouth is closed by a membrane between the rims of the lips, which whoever asks may move
     back (`faces.SampledFace.surroundings`). A model that names no linings keeps its triangles.
     """
-    linings = _cavities(model) & ~model.regions["eyes"]
-    triangles = model.triangles[~linings[model.triangles].any(1)]
-    membrane = np.zeros((0, 3), model.triangles.dtype)
-    if linings.any() and {"upper_lip_rim", "lower_lip_rim"} <= model.curves.keys():
-        membrane = _membrane(model.mean, model.curves["upper_lip_rim"], model.curves["lower_lip_rim"])
+    triangles = skin_and_eyeballs(model)
+    closing = np.zeros((0, 3), model.triangles.dtype)
+    if opens_its_mouth(model):
+        closing = membrane(model.mean, model.curves["upper_lip_rim"], model.curves["lower_lip_rim"])
     inside = model.regions["mouth_interior"][triangles].all(1)
-    return np.vstack([triangles, membrane]), np.append(inside, np.ones(len(membrane), bool))
+    return np.vstack([triangles, closing]), np.append(inside, np.ones(len(closing), bool))
 
 
-def _membrane(mean: np.ndarray, upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
+def skin_and_eyeballs(model: MorphableModel) -> np.ndarray:
+    """Triangles (m, 3) of a model without its linings."""
+    linings = _cavities(model) & ~model.regions["eyes"]
+    return model.triangles[~linings[model.triangles].any(1)]
+
+
+def opens_its_mouth(model: MorphableModel) -> bool:
+    """Whether there is a hole between the rims of its lips once the lining is left out."""
+    linings = _cavities(model) & ~model.regions["eyes"]
+    return bool(linings.any()) and {"upper_lip_rim", "lower_lip_rim"} <= model.curves.keys()
+
+
+def membrane(mean: np.ndarray, upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
     """(k, 3) a strip of triangles, facing forward, between two chains of vertices that share their ends: each step goes to the
     nearer of the two next pairs."""
     upper, lower = (chain if mean[chain[0], 0] < mean[chain[-1], 0] else chain[::-1] for chain in (upper, lower))

@@ -63,7 +63,7 @@ def _makers(state: ScanState, job: Job) -> dict[str, Callable[[], bytes]]:
         makers |= {
             "coarse": lambda: coarse_bytes(state, job.model),
             "refined": lambda: refined_bytes(state),
-            "registered": lambda: mesh_bytes(TriangleMesh(state.registered, job.model.triangles), state),
+            "registered": lambda: registered_bytes(state, job.model),
             "fit": lambda: fit_bytes(state, job.model),
             "geometry_images": lambda: storage.npz_bytes(image_arrays(images_of(state))),
         }
@@ -91,35 +91,38 @@ def coarse_bytes(state: ScanState, model: MorphableModel) -> bytes:
     return mesh_bytes(TriangleMesh(state.fit.vertices, model.triangles), state, attributes)
 
 
-def refined_mesh(state: ScanState) -> TriangleMesh:
-    """The refined surface, model frame, with the colours of the nearest scan points."""
-    mesh, scan = state.surface.mesh, state.location.scan
+def refined_bytes(state: ScanState) -> bytes:
+    """The refined surface as PLY, with what is known of each vertex."""
+    surfaces = state.surfaces
+    return surface_bytes(surfaces.refined.mesh, state, surfaces.refined.observed, surfaces.refined_sigma_mm)
+
+
+def registered_bytes(state: ScanState, model: MorphableModel) -> bytes:
+    """The model's topology on the refined surface as PLY, with the same."""
+    mesh = TriangleMesh(state.registered, model.triangles)
+    return surface_bytes(mesh, state, state.surfaces.observed, state.surfaces.sigma_mm)
+
+
+def surface_bytes(mesh: TriangleMesh, state: ScanState, observed: np.ndarray, sigma_mm: np.ndarray) -> bytes:
+    """A mesh of the model frame with normals, the scan's colours, whether the scan shows each vertex (n,), and how sure its place
+    is (n,), where that is known."""
+    normals = input_to_model(state).inverse().apply_to_directions(mesh.vertex_normals)
+    attributes: dict[str, np.ndarray] = {
+        name: normals[:, axis].astype(np.float32) for axis, name in enumerate(("nx", "ny", "nz"))
+    }
+    attributes["observed"] = observed.astype(np.uint8)
+    if np.isfinite(sigma_mm).all():
+        attributes["sigma_mm"] = sigma_mm.astype(np.float32)
+    return mesh_bytes(with_scan_colors(mesh, state), state, attributes)
+
+
+def with_scan_colors(mesh: TriangleMesh, state: ScanState) -> TriangleMesh:
+    """A mesh of the model frame with the colours of the nearest scan points, where the scan has any."""
+    scan = state.location.scan
     if scan.colors is None or not len(scan.points):
         return mesh
     _, nearest = cKDTree(state.scan_to_model.apply(scan.points)).query(mesh.vertices)
     return replace(mesh, colors=np.asarray(scan.colors)[nearest])
-
-
-def refined_bytes(state: ScanState) -> bytes:
-    """The refined surface as PLY, with what is known of each vertex."""
-    attributes: dict[str, np.ndarray] = {
-        "observed": state.surface.observed.astype(np.uint8),
-        "confidence": state.surface.confidence.astype(np.float32),
-    }
-    if "sigma_mm" in state.refined.channels:
-        attributes["sigma_mm"] = sigma_of_vertices(state)
-    return mesh_bytes(refined_mesh(state), state, attributes)
-
-
-def sigma_of_vertices(state: ScanState) -> np.ndarray:
-    """(n,) float32 mm; vertices that fill a hole of the refined image are as uncertain as its least certain pixel, and what the
-    scan does not show is as uncertain as the fit."""
-    sigma = np.where(state.refined.valid_mask, state.refined["sigma_mm"], state.refined["sigma_mm"].max())
-    sigma, unseen = sigma.ravel()[state.surface.pixels].astype(np.float32), state.surface.observed == 0
-    if state.fit.posterior is not None and unseen.any():
-        _, nearest = cKDTree(state.fit.vertices).query(state.surface.mesh.vertices[unseen])
-        sigma[unseen] = state.fit.posterior.sigma_mm[nearest]
-    return sigma
 
 
 def landmarks_bytes(state: ScanState) -> bytes:
@@ -235,4 +238,6 @@ def preview_bytes(state: ScanState, model: MorphableModel) -> bytes:
     if state.fit is None:
         return preview.png_bytes(preview.render_landmarks(scan, scan.vertices, state.landmarks, title))
     coarse = TriangleMesh(state.fit.vertices, model.triangles)
-    return preview.png_bytes(preview.render_preview(scan, scan.vertices, coarse, state.surface.mesh, state.landmarks, title))
+    return preview.png_bytes(
+        preview.render_preview(scan, scan.vertices, coarse, state.surfaces.refined.mesh, state.landmarks, title)
+    )

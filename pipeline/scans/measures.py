@@ -36,14 +36,14 @@ def measure(state: ScanState, job: Job) -> ScanState:
     points = face_points(state)
     surfaces = {
         "coarse": TriangleMesh(fit.vertices, job.model.triangles),
-        "refined": state.surface.mesh,
+        "refined": state.surfaces.refined.mesh,
         "registered": TriangleMesh(state.registered, job.model.triangles),
     }
     for name, mesh in surfaces.items() if len(points) else ():
         distance = closest_point.surface_distance(points, mesh)
         statistics = {"mean": distance.mean(), "median": np.median(distance), "p90": np.quantile(distance, 0.9)}
         measured |= {f"scan_to_{name}_{statistic}_mm": value for statistic, value in statistics.items()}
-    measured["fusion_disagreement_deg"] = state.surface.normal_disagreement
+    measured["fusion_disagreement_deg"] = state.surfaces.lifted.normal_disagreement
     measured["normal_disagreement_deg"] = _normal_disagreement(scan, state.refined, state.observed)
     return _with_metrics(state, measured | _landmark_metrics(state))
 

@@ -17,7 +17,7 @@ from geometry.landmarks.estimate import LandmarkEstimate
 from geometry.landmarks.given import GivenLandmarks
 from geometry.locating.location import Location
 from geometry.recognition.evidence import Evidence
-from geometry.reconstruction.lifting import LiftedSurface
+from geometry.reconstruction.reconstruct import Reconstruction
 from geometry.scan import Scan
 from geometry.transforms import SimilarityTransform
 from pipeline.inputs.source import Source
@@ -56,8 +56,7 @@ class ScanState:
     encoding: Encoding | None = None
     evidence: Evidence | None = None
     refined: GeometryImage | None = None
-    surface: LiftedSurface | None = None
-    registered: np.ndarray | None = None
+    surfaces: Reconstruction | None = None
     landmarks: LandmarkEstimate | None = None  # model frame; those that came with the scan in the place of found ones
     found_landmarks: LandmarkEstimate | None = None  # as found, whatever came with the scan
     metrics: Mapping[str, float] = field(default_factory=dict)
@@ -78,6 +77,11 @@ class ScanState:
     def scan_to_model(self) -> SimilarityTransform:
         """Scan mm → model mm: of the fit, or of the located head where nothing has been fitted."""
         return self.location.scan_to_model if self.fit is None else self.fit.scan_to_model
+
+    @property
+    def registered(self) -> np.ndarray:
+        """(n, 3) vertices in the model's topology on the refined surface, model frame, mm."""
+        return self.surfaces.registered
 
     @property
     def given_in_model_frame(self) -> GivenLandmarks | None:

@@ -18,7 +18,7 @@ from geometry.locating import cleaning
 from geometry.locating.candidates import located_at
 from geometry.model import landmark_embedding as landmark_schemes
 from geometry.recognition import acceptance, evidence, handedness
-from geometry.reconstruction import lifting
+from geometry.reconstruction.reconstruct import reconstruct
 from geometry.scan import Scan
 from pipeline.inputs import reading
 from pipeline.scans import landmark_figures, manifest, methods
@@ -98,11 +98,10 @@ def _with_confidence(refined: GeometryImage, scan: GeometryImage) -> GeometryIma
 
 
 def lift(state: ScanState, job: Job) -> ScanState:
-    """The refined image as a surface, and the model's topology moved onto it."""
-    surface = lifting.lift(state.refined, state.observed, state.refined["confidence"])
-    return replace(
-        state, surface=surface, registered=lifting.register(job.model, state.fit.vertices, state.refined, state.observed)
-    )
+    """The surfaces that are written: the refined one, and the model's topology on it."""
+    follow = job.config.refine.method != "none"
+    made = reconstruct(job.model, state.fit, state.location.scan, state.refined, state.observed, follow)
+    return replace(state, surfaces=made)
 
 
 def landmarks(state: ScanState, job: Job) -> ScanState:

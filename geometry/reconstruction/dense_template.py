@@ -1,0 +1,204 @@
+"""The fine triangulation that every refined surface has: the face and ears of a model's template, four to sixteen times as dense.
+
+Skin and eyeballs are one surface here, joined at the rims of the lids, and the mouth is closed by a membrane between the rims
+of the lips, which a surface with an open mouth leaves out. It ends along smooth lines about face, forehead and ears. What the
+model's topology gives comes with it: one piece, triangles of one shape, small ones where a face has detail, and the same point
+of every face under the same number.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse.linalg import spsolve
+from scipy.spatial import cKDTree
+
+from geometry.mesh import TriangleMesh
+from geometry.model.morphable_model import MorphableModel
+from geometry.surfaces.joined_borders import joined
+from geometry.surfaces.laplacian import stiffness
+from geometry.surfaces.room import room_along_normals
+from geometry.surfaces.seen_surface import membrane, opens_its_mouth, skin_and_eyeballs
+from geometry.surfaces.subdivision import Subdivision, refine_region
+
+EDGE_MM, LEVELS = 0.85, 3  # edges longer than this on the mean are halved, at most so often
+BRIDGED_MM = 14.0  # between face and ears, and in bays of the border
+BORDER_MM = 8.0  # over which the border is straightened
+SHOWN = ("face", "forehead", "ears", "eyes", "lips", "nostrils")
+LIDS, LIPS, FOLDED = ("lids", "eyes"), ("lips",), ("lids", "eyes", "lips", "nostrils", "ala", "ears")
+BORDER_ROUNDS = 4
+RIMS = ("upper_lip_rim", "lower_lip_rim")
+FADE_MM = 3.0  # over which the parts that are unfolded fade out
+
+
+@dataclass(frozen=True, eq=False)
+class DenseTemplate:
+    """mean (N, 3): the template of the mean face. matrix (N, n): vertices of the model's n → the template's N, smooth between
+    them; linear (N, n): the same, flat between them. own (c, 2): numbers of model vertices that are the template's own, and their
+    numbers there. triangles (M, 3); membrane (M,) bool: those that close the mouth. lids, lips (N,) in [0, 1]: eyes and mouth
+    with their surroundings; folded (N,) bool: where skin lies close to skin. before_mm, behind_mm (N,): the room of each vertex
+    of the mean (`room_along_normals`). laplacian (N, N): degrees less adjacency; averaging (N, N): the mean of a vertex'
+    neighbours."""
+
+    mean: np.ndarray
+    matrix: sparse.csr_matrix
+    linear: sparse.csr_matrix
+    own: np.ndarray
+    triangles: np.ndarray
+    membrane: np.ndarray
+    lids: np.ndarray
+    lips: np.ndarray
+    folded: np.ndarray
+    before_mm: np.ndarray
+    behind_mm: np.ndarray
+    laplacian: sparse.csr_matrix
+    averaging: sparse.csr_matrix
+
+    def mesh(self, vertices: np.ndarray, mouth_closed: bool) -> TriangleMesh:
+        """Of vertices (N, 3)."""
+        return TriangleMesh(vertices, self.triangles if mouth_closed else self.triangles[~self.membrane])
+
+
+@lru_cache(maxsize=2)
+def dense_template(model: MorphableModel) -> DenseTemplate:
+    """Of a model, made once per process (about 1.5 s)."""
+    first = _one_surface(model)
+    kept = _straightened(_shown(model, first), TriangleMesh(model.mean, first))
+    fine = refine_region(model.mean, first, kept > 0.3, EDGE_MM, LEVELS)
+    share = fine.apply(kept)
+    inside = _without_tips(fine.triangles, (share > 0.5)[fine.triangles].all(axis=1))
+    used = np.zeros(len(share), bool)
+    used[fine.triangles[inside]] = True
+    old = np.flatnonzero(used)
+    mouth = np.zeros(model.n_vertices, bool)
+    mouth[[each for name in RIMS for each in model.curves.get(name, ())]] = True
+    outline = TriangleMesh(fine.apply(model.mean), fine.triangles[inside])
+    border = _smooth_border(outline, fine.along(mouth))
+    matrix, linear = ((border @ whole)[old].tocsr() for whole in (fine.matrix, _flat(fine)))
+    closing = _closing(model, fine)
+    of_membrane = np.arange(inside.sum() + len(closing)) >= inside.sum()
+    triangles = (np.cumsum(used) - 1)[np.concatenate([fine.triangles[inside], closing])].astype(np.int32)
+    mesh = TriangleMesh(matrix @ model.mean, triangles)
+    degrees = np.maximum(np.asarray(mesh.adjacency.sum(axis=1)).ravel(), 1)
+    room = [linear @ room_along_normals(TriangleMesh(model.mean, first), sign) for sign in (1, -1)]
+    lids, lips, folded = (_about(model, mesh.vertices, names) for names in (LIDS, LIPS, FOLDED))
+    laplacian = (sparse.diags(degrees) - mesh.adjacency).tocsr()
+    averaging = (sparse.diags(1 / degrees) @ mesh.adjacency).tocsr()
+    within = np.flatnonzero(old < model.n_vertices)
+    own = np.stack([old[within], within], axis=1)
+    return DenseTemplate(
+        matrix @ model.mean,
+        matrix,
+        linear,
+        own,
+        triangles,
+        of_membrane,
+        lids,
+        lips,
+        folded > 0,
+        room[0],
+        room[1],
+        laplacian,
+        averaging,
+    )
+
+
+def _one_surface(model: MorphableModel) -> np.ndarray:
+    """Triangles (m, 3) of skin and eyeballs as one surface."""
+    triangles = joined(TriangleMesh(model.mean, model.triangles))[skin_and_eyeballs(model)]
+    return triangles[(triangles != np.roll(triangles, 1, axis=1)).all(axis=1)]
+
+
+def _closing(model: MorphableModel, fine: Subdivision) -> np.ndarray:
+    """(k, 3) the membrane between the fine rims of the lips."""
+    if not opens_its_mouth(model):
+        return np.zeros((0, 3), np.int32)
+    vertices = fine.apply(model.mean)
+    border = TriangleMesh(vertices, fine.triangles).boundary_edges
+    chains = []
+    for name in RIMS:
+        mask = np.zeros(model.n_vertices, bool)
+        mask[model.curves[name]] = True
+        along = fine.along(mask)
+        chains.append(_chain(border[along[border].all(axis=1)], int(model.curves[name][0])))
+    return membrane(vertices, *chains)
+
+
+def _chain(edges: np.ndarray, start: int) -> np.ndarray:
+    """Vertices along the edges (e, 2) of a chain, from one of its ends."""
+    beside: dict[int, list[int]] = {}
+    for one, other in edges.tolist():
+        beside.setdefault(one, []).append(other)
+        beside.setdefault(other, []).append(one)
+    chain = [start]
+    while len(chain) <= len(edges):
+        onward = [each for each in beside[chain[-1]] if len(chain) < 2 or each != chain[-2]]
+        if not onward:
+            break
+        chain.append(onward[0])
+    return np.array(chain)
+
+
+def _shown(model: MorphableModel, triangles: np.ndarray) -> np.ndarray:
+    """(n,) bool: face, forehead, ears and eyes, and what lies between them."""
+    used = np.zeros(model.n_vertices, bool)
+    used[triangles] = True
+    named = np.any([model.regions[name] for name in SHOWN if name in model.regions], axis=0) & used
+    wide = used & (cKDTree(model.mean[named]).query(model.mean)[0] < BRIDGED_MM)
+    if not (used & ~wide).any():
+        return used
+    return named | (wide & (cKDTree(model.mean[used & ~wide]).query(model.mean)[0] > BRIDGED_MM))
+
+
+def _straightened(region: np.ndarray, mesh: TriangleMesh) -> np.ndarray:
+    """(n,) in [0, 1]: a region (n,) bool after a time of heat conduction; it is 1/2 along its straightened border."""
+    areas = sparse.diags(np.maximum(mesh.vertex_areas, 1e-3))
+    return np.clip(spsolve((areas + BORDER_MM**2 * stiffness(mesh)).tocsc(), areas @ region.astype(float)), 0, 1)
+
+
+def _flat(fine: Subdivision) -> sparse.csr_matrix:
+    """(N, n) coarse → fine vertex values, linear along the edges that were split."""
+    count = fine.matrix.shape[1]
+    rows = sparse.identity(count, format="csr")
+    while rows.shape[0] < len(fine.ends):
+        ends = fine.ends[rows.shape[0] :]
+        known = int(np.argmax(np.append(ends.max(axis=1) >= rows.shape[0], True)))
+        rows = sparse.vstack([rows, 0.5 * (rows[ends[:known, 0]] + rows[ends[:known, 1]])], format="csr")
+    return rows
+
+
+def _without_tips(triangles: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """(M,) bool: of the triangles (M, 3) those under `inside` but for the tips of its border, of which two sides are free."""
+    sides = np.sort(triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1).astype(np.int64)
+    number = np.unique(sides[:, 0] * (triangles.max() + 1) + sides[:, 1], return_inverse=True)[1].reshape(-1, 3)
+    while True:
+        uses = np.bincount(number[inside].ravel(), minlength=number.max() + 1)
+        tips = inside & ((uses[number] == 1).sum(axis=1) > 1)
+        if not tips.any():
+            return inside
+        inside = inside & ~tips
+
+
+def _smooth_border(mesh: TriangleMesh, but: np.ndarray) -> sparse.csr_matrix:
+    """(N, N) that moves each vertex of the border between its neighbours on it, `BORDER_ROUNDS` times, and leaves the others and
+    those under `but` (N,) bool."""
+    edges, n = mesh.boundary_edges, len(mesh.vertices)
+    edges = edges[~but[edges].any(axis=1)]
+    beside = sparse.coo_matrix((np.ones(2 * len(edges)), np.concatenate([edges, edges[:, ::-1]]).T), shape=(n, n)).tocsr()
+    count = np.asarray(beside.sum(axis=1)).ravel()
+    share = np.where(count == 2, 0.5, 0.0)
+    once = sparse.diags(1 - share) + sparse.diags(share / np.maximum(count, 1)) @ beside
+    moved = sparse.identity(n, format="csr")
+    for _ in range(BORDER_ROUNDS):
+        moved = (once @ moved).tocsr()
+    return moved
+
+
+def _about(model: MorphableModel, vertices: np.ndarray, names: Iterable[str]) -> np.ndarray:
+    """(N,) 1 on regions of the model that it has, fading over `FADE_MM`."""
+    region = np.any([model.regions.get(name, np.zeros(model.n_vertices, bool)) for name in names], axis=0)
+    if not region.any():
+        return np.zeros(len(vertices))
+    return np.clip(1 - cKDTree(model.mean[region]).query(vertices)[0] / FADE_MM, 0, 1)
