@@ -84,12 +84,19 @@ def settings_of(number: int) -> SynthesisConfig:
     return loading.load(SynthesisConfig, None, chosen)
 
 
+def face_of(number: int, split: str, job: Job) -> tuple[faces.SampledFace, np.random.Generator]:
+    """The true face of scan `number` of a split, model frame, whose first vertices are those of the model's topology; and the
+    random numbers that its scan goes on with."""
+    settings = settings_of(number)
+    subject = subject_of(number, split, settings.set.split_shares)
+    rng = faces.generator(SEED, 1, subject)
+    return faces.sample_face(job.model, rng, settings.pairs.faces, person=faces.generator(SEED, 0, subject)), rng
+
+
 def simulate(number: int, split: str, job: Job) -> tuple[Truth, Scan]:
     """Scan `number` of a split and the truth about it; both follow from (number, split) alone."""
     settings, kind = settings_of(number), kind_of(number)
-    subject = subject_of(number, split, settings.set.split_shares)
-    rng, pairs = faces.generator(SEED, 1, subject), settings.pairs
-    face = faces.sample_face(job.model, rng, pairs.faces, person=faces.generator(SEED, 0, subject))
+    pairs, (face, rng) = settings.pairs, face_of(number, split, job)
     sensor = sampled_pairs.choose_sensor(pairs, rng)
     pose = sensors.sample_pose(sensor, rng, settings.views.poses)
     if kind == "profile":
@@ -127,9 +134,9 @@ def _truth(number: int, split: str, job: Job, face: faces.SampledFace, pose: Sim
         pose=pose,
         jaw=float(face.expression[names.index("jawOpen")]),
         landmarks=landmarks,
-        landmarks_seen=_seen(landmarks, face, pose, scan),
+        landmarks_seen=seen(landmarks, face, pose, scan),
         face=pose.apply(points).astype(np.float32),
-        face_seen=_seen(pose.apply(points), face, pose, scan),
+        face_seen=seen(pose.apply(points), face, pose, scan),
         identity=face.identity,
         expression=face.expression,
         occluders=len(face.occluders),
@@ -148,8 +155,9 @@ def _face_points(face: faces.SampledFace, model) -> np.ndarray:
     return (skin.vertices[skin.triangles[chosen]] * rng.dirichlet((1, 1, 1), FACE_POINTS)[:, :, None]).sum(1)
 
 
-def _seen(points: np.ndarray, face: faces.SampledFace, pose: SimilarityTransform, scan: Scan) -> np.ndarray:
-    """(p,) bool: the scan has a surface there, and no other thing stands between the point and the sensor."""
+def seen(points: np.ndarray, face: faces.SampledFace, pose: SimilarityTransform, scan: Scan) -> np.ndarray:
+    """(p,) bool of points (p, 3), scan frame: the scan has a surface there, and nothing else stands between the point and the
+    sensor."""
     if not len(scan.points):
         return np.zeros(len(points), bool)
     shown = Viewer(scan).distance(points) < SHOWN_MM
