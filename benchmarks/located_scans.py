@@ -84,12 +84,19 @@ def settings_of(number: int) -> SynthesisConfig:
     return loading.load(SynthesisConfig, None, chosen)
 
 
+def face_of(number: int, split: str, job: Job) -> tuple[faces.SampledFace, np.random.Generator]:
+    """The true face of scan `number` of a split, model frame, whose first vertices are those of the model's topology; and the
+    random numbers that its scan goes on with."""
+    settings = settings_of(number)
+    subject = subject_of(number, split, settings.set.split_shares)
+    rng = faces.generator(SEED, 1, subject)
+    return faces.sample_face(job.model, rng, settings.pairs.faces, person=faces.generator(SEED, 0, subject)), rng
+
+
 def simulate(number: int, split: str, job: Job) -> tuple[Truth, Scan]:
     """Scan `number` of a split and the truth about it; both follow from (number, split) alone."""
     settings, kind = settings_of(number), kind_of(number)
-    subject = subject_of(number, split, settings.set.split_shares)
-    rng, pairs = faces.generator(SEED, 1, subject), settings.pairs
-    face = faces.sample_face(job.model, rng, pairs.faces, person=faces.generator(SEED, 0, subject))
+    pairs, (face, rng) = settings.pairs, face_of(number, split, job)
     sensor = sampled_pairs.choose_sensor(pairs, rng)
     pose = sensors.sample_pose(sensor, rng, settings.views.poses)
     if kind == "profile":
@@ -149,7 +156,8 @@ def _face_points(face: faces.SampledFace, model) -> np.ndarray:
 
 
 def seen(points: np.ndarray, face: faces.SampledFace, pose: SimilarityTransform, scan: Scan) -> np.ndarray:
-    """(p,) bool: the scan has a surface there, and no other thing stands between the point and the sensor."""
+    """(p,) bool of points (p, 3), scan frame: the scan has a surface there, and nothing else stands between the point and the
+    sensor."""
     if not len(scan.points):
         return np.zeros(len(points), bool)
     shown = Viewer(scan).distance(points) < SHOWN_MM
