@@ -320,6 +320,12 @@ def test_a_wrong_command_ends_with_2_and_says_what_is_right(scans, tmp_path, cap
     assert not (tmp_path / "manifest.jsonl").exists()
 
 
+@pytest.mark.parametrize("setting", ["chart.kind=cylindrical", "chart.pixel_mm=0.5"])
+def test_a_chart_that_the_refiner_was_not_trained_for_is_refused_before_any_work(scans, tmp_path, capsys, setting):
+    assert run.main(["--input", str(scans), "--output", str(tmp_path / "out"), "--set", setting]) == 2
+    assert "were trained on an orthographic one of 0.75 mm" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
 def test_a_scheme_of_another_model_is_refused_before_any_work(scans, tmp_path, capsys):
     own = tmp_path / "own.json"
     own.write_text(json.dumps({"name": "own", "points": [{"name": "a", "vertex": 3}], "model": "default"}))

@@ -2,12 +2,15 @@
 
 import argparse
 import difflib
+import math
 from collections.abc import Sequence
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from geometry.errors import ConfigError
 from pipeline.launch.command import run_parser
+from pipeline.scans.config import Config
+from pipeline.scans.job import chart_of
 from pipeline.store import storage
 
 
@@ -25,6 +28,21 @@ def check_output(out: str, option: str = "--output") -> None:
         storage.delete([probe])
     except (OSError, ValueError) as error:
         raise ConfigError(f"{option} {out}: cannot be written ({error}); give another folder or Beam URL") from error
+
+
+def check_chart(resolved: Config) -> None:
+    """Raises ConfigError where the refiner's weights were trained for another chart than the run's, WeightsError."""
+    if resolved.refine.method != "gan" or resolved.output.stages != "all":
+        return
+    from gan.weights import read_card
+
+    chart = chart_of(resolved.chart)
+    trained_mm = read_card(resolved.refine.weights, "refiner")["generator"]["pixel_mm"]
+    if chart.kind != "orthographic" or not math.isclose(chart.pixel_mm, trained_mm):
+        raise ConfigError(
+            f"chart: {chart.kind} with {chart.pixel_mm:g} mm a pixel, but refine.weights {resolved.refine.weights} were trained on "
+            f"an orthographic one of {trained_mm:g} mm; use that chart, refine=smooth, or weights for this one"
+        )
 
 
 def check_runner(name: str) -> None:

@@ -47,6 +47,7 @@ class Launch:
         else:
             checks.refuse_unknown_flags(beam_flags)
         check_libraries()
+        checks.check_chart(resolved)
         checks.check_output(arguments.output)
         listed = listing.list_sources(arguments.input, arguments.output, resolved.limits.archive_members)
         identities = identify(resolved)
