@@ -194,3 +194,16 @@ def test_the_title_names_only_the_figures_that_are_known():
 
 def test_the_front_row_is_the_four_frontal_panels(plain):
     assert preview.front_row(plain).size == (4 * PANEL_WIDTH, FRONT_HEIGHT)
+
+
+def test_the_registered_mesh_carries_a_pattern_that_moves_with_its_vertices():
+    template = dome()
+    shown = lambda vertices: preview.render_preview(
+        template, None, template, template, None, "", preview.patterned(vertices, template)
+    )
+    still, again, turned = shown(template.vertices), shown(template.vertices), shown(template.vertices * [1.2, 1, 1])
+    assert still.width == 5 * PANEL_WIDTH and still.tobytes() == again.tobytes()
+    assert np.array_equal(panel(still, 1), panel(turned, 1))
+    middle = panel(still, 4)[FRONT_HEIGHT // 2 - 20 : FRONT_HEIGHT // 2 + 20, PANEL_WIDTH // 2 - 20 : PANEL_WIDTH // 2 + 20]
+    assert middle.mean(axis=2).std() > 8  # squares, where the plain panels are smooth
+    assert np.abs(panel(still, 4) - panel(turned, 4)).mean() > 2

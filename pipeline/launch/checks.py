@@ -40,8 +40,8 @@ def check_chart(resolved: Config) -> None:
     trained_mm = read_card(resolved.refine.weights, "refiner")["generator"]["pixel_mm"]
     if chart.kind != "orthographic" or not math.isclose(chart.pixel_mm, trained_mm):
         raise ConfigError(
-            f"chart: {chart.kind} with {chart.pixel_mm:g} mm a pixel, but refine.weights {resolved.refine.weights} were trained on "
-            f"an orthographic one of {trained_mm:g} mm; use that chart, refine=smooth, or weights for this one"
+            f"chart: {chart.kind} with {chart.pixel_mm:g} mm a pixel, but refine.weights {resolved.refine.weights} were trained "
+            f"on an orthographic one of {trained_mm:g} mm; use that chart, refine=smooth, or weights for this one"
         )
 
 

@@ -62,19 +62,23 @@ class View:
 
 @dataclass(frozen=True)
 class Layer:
-    """What one view sees of one surface: hit (h, w) bool; per hit, points and unit normals (k, 3), model frame."""
+    """What one view sees of one surface: hit (h, w) bool; per hit, points and unit normals (k, 3), model frame, and values (k, d)
+    of the surface's vertices."""
 
     hit: np.ndarray
     points: np.ndarray
     normals: np.ndarray
+    values: np.ndarray | None = None
 
 
 class Surface:
-    """A mesh prepared for casting. Parts outside the picture are dropped first, because building the tree costs most."""
+    """A mesh prepared for casting, with values (n, d) of its vertices, if any. Parts outside the picture are dropped first,
+    because building the tree costs most."""
 
-    def __init__(self, mesh: TriangleMesh):
+    def __init__(self, mesh: TriangleMesh, values: np.ndarray | None = None):
         inside = _in_picture(mesh.vertices)
         self.mesh = mesh if inside.all() else mesh.submesh(inside)[0]
+        self.values = None if values is None else values[inside].astype(np.float32)
         self.points = self.mesh.vertices
         self.normals = self.mesh.vertex_normals.astype(np.float32)
         self.scene = raycasting_scene(self.mesh)
@@ -85,9 +89,10 @@ class Surface:
         hit = triangle >= 0
         points = origins[hit] - distance[hit, None].astype(np.float32) * view.towards_camera
         corners, uv = self.mesh.triangles[triangle[hit]], uv[hit].astype(np.float32)
-        normals = self.normals[corners[:, 0]] * (1 - uv.sum(1, keepdims=True))
-        normals += self.normals[corners[:, 1]] * uv[:, :1] + self.normals[corners[:, 2]] * uv[:, 1:]
-        return Layer(hit.reshape(view.height, view.width), points, unit(normals))
+        shares = np.concatenate([1 - uv.sum(1, keepdims=True), uv], axis=1)
+        between = lambda values: (values[corners] * shares[:, :, None]).sum(axis=1)
+        values = None if self.values is None else between(self.values)
+        return Layer(hit.reshape(view.height, view.width), points, unit(between(self.normals)), values)
 
     def offsets_from(self, points: np.ndarray) -> np.ndarray:
         """(n, 3) from each point to the nearest point of the surface."""

@@ -18,17 +18,19 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import gaussian_filter
 
+from geometry.charts.chart import CylindricalChart
 from geometry.charts.masked_filters import masked_mean_and_weight
 from geometry.landmarks.estimate import LandmarkEstimate
 from geometry.mesh import TriangleMesh
 from pipeline.pictures import marks
 from pipeline.pictures.casting import Cloud, Layer, Surface, View, unit
 
-PANEL_NAMES = ("Scan", "Coarse", "Refined", "Scan to refined")
+PANEL_NAMES = ("Scan", "Coarse", "Refined", "Scan to refined", "Registered")
 LANDMARK_PANEL_NAMES = ("Scan", "Landmarks", "Right side", "Left side")
 PANEL_WIDTH, FRONT_HEIGHT, TURNED_HEIGHT = 264, 296, 200
 TITLE_HEIGHT, STRIP_HEIGHT = 60, 88  # the strip is the title and, beneath it, the panels' names
 HEAT_RANGE_MM = 1.0
+SQUARE_MM, DARK = 9.0, 0.78  # of the pattern on the registered mesh
 PAPER, INK, MUTED = (250, 250, 249), (28, 32, 38), (104, 110, 120)
 CLAY = np.array([0.83, 0.785, 0.735], np.float32)
 UNSEEN = np.array([0.70, 0.70, 0.695], np.float32)
@@ -54,30 +56,40 @@ def render_preview(
     refined: TriangleMesh,
     landmarks: LandmarkEstimate | None,
     title: str,
-    heat_range_mm: float = HEAT_RANGE_MM,
+    registered: Surface | None = None,
 ) -> Image.Image:
     """The picture of one scan, RGB; everything in the model frame and in mm.
 
-    scan_mesh, or scan_points (n, 3) where it is a cloud; landmarks may be None. The first line of `title` is the
-    scan's name, the others are set smaller beneath it. The colour scale is the same in every picture on purpose.
+    scan_mesh, or scan_points (n, 3) where it is a cloud; landmarks may be None; registered: as of `patterned`. The first line of
+    `title` is the scan's name, the others are set smaller beneath it. The colour scale is the same in every picture on purpose.
     """
     scan = _scan_surface(scan_mesh, scan_points)
     surfaces = (scan, Surface(coarse), Surface(refined))
     seen_side = 1 if len(scan.points) and scan.points[:, 0].mean() > 0 else -1
-    sheet = Image.new("RGB", (4 * PANEL_WIDTH, STRIP_HEIGHT + FRONT_HEIGHT + TURNED_HEIGHT), PAPER)
+    names = PANEL_NAMES if registered is not None else PANEL_NAMES[:-1]
+    sheet = Image.new("RGB", (len(names) * PANEL_WIDTH, STRIP_HEIGHT + FRONT_HEIGHT + TURNED_HEIGHT), PAPER)
     for view, top, stride in ((FRONT, STRIP_HEIGHT, 2), (TURNED[seen_side], STRIP_HEIGHT + FRONT_HEIGHT, 3)):
         layers = [surface.seen_by(view) for surface in surfaces]
         panels = [_clay(layers[0], view, two_sided=True), _clay(layers[1], view), _clay(layers[2], view)]
-        panels.append(_heat(layers[2], scan, view, stride, heat_range_mm))
+        panels.append(_heat(layers[2], scan, view, stride, HEAT_RANGE_MM))
+        if registered is not None:
+            panels.append(_pattern(registered.seen_by(view), view))
         for column, panel in enumerate(map(Image.fromarray, panels)):
             if landmarks is not None and view is FRONT and column in (0, 2):
                 panel = marks.draw_landmarks(panel, view, landmarks)
             sheet.paste(panel, (column * PANEL_WIDTH, top))
-    _draw_frame(sheet, title, PANEL_NAMES)
-    _draw_colour_bar(sheet, heat_range_mm)
+    _draw_frame(sheet, title, names)
+    _draw_colour_bar(sheet, HEAT_RANGE_MM)
     if landmarks is not None:
         _draw_legend(sheet, 0, 2)
     return sheet
+
+
+def patterned(vertices: np.ndarray, template: TriangleMesh) -> Surface:
+    """A mesh in a template's topology, vertices (n, 3), with a pattern of squares that lies on the same places of every face."""
+    axis = CylindricalChart()
+    unrolled, _ = axis.project(template.vertices)
+    return Surface(template.with_vertices(vertices), unrolled * axis.pixel_mm)
 
 
 def render_landmarks(
@@ -130,9 +142,8 @@ def png_bytes(image: Image.Image) -> bytes:
 
 
 def front_row(preview: Image.Image) -> Image.Image:
-    """The four frontal panels without the title strip: what a report shows as a thumbnail."""
-    scale = preview.width / (4 * PANEL_WIDTH)
-    return preview.crop((0, round(STRIP_HEIGHT * scale), preview.width, round((STRIP_HEIGHT + FRONT_HEIGHT) * scale)))
+    """The first four frontal panels without the title strip: what a report shows as a thumbnail."""
+    return preview.crop((0, STRIP_HEIGHT, 4 * PANEL_WIDTH, STRIP_HEIGHT + FRONT_HEIGHT))
 
 
 def _lit(normals: np.ndarray, albedo: np.ndarray, view: View) -> np.ndarray:
@@ -150,6 +161,16 @@ def _clay(layer: Layer, view: View, two_sided: bool = False) -> np.ndarray:
     normals = np.where(away[:, None], -layer.normals, layer.normals)
     albedo = np.where(away[:, None] & (not two_sided), INSIDE_OUT, CLAY)
     return _composed(layer.hit, _lit(normals, albedo, view) ** (1 / 1.6))
+
+
+def _pattern(layer: Layer, view: View) -> np.ndarray:
+    """(h, w, 3) uint8 of a surface of `patterned`."""
+    assert layer.values is not None
+    dark = np.floor(layer.values / SQUARE_MM).sum(axis=1) % 2 > 0
+    albedo = np.where(dark[:, None], DARK * CLAY, CLAY)
+    away = layer.normals @ view.towards_camera < 0
+    normals = np.where(away[:, None], -layer.normals, layer.normals)
+    return _composed(layer.hit, _lit(normals, np.where(away[:, None], INSIDE_OUT, albedo), view) ** (1 / 1.6))
 
 
 def _heat(layer: Layer, scan: Surface | Cloud, view: View, stride: int, range_mm: float) -> np.ndarray:

@@ -238,6 +238,6 @@ def preview_bytes(state: ScanState, model: MorphableModel) -> bytes:
     if state.fit is None:
         return preview.png_bytes(preview.render_landmarks(scan, scan.vertices, state.landmarks, title))
     coarse = TriangleMesh(state.fit.vertices, model.triangles)
-    return preview.png_bytes(
-        preview.render_preview(scan, scan.vertices, coarse, state.surfaces.refined.mesh, state.landmarks, title)
-    )
+    refined, registered = state.surfaces.refined.mesh, preview.patterned(state.registered, model.mesh())
+    image = preview.render_preview(scan, scan.vertices, coarse, refined, state.landmarks, title, registered)
+    return preview.png_bytes(image)
