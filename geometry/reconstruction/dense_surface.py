@@ -69,10 +69,11 @@ def dense_surface(
         left = left * (1 - np.minimum(seen.weight, 1))
     offset = _offsets(template.laplacian, found, [max(target.rough_mm, SURE_MM) for target in targets])
     room = np.where(offset > 0, template.before_mm, template.behind_mm) * OF_ROOM
-    limited = np.where(unfolded > 0.5, offset, room * np.tanh(offset / np.maximum(room, 1e-6)))
-    weights = np.array([each.weight for each in found])
-    variance = (weights * np.array([each.sigma_mm for each in found]) ** 2).sum(axis=0) / np.maximum(weights.sum(axis=0), 1e-9)
-    observed = weights.sum(axis=0) > SUPPORTED
+    limited = offset + fade_in(1 - unfolded, 0.3, 0.7) * (within(offset, room) - offset)
+    nothing = np.zeros(len(vertices))
+    weight = sum((each.weight for each in found), nothing)
+    variance = sum((each.weight * each.sigma_mm**2 for each in found), nothing) / np.maximum(weight, 1e-9)
+    observed = weight > SUPPORTED
     moved = _drawn_apart(template, vertices + limited[:, None] * directions, vertices, unfolded, mesh.triangles)
     return DenseSurface(
         mesh.with_vertices(moved), observed.astype(np.uint8), np.where(observed, np.sqrt(variance), np.nan), directions
@@ -92,17 +93,23 @@ def _drawn_apart(
 
 def _offsets(laplacian: sparse.csr_matrix, found: Sequence[Projection], rough_mm: Sequence[float]) -> np.ndarray:
     """(N,) mm that minimise the module's energy, reweighted `ROUNDS` times."""
-    offset = np.zeros(laplacian.shape[0])
+    offset = nothing = np.zeros(laplacian.shape[0])
     weights = [each.weight for each in found]
     for _ in range(ROUNDS):
         precision = [weight / rough**2 for weight, rough in zip(weights, rough_mm, strict=True)]
-        system = (laplacian / SLOPE_MM**2 + sparse.diags(sum(precision) + SIZE_MM**-2)).tocsr()
-        right = sum(each.offset * value for each, value in zip(found, precision, strict=True))
+        system = (laplacian / SLOPE_MM**2 + sparse.diags(sum(precision, nothing) + SIZE_MM**-2)).tocsr()
+        right = sum((each.offset * value for each, value in zip(found, precision, strict=True)), nothing)
         offset = cg(system, right, x0=offset, rtol=1e-3, maxiter=60, M=sparse.diags(1 / system.diagonal()))[0]
         scales = [ROBUST * float(np.hypot(rough, SLOPE_MM)) for rough in rough_mm]
         losses = [geman_mcclure_weights(each.offset - offset, scale) for each, scale in zip(found, scales, strict=True)]
         weights = [each.weight * loss for each, loss in zip(found, losses, strict=True)]
     return offset
+
+
+def within(offset: np.ndarray, room: np.ndarray) -> np.ndarray:
+    """Offsets (n,) as they are up to half of the room (n,), then less and less of them, and never all of it."""
+    half = np.maximum(room, 1e-6) / 2
+    return np.clip(offset, -half, half) + half * np.tanh((offset - np.clip(offset, -half, half)) / half)
 
 
 def unfold(template: DenseTemplate, mesh: TriangleMesh, zone: np.ndarray, rounds: int = 4) -> np.ndarray:

@@ -19,7 +19,7 @@ from geometry.reconstruction.dense_surface import DenseSurface, dense_surface
 from geometry.reconstruction.dense_template import dense_template
 from geometry.reconstruction.lifting import LiftedSurface, lift
 from geometry.reconstruction.surface_target import SurfaceTarget, fade_in
-from geometry.reconstruction.template_registration import drawn_onto, register_to_targets
+from geometry.reconstruction.template_registration import drawn_onto, joined_vertices, register_to_targets
 from geometry.scan import Scan
 from geometry.surfaces.raycasting import first_hits
 
@@ -68,7 +68,8 @@ def reconstruct(
     sigma = np.where(dense.observed > 0, dense.sigma_mm, template.linear @ stated)
     seen, of_vertices = np.zeros(model.n_vertices, np.uint8), np.array(stated, float)
     seen[template.own[:, 0]], of_vertices[template.own[:, 0]] = dense.observed[template.own[:, 1]], sigma[template.own[:, 1]]
-    return Reconstruction(dense, sigma, registered, seen, of_vertices, lifted)
+    first = joined_vertices(model)
+    return Reconstruction(dense, sigma, registered, seen[first], of_vertices[first], lifted)
 
 
 def image_target(lifted: LiftedSurface, image: GeometryImage, fit: FitResult) -> SurfaceTarget:
@@ -105,19 +106,17 @@ def scan_target(scan: Scan, fit: FitResult, model: MorphableModel) -> SurfaceTar
 
 
 def mouth_is_closed(model: MorphableModel, registered: np.ndarray, around: SurfaceTarget | None) -> bool:
-    """Whether lips meet: the scan shows a surface between their rims, or where it shows none, the fit's hardly gape."""
+    """Whether lips meet along most of their rims: the scan shows a surface between them, or where it shows none, the fit's hardly
+    gape."""
     if not {"upper_lip_rim", "lower_lip_rim"} <= model.curves.keys():
         return True
     upper, lower = (model.curves[name] for name in ("upper_lip_rim", "lower_lip_rim"))
     pair = lower[cKDTree(model.mean[lower]).query(model.mean[upper])[1]]
     inner = slice(CORNERS, -CORNERS)
     between = ((registered[upper] + registered[pair]) / 2)[inner]
-    gap = float(np.median(np.linalg.norm(registered[upper] - registered[pair], axis=1)[inner]))
+    closed = np.linalg.norm(registered[upper] - registered[pair], axis=1)[inner] < OPEN_GAP_MM
     if around is None or not len(around.mesh.triangles):
-        return gap < OPEN_GAP_MM
+        return bool(closed.mean() > 0.5)
     starts = between + [0.0, 0.0, 2 * AROUND_MM]
     behind = first_hits(around.scene, starts, np.tile([0.0, 0.0, -1.0], (len(starts), 1)))[0] - 2 * AROUND_MM
-    shown = np.isfinite(behind)
-    if shown.mean() < 0.3:
-        return gap < OPEN_GAP_MM
-    return bool((np.where(shown, behind, np.inf) < OPEN_MM).mean() > 0.5)
+    return bool(np.where(np.isfinite(behind), behind < OPEN_MM, closed).mean() > 0.5)

@@ -74,7 +74,8 @@ def project(
     ahead = np.where(hit < n, distance[hit], 0.0)
     behind_front = 1 - fade_in(ahead / target.front_mm, 1.0, 2.0)
     weight, offset, sigma = np.zeros(2 * n), np.zeros(2 * n), np.ones(2 * n)
-    weight[hit] = at[:, 3] * near * behind_front * fade_in(np.einsum("ij,ij->i", at[:, :3], directions[hit % n]), *facing)
+    support = np.clip(at[:, 3], 0, 1)  # the last bit of what was interpolated may lie outside
+    weight[hit] = support * near * behind_front * fade_in(np.einsum("ij,ij->i", at[:, :3], directions[hit % n]), *facing)
     offset[hit], sigma[hit] = np.where(hit < n, distance[hit], -distance[hit]), at[:, 4]
     share = (weight / np.maximum(np.abs(offset), 1e-3) ** 8).reshape(2, n)
     share /= np.maximum(share.sum(axis=0), np.finfo(float).tiny)

@@ -216,7 +216,7 @@ def _field(told: Sequence[Told], normals: np.ndarray, kernels: tuple[Kernel, ...
 
 
 @lru_cache(maxsize=4)
-def _joined(model: MorphableModel) -> np.ndarray:
+def joined_vertices(model: MorphableModel) -> np.ndarray:
     """(n,) the vertex that each must lie on: linings and eyeballs begin on those of lips and lids."""
     return joined(TriangleMesh(model.mean, model.triangles))
 
@@ -243,8 +243,8 @@ def drawn_onto(
 
 def _clean(model: MorphableModel, vertices: np.ndarray, coarse: TriangleMesh, options: RegistrationOptions) -> np.ndarray:
     """Vertices (n, 3) of which no triangle turned over and no skin passes through skin."""
-    unflipped = _unflipped(vertices, coarse, options.turned_deg)[_joined(model)]
-    return untangled(unflipped, model.mean, *_folded_skin(model))[0][_joined(model)]
+    unflipped = _unflipped(vertices, coarse, options.turned_deg)[joined_vertices(model)]
+    return untangled(unflipped, model.mean, *_folded_skin(model))[0][joined_vertices(model)]
 
 
 @lru_cache(maxsize=4)

@@ -24,7 +24,7 @@ def untangled(
     template (n, 3): a shape of the same topology that is free of that, in about the same pose; averaging (n, n): the mean of each
     vertex' neighbours, which tie what must stay apart, too. Where triangles do, the displacements from the template are
     averaged over the neighbours, round after round farther about: they tend to a translation, under which a patch has the
-    template's shape."""
+    template's shape. Vertices that none of that moves come back to the last bit."""
     if not len(triangles):
         return vertices, 0
     moved, knot = vertices - template, np.zeros(len(vertices), bool)
@@ -49,7 +49,7 @@ def untangled(
         middles = (template + moved)[triangles].mean(axis=1)
         distance = cKDTree((template + moved)[knot]).query(middles, distance_upper_bound=NEAR_MM)[0]
         among = triangles[np.isfinite(distance)]
-    return template + moved, left
+    return np.where(knot[:, None], template + moved, vertices), left
 
 
 def _spoilt(mesh: TriangleMesh, averaging: sparse.csr_matrix) -> np.ndarray:

@@ -12,12 +12,17 @@ ROUNDS = 12
 def room_along_normals(mesh: TriangleMesh, sign: int = 1) -> np.ndarray:
     """(n,) mm, at most `LARGEST_MM`: the radius of the largest ball that touches the mesh at a vertex, on the side of its normal
     (sign 1) or behind it (−1), and has no other vertex inside (a medial ball; shrinking ball algorithm of Ma, Bae & Choi, The
-    Visual Computer 28, 2012). Points moved along their normals by less than half of it do not meet."""
+    Visual Computer 28, 2012). Points moved along their normals by less than half of it do not meet. A vertex without triangles
+    is no part of the surface: it takes no room, and has all."""
     vertices, normals = mesh.vertices, sign * mesh.vertex_normals
-    tree, radius, active = cKDTree(vertices), np.full(len(vertices), LARGEST_MM), np.arange(len(vertices))
+    active = np.unique(mesh.triangles)
+    surface, radius = vertices[active], np.full(len(vertices), LARGEST_MM)
+    if not len(active):
+        return radius
+    tree = cKDTree(surface)
     for _ in range(ROUNDS):
         distance, nearest = tree.query(vertices[active] + radius[active, None] * normals[active])
-        across = vertices[nearest] - vertices[active]
+        across = surface[nearest] - vertices[active]
         height = (across * normals[active]).sum(axis=1)
         inside = (height > 1e-6) & (distance < 0.995 * radius[active])
         smaller = np.where(inside, (across**2).sum(axis=1) / (2 * np.maximum(height, 1e-9)), radius[active])

@@ -35,8 +35,8 @@ def skin_and_eyeballs(model: MorphableModel) -> np.ndarray:
 
 def opens_its_mouth(model: MorphableModel) -> bool:
     """Whether there is a hole between the rims of its lips once the lining is left out."""
-    linings = _cavities(model) & ~model.regions["eyes"]
-    return bool(linings.any()) and {"upper_lip_rim", "lower_lip_rim"} <= model.curves.keys()
+    lining = _cavities(model) & model.regions["mouth_interior"]
+    return bool(lining.any()) and {"upper_lip_rim", "lower_lip_rim"} <= model.curves.keys()
 
 
 def membrane(mean: np.ndarray, upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
