@@ -13,6 +13,7 @@ registered mesh. Offsets far from what the others say lose their say, and none i
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from scipy import sparse
@@ -21,7 +22,8 @@ from scipy.sparse.linalg import cg
 from geometry.mesh import TriangleMesh
 from geometry.reconstruction.dense_template import DenseTemplate
 from geometry.reconstruction.surface_target import Projection, SurfaceTarget, fade_in, project
-from geometry.reconstruction.untangling import untangled
+from geometry.reconstruction.untangling import Weave, untangled
+from geometry.surfaces.patches import Patches
 from geometry.surfaces.raycasting import first_hits, raycasting_scene
 from geometry.surfaces.robust_loss import geman_mcclure_weights
 
@@ -57,7 +59,7 @@ def dense_surface(
     """registered (n, 3): vertices in the model's topology, model frame, mm. targets: what is seen, the surest first; where an
     earlier one counts wholly, a later one has no say."""
     mesh = template.mesh(template.matrix @ registered, mouth_closed)
-    unfolded = np.maximum(template.lids, template.lips if mouth_closed else 0.0)
+    unfolded = template.unfolded(mouth_closed)
     smooth = _averaged(mesh.vertex_normals, template.averaging)
     directions = _unit((1 - unfolded[:, None]) * smooth + unfolded[:, None] * FORWARD)
     upright = np.maximum(fade_in((smooth * mesh.vertex_normals).sum(axis=1), *TURNED), fade_in(unfolded, 0.3, 0.7))
@@ -73,21 +75,28 @@ def dense_surface(
     weights = np.array([each.weight for each in found])
     variance = (weights * np.array([each.sigma_mm for each in found]) ** 2).sum(axis=0) / np.maximum(weights.sum(axis=0), 1e-9)
     observed = weights.sum(axis=0) > SUPPORTED
-    moved = _drawn_apart(template, vertices + limited[:, None] * directions, vertices, unfolded, mesh.triangles)
+    moved = _drawn_apart(template, vertices + limited[:, None] * directions, vertices, mouth_closed)
     return DenseSurface(
         mesh.with_vertices(moved), observed.astype(np.uint8), np.where(observed, np.sqrt(variance), np.nan), directions
     )
 
 
-def _drawn_apart(
-    template: DenseTemplate, moved: np.ndarray, before: np.ndarray, unfolded: np.ndarray, triangles: np.ndarray
-) -> np.ndarray:
+def _drawn_apart(template: DenseTemplate, moved: np.ndarray, before: np.ndarray, mouth_closed: bool) -> np.ndarray:
     """Vertices (N, 3) of which no triangles cross: where the template is folded as it is on the mean, and where it was unfolded,
     as it was `before` (N, 3) it moved."""
+    folds, sheet = _weaves(template, mouth_closed)
+    return untangled(untangled(moved, template.mean, folds)[0], before, sheet)[0]
+
+
+@lru_cache(maxsize=4)
+def _weaves(template: DenseTemplate, mouth_closed: bool) -> tuple[Weave, Weave]:
+    """The triangles where skin lies close to skin, and those that are unfolded."""
+    chosen = np.ones(len(template.triangles), bool) if mouth_closed else ~template.membrane
+    triangles, coarse = template.triangles[chosen], template.coarse[chosen]
     close = template.folded[triangles].any(axis=1)
-    sheet = (unfolded[triangles] > 0).all(axis=1)
-    moved = untangled(moved, template.mean, triangles[close & ~sheet], template.averaging)[0]
-    return untangled(moved, before, triangles[sheet], template.averaging)[0]
+    sheet = (template.unfolded(mouth_closed)[triangles] > 0).all(axis=1)
+    folds, unfolded = (Patches.of(triangles[part], coarse[part]) for part in (close & ~sheet, sheet))
+    return Weave(folds, template.averaging), Weave(unfolded, template.averaging)
 
 
 def _offsets(laplacian: sparse.csr_matrix, found: Sequence[Projection], rough_mm: Sequence[float]) -> np.ndarray:

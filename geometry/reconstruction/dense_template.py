@@ -37,16 +37,17 @@ FADE_MM = 3.0  # over which the parts that are unfolded fade out
 class DenseTemplate:
     """mean (N, 3): the template of the mean face. matrix (N, n): vertices of the model's n → the template's N, smooth between
     them; linear (N, n): the same, flat between them. own (c, 2): numbers of model vertices that are the template's own, and their
-    numbers there. triangles (M, 3); membrane (M,) bool: those that close the mouth. lids, lips (N,) in [0, 1]: eyes and mouth
-    with their surroundings; folded (N,) bool: where skin lies close to skin. before_mm, behind_mm (N,): the room of each vertex
-    of the mean (`room_along_normals`). laplacian (N, N): degrees less adjacency; averaging (N, N): the mean of a vertex'
-    neighbours."""
+    numbers there. triangles (M, 3); coarse (M, 3): the corners of the model's triangle that each lies in; membrane (M,) bool:
+    those that close the mouth. lids, lips (N,) in [0, 1]: eyes and mouth with their surroundings; folded (N,) bool: where skin
+    lies close to skin. before_mm, behind_mm (N,): the room of each vertex of the mean (`room_along_normals`). laplacian (N, N):
+    degrees less adjacency; averaging (N, N): the mean of a vertex' neighbours."""
 
     mean: np.ndarray
     matrix: sparse.csr_matrix
     linear: sparse.csr_matrix
     own: np.ndarray
     triangles: np.ndarray
+    coarse: np.ndarray
     membrane: np.ndarray
     lids: np.ndarray
     lips: np.ndarray
@@ -59,6 +60,10 @@ class DenseTemplate:
     def mesh(self, vertices: np.ndarray, mouth_closed: bool) -> TriangleMesh:
         """Of vertices (N, 3)."""
         return TriangleMesh(vertices, self.triangles if mouth_closed else self.triangles[~self.membrane])
+
+    def unfolded(self, mouth_closed: bool) -> np.ndarray:
+        """(N,) in [0, 1]: where the template is laid out as one sheet, as a scan shows eyes and closed lips."""
+        return np.maximum(self.lids, self.lips if mouth_closed else 0.0)
 
 
 @lru_cache(maxsize=2)
@@ -78,6 +83,7 @@ def dense_template(model: MorphableModel) -> DenseTemplate:
     border = _smooth_border(outline, fine.along(mouth))
     matrix, linear = ((border @ whole)[old].tocsr() for whole in (fine.matrix, _flat(fine)))
     closing = _closing(model, fine)
+    coarse = np.concatenate([first[fine.parents[inside]], model.n_vertices + closing])  # a membrane's: each for itself
     of_membrane = np.arange(inside.sum() + len(closing)) >= inside.sum()
     triangles = (np.cumsum(used) - 1)[np.concatenate([fine.triangles[inside], closing])].astype(np.int32)
     mesh = TriangleMesh(matrix @ model.mean, triangles)
@@ -94,6 +100,7 @@ def dense_template(model: MorphableModel) -> DenseTemplate:
         linear,
         own,
         triangles,
+        coarse.astype(np.int32),
         of_membrane,
         lids,
         lips,
