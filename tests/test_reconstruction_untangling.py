@@ -5,10 +5,12 @@ import pytest
 from dense_faces import lip_rims, thin_face
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import sparse
 from surfaces import grid_mesh
 
 from geometry.mesh import TriangleMesh, merged
-from geometry.reconstruction.untangling import averaging_of, untangled
+from geometry.reconstruction.untangling import Weave, averaging_of, untangled
+from geometry.surfaces.patches import Patches
 from geometry.surfaces.self_intersection import intersecting_triangles
 
 
@@ -18,9 +20,16 @@ def sheet(height: float = 0.0, upward: bool = True, step: float = 1.0, half: flo
     return flat if upward else TriangleMesh(flat.vertices, flat.triangles[:, ::-1])
 
 
+def apart(
+    vertices: np.ndarray, template: np.ndarray, triangles: np.ndarray, averaging: sparse.csr_matrix
+) -> tuple[np.ndarray, int]:
+    """Each triangle is its own patch."""
+    return untangled(vertices, template, Weave(Patches.of(triangles, triangles), averaging))
+
+
 def drawn_apart(template: TriangleMesh, vertices: np.ndarray) -> tuple[TriangleMesh, int]:
     averaging = averaging_of(template.triangles, len(template.vertices))
-    moved, left = untangled(vertices, template.vertices, template.triangles, averaging)
+    moved, left = apart(vertices, template.vertices, template.triangles, averaging)
     return template.with_vertices(moved), left
 
 
@@ -76,7 +85,7 @@ def test_two_sheets_that_pass_through_each_other_part(overlap, width, seed):
     half = len(shape) // 2
     ties = np.stack([np.arange(half - 1), np.arange(half - 1) + half, np.arange(1, half)], axis=1)
     averaging = averaging_of(np.concatenate([template.triangles, ties]), len(shape))
-    moved, left = untangled(shape, template.vertices, template.triangles, averaging)
+    moved, left = apart(shape, template.vertices, template.triangles, averaging)
     assert left == 0 and is_clean(template.with_vertices(moved))
 
 
@@ -94,7 +103,7 @@ def test_closed_lips_pushed_through_each_other_part(model, through_mm):
     shape = face.mean + (0.37 + through_mm / 2) * push[:, None] * [0, 1, 0]
     near = (face.lips[face.triangles] > 0).any(axis=1) & ~face.membrane
     assert not is_clean(TriangleMesh(shape, face.triangles[near]))
-    moved, left = untangled(shape, face.mean, face.triangles[near], face.averaging)
+    moved, left = apart(shape, face.mean, face.triangles[near], face.averaging)
     assert left == 0 and is_clean(TriangleMesh(moved, face.triangles[near]))
     far = face.mean[:, 1] > 20
     assert np.array_equal(moved[far], shape[far])
@@ -122,7 +131,7 @@ def test_what_a_template_itself_crosses_is_reported_as_left():
 
 def test_no_triangles_no_change():
     vertices = np.random.default_rng(0).normal(size=(5, 3))
-    moved, left = untangled(vertices, np.zeros((5, 3)), np.zeros((0, 3), int), averaging_of(np.zeros((0, 3), int), 5))
+    moved, left = apart(vertices, np.zeros((5, 3)), np.zeros((0, 3), int), averaging_of(np.zeros((0, 3), int), 5))
     assert left == 0 and np.array_equal(moved, vertices)
 
 

@@ -11,17 +11,20 @@ its precision (Rue & Held 2005, section 3.3), so that what nobody saw joins what
 registered mesh. Offsets far from what the others say lose their say, and none is so large that skin would meet skin.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import cg
 
-from geometry.mesh import TriangleMesh
+from geometry.mesh import TriangleMesh, triangles_among
 from geometry.reconstruction.dense_template import DenseTemplate
 from geometry.reconstruction.surface_target import Projection, SurfaceTarget, fade_in, project
-from geometry.reconstruction.untangling import untangled
+from geometry.reconstruction.untangling import Weave, untangled
+from geometry.surfaces.conjugate_gradients import conjugate_gradients
+from geometry.surfaces.patches import Patches
 from geometry.surfaces.raycasting import first_hits, raycasting_scene
 from geometry.surfaces.robust_loss import geman_mcclure_weights
 
@@ -34,6 +37,7 @@ SMOOTHINGS = 12  # of the directions, each over the neighbours
 TURNED = (0.3, 0.6)  # cosine of a normal and the averaged one: a vertex of a fold that turns away is not projected
 OF_ROOM = 0.45  # of the room before and behind a vertex
 AHEAD_MM = 200.0  # from where faces are looked at
+BESIDE_MM = 2.0  # the half of a side of a triangle is not longer
 FORWARD = np.array([0.0, 0.0, 1.0])
 SURE_MM = 0.01  # nothing is surer than this
 SUPPORTED = 0.3  # weight of what counts as observed
@@ -57,14 +61,14 @@ def dense_surface(
     """registered (n, 3): vertices in the model's topology, model frame, mm. targets: what is seen, the surest first; where an
     earlier one counts wholly, a later one has no say."""
     mesh = template.mesh(template.matrix @ registered, mouth_closed)
-    unfolded = np.maximum(template.lids, template.lips if mouth_closed else 0.0)
-    smooth = _averaged(mesh.vertex_normals, template.averaging)
+    unfolded = template.unfolded(mouth_closed)
+    smooth = _averaged(mesh.vertex_normals, template.smoothing)
     directions = _unit((1 - unfolded[:, None]) * smooth + unfolded[:, None] * FORWARD)
     upright = np.maximum(fade_in((smooth * mesh.vertex_normals).sum(axis=1), *TURNED), fade_in(unfolded, 0.3, 0.7))
-    vertices = unfold(template, mesh, unfolded)
+    vertices = unfold(template, mesh, mouth_closed)
     found, left = [], upright
     for target in targets:
-        seen = project(vertices, directions, target, REACH_MM)
+        seen = project(vertices, directions, target, REACH_MM, wanted=left > 0)
         found.append(replace(seen, weight=left * seen.weight))
         left = left * (1 - np.minimum(seen.weight, 1))
     offset = _offsets(template.laplacian, found, [max(target.rough_mm, SURE_MM) for target in targets])
@@ -74,32 +78,40 @@ def dense_surface(
     weight = sum((each.weight for each in found), nothing)
     variance = sum((each.weight * each.sigma_mm**2 for each in found), nothing) / np.maximum(weight, 1e-9)
     observed = weight > SUPPORTED
-    moved = _drawn_apart(template, vertices + limited[:, None] * directions, vertices, unfolded, mesh.triangles)
+    moved = _drawn_apart(template, vertices + limited[:, None] * directions, vertices, mouth_closed)
     return DenseSurface(
         mesh.with_vertices(moved), observed.astype(np.uint8), np.where(observed, np.sqrt(variance), np.nan), directions
     )
 
 
-def _drawn_apart(
-    template: DenseTemplate, moved: np.ndarray, before: np.ndarray, unfolded: np.ndarray, triangles: np.ndarray
-) -> np.ndarray:
+def _drawn_apart(template: DenseTemplate, moved: np.ndarray, before: np.ndarray, mouth_closed: bool) -> np.ndarray:
     """Vertices (N, 3) of which no triangles cross: where the template is folded as it is on the mean, and where it was unfolded,
     as it was `before` (N, 3) it moved."""
+    folds, sheet = _weaves(template, mouth_closed)
+    return untangled(untangled(moved, template.mean, folds)[0], before, sheet)[0]
+
+
+@lru_cache(maxsize=4)
+def _weaves(template: DenseTemplate, mouth_closed: bool) -> tuple[Weave, Weave]:
+    """The triangles where skin lies close to skin, and those that are unfolded."""
+    chosen = np.ones(len(template.triangles), bool) if mouth_closed else ~template.membrane
+    triangles, coarse = template.triangles[chosen], template.coarse[chosen]
     close = template.folded[triangles].any(axis=1)
-    sheet = (unfolded[triangles] > 0).all(axis=1)
-    moved = untangled(moved, template.mean, triangles[close & ~sheet], template.averaging)[0]
-    return untangled(moved, before, triangles[sheet], template.averaging)[0]
+    sheet = (template.unfolded(mouth_closed)[triangles] > 0).all(axis=1)
+    folds, unfolded = (Patches.of(triangles[part], coarse[part]) for part in (close & ~sheet, sheet))
+    return Weave(folds, template.averaging), Weave(unfolded, template.averaging)
 
 
 def _offsets(laplacian: sparse.csr_matrix, found: Sequence[Projection], rough_mm: Sequence[float]) -> np.ndarray:
     """(N,) mm that minimise the module's energy, reweighted `ROUNDS` times."""
     offset = nothing = np.zeros(laplacian.shape[0])
+    between, own = laplacian.astype(np.float32), laplacian.diagonal() / SLOPE_MM**2 + SIZE_MM**-2
     weights = [each.weight for each in found]
     for _ in range(ROUNDS):
         precision = [weight / rough**2 for weight, rough in zip(weights, rough_mm, strict=True)]
-        system = (laplacian / SLOPE_MM**2 + sparse.diags(sum(precision, nothing) + SIZE_MM**-2)).tocsr()
         right = sum((each.offset * value for each, value in zip(found, precision, strict=True)), nothing)
-        offset = cg(system, right, x0=offset, rtol=1e-3, maxiter=60, M=sparse.diags(1 / system.diagonal()))[0]
+        told = sum(precision, nothing)
+        offset = conjugate_gradients(_system(between, told + SIZE_MM**-2), right, offset, own + told, 1e-3, 60)
         scales = [ROBUST * float(np.hypot(rough, SLOPE_MM)) for rough in rough_mm]
         losses = [geman_mcclure_weights(each.offset - offset, scale) for each, scale in zip(found, scales, strict=True)]
         weights = [each.weight * loss for each, loss in zip(found, losses, strict=True)]
@@ -112,53 +124,91 @@ def within(offset: np.ndarray, room: np.ndarray) -> np.ndarray:
     return np.clip(offset, -half, half) + half * np.tanh((offset - np.clip(offset, -half, half)) / half)
 
 
-def unfold(template: DenseTemplate, mesh: TriangleMesh, zone: np.ndarray, rounds: int = 4) -> np.ndarray:
-    """Vertices (N, 3) of a mesh of the template, laid out under the zone (N,) in [0, 1] as one sheet seen from the front: what is
-    seen stays about where it is, what hides behind a fold is spread between (a membrane, pulled to its place by springs where it
-    is seen), and where a triangle still shows its back the springs about it give way.
+def _system(laplacian: sparse.csr_matrix, diagonal: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """What multiplies by laplacian / G² + diagonal, in single precision."""
+    added = diagonal.astype(np.float32)
+    return lambda x: (laplacian @ x) * np.float32(SLOPE_MM**-2) + added * x
+
+
+def unfold(template: DenseTemplate, mesh: TriangleMesh, mouth_closed: bool, rounds: int = 4) -> np.ndarray:
+    """Vertices (N, 3) of a mesh of the template, laid out where it is unfolded as one sheet seen from the front: what is seen
+    stays about where it is, what hides behind a fold is spread between (a membrane, pulled to its place by springs where it is
+    seen), and where a triangle still shows its back the springs about it give way.
     """
-    inner, outer = np.flatnonzero(zone > 0), np.flatnonzero(zone <= 0)
+    sheet = _sheet(template, mouth_closed)
+    inner = sheet.inner
     if not len(inner):
         return mesh.vertices
-    vertices, rows = np.array(mesh.vertices), template.laplacian[inner]
-    among, bound = rows[:, inner], rows[:, outer] @ vertices[outer]
+    vertices, own = np.array(mesh.vertices), mesh.vertices[inner]
+    bound = sheet.bound @ mesh.vertices
     spring = _seen_from_front(mesh, inner) * fade_in(mesh.vertex_normals[inner, 2], 0.3, 0.7) + 1e-3
-    triangles = mesh.triangles[(zone[mesh.triangles] > 0).all(axis=1)]
+    laid = own
     for _ in range(rounds):
-        system = (among + sparse.diags(spring)).tocsr()
-        right = spring[:, None] * mesh.vertices[inner] - bound
+        system = (sheet.among + sparse.diags(spring)).tocsr()
+        right = spring[:, None] * own - bound
         scaled = sparse.diags(1 / system.diagonal())
-        for axis in range(3):
-            vertices[inner, axis] = cg(system, right[:, axis], x0=vertices[inner, axis], rtol=1e-4, maxiter=200, M=scaled)[0]
-        areas = TriangleMesh(vertices, triangles).triangle_area_vectors
-        turned = areas[:, 2] < 0.15 * np.linalg.norm(areas, axis=1)
+        solved = [cg(system, right[:, axis], x0=laid[:, axis], rtol=1e-4, maxiter=200, M=scaled)[0] for axis in range(3)]
+        laid = np.stack(solved, axis=1)
+        areas = TriangleMesh(laid, sheet.triangles).triangle_area_vectors
+        turned = areas[:, 2] < 0.15 * np.sqrt(np.einsum("ij,ij->i", areas, areas))
         if not turned.any():
             break
-        spring *= np.where(_near(template, triangles[turned])[inner], 0.02, 1.0)
+        near = np.zeros(len(inner), bool)
+        near[sheet.triangles[turned]] = True
+        for _ in range(2):
+            near |= sheet.among @ near.astype(float) != 0
+        spring *= np.where(near, 0.02, 1.0)
+    vertices[inner] = laid
     return vertices
 
 
-def _near(template: DenseTemplate, triangles: np.ndarray, rings: int = 2) -> np.ndarray:
-    """(N,) bool: the triangles' corners and their neighbours."""
-    near = np.zeros(template.laplacian.shape[0], bool)
-    near[triangles] = True
-    for _ in range(rings):
-        near |= template.averaging @ near.astype(float) > 0
-    return near
+@dataclass(frozen=True, eq=False)
+class _Sheet:
+    """inner (k,): vertices that are unfolded; among (k, k) and bound (k, N): of the Laplacian between them, and to the others;
+    triangles (t, 3): wholly among them, in their numbers."""
+
+    inner: np.ndarray
+    among: sparse.csr_matrix
+    bound: sparse.csr_matrix
+    triangles: np.ndarray
+
+
+@lru_cache(maxsize=4)
+def _sheet(template: DenseTemplate, mouth_closed: bool) -> _Sheet:
+    inside = template.unfolded(mouth_closed) > 0
+    inner, rows = np.flatnonzero(inside), template.laplacian[inside]
+    triangles = triangles_among(template.mesh(template.mean, mouth_closed).triangles, inside)
+    return _Sheet(inner, rows[:, inner], rows @ sparse.diags((~inside).astype(float)), triangles)
 
 
 def _seen_from_front(mesh: TriangleMesh, which: np.ndarray) -> np.ndarray:
     """(k,) in [0, 1] of the vertices (k,): nothing lies before them."""
-    starts = mesh.vertices[which] * [1, 1, 0] + AHEAD_MM * FORWARD
-    distance = first_hits(raycasting_scene(mesh), starts, np.tile(-FORWARD, (len(starts), 1)))[0]
-    return 1 - fade_in(AHEAD_MM - distance - mesh.vertices[which, 2], 0.1, 0.4)
+    ahead, seen = _ahead_of(mesh, mesh.vertices[which]), mesh.vertices[which]
+    distance = first_hits(raycasting_scene(ahead), seen * [1, 1, 0] + AHEAD_MM * FORWARD, np.tile(-FORWARD, (len(seen), 1)))[0]
+    return 1 - fade_in(AHEAD_MM - distance - seen[:, 2], 0.1, 0.4)
 
 
-def _averaged(normals: np.ndarray, averaging: sparse.csr_matrix) -> np.ndarray:
+def _ahead_of(mesh: TriangleMesh, points: np.ndarray) -> TriangleMesh:
+    """The triangles that may lie before points (k, 3), seen from the front: a corner is within `BESIDE_MM` of one in x and y."""
+    corner = points[:, :2].min(axis=0) - 2 * BESIDE_MM
+    cells = np.floor((points[:, :2] - corner) / BESIDE_MM).astype(int)
+    shape = cells.max(axis=0) + 3
+    marked = np.zeros(shape, bool)
+    for step in np.ndindex(3, 3):
+        marked[tuple((cells + step - 1).T)] = True
+    at = np.floor((mesh.vertices[:, :2] - corner) / BESIDE_MM)
+    inside = ((at >= 0) & (at < shape)).all(axis=1)
+    near = np.zeros(len(at), bool)
+    near[inside] = marked[tuple(at[inside].astype(int).T)]
+    a, b, c = (near[column] for column in mesh.triangles.T)
+    return TriangleMesh(mesh.vertices, mesh.triangles[a | b | c])
+
+
+def _averaged(normals: np.ndarray, smoothing: sparse.csr_matrix) -> np.ndarray:
     for _ in range(SMOOTHINGS):
-        normals = 0.5 * (normals + averaging @ normals)
+        normals = smoothing @ normals
     return _unit(normals)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return vectors / np.maximum(np.sqrt(np.einsum("ij,ij->i", vectors, vectors)), 1e-12)[:, None]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from geometry.mesh import TriangleMesh
-from geometry.surfaces.raycasting import cast_rays, interpolate, raycasting_scene
+from geometry.surfaces.raycasting import first_hits, interpolate, raycasting_scene
 
 if TYPE_CHECKING:
     from open3d.t.geometry import RaycastingScene
@@ -57,28 +57,48 @@ def fade_in(values: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def project(
-    points: np.ndarray, directions: np.ndarray, target: SurfaceTarget, reach_mm: float, facing: tuple[float, float] = FACING
+    points: np.ndarray,
+    directions: np.ndarray,
+    target: SurfaceTarget,
+    reach_mm: float,
+    facing: tuple[float, float] = FACING,
+    wanted: np.ndarray | None = None,
 ) -> Projection:
-    """Points (n, 3) along ± unit directions (n, 3) onto what faces the same way within reach.
+    """Points (n, 3) along ± unit directions (n, 3) onto what faces the same way within reach; wanted (n,) bool: only these.
 
     Of hits on both sides the nearer decides: they share by the inverse eighth power of their distances, 25 to 1 where one is half
     as far again as the other."""
+    if wanted is not None:
+        which = np.flatnonzero(wanted)
+        few, whole = project(points[which], directions[which], target, reach_mm, facing), np.zeros((3, len(points)))
+        whole[2] = 1.0
+        whole[:, which] = few.offset, few.weight, few.sigma_mm
+        return Projection(*whole)
     n = len(points)
+    offset, weight, sigma = np.zeros((2, n)), np.zeros((2, n)), np.ones((2, n))
     if not len(target.mesh.triangles):
-        return Projection(np.zeros(n), np.zeros(n), np.ones(n))
-    outward = np.concatenate([directions, -directions])
-    distance, triangle, uv, _ = cast_rays(target.scene, np.concatenate([points] * 2), outward)
-    hit = np.flatnonzero((triangle >= 0) & (distance < reach_mm))
-    at = interpolate(target.attributes, target.mesh.triangles[triangle[hit]], uv[hit])
-    near = np.minimum(_LAST_QUARTER * (1 - distance[hit] / reach_mm), 1.0)
-    ahead = np.where(hit < n, distance[hit], 0.0)
-    behind_front = 1 - fade_in(ahead / target.front_mm, 1.0, 2.0)
-    weight, offset, sigma = np.zeros(2 * n), np.zeros(2 * n), np.ones(2 * n)
-    support = np.clip(at[:, 3], 0, 1)  # the last bit of what was interpolated may lie outside
-    weight[hit] = support * near * behind_front * fade_in(np.einsum("ij,ij->i", at[:, :3], directions[hit % n]), *facing)
-    offset[hit], sigma[hit] = np.where(hit < n, distance[hit], -distance[hit]), at[:, 4]
-    share = (weight / np.maximum(np.abs(offset), 1e-3) ** 8).reshape(2, n)
-    share /= np.maximum(share.sum(axis=0), np.finfo(float).tiny)
-    mean = lambda values: (share * values.reshape(2, n)).sum(axis=0)
+        return Projection(offset[0], weight[0], sigma[0])
+    share = np.zeros((2, n))
+    for side, sign in enumerate((1, -1)):
+        hit, at, distance = _met(points, sign * directions, target, reach_mm)
+        # the last bit of what was interpolated may lie outside
+        counts = np.clip(at[:, 3], 0, 1) * np.minimum(_LAST_QUARTER * (1 - distance / reach_mm), 1.0)
+        if sign > 0:
+            counts *= 1 - fade_in(distance / target.front_mm, 1.0, 2.0)
+        counts *= fade_in(np.einsum("ij,ij->i", at[:, :3], directions[hit]), *facing)
+        weight[side, hit], offset[side, hit], sigma[side, hit] = counts, sign * distance, at[:, 4]
+        fourth = np.maximum(distance, 1e-3) ** 2 * np.maximum(distance, 1e-3) ** 2
+        share[side, hit] = counts / (fourth * fourth)
+    share /= np.maximum(share[0] + share[1], np.finfo(float).tiny)
+    mean = lambda values: share[0] * values[0] + share[1] * values[1]
     weight_there = mean(weight)
     return Projection(mean(offset), weight_there, np.where(weight_there > 0, mean(sigma), 1.0))
+
+
+def _met(
+    points: np.ndarray, directions: np.ndarray, target: SurfaceTarget, reach_mm: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(k,) which of the points meet a target within reach, its attributes there, (k, 5), and the distance (k,)."""
+    distance, triangle, uv, _ = first_hits(target.scene, points, directions)
+    hit = np.flatnonzero((triangle >= 0) & (distance < reach_mm))
+    return hit, interpolate(target.attributes, target.mesh.triangles[triangle[hit]], uv[hit]), distance[hit]

@@ -23,9 +23,10 @@ from geometry.model.morphable_model import MorphableModel
 from geometry.reconstruction.dense_surface import DenseSurface
 from geometry.reconstruction.dense_template import DenseTemplate
 from geometry.reconstruction.surface_target import SurfaceTarget, fade_in, project
-from geometry.reconstruction.untangling import averaging_of, untangled
+from geometry.reconstruction.untangling import Weave, averaging_of, untangled
 from geometry.surfaces.joined_borders import joined
 from geometry.surfaces.laplacian import LEVELS_MM, Kernel, smooth_field, smoothing_kernels
+from geometry.surfaces.patches import Patches
 from geometry.surfaces.raycasting import cast_rays, interpolate, raycasting_scene
 from geometry.surfaces.robust_loss import geman_mcclure_weights
 from geometry.surfaces.seen_surface import eyeballs_behind_lids, seen_surface
@@ -244,17 +245,18 @@ def drawn_onto(
 def _clean(model: MorphableModel, vertices: np.ndarray, coarse: TriangleMesh, options: RegistrationOptions) -> np.ndarray:
     """Vertices (n, 3) of which no triangle turned over and no skin passes through skin."""
     unflipped = _unflipped(vertices, coarse, options.turned_deg)[joined_vertices(model)]
-    return untangled(unflipped, model.mean, *_folded_skin(model))[0][joined_vertices(model)]
+    return untangled(unflipped, model.mean, _folded_skin(model))[0][joined_vertices(model)]
 
 
 @lru_cache(maxsize=4)
-def _folded_skin(model: MorphableModel) -> tuple[np.ndarray, sparse.csr_matrix]:
+def _folded_skin(model: MorphableModel) -> Weave:
     """Triangles (k, 3) where skin lies close to skin: lids, lips, nose and ears; and what averages over the neighbours of the
     whole model's vertices, those across closed lips as well."""
     none = np.zeros(model.n_vertices, bool)
     folded = np.any([model.regions.get(name, none) for name in FOLDED], axis=0)
     if not folded.any():
-        return model.triangles[:0], sparse.identity(model.n_vertices, format="csr")
+        return Weave(Patches.of(none := model.triangles[:0], none), sparse.identity(model.n_vertices, format="csr"))
     skin = ~model.regions.get("cavities", none)[model.triangles].any(axis=1)
     ties = averaging_of(np.concatenate([model.triangles, seen_surface(model)[0]]), model.n_vertices)
-    return model.triangles[folded[model.triangles].any(axis=1) & skin], ties
+    triangles = model.triangles[folded[model.triangles].any(axis=1) & skin]
+    return Weave(Patches.of(triangles, triangles), ties)

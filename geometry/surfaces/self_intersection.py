@@ -7,63 +7,80 @@ of Graphics Tools 8, 2003). Triangles in one plane, or that only touch, count as
 """
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from geometry.mesh import TriangleMesh
+from geometry.surfaces.patches import touching
 
 
 def intersecting_triangles(mesh: TriangleMesh) -> np.ndarray:
     """(p, 2) indices of the pairs of triangles without a common vertex that intersect: each once, smaller index first, sorted."""
-    pairs = _near_pairs(mesh.vertices[mesh.triangles])
-    first, second = mesh.triangles[pairs[:, 0]], mesh.triangles[pairs[:, 1]]
-    pairs = pairs[~(first[:, :, None] == second[:, None]).any(axis=(1, 2))]
-    one, other = (mesh.vertices[mesh.triangles[side]] for side in pairs.T)
-    across = _crosses_plane(one, other) & _crosses_plane(other, one)
+    corners = mesh.vertices[mesh.triangles]
+    pairs = _near_pairs(corners)
+    pairs = pairs[~_neighbours(mesh.triangles[pairs[:, 0]], mesh.triangles[pairs[:, 1]])]
+    one, other = corners[pairs[:, 0]], corners[pairs[:, 1]]
+    of_one, of_other = _sides(one, other), _sides(other, one)
+    across = np.flatnonzero(_differ(of_one) & _differ(of_other))
     pairs, one, other = pairs[across], one[across], other[across]
-    pierced = np.zeros(len(pairs), bool)
-    for k in range(3):
-        pierced |= _pierces(one[:, k], one[:, (k + 1) % 3], other) | _pierces(other[:, k], other[:, (k + 1) % 3], one)
+    pierced = _pierced(one, of_one[across], other) | _pierced(other, of_other[across], one)
     return np.unique(pairs[pierced], axis=0)
 
 
 def _near_pairs(corners: np.ndarray) -> np.ndarray:
-    """corners (m, 3, 3) → (p, 2) pairs, smaller index first, whose axis-parallel boxes overlap.
-
-    Both centroids are within twice the larger triangle's radius, so triangles of one octave of size look for those not larger.
-    """
-    centroid = corners.mean(axis=1)
-    radius = np.linalg.norm(corners - centroid[:, None], axis=2).max(axis=1)
-    octave = np.floor(np.log2(np.maximum(radius, 1e-12))).astype(int)
-    found = [np.zeros((0, 2), np.int64)]
-    for level in np.unique(octave):
-        own, smaller = np.flatnonzero(octave == level), np.flatnonzero(octave < level)
-        tree, reach = cKDTree(centroid[own]), 2 * radius[own].max()
-        found.append(own[tree.query_pairs(reach, output_type="ndarray")])
-        if len(smaller):
-            near = tree.sparse_distance_matrix(cKDTree(centroid[smaller]), reach, output_type="ndarray")
-            found.append(np.stack([own[near["i"]], smaller[near["j"]]], axis=1))
-    pairs = np.sort(np.concatenate(found), axis=1)
-    low, high = corners.min(axis=1), corners.max(axis=1)
-    for axis in range(3):
-        a, b = pairs.T
-        pairs = pairs[(low[a, axis] <= high[b, axis]) & (low[b, axis] <= high[a, axis])]
-    return pairs
+    """corners (m, 3, 3) → (p, 2) pairs, smaller index first, whose axis-parallel boxes overlap."""
+    if not len(corners):
+        return np.zeros((0, 2), np.int64)
+    a, b, c = (np.ascontiguousarray(corners[:, k]) for k in range(3))
+    low, high = (extreme(extreme(a, b), c) for extreme in (np.minimum, np.maximum))
+    centre = (low + high) / 2
+    reach = [np.einsum("ij,ij->i", corner - centre, corner - centre) for corner in (a, b, c)]
+    one, other = touching(centre, np.sqrt(np.maximum(np.maximum(reach[0], reach[1]), reach[2])))
+    apart = (low[one] > high[other]) | (low[other] > high[one])
+    together = ~(apart[:, 0] | apart[:, 1] | apart[:, 2])
+    one, other = one[together], other[together]
+    return np.stack([np.minimum(one, other), np.maximum(one, other)], axis=1)
 
 
-def _crosses_plane(one: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """(p,) bool: triangles `one` (p, 3, 3) have corners on both sides of the plane of `other`."""
-    side = _volume(other[:, :1], other[:, 1:2], other[:, 2:], one)
-    return (side.min(axis=1) < 0) & (side.max(axis=1) > 0)
+def _neighbours(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """(p,) bool: whether triangles (p, 3) share a vertex."""
+    share = np.zeros(len(first), bool)
+    for mine in first.T:
+        for theirs in second.T:
+            share |= mine == theirs
+    return share
 
 
-def _pierces(p: np.ndarray, q: np.ndarray, triangle: np.ndarray) -> np.ndarray:
-    """(m,) bool: the segment from p to q (m, 3) passes through the triangle (m, 3, 3)."""
-    a, b, c = triangle[:, 0], triangle[:, 1], triangle[:, 2]
-    opposite = _volume(a, b, c, p) * _volume(a, b, c, q) < 0
-    turns = np.stack([_volume(p, q, a, b), _volume(p, q, b, c), _volume(p, q, c, a)])
-    return opposite & ((turns > 0).all(axis=0) | (turns < 0).all(axis=0))
+def _sides(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """(p, 3): where the corners of triangles `one` (p, 3, 3) lie from the planes of `other`: volumes of tetrahedra."""
+    a, b, c = (other[:, k] for k in range(3))
+    normal = _cross(b - a, c - a)
+    return np.stack([np.einsum("ij,ij->i", normal, one[:, k] - a) for k in range(3)], axis=1)
+
+
+def _differ(sides: np.ndarray) -> np.ndarray:
+    """(p,) bool: of the sides (p, 3) some are before and some behind."""
+    before, behind = sides > 0, sides < 0
+    return (before[:, 0] | before[:, 1] | before[:, 2]) & (behind[:, 0] | behind[:, 1] | behind[:, 2])
+
+
+def _pierced(one: np.ndarray, sides: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """(p,) bool: a side of `one` (p, 3, 3), whose corners lie on these `sides` (p, 3) of the other's planes, passes through
+    `other`."""
+    found = np.zeros(len(one), bool)
+    for k in range(3):
+        which = np.flatnonzero(sides[:, k] * sides[:, k - 1] < 0)
+        p, q = one[which, k], one[which, k - 1]
+        a, b, c = (other[which, corner] for corner in range(3))
+        turns = np.stack([_volume(p, q, *ends) for ends in ((a, b), (b, c), (c, a))])
+        found[which] |= (turns > 0).all(axis=0) | (turns < 0).all(axis=0)
+    return found
+
+
+def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """As numpy's, of vectors (k, 3) only and without what it spends on others."""
+    (ax, ay, az), (bx, by, bz) = a.T, b.T
+    return np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], axis=1)
 
 
 def _volume(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> np.ndarray:
-    """Six times the signed volume of the tetrahedra abcd, corners (…, 3)."""
-    return (np.cross(b - a, c - a) * (d - a)).sum(axis=-1)
+    """Six times the signed volume of the tetrahedra abcd, corners (k, 3)."""
+    return np.einsum("ij,ij->i", _cross(b - a, c - a), d - a)

@@ -1,10 +1,11 @@
 """Local refinement of a triangulation as one fixed sparse matrix, so that a new shape costs one product."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import sparse
+
+from geometry.mesh import numbered_sides
 
 WING_WEIGHT = 1 / 16  # the butterfly scheme's tension (Dyn, Levin & Gregory 1990)
 
@@ -29,7 +30,7 @@ class Subdivision:
     def along(self, coarse_mask: np.ndarray) -> np.ndarray:
         """(n,) bool of coarse vertices → (N,) bool: these, and what was inserted on edges between them."""
         found = np.append(coarse_mask, np.zeros(len(self.ends) - len(coarse_mask), bool))
-        while not np.array_equal(found, spread := found[self.ends].all(1)):
+        while not np.array_equal(found, spread := found[self.ends[:, 0]] & found[self.ends[:, 1]]):
             found = spread
         return found
 
@@ -46,12 +47,13 @@ def refine_region(
     parents, ends = np.arange(len(triangles), dtype=np.int32), np.repeat(np.arange(len(vertices), dtype=np.int32)[:, None], 2, 1)
     for _ in range(levels):
         positions, inside = total @ vertices, total @ region.astype(float) > 0.5
-        edges, triangle_edges = _edges_of(triangles, len(positions))
+        edges, triangle_edges = numbered_sides(triangles, len(positions))
         length = np.linalg.norm(positions[edges[:, 0]] - positions[edges[:, 1]], axis=1)
-        split = (length > edge_mm) & inside[edges].all(1)
+        split = (length > edge_mm) & inside[edges[:, 0]] & inside[edges[:, 1]]
         if not split.any():
             break
-        total = (_insertion_matrix(triangles, edges[split], len(positions)) @ total).tocsr()
+        inserted = _inserted(triangles, edges, triangle_edges, split)
+        total = sparse.vstack([total, inserted @ total[: inserted.shape[1]]], format="csr")
         new_vertex = np.full(len(edges), -1, np.int64)
         new_vertex[split] = len(positions) + np.arange(split.sum())
         triangles, source = _split_triangles(triangles, new_vertex[triangle_edges])
@@ -59,42 +61,35 @@ def refine_region(
     return Subdivision(total, triangles.astype(np.int32), parents, ends)
 
 
-def _edges_of(triangles: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Undirected edges (e, 2), and (m, 3) the edge index of each triangle's sides ab, bc, ca."""
-    sides = np.sort(triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1).astype(np.int64)
-    keys, inverse = np.unique(sides[:, 0] * n + sides[:, 1], return_inverse=True)
-    return np.stack(np.divmod(keys, n), 1), inverse.reshape(-1, 3)
+def _inserted(triangles: np.ndarray, edges: np.ndarray, triangle_edges: np.ndarray, split: np.ndarray) -> sparse.csr_matrix:
+    """(k, n) one butterfly row per edge under split (e,) bool; plain midpoints where a wing is missing. edges (e, 2) of the
+    triangles (m, 3), and triangle_edges (m, 3) those of their sides."""
+    left, side = _left_of(triangles, edges, triangle_edges)
+    chosen = np.flatnonzero(split)
+    (a, b), (c, d) = edges[chosen].T, left[chosen].T
+    wings = []
+    for way, (start, end, apex) in enumerate(((a, b, c), (b, a, d))):
+        triangle, place = np.divmod(side[chosen, way], 3)
+        for step, backwards in ((1, apex > end), (2, start > apex)):  # its other sides, seen from outside the triangle
+            wings.append(left[triangle_edges[triangle, (place + step) % 3], np.asarray(backwards, int)])
+    columns = np.stack([a, b, c, d, *wings], axis=1)
+    whole = np.min(columns, axis=1) >= 0
+    weights = np.tile([0.5, 0.5, 2 * WING_WEIGHT, 2 * WING_WEIGHT] + [-WING_WEIGHT] * 4, (len(chosen), 1))
+    used = np.ones(columns.shape, bool)
+    used[:, 2:] = whole[:, None]
+    begins = np.append(0, np.cumsum(used.sum(axis=1)))
+    return sparse.csr_matrix((weights[used], columns[used], begins), shape=(len(chosen), int(triangles.max()) + 1))
 
 
-def _opposite_lookup(triangles: np.ndarray, n: int) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """A function (i, j) → the vertex left of the half-edge i→j, −1 where there is none."""
-    start = triangles.astype(np.int64).ravel()
-    end, opposite = np.roll(triangles, -1, 1).astype(np.int64).ravel(), np.roll(triangles, -2, 1).ravel()
-    order = np.argsort(start * n + end, kind="stable")
-    keys, opposite = (start * n + end)[order], opposite[order]
-
-    def lookup(i: np.ndarray, j: np.ndarray) -> np.ndarray:
-        wanted = np.where((i >= 0) & (j >= 0), i * n + j, -1)
-        position = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-        return np.where(keys[position] == wanted, opposite[position], -1)
-
-    return lookup
-
-
-def _insertion_matrix(triangles: np.ndarray, edges: np.ndarray, n: int) -> sparse.csr_matrix:
-    """(n + e, n): identity above, below it one butterfly row per edge; plain midpoints where a wing is missing."""
-    left_of = _opposite_lookup(triangles, n)
-    a, b = edges.T
-    c, d = left_of(a, b), left_of(b, a)
-    wings = np.stack([left_of(c, b), left_of(a, c), left_of(d, a), left_of(b, d)], 1)
-    whole = (c >= 0) & (d >= 0) & (wings >= 0).all(1)
-    columns = np.concatenate([edges, np.stack([c, d], 1), wings], axis=1)
-    weights = np.tile([0.5, 0.5, 2 * WING_WEIGHT, 2 * WING_WEIGHT] + [-WING_WEIGHT] * 4, (len(edges), 1))
-    weights[~whole, 2:] = 0.0
-    rows = np.repeat(np.arange(len(edges)), columns.shape[1])
-    used = weights.ravel() != 0
-    inserted = sparse.csr_matrix((weights.ravel()[used], (rows[used], columns.ravel()[used])), shape=(len(edges), n))
-    return sparse.vstack([sparse.identity(n, format="csr"), inserted], format="csr")
+def _left_of(triangles: np.ndarray, edges: np.ndarray, triangle_edges: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of each edge (e, 2), looking from its first end to its second and from its second to its first: (e, 2) the vertex to the
+    left, −1 where there is none, and (e, 2) the side, 3 · triangle + place, that has it."""
+    left, side = np.full((len(edges), 2), -1, np.int64), np.zeros((len(edges), 2), np.int64)
+    ways = np.greater(triangles, np.roll(triangles, -1, axis=1)).astype(int).ravel()[::-1]
+    numbers = triangle_edges.ravel()[::-1]  # backwards: where several triangles lie to the left the first counts
+    left[numbers, ways] = np.roll(triangles, -2, axis=1).ravel()[::-1]
+    side[numbers, ways] = np.arange(triangles.size)[::-1]
+    return left, side
 
 
 def _split_triangles(triangles: np.ndarray, middle: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
