@@ -12,10 +12,10 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 from scipy import sparse
-from scipy.sparse.linalg import spsolve
+from scipy.sparse.linalg import splu
 from scipy.spatial import cKDTree
 
-from geometry.mesh import TriangleMesh
+from geometry.mesh import TriangleMesh, numbered_sides
 from geometry.model.morphable_model import MorphableModel
 from geometry.surfaces.joined_borders import joined
 from geometry.surfaces.laplacian import stiffness
@@ -73,20 +73,22 @@ class DenseTemplate:
 
 @lru_cache(maxsize=2)
 def dense_template(model: MorphableModel) -> DenseTemplate:
-    """Of a model, made once per process (about 1.5 s)."""
+    """Of a model, made once per process (about 1 s)."""
     first = _one_surface(model)
     kept = _straightened(_shown(model, first), TriangleMesh(model.mean, first))
     fine = refine_region(model.mean, first, kept > 0.3, EDGE_MM, LEVELS)
     share = fine.apply(kept)
-    inside = _without_tips(fine.triangles, (share > 0.5)[fine.triangles].all(axis=1))
+    inside = _without_tips(fine.triangles, np.logical_and.reduce([(share > 0.5)[corner] for corner in fine.triangles.T]))
     used = np.zeros(len(share), bool)
     used[fine.triangles[inside]] = True
     old = np.flatnonzero(used)
     mouth = np.zeros(model.n_vertices, bool)
     mouth[[each for name in RIMS for each in model.curves.get(name, ())]] = True
     outline = TriangleMesh(fine.apply(model.mean), fine.triangles[inside])
-    border = _smooth_border(outline, fine.along(mouth))
-    matrix, linear = ((border @ whole)[old].tocsr() for whole in (fine.matrix, _flat(fine)))
+    moved, border = _smooth_border(outline, fine.along(mouth))
+    row = np.arange(len(share))
+    row[moved] = len(share) + np.arange(len(moved))
+    matrix, linear = (sparse.vstack([whole, border @ whole], format="csr")[row[old]] for whole in (fine.matrix, _flat(fine)))
     closing = _closing(model, fine)
     coarse = np.concatenate([first[fine.parents[inside]], model.n_vertices + closing])  # a membrane's: each for itself
     of_membrane = np.arange(inside.sum() + len(closing)) >= inside.sum()
@@ -128,12 +130,14 @@ def _closing(model: MorphableModel, fine: Subdivision) -> np.ndarray:
     if not opens_its_mouth(model):
         return np.zeros((0, 3), np.int32)
     vertices = fine.apply(model.mean)
-    border = TriangleMesh(vertices, fine.triangles).boundary_edges
     chains = []
     for name in RIMS:
         mask = np.zeros(model.n_vertices, bool)
         mask[model.curves[name]] = True
         along = fine.along(mask)
+        border = TriangleMesh(
+            vertices, fine.triangles[sum(along[corner].astype(int) for corner in fine.triangles.T) > 1]
+        ).boundary_edges
         chains.append(_chain(border[along[border].all(axis=1)], int(model.curves[name][0])))
     return membrane(vertices, *chains)
 
@@ -167,7 +171,9 @@ def _shown(model: MorphableModel, triangles: np.ndarray) -> np.ndarray:
 def _straightened(region: np.ndarray, mesh: TriangleMesh) -> np.ndarray:
     """(n,) in [0, 1]: a region (n,) bool after a time of heat conduction; it is 1/2 along its straightened border."""
     areas = sparse.diags(np.maximum(mesh.vertex_areas, 1e-3))
-    return np.clip(spsolve((areas + BORDER_MM**2 * stiffness(mesh)).tocsc(), areas @ region.astype(float)), 0, 1)
+    system = (areas + BORDER_MM**2 * stiffness(mesh)).tocsc()
+    factor = splu(system, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
+    return np.clip(factor.solve(areas @ region.astype(float)), 0, 1)
 
 
 def _flat(fine: Subdivision) -> sparse.csr_matrix:
@@ -183,29 +189,31 @@ def _flat(fine: Subdivision) -> sparse.csr_matrix:
 
 def _without_tips(triangles: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """(M,) bool: of the triangles (M, 3) those under `inside` but for the tips of its border, of which two sides are free."""
-    sides = np.sort(triangles[:, [0, 1, 1, 2, 2, 0]].reshape(-1, 2), axis=1).astype(np.int64)
-    number = np.unique(sides[:, 0] * (triangles.max() + 1) + sides[:, 1], return_inverse=True)[1].reshape(-1, 3)
+    number = numbered_sides(triangles, int(triangles.max()) + 1)[1]
     while True:
         uses = np.bincount(number[inside].ravel(), minlength=number.max() + 1)
-        tips = inside & ((uses[number] == 1).sum(axis=1) > 1)
+        free = uses[number] == 1
+        tips = inside & (free[:, 0] + free[:, 1].astype(int) + free[:, 2] > 1)
         if not tips.any():
             return inside
         inside = inside & ~tips
 
 
-def _smooth_border(mesh: TriangleMesh, but: np.ndarray) -> sparse.csr_matrix:
-    """(N, N) that moves each vertex of the border between its neighbours on it, `BORDER_ROUNDS` times, and leaves the others and
-    those under `but` (N,) bool."""
+def _smooth_border(mesh: TriangleMesh, but: np.ndarray) -> tuple[np.ndarray, sparse.csr_matrix]:
+    """Vertices (k,) of the border but for those under `but` (N,) bool, and what moves each of them between its neighbours on the
+    border, `BORDER_ROUNDS` times, (k, N)."""
     edges, n = mesh.boundary_edges, len(mesh.vertices)
     edges = edges[~but[edges].any(axis=1)]
-    beside = sparse.coo_matrix((np.ones(2 * len(edges)), np.concatenate([edges, edges[:, ::-1]]).T), shape=(n, n)).tocsr()
+    chain, ends = np.unique(edges, return_inverse=True)
+    ends, k = ends.reshape(-1, 2), len(chain)
+    beside = sparse.coo_matrix((np.ones(2 * len(ends)), np.concatenate([ends, ends[:, ::-1]]).T), shape=(k, k)).tocsr()
     count = np.asarray(beside.sum(axis=1)).ravel()
     share = np.where(count == 2, 0.5, 0.0)
     once = sparse.diags(1 - share) + sparse.diags(share / np.maximum(count, 1)) @ beside
-    moved = sparse.identity(n, format="csr")
+    moved = sparse.csr_matrix((np.ones(k), (np.arange(k), chain)), shape=(k, n))
     for _ in range(BORDER_ROUNDS):
         moved = (once @ moved).tocsr()
-    return moved
+    return chain, moved
 
 
 def _about(model: MorphableModel, vertices: np.ndarray, names: Iterable[str]) -> np.ndarray:
@@ -213,4 +221,5 @@ def _about(model: MorphableModel, vertices: np.ndarray, names: Iterable[str]) ->
     region = np.any([model.regions.get(name, np.zeros(model.n_vertices, bool)) for name in names], axis=0)
     if not region.any():
         return np.zeros(len(vertices))
-    return np.clip(1 - cKDTree(model.mean[region]).query(vertices)[0] / FADE_MM, 0, 1)
+    distance = cKDTree(model.mean[region]).query(vertices, distance_upper_bound=FADE_MM)[0]  # inf farther away
+    return np.clip(1 - distance / FADE_MM, 0, 1)
