@@ -73,7 +73,7 @@ class DenseTemplate:
 
 @lru_cache(maxsize=2)
 def dense_template(model: MorphableModel) -> DenseTemplate:
-    """Of a model, made once per process (about 0.8 s)."""
+    """Of a model, made once per process (about 1 s)."""
     first = _one_surface(model)
     kept = _straightened(_shown(model, first), TriangleMesh(model.mean, first))
     fine = refine_region(model.mean, first, kept > 0.3, EDGE_MM, LEVELS)
