@@ -63,12 +63,12 @@ class View:
 @dataclass(frozen=True)
 class Layer:
     """What one view sees of one surface: hit (h, w) bool; per hit, points and unit normals (k, 3), model frame, and values (k, d)
-    of the surface's vertices."""
+    of the surface's vertices, d = 0 where it has none."""
 
     hit: np.ndarray
     points: np.ndarray
     normals: np.ndarray
-    values: np.ndarray | None = None
+    values: np.ndarray
 
 
 class Surface:
@@ -78,7 +78,7 @@ class Surface:
     def __init__(self, mesh: TriangleMesh, values: np.ndarray | None = None):
         inside = _in_picture(mesh.vertices)
         self.mesh = mesh if inside.all() else mesh.submesh(inside)[0]
-        self.values = None if values is None else values[inside].astype(np.float32)
+        self.values = np.zeros((len(self.mesh.vertices), 0)) if values is None else values[inside].astype(np.float32)
         self.points = self.mesh.vertices
         self.normals = self.mesh.vertex_normals.astype(np.float32)
         self.scene = raycasting_scene(self.mesh)
@@ -91,8 +91,7 @@ class Surface:
         corners, uv = self.mesh.triangles[triangle[hit]], uv[hit].astype(np.float32)
         shares = np.concatenate([1 - uv.sum(1, keepdims=True), uv], axis=1)
         between = lambda values: (values[corners] * shares[:, :, None]).sum(axis=1)
-        values = None if self.values is None else between(self.values)
-        return Layer(hit.reshape(view.height, view.width), points, unit(between(self.normals)), values)
+        return Layer(hit.reshape(view.height, view.width), points, unit(between(self.normals)), between(self.values))
 
     def offsets_from(self, points: np.ndarray) -> np.ndarray:
         """(n, 3) from each point to the nearest point of the surface."""
@@ -126,7 +125,8 @@ class Cloud:
         normals = unit(np.stack([-right, down, np.ones_like(right)], -1)[hit]) @ view.model_to_view
         row, column = np.nonzero(hit)
         depth = np.where(splatted, depth, smooth)[hit]
-        return Layer(hit, view.lift(np.stack([column, row], 1).astype(float), depth), normals.astype(np.float32))
+        points = view.lift(np.stack([column, row], 1).astype(float), depth)
+        return Layer(hit, points, normals.astype(np.float32), np.zeros((len(points), 0)))
 
     def offsets_from(self, points: np.ndarray) -> np.ndarray:
         """(n, 3) from each point to the mean of its four nearest cloud points: one alone follows the sensor's noise."""

@@ -165,7 +165,6 @@ def _clay(layer: Layer, view: View, two_sided: bool = False) -> np.ndarray:
 
 def _pattern(layer: Layer, view: View) -> np.ndarray:
     """(h, w, 3) uint8 of a surface of `patterned`."""
-    assert layer.values is not None
     dark = np.floor(layer.values / SQUARE_MM).sum(axis=1) % 2 > 0
     albedo = np.where(dark[:, None], DARK * CLAY, CLAY)
     away = layer.normals @ view.towards_camera < 0
