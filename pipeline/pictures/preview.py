@@ -6,7 +6,7 @@ Surfaces are ray cast and shaded in NumPy; a point cloud is splatted (`casting`)
 Landmarks (`marks`) are drawn on the scan and on the refined surface. A run that finds landmarks alone gets a picture of
 the scan from three sides.
 
-Colours of the last panel: the signed distance, in mm, from the refined surface to the scan along the refined
+Colours of the panel "Scan to refined": the signed distance, in mm, from the refined surface to the scan along the refined
 surface's normal; red where the scan lies outside (the refinement has removed material), blue where it lies inside,
 grey where the scan shows nothing.
 """
@@ -271,7 +271,7 @@ def _draw_legend(sheet: Image.Image, signs: int, colours: int) -> None:
 
 
 def _draw_colour_bar(sheet: Image.Image, range_mm: float) -> None:
-    """Beside the last panel's name: its scale."""
+    """Beside the fourth panel's name: its scale."""
     width, left, top = 64, 4 * PANEL_WIDTH - 118, TITLE_HEIGHT + 11
     bar = _heat_colours(np.linspace(-1, 1, width))
     sheet.paste(Image.fromarray(np.rint(np.repeat(bar[None], 9, 0) * 255).astype(np.uint8)), (left, top))
