@@ -48,7 +48,7 @@ from pipeline.scans.job import Job
 DATA = common.ROOT / "geometry" / "data" / "acceptance.json"
 STARTS = (figures.RUN, figures.UNMARKED, figures.NUDGED)
 EVERY = {figures.RUN: 1, figures.UNMARKED: 3, figures.NUDGED: 5}  # so many-th scans are fitted from that start
-DECIDE_FITS = ("geometry/fitting", "geometry/surfaces", "geometry/charts")  # the code that a fit depends on
+DECIDE_FITS = ("geometry/fitting", "geometry/surfaces", "geometry/charts", "geometry/model")  # the code that a fit depends on
 DECIDE_ROWS = ("geometry/recognition/evidence.py",)
 LIPS = slice(48, 68)
 UNEXPLAINED = "no landmark"

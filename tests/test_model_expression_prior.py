@@ -43,3 +43,16 @@ def test_the_landmarks_prior_is_the_same():
     prior, of_landmarks, first = expression_prior(model()), prior_of(model()), model().n_identity
     np.testing.assert_array_equal(of_landmarks.spread[first:, first:], prior.covariance)
     np.testing.assert_array_equal(of_landmarks.centre[first:], prior.mean)
+
+
+def test_a_strong_blendshape_is_held_back_less_than_by_a_gaussian_and_a_faint_one_more():
+    """The tails of Student's t, which a left and its right blendshape share; a model of Gaussian modes has none."""
+    prior, names = expression_prior(model()), list(model().expression_names)
+    left, right, every = names.index("browDown_L"), names.index("browDown_R"), np.arange(model().n_expression)
+    for weight, more in ((0.01, True), (0.8, False)):
+        off = np.zeros(len(every))
+        off[[left, right]] = weight
+        pull, gaussian = prior.precision_at(off, every) @ off, prior.precision @ off
+        assert (pull[left] > gaussian[left] > 0) if more else (0 < pull[left] < gaussian[left] / 4)
+        assert np.isclose(pull[left], pull[right]) and np.count_nonzero(np.abs(pull) > 1e-9) == 2
+    assert (expression_prior(replace(model(), expression_range=None)).precision_at(off, every) == np.eye(len(every))).all()

@@ -23,6 +23,12 @@ def normal_equations(terms: Sequence[LinearTerm], priors: Sequence[PriorTerm] = 
         upper = (ssyrk if single else dsyrk)(1.0, weighted.T)
         hessian += np.triu(upper) + np.triu(upper, 1).T
         gradient += weighted.T @ (root * term.residuals.astype(term.jacobian.dtype))
+    return with_priors(hessian, gradient, priors)
+
+
+def with_priors(hessian: np.ndarray, gradient: np.ndarray, priors: Sequence[PriorTerm]) -> tuple[np.ndarray, np.ndarray]:
+    """H (p, p) and g (p,) of the data with what the priors add to them; new arrays."""
+    hessian, gradient = hessian.copy(), gradient.copy()
     for prior in priors:
         part = slice(prior.first, prior.first + len(prior.residuals))
         hessian[part, part] += prior.precision

@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from geometry.errors import NoFaceFound
 from geometry.fitting.discrepancy import discrepancy_basis
-from geometry.fitting.gauss_newton import gauss_newton_step, normal_equations
+from geometry.fitting.gauss_newton import gauss_newton_step, normal_equations, with_priors
 from geometry.fitting.measured_noise import smooth_skin
 from geometry.fitting.model_arrays import ModelArrays
 from geometry.fitting.options import FittingOptions, Stage
@@ -100,21 +100,37 @@ class Problem:
         moved, discrepancy = _stepped(state.scan_to_model, step[: self.n_pose]), state.discrepancy + step[inner.stop :]
         return FitState(moved, coefficients, discrepancy, self.vertices(coefficients, discrepancy))
 
-    def settled(self, state: FitState, stage: Stage) -> "Problem":
-        """The same with the discrepancy's variance that has the largest evidence at this state: βᵀβ / γ, γ the number of its
-        coefficients β that the scan determines (MacKay, Bayesian interpolation, Neural Computation 4, 1992, eq. 4.9)."""
+    def data_equations(self, state: FitState, stage: Stage, raised: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """H (p + 1, p + 1) and g (p + 1,) of the data alone at a state, all modes in play, for pose, coefficients, discrepancy
+        and last how far in mm the scan's surface is raised along its normals, in parts `raised` (n,) of that."""
+        surface = TriangleMesh(state.vertices, self.arrays.model.triangles)
+        matches = self.match(surface, state.scan_to_model, stage)
+        data, *others = self.terms(state, stage, matches, np.arange(len(state.coefficients)))
+        columns = [-raised[matches.vertices, None]] + [np.zeros((len(term.jacobian), 1)) for term in others]
+        return normal_equations(
+            [
+                replace(term, jacobian=np.concatenate([term.jacobian, column.astype(term.jacobian.dtype)], axis=1))
+                for term, column in zip([data, *others], columns, strict=True)
+            ]
+        )
+
+    def settled(self, state: FitState, stage: Stage, data: np.ndarray) -> "Problem":
+        """The same with the discrepancy's variance that has the largest evidence at this state, data (p, p) being what the data
+        know there: βᵀβ / γ, γ the number of the discrepancy's coefficients β that the scan determines (MacKay, Bayesian
+        interpolation, Neural Computation 4, 1992, eq. 4.9)."""
         count = len(state.discrepancy)
         if not count:
             return self
-        left = np.trace(inverse(self._precision(state, stage))[-count:, -count:])
+        left = np.trace(inverse(self._precision(state, stage, data))[-count:, -count:])
         determined = max(count - left * stage.prior / self.discrepancy_variance, 1.0)
         variance = float(state.discrepancy @ state.discrepancy) / determined
         return replace(self, discrepancy_variance=float(np.clip(variance, *_VARIANCE_BOUNDS)))
 
-    def posterior(self, state: FitState, stage: Stage) -> FitPosterior:
-        """At the end of a fit, after a stage in which all modes were in play. Raises FitError."""
+    def posterior(self, state: FitState, stage: Stage, data: np.ndarray) -> FitPosterior:
+        """At the end of a fit, after a stage in which all modes were in play; data (p, p): what the data know of pose,
+        coefficients and discrepancy there. Raises FitError."""
         surface = TriangleMesh(state.vertices, self.arrays.model.triangles)
-        covariance = inverse(self._precision(state, stage, TEMPER))
+        covariance = inverse(self._precision(state, stage, data / TEMPER**2))
         pose = pose_jacobian(surface.vertices, surface.vertex_normals, self.with_scale).astype(np.float32)
         shape = np.einsum("nam,na->nm", self.arrays.basis, surface.vertex_normals.astype(np.float32), optimize=True)
         jacobian = np.concatenate([pose, -shape, -self._basis[:, : len(state.discrepancy)]], axis=1)
@@ -127,22 +143,14 @@ class Problem:
         sigma = np.hypot(OF_SURFACE * spread_along(jacobian, covariance), np.sqrt(beside))
         return FitPosterior(covariance[:told, :told], self.n_pose, self.arrays.n_identity, sigma)
 
-    def raised(self, state: FitState, stage: Stage, shares: np.ndarray, prior_mm: float) -> tuple[float, float]:
-        """How far in mm the scan's surface is raised along its normals, in parts `shares` (n,) of that, beyond what the fit's
-        other unknowns make of it once they have moved along; and the standard deviation. prior_mm: the prior's. One step."""
-        surface = TriangleMesh(state.vertices, self.arrays.model.triangles)
-        matches = self.match(surface, state.scan_to_model, stage)
-        active = np.arange(len(state.coefficients))
-        data, *others = self.terms(state, stage, matches, active)
-        columns = [-shares[matches.vertices, None]] + [np.zeros((len(term.jacobian), 1), np.float32) for term in others]
-        terms = [
-            replace(term, jacobian=np.concatenate([term.jacobian, column.astype(term.jacobian.dtype)], axis=1))
-            for term, column in zip([data, *others], columns, strict=True)
-        ]
-        unknown = PriorTerm(terms[0].jacobian.shape[1] - 1, np.zeros(1), np.eye(1) / prior_mm**2)
-        hessian, gradient = normal_equations(terms, [*self.priors(state, stage, active), unknown])
+    def raised(self, state: FitState, stage: Stage, data: tuple[np.ndarray, np.ndarray], prior_mm: float) -> tuple[float, float]:
+        """How far in mm the scan's surface is raised beyond what the fit's other unknowns make of it once they have moved along,
+        and the standard deviation; data: `data_equations`; prior_mm: the prior's. One step."""
+        last = len(data[1]) - 1
+        unknown = PriorTerm(last, np.zeros(1), np.eye(1) / prior_mm**2)
+        hessian, gradient = with_priors(*data, [*self.priors(state, stage, np.arange(len(state.coefficients))), unknown])
         covariance = inverse(hessian)
-        return float(-covariance[-1] @ gradient), float(np.sqrt(covariance[-1, -1]))
+        return float(-covariance[last] @ gradient), float(np.sqrt(covariance[last, last]))
 
     def vertices(self, coefficients: np.ndarray, discrepancy: np.ndarray) -> np.ndarray:
         """(n, 3) the model of coefficients (m,), moved along its normals by a discrepancy (r,), or (0,) where none is in play."""
@@ -190,11 +198,10 @@ class Problem:
         prior, n_identity = expression_prior(self.arrays.model), self.arrays.n_identity
         strength, first = stage.prior * self.options.regularization_weight, int((active < n_identity).sum())
         chosen = active[first:] - n_identity
-        precision = np.linalg.inv(prior.covariance[np.ix_(chosen, chosen)])
         off, count = state.coefficients[active[first:]] - prior.mean[chosen], len(state.discrepancy)
         return [
             PriorTerm(self.n_pose, state.coefficients[active[:first]], strength * np.eye(first)),
-            PriorTerm(self.n_pose + first, off, strength * precision),
+            PriorTerm(self.n_pose + first, off, strength * prior.precision_at(off, chosen)),
             PriorTerm(self.n_pose + len(active), state.discrepancy, stage.prior / self.discrepancy_variance * np.eye(count)),
         ]
 
@@ -248,13 +255,9 @@ class Problem:
             return term
         return LinearTerm(term.residuals, np.concatenate([term.jacobian, -self._basis[rows]], axis=1), term.weights)
 
-    def _precision(self, state: FitState, stage: Stage, temper: float = 1.0) -> np.ndarray:
-        """(p, p) of (pose, coefficients, discrepancy), the data's standard deviations being `temper` times as large."""
-        surface = TriangleMesh(state.vertices, self.arrays.model.triangles)
-        matches = self.match(surface, state.scan_to_model, stage)
-        active = np.arange(len(state.coefficients))
-        terms = [replace(term, weights=term.weights / temper**2) for term in self.terms(state, stage, matches, active)]
-        return normal_equations(terms, self.priors(state, stage, active))[0]
+    def _precision(self, state: FitState, stage: Stage, data: np.ndarray) -> np.ndarray:
+        """(p, p) of (pose, coefficients, discrepancy), what the data (p, p) and the priors know."""
+        return with_priors(data, np.zeros(len(data)), self.priors(state, stage, np.arange(len(state.coefficients))))[0]
 
     def _damping(self, stage: Stage, matches: Correspondences, active: np.ndarray, size: int) -> np.ndarray:
         """(size, size) damping of one step's motion of what is seen: point-to-plane leaves sliding along the surface free, and a

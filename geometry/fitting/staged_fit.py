@@ -4,13 +4,14 @@ S(α, β) = S̄ + U_d α_d + U_e α_e + n Φ β, the model and along its normals
 a similarity T (scan → model). Each iteration pairs every scan point with its nearest model vertex, rejects pairs by distance,
 normal and boundary, averages what shares a vertex, and takes one damped Gauss–Newton step of
 
-    E = ½ Σ_v w_v ρ(h̄_v) + ½ Σ_l |T p_l − S_l|² / σ_l² + ½ |α_d|² + ½ (α_e − μ)ᵀ C⁻¹ (α_e − μ) + ½ |β|² / s²
+    E = ½ Σ_v w_v ρ(h̄_v) + ½ Σ_l |T p_l − S_l|² / σ_l² + ½ |α_d|² + Σ_b ½ (ν + d_b) log(1 + x_bᵀ Σ_b⁻¹ x_b / ν) + ½ |β|² / s²
 
-with h̄_v the mean height of v's points T p above the model's curved surface (`residuals.above`), within the bounds of the
-expression, coarse to fine (pose, then few modes under a strong prior, then all), after Amberg et al.
-2007 and Ferrari et al. 2019. The weight w_v is the vertex' area over the spectral density of the noise, which is measured from
-what an earlier stage leaves, and less on the neck. ρ is Geman and McClure's loss, and flat sooner before the model than behind
-it: hair, hands and collars stand before skin. What the scan does not show is left to the prior.
+with h̄_v the mean height of v's points T p above the model's curved surface (`residuals.above`) and x_b = α_e − μ of the d_b
+blendshapes, a left and its right one, that go together (`ExpressionPrior.precision_at`), within the bounds of the expression,
+coarse to fine (pose, then few modes under a strong prior, then all), after Amberg et al. 2007 and Ferrari et al. 2019. The
+weight w_v is the vertex' area over the spectral density of the noise, which is measured from what an earlier stage leaves, and
+less on the neck. ρ is Geman and McClure's loss, and flat sooner before the model than behind it: hair, hands and collars stand
+before skin. What the scan does not show is left to the prior.
 """
 
 from collections.abc import Callable
@@ -53,14 +54,17 @@ def fit(
             check()
             if _motion(before, state, arrays.fitted_face) < options.still_mm:
                 break
-        problem = problem.settled(state, stage)
+        if stage.evidence:
+            data = problem.data_equations(state, stage, beard_area(model))
+            problem = problem.settled(state, stage, data[0][:-1, :-1])
     result = summarize(state, target, model.triangles, arrays.fitted_face, arrays.n_identity)
     if not stage.evidence:
         return result
     sigma = float(np.sqrt(problem.discrepancy_variance))
     rough = roughness(skin.points, skin.distances, skin.vertices, model)
-    beard = BeardSigns(*problem.raised(state, stage, beard_area(model), PRIOR_MM), rough)
-    return replace(result, posterior=problem.posterior(state, stage), noise=problem.noise, discrepancy_sigma=sigma, beard=beard)
+    beard = BeardSigns(*problem.raised(state, stage, data, PRIOR_MM), rough)
+    posterior = problem.posterior(state, stage, data[0][:-1, :-1])
+    return replace(result, posterior=posterior, noise=problem.noise, discrepancy_sigma=sigma, beard=beard)
 
 
 def _motion(before: FitState, after: FitState, face: np.ndarray) -> float:
