@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 from surfaces import grid_mesh
 
 from geometry.mesh import TriangleMesh
-from geometry.reconstruction.dense_surface import SIZE_MM, DenseSurface, dense_surface, within
+from geometry.reconstruction.dense_surface import SIZE_MM, DenseSurface, _drawn_apart, dense_surface, within
 from geometry.surfaces.closest_point import surface_distance
 from geometry.surfaces.self_intersection import intersecting_triangles
 
@@ -155,6 +155,18 @@ def test_an_open_mouth_stays_open_and_its_lips_are_followed(jaw):
     gap = surface.mesh.vertices[upper, 1].mean() - surface.mesh.vertices[lower, 1].mean()
     truly = shown.vertices[upper, 1].mean() - shown.vertices[lower, 1].mean()
     assert gap == pytest.approx(truly, abs=0.5)
+
+
+@pytest.mark.parametrize("centre", [CHEEK, FOREHEAD, (20.0, -62.0)], ids=["cheek", "forehead", "chin"])
+def test_plain_skin_that_was_crumpled_is_smoothed_out(centre):
+    """Where skin lies close to skin the template's folds are asked for crossings; elsewhere a ragged scan may make them."""
+    near = about(centre, 2.0) > 0.3
+    crumpled = REGISTERED.vertices + near[:, None] * np.random.default_rng(0).normal(0, 2.0, (len(near), 3))
+    assert len(intersecting_triangles(REGISTERED.with_vertices(crumpled))) > 10
+    apart = _drawn_apart(thin_face(), crumpled, REGISTERED.vertices, mouth_closed=True)
+    assert len(intersecting_triangles(REGISTERED.with_vertices(apart))) == 0
+    far = np.linalg.norm(REGISTERED.vertices[:, :2] - centre, axis=1) > 30
+    np.testing.assert_array_equal(apart[far], _drawn_apart(thin_face(), REGISTERED.vertices, REGISTERED.vertices, True)[far])
 
 
 def test_moving_the_target_a_little_moves_the_surface_a_little():

@@ -41,6 +41,7 @@ BESIDE_MM = 2.0  # the half of a side of a triangle is not longer
 FORWARD = np.array([0.0, 0.0, 1.0])
 SURE_MM = 0.01  # nothing is surer than this
 SUPPORTED = 0.3  # weight of what counts as observed
+FAR_TURNED = 0.5  # cosine: triangles of plain skin that turned less do not cross their neighbours
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,20 +87,54 @@ def dense_surface(
 
 def _drawn_apart(template: DenseTemplate, moved: np.ndarray, before: np.ndarray, mouth_closed: bool) -> np.ndarray:
     """Vertices (N, 3) of which no triangles cross: where the template is folded as it is on the mean, and where it was unfolded,
-    as it was `before` (N, 3) it moved."""
-    folds, sheet = _weaves(template, mouth_closed)
-    return untangled(untangled(moved, template.mean, folds)[0], before, sheet)[0]
+    as it was `before` (N, 3) it moved, or as the mean is once it is laid out; elsewhere as before wherever triangles turned far,
+    as along the ragged border of a scan."""
+    weaves = _weaves(template, mouth_closed)
+    apart = untangled(moved, template.mean, weaves.folds)[0]
+    apart, left = untangled(apart, before, weaves.sheet)
+    if left:
+        apart = untangled(apart, weaves.laid_out, weaves.sheet)[0]
+    turned = weaves.turned(apart, before)
+    return untangled(apart, before, turned)[0] if len(turned.patches) else apart
+
+
+@dataclass(frozen=True, eq=False)
+class _Weaves:
+    """folds: where skin lies close to skin; sheet: what is unfolded; whole: all, of which `plain` (m,) bool are neither; laid_out
+    (N, 3): the mean, unfolded."""
+
+    folds: Weave
+    sheet: Weave
+    whole: Weave
+    plain: np.ndarray
+    laid_out: np.ndarray
+
+    def turned(self, vertices: np.ndarray, before: np.ndarray) -> Weave:
+        """The patches about triangles that are neither folded nor unfolded and turned far since `before` (N, 3)."""
+        patches = self.whole.patches
+        plain = patches.triangles[self.plain]
+        was, now = (TriangleMesh(each, plain).triangle_area_vectors for each in (before, vertices))
+        lengths = np.einsum("ij,ij->i", was, was) * np.einsum("ij,ij->i", now, now)
+        far = np.einsum("ij,ij->i", was, now) < FAR_TURNED * np.sqrt(lengths)
+        chosen = np.zeros(len(patches), bool)
+        chosen[patches.number[self.plain][far]] = True
+        return Weave(patches.among(patches.about(chosen, 2) if far.any() else chosen), self.whole.averaging)
 
 
 @lru_cache(maxsize=4)
-def _weaves(template: DenseTemplate, mouth_closed: bool) -> tuple[Weave, Weave]:
-    """The triangles where skin lies close to skin, and those that are unfolded."""
+def _weaves(template: DenseTemplate, mouth_closed: bool) -> _Weaves:
     chosen = np.ones(len(template.triangles), bool) if mouth_closed else ~template.membrane
     triangles, coarse = template.triangles[chosen], template.coarse[chosen]
-    close = template.folded[triangles].any(axis=1)
     sheet = (template.unfolded(mouth_closed)[triangles] > 0).all(axis=1)
-    folds, unfolded = (Patches.of(triangles[part], coarse[part]) for part in (close & ~sheet, sheet))
-    return Weave(folds, template.averaging), Weave(unfolded, template.averaging)
+    close = template.folded[triangles].any(axis=1) & ~sheet
+    whole = Patches.of(triangles, coarse)
+    folds, unfolded, every = (
+        Weave(each, template.averaging)
+        for each in (Patches.of(triangles[close], coarse[close]), Patches.of(triangles[sheet], coarse[sheet]), whole)
+    )
+    plain = ~template.folded[whole.triangles].any(axis=1) & ~(template.unfolded(mouth_closed)[whole.triangles] > 0).all(axis=1)
+    laid_out = unfold(template, template.mesh(template.mean, mouth_closed), mouth_closed)
+    return _Weaves(folds, unfolded, every, plain, laid_out)
 
 
 def _offsets(laplacian: sparse.csr_matrix, found: Sequence[Projection], rough_mm: Sequence[float]) -> np.ndarray:

@@ -88,7 +88,7 @@ def dense_template(model: MorphableModel) -> DenseTemplate:
     moved, border = _smooth_border(outline, fine.along(mouth))
     row = np.arange(len(share))
     row[moved] = len(share) + np.arange(len(moved))
-    matrix, linear = (sparse.vstack([whole, border @ whole], format="csr")[row[old]] for whole in (fine.matrix, _flat(fine)))
+    matrix, linear = (sparse.vstack([whole, border @ whole], format="csr")[row[old]] for whole in (fine.matrix, fine.linear()))
     closing = _closing(model, fine)
     coarse = np.concatenate([first[fine.parents[inside]], model.n_vertices + closing])  # a membrane's: each for itself
     of_membrane = np.arange(inside.sum() + len(closing)) >= inside.sum()
@@ -174,17 +174,6 @@ def _straightened(region: np.ndarray, mesh: TriangleMesh) -> np.ndarray:
     system = (areas + BORDER_MM**2 * stiffness(mesh)).tocsc()
     factor = splu(system, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
     return np.clip(factor.solve(areas @ region.astype(float)), 0, 1)
-
-
-def _flat(fine: Subdivision) -> sparse.csr_matrix:
-    """(N, n) coarse → fine vertex values, linear along the edges that were split."""
-    count = fine.matrix.shape[1]
-    rows = sparse.identity(count, format="csr")
-    while rows.shape[0] < len(fine.ends):
-        ends = fine.ends[rows.shape[0] :]
-        known = int(np.argmax(np.append(ends.max(axis=1) >= rows.shape[0], True)))
-        rows = sparse.vstack([rows, 0.5 * (rows[ends[:known, 0]] + rows[ends[:known, 1]])], format="csr")
-    return rows
 
 
 def _without_tips(triangles: np.ndarray, inside: np.ndarray) -> np.ndarray:

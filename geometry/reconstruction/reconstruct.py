@@ -18,6 +18,7 @@ from geometry.model.morphable_model import MorphableModel
 from geometry.reconstruction.dense_surface import DenseSurface, dense_surface
 from geometry.reconstruction.dense_template import dense_template
 from geometry.reconstruction.lifting import LiftedSurface, lift
+from geometry.reconstruction.mouth_lining import inside_of_mouth, with_lining
 from geometry.reconstruction.surface_target import SurfaceTarget, fade_in
 from geometry.reconstruction.template_registration import drawn_onto, joined_vertices, register_to_targets
 from geometry.scan import Scan
@@ -61,13 +62,21 @@ def reconstruct(
         targets = sorted(
             [front, around], key=lambda target: float(np.median(target.sigma_mm)) if len(target.sigma_mm) else np.inf
         )
-    closed = mouth_is_closed(model, registered, around)
-    dense = dense_surface(template, registered, targets, closed)
+    inside = inside_of_mouth(model, registered, around)
+    if inside is not None:
+        registered = inside.registered
+    dense = dense_surface(template, registered, targets, inside is None and mouth_is_closed(model, registered, around))
     registered = drawn_onto(model, registered, fit.vertices, dense, template)
     stated = np.full(model.n_vertices, np.nan) if fit.posterior is None else fit.posterior.sigma_mm
     sigma = np.where(dense.observed > 0, dense.sigma_mm, template.linear @ stated)
     seen, of_vertices = np.zeros(model.n_vertices, np.uint8), np.array(stated, float)
     seen[template.own[:, 0]], of_vertices[template.own[:, 0]] = dense.observed[template.own[:, 1]], sigma[template.own[:, 1]]
+    if inside is not None and around is not None:
+        met = inside.lining.vertices[inside.observed]
+        seen[met], of_vertices[met] = 1, inside.sigma_mm[inside.observed]
+        dense, linear = with_lining(dense, template, inside.lining, registered, around)
+        added = dense.sigma_mm[len(sigma) :]
+        sigma = np.append(sigma, np.where(np.isfinite(added), added, linear @ stated))
     first = joined_vertices(model)
     return Reconstruction(dense, sigma, registered, seen[first], of_vertices[first], lifted)
 

@@ -11,7 +11,7 @@ from geometry.mesh import TriangleMesh
 from geometry.surfaces.patches import Patches, balls, may_cross
 from geometry.surfaces.self_intersection import intersecting_triangles
 
-ROUNDS = 24
+ROUNDS = 96  # what is left after a few is a knot in a nostril or an ear that has to be drawn from farther and farther about
 AVERAGINGS = 4  # of the displacements of a knot, in a round
 KEPT = 0.3  # of a displacement, in an averaging
 WIDER = 4  # rounds after which what still crosses takes one more ring of neighbours along

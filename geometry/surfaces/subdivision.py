@@ -27,6 +27,16 @@ class Subdivision:
         """(n, …) values at coarse vertices → (N, …) at fine vertices."""
         return self.matrix @ values
 
+    def linear(self) -> sparse.csr_matrix:
+        """(N, n) coarse → fine vertex values as `matrix`, but linear along the edges that were split."""
+        count = self.matrix.shape[1]
+        rows = sparse.identity(count, format="csr")
+        while rows.shape[0] < len(self.ends):
+            ends = self.ends[rows.shape[0] :]
+            known = int(np.argmax(np.append(ends.max(axis=1) >= rows.shape[0], True)))
+            rows = sparse.vstack([rows, 0.5 * (rows[ends[:known, 0]] + rows[ends[:known, 1]])], format="csr")
+        return rows
+
     def along(self, coarse_mask: np.ndarray) -> np.ndarray:
         """(n,) bool of coarse vertices → (N,) bool: these, and what was inserted on edges between them."""
         found = np.append(coarse_mask, np.zeros(len(self.ends) - len(coarse_mask), bool))
