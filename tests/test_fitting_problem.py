@@ -10,6 +10,7 @@ from sampled_faces import known_face, mesh_scan, nearly_located
 from geometry.fitting.gauss_newton import normal_equations
 from geometry.fitting.model_arrays import arrays_of
 from geometry.fitting.options import STAGES, FittingOptions
+from geometry.fitting.posterior import NO_TEMPER, TEMPER
 from geometry.fitting.problem import _FRONT, _LEAST_FRONT_MM, Problem, _stepped, _times
 from geometry.fitting.target import prepare_target
 from geometry.landmarks.estimate import LandmarkEstimate
@@ -68,9 +69,10 @@ def expression_energy(off):
     return total
 
 
-def data_of(problem, state, stage=LAST):
+def data_of(problem, state, stage=LAST, temper=NO_TEMPER):
     """(p, p) what the data know of the fit's unknowns at a state."""
-    return problem.data_equations(state, stage, np.zeros(model().n_vertices))[0][:-1, :-1]
+    matches = problem.match(TriangleMesh(state.vertices, model().triangles), state.scan_to_model, stage)
+    return problem.data_equations(state, stage, matches, np.zeros(model().n_vertices), temper)[0][:-1, :-1]
 
 
 def test_a_step_follows_the_gradient_of_the_energy(begun):
@@ -174,7 +176,7 @@ def test_without_data_the_posterior_is_the_prior(begun):
     data = data_of(problem, state)
     identity = np.linalg.inv(problem._precision(state, LAST, 1e-12 * data))[pose : pose + n_identity, pose : pose + n_identity]
     np.testing.assert_allclose(identity, np.eye(n_identity), atol=1e-3)
-    told = problem.posterior(state, LAST, data)
+    told = problem.posterior(state, LAST, data_of(problem, state, temper=TEMPER))
     sharper = np.sqrt(np.diag(np.linalg.inv(problem._precision(state, LAST, data)))[pose : pose + n_identity])
     assert (told.identity_sigma >= sharper - 1e-9).all() and (told.identity_sigma <= 1 + 1e-9).all()
 

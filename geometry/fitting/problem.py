@@ -13,7 +13,7 @@ from geometry.fitting.gauss_newton import gauss_newton_step, normal_equations, w
 from geometry.fitting.measured_noise import smooth_skin
 from geometry.fitting.model_arrays import ModelArrays
 from geometry.fitting.options import FittingOptions, Stage
-from geometry.fitting.posterior import BIAS, FINE_MM, OF_SURFACE, TEMPER, FitPosterior, inverse, spread_along
+from geometry.fitting.posterior import BIAS, FINE_MM, NO_TEMPER, OF_SURFACE, FitPosterior, Temper, inverse, spread_along
 from geometry.fitting.residuals import (
     Correspondences,
     LinearTerm,
@@ -100,12 +100,15 @@ class Problem:
         moved, discrepancy = _stepped(state.scan_to_model, step[: self.n_pose]), state.discrepancy + step[inner.stop :]
         return FitState(moved, coefficients, discrepancy, self.vertices(coefficients, discrepancy))
 
-    def data_equations(self, state: FitState, stage: Stage, raised: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """H (p + 1, p + 1) and g (p + 1,) of the data alone at a state, all modes in play, for pose, coefficients, discrepancy
-        and last how far in mm the scan's surface is raised along its normals, in parts `raised` (n,) of that."""
-        surface = TriangleMesh(state.vertices, self.arrays.model.triangles)
-        matches = self.match(surface, state.scan_to_model, stage)
+    def data_equations(
+        self, state: FitState, stage: Stage, matches: Correspondences, raised: np.ndarray, temper: Temper = NO_TEMPER
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """H (p + 1, p + 1) and g (p + 1,) of the data alone at a state and its pairs, all modes in play, for pose, coefficients,
+        discrepancy and last how far in mm the scan's surface is raised along its normals, in parts `raised` (n,) of that."""
         data, *others = self.terms(state, stage, matches, np.arange(len(state.coefficients)))
+        as_it_is, tempered = (self.surface_weights(matches.vertices, stage, each) for each in (NO_TEMPER, temper))
+        data = replace(data, weights=data.weights * tempered / np.maximum(as_it_is, np.finfo(float).tiny))
+        others = [replace(term, weights=term.weights / temper.noise**2) for term in others]
         columns = [-raised[matches.vertices, None]] + [np.zeros((len(term.jacobian), 1)) for term in others]
         return normal_equations(
             [
@@ -128,9 +131,9 @@ class Problem:
 
     def posterior(self, state: FitState, stage: Stage, data: np.ndarray) -> FitPosterior:
         """At the end of a fit, after a stage in which all modes were in play; data (p, p): what the data know of pose,
-        coefficients and discrepancy there. Raises FitError."""
+        coefficients and discrepancy there, tempered by `TEMPER`. Raises FitError."""
         surface = TriangleMesh(state.vertices, self.arrays.model.triangles)
-        covariance = inverse(self._precision(state, stage, data / TEMPER**2))
+        covariance = inverse(self._precision(state, stage, data))
         pose = pose_jacobian(surface.vertices, surface.vertex_normals, self.with_scale).astype(np.float32)
         shape = np.einsum("nam,na->nm", self.arrays.basis, surface.vertex_normals.astype(np.float32), optimize=True)
         jacobian = np.concatenate([pose, -shape, -self._basis[:, : len(state.discrepancy)]], axis=1)
@@ -218,7 +221,7 @@ class Problem:
         front = max(_FRONT / _times(stage) * scale, _LEAST_FRONT_MM) if stage.expression else np.inf
         return occluded_weights(matches.offsets, scale, front)
 
-    def surface_weights(self, rows: np.ndarray, stage: Stage) -> np.ndarray:
+    def surface_weights(self, rows: np.ndarray, stage: Stage, temper: Temper = NO_TEMPER) -> np.ndarray:
         """1/mm² of a pair with each of the vertices (r,): its area over the spectral density of what the scan is off and of what
         neither model nor discrepancy shows."""
         options = self.options
@@ -227,7 +230,7 @@ class Problem:
             density = options.unshown_mm4 + options.unshown_features_mm4 * ~smooth_skin(self.arrays.model)[rows]
         noise = _ALIKE_MM2 * self.target.noise_mm**2 if self.noise is None else self.noise.density_mm4
         weights = self.arrays.weights if stage.evidence else self.arrays.first_weights
-        return weights[rows] * self.arrays.areas[rows] / (density + noise)
+        return weights[rows] * self.arrays.areas[rows] / (temper.unshown**2 * density + temper.noise**2 * noise)
 
     @cached_property
     def _basis(self) -> np.ndarray:

@@ -23,10 +23,12 @@ from geometry.fitting.beard import PRIOR_MM, BeardSigns, roughness
 from geometry.fitting.measured_noise import noise_of_residuals, residuals_on_smooth_skin
 from geometry.fitting.model_arrays import arrays_of
 from geometry.fitting.options import FittingOptions
+from geometry.fitting.posterior import TEMPER
 from geometry.fitting.problem import Problem
 from geometry.fitting.result import FitResult, FitState, summarize
 from geometry.fitting.target import prepare_target
 from geometry.locating.location import Location
+from geometry.mesh import TriangleMesh
 from geometry.model.beard_area import beard_area
 from geometry.model.morphable_model import MorphableModel
 
@@ -55,7 +57,8 @@ def fit(
             if _motion(before, state, arrays.fitted_face) < options.still_mm:
                 break
         if stage.evidence:
-            data = problem.data_equations(state, stage, beard_area(model))
+            matches = problem.match(TriangleMesh(state.vertices, model.triangles), state.scan_to_model, stage)
+            data = problem.data_equations(state, stage, matches, beard_area(model))
             problem = problem.settled(state, stage, data[0][:-1, :-1])
     result = summarize(state, target, model.triangles, arrays.fitted_face, arrays.n_identity)
     if not stage.evidence:
@@ -63,7 +66,8 @@ def fit(
     sigma = float(np.sqrt(problem.discrepancy_variance))
     rough = roughness(skin.points, skin.distances, skin.vertices, model)
     beard = BeardSigns(*problem.raised(state, stage, data, PRIOR_MM), rough)
-    posterior = problem.posterior(state, stage, data[0][:-1, :-1])
+    tempered, _ = problem.data_equations(state, stage, matches, beard_area(model), TEMPER)
+    posterior = problem.posterior(state, stage, tempered[:-1, :-1])
     return replace(result, posterior=posterior, noise=problem.noise, discrepancy_sigma=sigma, beard=beard)
 
 
