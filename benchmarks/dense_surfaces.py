@@ -4,8 +4,8 @@
     python benchmarks/dense_surfaces.py --cache DIR --split validation --count 60        what settings may be chosen on
     python benchmarks/dense_surfaces.py --cache DIR --split validation --count 60 --constant dense_surface.SLOPE_MM=0.2
 
-Simulated scans of faces off the model, of subjects that no training saw (benchmarks/located_scans.py), fitted, encoded, judged and
-refined as a run does, which is kept in DIR; then reconstructed, with a constant of a module of geometry.reconstruction set to
+Simulated scans of faces off the model, of subjects that no training saw (benchmarks/located_scans.py), fitted, encoded, judged
+and refined as a run does, which is kept in DIR; then reconstructed, with a constant of a module of geometry.reconstruction set to
 something else where one is named. By group and by region: `to`, the mean distance in mm from what the sensor saw of the true skin
 to the surface; `from`, from the surface's observed vertices to the true skin; `angle`, in degrees, between the normals there;
 `in σ`, the 68 % quantile of those distances in parts of the vertices' σ, which should be 1; and the same of the vertices that
@@ -43,7 +43,7 @@ SURFACES = ("refined", "registered")
 REGIONS = (WHOLE, *SKIN, "eyes", "nostrils", "ears")
 FIGURES = ("to", "from", "angle", "in σ", "unseen, in σ")
 POINTS = 12_000  # of the true skin, and of a surface's vertices
-REACH_MM = 95.0  # about the nose
+REACH_MM = 130.0  # about the nose
 FEWEST = 40  # points of a region of which a mean is made
 
 
