@@ -33,6 +33,7 @@ VERTEX_MM2 = 0.3  # area of a vertex of the dense template
 DETAIL_MM = 0.3  # what a fit leaves at one length; noise that is larger there is not followed
 OPEN_MM = 3.0  # a scan that lies this far behind the rims of the lips shows an open mouth
 OPEN_GAP_MM = 2.0  # where the scan does not show it: the fit's lips are open from here on
+FLAT_MM, FOLDED_FLAT_MM = 0.025, 0.05  # what flat triangles of the model's size are off besides; where skin is folded
 CORNERS = 8  # of a rim's vertices at each end, where lips meet whether the mouth is open or not
 
 
@@ -70,7 +71,8 @@ def reconstruct(
     stated = np.full(model.n_vertices, np.nan) if fit.posterior is None else fit.posterior.sigma_mm
     sigma = np.where(dense.observed > 0, dense.sigma_mm, template.linear @ stated)
     seen, of_vertices = np.zeros(model.n_vertices, np.uint8), np.array(stated, float)
-    seen[template.own[:, 0]], of_vertices[template.own[:, 0]] = dense.observed[template.own[:, 1]], sigma[template.own[:, 1]]
+    (own, fine), flat = template.own.T, np.hypot(FLAT_MM, FOLDED_FLAT_MM * template.folded)
+    seen[own], of_vertices[own] = dense.observed[fine], np.where(dense.observed > 0, np.hypot(sigma, flat), sigma)[fine]
     if inside is not None and around is not None:
         met = inside.lining.vertices[inside.observed]
         seen[met], of_vertices[met] = 1, inside.sigma_mm[inside.observed]
