@@ -51,25 +51,41 @@ class LocatingOptions:
 
 
 SPHERE_CENTRE = np.array([0.0, 15.0, -85.0])  # of the sphere that the mean head follows
-REACH_MM, INLIER_COSINE = 7.0, 0.6
+INLIER_COSINE = 0.6
 SAMPLES = 320  # scan points by which a hypothesis is judged
 
 
 def score_poses(
-    field: SignedDistanceField, points: np.ndarray, normals: np.ndarray, cell_area: float | np.ndarray
+    field: SignedDistanceField,
+    points: np.ndarray,
+    normals: np.ndarray,
+    rotations: np.ndarray,
+    translations: np.ndarray,
+    cell_area: float | np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Scan points and normals in h hypothetical model frames (h, n, 3) → coverage (h,) and agreement (h,), in [0, 1].
+    """Scan points and normals, (n, 3) or for each pose others (h, n, 3), in h hypothetical poses, rotations (h, 3, 3) and
+    translations (h, 3) → coverage (h,) and agreement (h,), in [0, 1].
 
     coverage: face area with scan support over the face's area. agreement: of the scan's points about the face,
     those that lie on it. Points far behind the face's rim are no evidence either way.
     """
-    index, inside = field.look_up(points)
-    distance = field.distance[index]
-    cosine = np.einsum("hnk,hnk->hn", field.normal[index], normals)
-    about = inside & field.is_face[index] & (np.abs(distance) < 30)
-    closeness = np.clip(1 - (distance / REACH_MM) ** 2, 0, 1) * np.clip((cosine - INLIER_COSINE) / (1 - INLIER_COSINE), 0, 1)
-    support = (closeness * about).sum(1)
-    return np.minimum(support * cell_area / field.face_area, 1.0), support / np.maximum(about.sum(1), 1)
+    places = _turned(points, rotations / GRID_MM) + (translations.T - LOW[:, None])[..., None] / GRID_MM
+    index = field.index_of(*places)
+    closeness = field.closeness[index]
+    near = np.flatnonzero(closeness)  # a few in a hundred: only there the normals count
+    turned, normal = _turned(normals, rotations).reshape(3, -1)[:, near], field.normal[index.ravel()[near]]
+    cosine = turned[0] * normal[:, 0] + turned[1] * normal[:, 1] + turned[2] * normal[:, 2]
+    supports = np.zeros(closeness.shape)
+    supports.ravel()[near] = closeness.ravel()[near] * np.clip((cosine - INLIER_COSINE) / (1 - INLIER_COSINE), 0, 1)
+    support, about = supports.sum(1), field.is_about[index] @ np.ones(index.shape[1], np.float32)
+    return np.minimum(support * cell_area / field.face_area, 1.0), support / np.maximum(about, 1)
+
+
+def _turned(vectors: np.ndarray, rotations: np.ndarray) -> np.ndarray:
+    """Vectors (n, 3), or (h, n, 3), under each of the rotations (h, 3, 3): (3, h, n), coordinate by coordinate."""
+    if vectors.ndim == 3:
+        return np.ascontiguousarray((rotations @ vectors.transpose(0, 2, 1)).transpose(1, 0, 2))
+    return (rotations.transpose(1, 0, 2).reshape(-1, 3) @ vectors.T).reshape(3, len(rotations), -1)
 
 
 def icp(
@@ -87,13 +103,13 @@ def icp(
     for step in range(iterations):
         q = points @ rotations.transpose(0, 2, 1) + translations[:, None]
         turned = normals @ rotations.transpose(0, 2, 1)
-        index, inside = field.look_up(q)
+        index, _ = field.look_up(q)
         normal, distance = field.normal[index], field.distance[index]
         # the table holds voxel centres: first-order correction to the point itself
         centre = np.round((q - LOW) / GRID_MM) * GRID_MM + LOW
         distance = distance + np.einsum("hnk,hnk->hn", q - centre, normal)
         gate = 20.0 - 12.0 * step / iterations
-        paired = inside & field.is_face[index] & (np.einsum("hnk,hnk->hn", normal, turned) > 0.4) & (np.abs(distance) < gate)
+        paired = field.is_face[index] & (np.einsum("hnk,hnk->hn", normal, turned) > 0.4) & (np.abs(distance) < gate)
         weight = paired * geman_mcclure_weights(distance, gate / 2)
         jacobian = np.concatenate([np.cross(q, normal), normal], axis=2)
         weighted = jacobian * weight[..., None]
@@ -134,7 +150,8 @@ def rank_poses(
     else:
         candidates, directions = nose_candidates(points, normals, options.nose_radius_mm, options.candidates)
         centres, target = points[candidates], np.zeros(3)
-        turns = hypothesis_rotations() @ frames_toward(directions)[:, None]
+        rotations = hypothesis_rotations()
+        turns = (rotations.reshape(-1, 3) @ frames_toward(directions)).reshape(len(candidates), *rotations.shape)
     return search.best_poses(centres, turns, target, options.finalists)
 
 
@@ -157,9 +174,9 @@ class _Search:
             if not len(index):
                 continue
             index, area = index[::2], 2 * area  # enough to tell the promising ones; these are judged by all
-            back = rotations.transpose(0, 2, 1)
-            points, normals = (self.points[index] - centre) @ back + model_point, self.normals[index] @ back
-            coverage, agreement = score_poses(self.field, points, normals, area)
+            at = np.tile(model_point, (len(rotations), 1))
+            local, directions = self.points[index] - centre, self.normals[index]
+            coverage, agreement = score_poses(self.field, local, directions, rotations, at, area)
             score = coverage * agreement
             promising += [(score[k], centre, rotations[k]) for k in np.argsort(-score, kind="stable")[:4]]
         if not promising:
@@ -173,8 +190,7 @@ class _Search:
         index, areas = np.stack([s[0] for s in samples]), np.array([s[1] for s in samples])
         local, directions = self.points[index] - centres[:, None], self.normals[index]
         rotations, translations = icp(self.field, local, directions, rotations, np.tile(model_point, (len(centres), 1)))
-        q, n = local @ rotations.transpose(0, 2, 1) + translations[:, None], directions @ rotations.transpose(0, 2, 1)
-        coverage, agreement = score_poses(self.field, q, n, areas)
+        coverage, agreement = score_poses(self.field, local, directions, rotations, translations, areas)
         poses = [
             Pose(SimilarityTransform(r, t - r @ centre), float(c), float(a))
             for r, t, centre, c, a in zip(rotations, translations, centres, coverage, agreement)
