@@ -40,7 +40,7 @@ def all_rotations() -> np.ndarray:
 def nose_candidates(points: np.ndarray, normals: np.ndarray, radius: float, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Local maxima of protrusion: indices (c,) and mean outward directions (c, 3)."""
     tree = cKDTree(points)
-    protrusion, direction = _protrusion(tree, normals, radius)
+    protrusion = _protrusion(tree, normals, radius)
     cluster = _clusters(tree)
     suppressed = protrusion < 0.03 * radius
     order = np.argsort(-protrusion, kind="stable")
@@ -54,24 +54,28 @@ def nose_candidates(points: np.ndarray, normals: np.ndarray, radius: float, coun
         if len(chosen) == 6 * count:
             break
         suppressed[tree.query_ball_point(points[index], 12.0)] = True
-    return np.array(chosen, int), direction[chosen]
+    about = tree.query_ball_point(points[chosen], radius, return_sorted=False)
+    return np.array(chosen, int), np.array([_unit(normals[near].mean(0)) for near in about]).reshape(-1, 3)
 
 
-def _protrusion(tree: cKDTree, normals: np.ndarray, radius: float) -> tuple[np.ndarray, np.ndarray]:
-    """How far each of the tree's points stands out from the mean of its neighbours along their mean normal (n,), and that
-    direction (n, 3): an integral measure (cf. Manay et al. 2006), so that noise and holes matter little. −∞ where neighbours are
-    few or of all directions: depth far beyond a sensor's range is spikes, and a nose is a smooth thing."""
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """(…, 3) scaled to length 1."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
+
+
+def _protrusion(tree: cKDTree, normals: np.ndarray, radius: float) -> np.ndarray:
+    """(n,) how far each of the tree's points stands out from the mean of its neighbours along their mean normal: an integral
+    measure (cf. Manay et al. 2006), so that noise and holes matter little. −∞ where neighbours are few or of all directions:
+    depth far beyond a sensor's range is spikes, and a nose is a smooth thing."""
     points, pairs = np.asarray(tree.data), tree.query_pairs(radius, output_type="ndarray")
     links = coo_matrix((np.ones(len(pairs)), pairs.T), shape=(tree.n, tree.n))
     values = np.concatenate([points, normals, np.ones((tree.n, 1))], axis=1)
     sums = links @ values + links.T @ values + values  # each pair counts for both, and each point for itself
     sizes = sums[:, 6]
-    middle, direction = sums[:, :3] / sizes[:, None], sums[:, 3:6] / sizes[:, None]
-    coherence = np.linalg.norm(direction, axis=1)
-    direction /= np.maximum(coherence, 1e-9)[:, None]
-    protrusion = ((points - middle) * direction).sum(1)
-    protrusion[(sizes < 8) | (coherence < 0.45)] = -np.inf
-    return protrusion, direction
+    middle, normal = sums[:, :3] / sizes[:, None], sums[:, 3:6] / sizes[:, None]
+    protrusion = ((points - middle) * _unit(normal)).sum(1)
+    protrusion[(sizes < 8) | (np.linalg.norm(normal, axis=1) < 0.45)] = -np.inf
+    return protrusion
 
 
 def _clusters(tree: cKDTree) -> np.ndarray:

@@ -145,14 +145,13 @@ def rank_poses(
         return []
     search = _Search(points, normals, cKDTree(points), field, np.random.default_rng(options.seed))
     if without_nose:
-        centres, target = head_centres(points, normals, search.tree), SPHERE_CENTRE
-        turns = np.broadcast_to(all_rotations(), (len(centres), *all_rotations().shape))
+        centres, target, rotations = head_centres(points, normals, search.tree), SPHERE_CENTRE, all_rotations()
+        frames = np.broadcast_to(np.eye(3), (len(centres), 3, 3))
     else:
         candidates, directions = nose_candidates(points, normals, options.nose_radius_mm, options.candidates)
-        centres, target = points[candidates], np.zeros(3)
-        rotations = hypothesis_rotations()
-        turns = (rotations.reshape(-1, 3) @ frames_toward(directions)).reshape(len(candidates), *rotations.shape)
-    return search.best_poses(centres, turns, target, options.finalists)
+        centres, target, rotations = points[candidates], np.zeros(3), hypothesis_rotations()
+        frames = frames_toward(directions)
+    return search.best_poses(centres, frames, rotations, target, options.finalists)
 
 
 @dataclass(frozen=True)
@@ -165,20 +164,22 @@ class _Search:
     field: SignedDistanceField
     rng: np.random.Generator
 
-    def best_poses(self, centres: np.ndarray, turns: np.ndarray, model_point: np.ndarray, finalists: int) -> list[Pose]:
-        """Poses that take centre c (c, 3) to `model_point` (3,) under each of its rotations (c, r, 3, 3): scored, and the best of
-        them polished. Best first."""
+    def best_poses(
+        self, centres: np.ndarray, frames: np.ndarray, rotations: np.ndarray, model_point: np.ndarray, finalists: int
+    ) -> list[Pose]:
+        """Poses that take centre c (c, 3) to `model_point` (3,) under each of the rotations (r, 3, 3) after the centre's frame
+        (c, 3, 3): scored, and the best of them polished. Best first."""
         promising: list[tuple[float, np.ndarray, np.ndarray]] = []
-        for centre, rotations in zip(centres, turns):
+        at = np.tile(model_point, (len(rotations), 1))
+        for centre, frame in zip(centres, frames):
             index, area = self._sample_about(centre, 115.0 + float(np.linalg.norm(model_point)) / 2)
             if not len(index):
                 continue
             index, area = index[::2], 2 * area  # enough to tell the promising ones; these are judged by all
-            at = np.tile(model_point, (len(rotations), 1))
-            local, directions = self.points[index] - centre, self.normals[index]
-            coverage, agreement = score_poses(self.field, local, directions, rotations, at, area)
+            turns = (rotations.reshape(-1, 3) @ frame).reshape(rotations.shape)
+            coverage, agreement = score_poses(self.field, self.points[index] - centre, self.normals[index], turns, at, area)
             score = coverage * agreement
-            promising += [(score[k], centre, rotations[k]) for k in np.argsort(-score, kind="stable")[:4]]
+            promising += [(score[k], centre, rotations[k] @ frame) for k in np.argsort(-score, kind="stable")[:4]]
         if not promising:
             return []
         _, best, turned = zip(*sorted(promising, key=lambda found: -found[0])[:finalists])
