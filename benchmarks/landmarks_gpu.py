@@ -66,7 +66,9 @@ def make_files(folder: pathlib.Path, process: int, processes: int, seconds: floa
     from pipeline.training.sampled_pairs import split_of
 
     # the other channels follow from the depth: a tenth of the time
-    views.image_from_depth = lambda depth, valid, chart: GeometryImage({"depth": np.asarray(depth, np.float32)}, valid, chart)
+    views.image_from_depth = lambda depth, valid, chart, **_: GeometryImage(
+        {"depth": np.asarray(depth, np.float32)}, valid, chart
+    )
     config, until, rows, files = loading.load(SynthesisConfig, None, SETTINGS), time.monotonic() + seconds, [], 0
     for number, scan in enumerate(range(process, 10**9, processes), 1):
         if time.monotonic() > until:

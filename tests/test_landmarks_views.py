@@ -22,7 +22,7 @@ def viewer(scan):
 
 def test_a_view_of_the_true_pose_is_the_model_frame_about_the_face_centre(face, viewer):
     view = viewer.view(view_of_pose(face.pose.inverse()))
-    assert set(CHANNELS) <= set(view.image.channels) and view.image.chart == VIEW_CHART
+    assert set(view.image.channels) == set(CHANNELS) - {"mean_curvature"} and view.image.chart == VIEW_CHART
     assert np.allclose(view.scan_to_view.apply(face.scan_points), face.vertices - FACE_CENTRE, atol=1e-9)
     assert visible(view.image, face.landmarks - FACE_CENTRE)[17:48].all(), "brows, nose and eyes, looked at straight on"
 

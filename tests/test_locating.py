@@ -7,6 +7,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 from sampled_faces import CAMERA, NO_TRIANGLES, KnownFace, default_model, known_face, mesh_scan, most_confident, seen_scan
+from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 from shared_files import SHARED, needs
 from surfaces import sphere
@@ -18,7 +19,7 @@ from geometry.fitting import encoding, staged_fit
 from geometry.fitting.result import FitResult
 from geometry.locating import cleaning, mean_face_field, pose_search, units
 from geometry.locating.candidates import candidate_locations, cropped, distinct
-from geometry.locating.hypotheses import frames_toward
+from geometry.locating.hypotheses import frames_toward, head_centres
 from geometry.locating.location import Location
 from geometry.mesh import TriangleMesh, merged
 from geometry.recognition import acceptance, trial_fit
@@ -262,6 +263,26 @@ def test_frames_turn_their_direction_to_the_front():
     frames = frames_toward(directions)
     np.testing.assert_allclose(np.einsum("cab,cb->ca", frames, directions), np.tile([0, 0, 1.0], (4, 1)), atol=1e-12)
     np.testing.assert_allclose(np.linalg.det(frames), 1.0)
+
+
+def test_a_head_is_sought_where_a_sphere_of_its_size_fits_and_not_on_a_wall():
+    ball, away = sphere(100.0, centre=(0, 0, 0), subdivisions=4), np.array([300.0, -50, 700])
+    wall = np.stack([*np.mgrid[-200:200:8, -200:200:8].reshape(2, -1), np.full(2500, 1000)], axis=1)
+    points, normals = np.concatenate([ball.vertices + away, wall]), np.concatenate([ball.vertex_normals, 0 * wall - [0, 0, 1.0]])
+    centres = head_centres(points, normals, cKDTree(points))
+    assert len(centres) and np.abs(centres - away).max() < 1e-6
+    assert not len(head_centres(wall, normals[-2500:], cKDTree(wall)))
+    assert not len(head_centres(points, -normals, cKDTree(points))), "seen from inside"
+
+
+def test_only_candidates_that_are_asked_for_are_cropped_out_of_the_scan(model, monkeypatch):
+    scan, _ = turned(known_face(0), np.eye(3))
+    cut = Mock(side_effect=cropped)
+    monkeypatch.setattr("geometry.locating.candidates.cropped", cut)
+    found = candidate_locations(scan, model, lambda place: None, pose_search.LocatingOptions(min_confidence=0.1, rival=0.1))
+    assert len(found) > 1 and not cut.called
+    assert found[0] is found[0] and found[:1] == [found[0]] and cut.call_count == 1
+    assert len(list(found)) == len(found) == cut.call_count
 
 
 def test_the_field_measures_the_distance_to_the_mean_face(model):

@@ -76,7 +76,7 @@ def test_a_single_row_of_pixels_has_no_surface():
     depth = np.zeros((240, 240))
     depth[100] = 500.0
     assert len(depth_surface(depth)[1].triangles) == 0
-    assert grid_triangles(np.zeros((0, 2), int), (240, 240), np.zeros((0, 3)), FLOOR_MM).shape == (0, 3)
+    assert grid_triangles(np.zeros((0, 2), int), np.zeros((0, 3)), FLOOR_MM).shape == (0, 3)
 
 
 X, Y = np.meshgrid(*2 * [np.arange(40.0)])

@@ -42,12 +42,19 @@ def bands_and_roughness(bank: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def gaussian_smooth(image: Tensor, width: float) -> Tensor:
-    """Separable Gaussian of σ `width` pixels over (b, h, w, c), zero beyond the border."""
+    """Separable Gaussian of σ `width` pixels over (b, h, w, c), zero beyond the border.
+
+    As products with banded matrices: TensorFlow's depthwise convolution, which takes one tap of few channels at a time, is ten
+    times as slow on a processor."""
+    height, columns = ops.shape(image)[1:3]
+    planes = ops.matmul(ops.transpose(image, (0, 3, 1, 2)), _smoothing_matrix(columns, width))
+    return ops.transpose(ops.matmul(_smoothing_matrix(height, width), planes), (0, 2, 3, 1))
+
+
+def _smoothing_matrix(size: Tensor, width: float) -> Tensor:
+    """(size, size), symmetric: row i holds the Gaussian's taps about i, cut at the border."""
     radius = int(np.ceil(TAIL * width))
     taps = np.exp(-0.5 * (np.arange(-radius, radius + 1) / width) ** 2)
-    taps = (taps / taps.sum()).astype(np.float32)
-    channels = image.shape[-1]
-    column = np.repeat(taps[:, None, None, None], channels, axis=2)
-    row = np.repeat(taps[None, :, None, None], channels, axis=2)
-    image = ops.depthwise_conv(image, column, padding="same", data_format="channels_last")
-    return ops.depthwise_conv(image, row, padding="same", data_format="channels_last")
+    framed = np.pad(taps / taps.sum(), 1).astype(np.float32)  # 0 beyond the last tap
+    place = ops.arange(size)
+    return ops.take(framed, ops.clip(place[:, None] - place, -radius - 1, radius + 1) + radius + 1)

@@ -78,9 +78,14 @@ def facing(image: GeometryImage) -> np.ndarray:
 
 def _one_sided_difference(depth: np.ndarray, valid: np.ndarray, axis: int) -> np.ndarray:
     """Mean of the forward and the backward difference, of the one that exists at a border, 0 where none does."""
-    known = np.where(valid, depth, np.nan)
-    steps = np.stack([np.diff(known, axis=axis, prepend=np.nan), np.diff(known, axis=axis, append=np.nan)])
-    return np.nansum(steps, axis=0) / np.maximum(np.isfinite(steps).sum(axis=0), 1)
+    depth, valid = (np.moveaxis(image, axis, 0) for image in (depth, valid))
+    both = valid[1:] & valid[:-1]
+    steps = np.where(both, depth[1:] - depth[:-1], 0.0)
+    total, count = np.zeros(depth.shape), np.zeros(depth.shape, np.int8)
+    total[1:], count[1:] = steps, both
+    total[:-1] += steps
+    count[:-1] += both
+    return np.moveaxis(total / np.maximum(count, 1), 0, axis)
 
 
 def normals_from_depth(depth: np.ndarray, valid: np.ndarray, chart: Chart) -> np.ndarray:
@@ -91,8 +96,9 @@ def normals_from_depth(depth: np.ndarray, valid: np.ndarray, chart: Chart) -> np
     frame, depth = ray_frame(chart), np.where(valid, depth, 0.0).astype(float)
     d_c, d_r = _one_sided_difference(depth, valid, 1), _one_sided_difference(depth, valid, 0)
     m, p = frame.column_step + frame.spread * depth, frame.row_step
-    parts = np.stack([-p * d_c, -m * d_r, m * p], axis=2)
-    x, y, z = np.moveaxis(parts / np.maximum(np.linalg.norm(parts, axis=2, keepdims=True), 1e-12), 2, 0)[..., None]
+    x, y, z = -p * d_c, -m * d_r, m * p
+    length = np.maximum(np.sqrt(x * x + y * y + z * z), 1e-12)
+    x, y, z = (part[..., None] / length[..., None] for part in (x, y, z))
     return np.where(valid[..., None], x * frame.along_columns + y * frame.along_rows + z * frame.direction, 0.0)
 
 
@@ -114,7 +120,6 @@ def depth_derivatives(depth: np.ndarray, valid: np.ndarray, sigma_px: float) -> 
     centre = float(depth[valid].mean()) if valid.any() else 0.0  # keeps the moments' digits
     data = _moments(np.where(valid, depth - centre, 0.0), _MONOMIALS, offsets, weights)
     side = 2 * radius + 1
-    windows = sliding_window_view(np.pad(valid, radius), (side, side))
     full = uniform_filter(valid.astype(np.float32), side, mode="constant") * side**2
     coefficients = np.zeros(data.shape)
     interior, rim = valid & (full > side**2 - 0.5), valid & (full > 9.5) & (full <= side**2 - 0.5)
@@ -123,7 +128,8 @@ def depth_derivatives(depth: np.ndarray, valid: np.ndarray, sigma_px: float) -> 
     gram = terms.sum(0).reshape(6, 6)
     coefficients[interior] = data[interior] @ np.linalg.inv(gram)  # the window is complete: one matrix for all
     if rim.any():
-        grams = (windows[rim].reshape(-1, side * side).astype(float) @ terms).reshape(-1, 6, 6)
+        windows = sliding_window_view(np.pad(valid, radius), (side, side))[np.nonzero(rim)]
+        grams = (windows.reshape(-1, side * side).astype(float) @ terms).reshape(-1, 6, 6)
         # a sliver of pixels does not determine a quadratic: a weak ridge turns the fit into a plane there
         ridge = 1e-3 * gram.diagonal() * np.array([1e-8, 1e-8, 1e-8, 1, 1, 1])
         coefficients[rim] = np.linalg.solve(grams + np.diag(ridge), data[rim][..., None])[..., 0]
@@ -142,7 +148,7 @@ def principal_curvatures(
     """
     frame, valid = ray_frame(chart), np.asarray(valid, bool)
     derivatives = depth_derivatives(np.asarray(depth, float), valid, sigma_mm / chart.pixel_mm)[valid]
-    d_c, d_r, d_cc, d_cr, d_rr = derivatives.T
+    d_c, d_r, d_cc, d_cr, d_rr = np.ascontiguousarray(derivatives.T)
     m, p, spread = frame.column_step + frame.spread * np.asarray(depth, float)[valid], frame.row_step, frame.spread
     area = np.sqrt((p * d_c) ** 2 + (m * d_r) ** 2 + (m * p) ** 2)
     e = (m * p * (d_cc - spread * m) - 2 * spread * p * d_c**2) / area

@@ -18,7 +18,8 @@ CHANNEL_SCALES = {"depth": 50.0, "normal_elevation": np.pi / 2, "mean_curvature"
 class GeometryImage:
     """channels: name → (h, w) float32, 0 where invalid; valid_mask (h, w) bool; units mm, rad, 1/mm.
 
-    Always holds the five of `CHANNELS`; others (such as "confidence") may be added.
+    Always holds the five of `CHANNELS`, but for the curvature in a view (`geometry.landmarks.views`); others (such as
+    "confidence") may be added.
     """
 
     channels: dict[str, np.ndarray]
@@ -47,7 +48,6 @@ def channel_normals(image: GeometryImage) -> np.ndarray:
 
     A network's three channels need not agree; the vector (n_x, n_y, sin elevation) weighs them alike and is then normalised.
     """
-    elevation = image["normal_elevation"].astype(float)
-    normals = np.stack([image["normal_x"], image["normal_y"], np.sin(elevation)], axis=2).astype(float)
-    length = np.linalg.norm(normals, axis=2, keepdims=True)
-    return np.where(image.valid_mask[..., None], normals / np.maximum(length, 1e-6), 0.0)
+    x, y, z = image["normal_x"].astype(float), image["normal_y"].astype(float), np.sin(image["normal_elevation"].astype(float))
+    length = np.where(image.valid_mask, np.maximum(np.sqrt(x * x + y * y + z * z), 1e-6), np.inf)
+    return np.stack([x / length, y / length, z / length], axis=2)

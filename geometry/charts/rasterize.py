@@ -9,8 +9,9 @@ from geometry.mesh import TriangleMesh
 from geometry.surfaces.raycasting import cast_rays, interpolate, raycasting_scene
 
 
-def _image(depth: np.ndarray, normals: np.ndarray, valid: np.ndarray, chart: Chart) -> GeometryImage:
-    channels = {"depth": depth, "mean_curvature": mean_curvature(depth, valid, chart), **normal_channels(normals)}
+def _image(depth: np.ndarray, normals: np.ndarray, valid: np.ndarray, chart: Chart, curved: bool = True) -> GeometryImage:
+    channels = {"depth": depth} | ({"mean_curvature": mean_curvature(depth, valid, chart)} if curved else {})
+    channels |= normal_channels(normals)
     return GeometryImage({k: np.where(valid, v, 0.0).astype(np.float32) for k, v in channels.items()}, valid, chart)
 
 
@@ -36,8 +37,9 @@ def rasterize(mesh: TriangleMesh, chart: Chart, exclude: np.ndarray | None = Non
     return _image(depth.reshape(shape), normals.reshape(*shape, 3), valid.reshape(shape), chart)
 
 
-def image_from_depth(depth: np.ndarray, valid: np.ndarray, chart: Chart) -> GeometryImage:
-    """Depth (h, w) in mm and valid (h, w) bool → the five channels, normals and curvature derived from the depth itself.
+def image_from_depth(depth: np.ndarray, valid: np.ndarray, chart: Chart, curved: bool = True) -> GeometryImage:
+    """Depth (h, w) in mm and valid (h, w) bool → the five channels, normals and curvature derived from the depth itself; without
+    the curvature, of which most of the time goes, unless `curved`.
 
     Raises ValueError where the shapes are not the chart's.
     """
@@ -45,4 +47,4 @@ def image_from_depth(depth: np.ndarray, valid: np.ndarray, chart: Chart) -> Geom
     if np.shape(depth) != shape or np.shape(valid) != shape:
         raise ValueError(f"depth {np.shape(depth)} and valid {np.shape(valid)} must have the chart's shape {shape}")
     depth, valid = np.asarray(depth, float), np.asarray(valid, bool)
-    return _image(depth, normals_from_depth(depth, valid, chart), valid, chart)
+    return _image(depth, normals_from_depth(depth, valid, chart), valid, chart, curved)

@@ -35,7 +35,7 @@ FRONT_MM = 25.0  # points this far behind the nearest of the cells about them ar
 
 @dataclass(frozen=True)
 class View:
-    """scan_to_view: scan mm → view frame; image: over `VIEW_CHART`, depth smoothed, all channels from it."""
+    """scan_to_view: scan mm → view frame; image: over `VIEW_CHART`, depth smoothed, all channels but curvature from it."""
 
     scan_to_view: SimilarityTransform
     image: GeometryImage
@@ -101,13 +101,14 @@ class Viewer:
         scene = self._scene if self.has_surface else self._scene_of(cloud_surface(self.scan, scan_to_view))
         shape = (chart.height, chart.width)
         if scene is None:
-            return View(scan_to_view, image_from_depth(np.zeros(shape), np.zeros(shape, bool), chart))
+            return View(scan_to_view, image_from_depth(np.zeros(shape), np.zeros(shape, bool), chart, curved=False))
         origins, directions, start = chart.rays(pixel_centres(chart), DEPTH_MM)
         back = to_view.inverse()
         hit, _, _, outer = cast_rays(scene, back.apply(origins), back.apply_to_directions(directions))
         depth = start - hit * to_view.scale
         valid = (outer & (depth > -DEPTH_MM)).reshape(shape)
-        return View(scan_to_view, image_from_depth(smoothed(np.where(valid, depth.reshape(shape), 0.0), valid), valid, chart))
+        depth = smoothed(np.where(valid, depth.reshape(shape), 0.0), valid)
+        return View(scan_to_view, image_from_depth(depth, valid, chart, curved=False))
 
 
 def smoothed(depth: np.ndarray, valid: np.ndarray, sigma_px: float = SMOOTHING_PX) -> np.ndarray:

@@ -1,6 +1,9 @@
 """The head in an arbitrarily turned scan: every unit and both sides of a surface are searched, distinct poses are proposed."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
+from typing import overload
 
 import numpy as np
 
@@ -53,7 +56,7 @@ def distinct(poses: list[Pose], count: int, near_mm: float = 15.0, near_deg: flo
 
 def candidate_locations(
     scan: Scan, model: MorphableModel, believes: Believes, options: LocatingOptions = LocatingOptions()
-) -> list[Location]:
+) -> Sequence[Location]:
     """Where the head may be in a cleaned scan, most confident first; never empty. Where `believes` finds several heads, only
     places of the largest, whose scan has a note of them. A surface that shows its face on the inner side is turned, with a note.
 
@@ -76,7 +79,26 @@ def candidate_locations(
             poses, whole = groups[several.place], several.without_others(whole).with_note(several.note)
     poses = distinct(poses, options.alternatives)
     least = max(options.min_confidence, options.rival * poses[0].confidence)
-    return [located(pose) for pose in poses if pose.confidence >= least]
+    return _Cropped([pose for pose in poses if pose.confidence >= least], located)
+
+
+class _Cropped(Sequence[Location]):
+    """What `located` makes of poses, of each when it is asked for first: mostly the first of them is the head."""
+
+    def __init__(self, poses: Sequence[Pose], located: Callable[[Pose], Location]) -> None:
+        self._poses = list(poses)
+        self._of_place = cache(lambda place: located(self._poses[place]))
+
+    def __len__(self) -> int:
+        return len(self._poses)
+
+    @overload
+    def __getitem__(self, place: int) -> Location: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Location]: ...
+    def __getitem__(self, place: int | slice) -> Location | list[Location]:
+        places = range(len(self))[place]
+        return [self._of_place(k) for k in places] if isinstance(places, range) else self._of_place(places)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """Where a face might be: orientations to try, points that protrude like a nose, spheres that are the size of a head."""
 
+from collections.abc import Callable
 from functools import lru_cache
+from itertools import combinations_with_replacement
 
 import numpy as np
 from scipy.sparse import coo_matrix
@@ -9,6 +11,7 @@ from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
 CELL_MM = 8.0  # grid of the scan points that are looked up in the field
+FLAT = 1e-9  # share of a patch's variance across it below which it is a plane, and no sphere follows it
 
 
 @lru_cache(maxsize=1)
@@ -35,28 +38,15 @@ def all_rotations() -> np.ndarray:
 
 
 def nose_candidates(points: np.ndarray, normals: np.ndarray, radius: float, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Local maxima of protrusion: indices (c,) and mean outward directions (c, 3).
-
-    Protrusion is how far a point stands out from the mean of its neighbours along their mean normal, an
-    integral measure (cf. Manay et al. 2006), so that noise and holes matter little.
-    """
+    """Local maxima of protrusion: indices (c,) and mean outward directions (c, 3)."""
     tree = cKDTree(points)
-    pairs = tree.query_ball_point(points, radius, return_sorted=False)
-    sizes = np.array([len(p) for p in pairs])
-    owner = np.repeat(np.arange(len(points)), sizes)
-    member = np.concatenate(pairs).astype(np.int64)
-    mean_of = lambda v: np.stack([np.bincount(owner, v[member, k], len(points)) for k in range(3)], 1) / sizes[:, None]
-    direction = mean_of(normals)
-    coherence = np.linalg.norm(direction, axis=1)
-    direction /= np.maximum(coherence, 1e-9)[:, None]
-    protrusion = ((points - mean_of(points)) * direction).sum(1)
-    # depth far beyond a sensor's range is spikes with normals in all directions; a nose is a smooth thing
-    protrusion[(sizes < 8) | (coherence < 0.45)] = -np.inf
-    chosen: list[int] = []
-    taken: dict[int, int] = {}
+    protrusion = _protrusion(tree, normals, radius)
     cluster = _clusters(tree)
     suppressed = protrusion < 0.03 * radius
-    for index in np.argsort(-protrusion, kind="stable"):
+    order = np.argsort(-protrusion, kind="stable")
+    chosen: list[int] = []
+    taken: dict[int, int] = {}
+    for index in order[~suppressed[order]]:
         if suppressed[index] or taken.get(cluster[index], 0) >= count:
             continue
         chosen.append(int(index))
@@ -64,7 +54,28 @@ def nose_candidates(points: np.ndarray, normals: np.ndarray, radius: float, coun
         if len(chosen) == 6 * count:
             break
         suppressed[tree.query_ball_point(points[index], 12.0)] = True
-    return np.array(chosen, int), direction[chosen]
+    about = tree.query_ball_point(points[chosen], radius, return_sorted=False)
+    return np.array(chosen, int), np.array([_unit(normals[near].mean(0)) for near in about]).reshape(-1, 3)
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """(…, 3) scaled to length 1."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-9)
+
+
+def _protrusion(tree: cKDTree, normals: np.ndarray, radius: float) -> np.ndarray:
+    """(n,) how far each of the tree's points stands out from the mean of its neighbours along their mean normal: an integral
+    measure (cf. Manay et al. 2006), so that noise and holes matter little. −∞ where neighbours are few or of all directions:
+    depth far beyond a sensor's range is spikes, and a nose is a smooth thing."""
+    points, pairs = np.asarray(tree.data), tree.query_pairs(radius, output_type="ndarray")
+    links = coo_matrix((np.ones(len(pairs)), pairs.T), shape=(tree.n, tree.n))
+    values = np.concatenate([points, normals, np.ones((tree.n, 1))], axis=1)
+    sums = links @ values + links.T @ values + values  # each pair counts for both, and each point for itself
+    sizes = sums[:, 6]
+    middle, normal = sums[:, :3] / sizes[:, None], sums[:, 3:6] / sizes[:, None]
+    protrusion = ((points - middle) * _unit(normal)).sum(1)
+    protrusion[(sizes < 8) | (np.linalg.norm(normal, axis=1) < 0.45)] = -np.inf
+    return protrusion
 
 
 def _clusters(tree: cKDTree) -> np.ndarray:
@@ -85,15 +96,36 @@ def frames_toward(directions: np.ndarray) -> np.ndarray:
 def head_centres(points: np.ndarray, normals: np.ndarray, tree: cKDTree, count: int = 40) -> np.ndarray:
     """(c, 3) centres of head-sized spheres that the surface follows somewhere: a head without a visible nose."""
     _, anchors = np.unique(np.floor(points / 60.0).astype(np.int64), axis=0, return_index=True)
-    found = []
-    for near in tree.query_ball_point(points[anchors], 85.0):
-        if len(near) < 40:
-            continue
-        p = points[near]
-        (*centre, constant), *_ = np.linalg.lstsq(np.c_[2 * p, np.ones(len(p))], (p**2).sum(1), rcond=None)
-        radius = np.sqrt(max(constant + np.dot(centre, centre), 0))
-        outward = ((p - centre) * normals[near]).sum(1).mean() / max(radius, 1e-9)
-        if 60 < radius < 140 and outward > 0.6:
-            found.append((-outward * len(near), centre))
-    found.sort(key=lambda item: item[0])
-    return np.array([centre for _, centre in found[:count]]).reshape(-1, 3)
+    near = cKDTree(points[anchors]).sparse_distance_matrix(tree, 85.0, output_type="coo_matrix").tocsr()
+    many = np.diff(near.indptr) >= 40
+    near, anchors = near[many], anchors[many]
+    if not len(anchors):
+        return np.zeros((0, 3))
+    sizes, owner = np.diff(near.indptr), np.repeat(anchors, np.diff(near.indptr))
+    local = [points[near.indices, axis] - points[owner, axis] for axis in range(3)]
+    total = lambda values: np.add.reduceat(values, near.indptr[:-1])
+    centre, radius = _spheres(local, total)
+    directions = normals.T[:, near.indices]
+    along = total(sum(place * direction for place, direction in zip(local, directions)))
+    along -= sum(centre[:, axis] * total(directions[axis]) for axis in range(3))
+    outward = along / sizes / np.maximum(radius, 1e-9)
+    fits = np.flatnonzero((radius > 60) & (radius < 140) & (outward > 0.6))
+    best = fits[np.argsort(-(outward * sizes)[fits], kind="stable")[:count]]
+    return points[anchors[best]] + centre[best]
+
+
+def _spheres(local: list[np.ndarray], total: Callable[[np.ndarray], np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Centres (c, 3) and radii (c,) of the spheres that follow c sets of points, least squares of |x|² = 2 x·centre + constant;
+    radius 0 for a flat set. local: x, y and z of all their points, (m,) each; total: (m,) values → their sums (c,) by set."""
+    terms, square = [*(2 * axis for axis in local), np.ones(len(local[0]))], sum(axis * axis for axis in local)
+    right = np.stack([total(term * square) for term in terms], axis=1)
+    gram = np.empty((len(right), 4, 4))
+    for i, j in combinations_with_replacement(range(4), 2):
+        gram[:, i, j] = gram[:, j, i] = total(terms[i] * terms[j])
+    scatter = gram[:, :3, :3] - gram[:, :3, 3:] * gram[:, 3:, :3] / gram[:, 3:, 3:]
+    spread = np.linalg.eigvalsh(scatter)
+    flat = spread[:, 0] <= FLAT * spread[:, 2]
+    gram[flat] = np.eye(4)
+    solution = np.linalg.solve(gram, right[..., None])[..., 0]
+    centre, constant = solution[:, :3], solution[:, 3]
+    return centre, np.where(flat, 0.0, np.sqrt(np.maximum(constant + (centre**2).sum(1), 0)))

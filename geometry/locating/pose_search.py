@@ -51,25 +51,41 @@ class LocatingOptions:
 
 
 SPHERE_CENTRE = np.array([0.0, 15.0, -85.0])  # of the sphere that the mean head follows
-REACH_MM, INLIER_COSINE = 7.0, 0.6
+INLIER_COSINE = 0.6
 SAMPLES = 320  # scan points by which a hypothesis is judged
 
 
 def score_poses(
-    field: SignedDistanceField, points: np.ndarray, normals: np.ndarray, cell_area: float | np.ndarray
+    field: SignedDistanceField,
+    points: np.ndarray,
+    normals: np.ndarray,
+    rotations: np.ndarray,
+    translations: np.ndarray,
+    cell_area: float | np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Scan points and normals in h hypothetical model frames (h, n, 3) → coverage (h,) and agreement (h,), in [0, 1].
+    """Scan points and normals, (n, 3) or for each pose others (h, n, 3), in h hypothetical poses, rotations (h, 3, 3) and
+    translations (h, 3) → coverage (h,) and agreement (h,), in [0, 1].
 
     coverage: face area with scan support over the face's area. agreement: of the scan's points about the face,
     those that lie on it. Points far behind the face's rim are no evidence either way.
     """
-    index, inside = field.look_up(points)
-    distance = field.distance[index]
-    cosine = np.einsum("hnk,hnk->hn", field.normal[index], normals)
-    about = inside & field.is_face[index] & (np.abs(distance) < 30)
-    closeness = np.clip(1 - (distance / REACH_MM) ** 2, 0, 1) * np.clip((cosine - INLIER_COSINE) / (1 - INLIER_COSINE), 0, 1)
-    support = (closeness * about).sum(1)
-    return np.minimum(support * cell_area / field.face_area, 1.0), support / np.maximum(about.sum(1), 1)
+    places = _turned(points, rotations / GRID_MM) + (translations.T - LOW[:, None])[..., None] / GRID_MM
+    index = field.index_of(*places)
+    closeness = field.closeness[index]
+    near = np.flatnonzero(closeness)  # a few in a hundred: only there the normals count
+    turned, normal = _turned(normals, rotations).reshape(3, -1)[:, near], field.normal[index.ravel()[near]]
+    cosine = turned[0] * normal[:, 0] + turned[1] * normal[:, 1] + turned[2] * normal[:, 2]
+    supports = np.zeros(closeness.shape)
+    supports.ravel()[near] = closeness.ravel()[near] * np.clip((cosine - INLIER_COSINE) / (1 - INLIER_COSINE), 0, 1)
+    support, about = supports.sum(1), field.is_about[index] @ np.ones(index.shape[1], np.float32)
+    return np.minimum(support * cell_area / field.face_area, 1.0), support / np.maximum(about, 1)
+
+
+def _turned(vectors: np.ndarray, rotations: np.ndarray) -> np.ndarray:
+    """Vectors (n, 3), or (h, n, 3), under each of the rotations (h, 3, 3): (3, h, n), coordinate by coordinate."""
+    if vectors.ndim == 3:
+        return np.ascontiguousarray((rotations @ vectors.transpose(0, 2, 1)).transpose(1, 0, 2))
+    return (rotations.transpose(1, 0, 2).reshape(-1, 3) @ vectors.T).reshape(3, len(rotations), -1)
 
 
 def icp(
@@ -87,13 +103,13 @@ def icp(
     for step in range(iterations):
         q = points @ rotations.transpose(0, 2, 1) + translations[:, None]
         turned = normals @ rotations.transpose(0, 2, 1)
-        index, inside = field.look_up(q)
+        index, _ = field.look_up(q)
         normal, distance = field.normal[index], field.distance[index]
         # the table holds voxel centres: first-order correction to the point itself
         centre = np.round((q - LOW) / GRID_MM) * GRID_MM + LOW
         distance = distance + np.einsum("hnk,hnk->hn", q - centre, normal)
         gate = 20.0 - 12.0 * step / iterations
-        paired = inside & field.is_face[index] & (np.einsum("hnk,hnk->hn", normal, turned) > 0.4) & (np.abs(distance) < gate)
+        paired = field.is_face[index] & (np.einsum("hnk,hnk->hn", normal, turned) > 0.4) & (np.abs(distance) < gate)
         weight = paired * geman_mcclure_weights(distance, gate / 2)
         jacobian = np.concatenate([np.cross(q, normal), normal], axis=2)
         weighted = jacobian * weight[..., None]
@@ -129,13 +145,13 @@ def rank_poses(
         return []
     search = _Search(points, normals, cKDTree(points), field, np.random.default_rng(options.seed))
     if without_nose:
-        centres, target = head_centres(points, normals, search.tree), SPHERE_CENTRE
-        turns = np.broadcast_to(all_rotations(), (len(centres), *all_rotations().shape))
+        centres, target, rotations = head_centres(points, normals, search.tree), SPHERE_CENTRE, all_rotations()
+        frames = np.broadcast_to(np.eye(3), (len(centres), 3, 3))
     else:
         candidates, directions = nose_candidates(points, normals, options.nose_radius_mm, options.candidates)
-        centres, target = points[candidates], np.zeros(3)
-        turns = hypothesis_rotations() @ frames_toward(directions)[:, None]
-    return search.best_poses(centres, turns, target, options.finalists)
+        centres, target, rotations = points[candidates], np.zeros(3), hypothesis_rotations()
+        frames = frames_toward(directions)
+    return search.best_poses(centres, frames, rotations, target, options.finalists)
 
 
 @dataclass(frozen=True)
@@ -148,20 +164,22 @@ class _Search:
     field: SignedDistanceField
     rng: np.random.Generator
 
-    def best_poses(self, centres: np.ndarray, turns: np.ndarray, model_point: np.ndarray, finalists: int) -> list[Pose]:
-        """Poses that take centre c (c, 3) to `model_point` (3,) under each of its rotations (c, r, 3, 3): scored, and the best of
-        them polished. Best first."""
+    def best_poses(
+        self, centres: np.ndarray, frames: np.ndarray, rotations: np.ndarray, model_point: np.ndarray, finalists: int
+    ) -> list[Pose]:
+        """Poses that take centre c (c, 3) to `model_point` (3,) under each of the rotations (r, 3, 3) after the centre's frame
+        (c, 3, 3): scored, and the best of them polished. Best first."""
         promising: list[tuple[float, np.ndarray, np.ndarray]] = []
-        for centre, rotations in zip(centres, turns):
+        at = np.tile(model_point, (len(rotations), 1))
+        for centre, frame in zip(centres, frames):
             index, area = self._sample_about(centre, 115.0 + float(np.linalg.norm(model_point)) / 2)
             if not len(index):
                 continue
             index, area = index[::2], 2 * area  # enough to tell the promising ones; these are judged by all
-            back = rotations.transpose(0, 2, 1)
-            points, normals = (self.points[index] - centre) @ back + model_point, self.normals[index] @ back
-            coverage, agreement = score_poses(self.field, points, normals, area)
+            turns = (rotations.reshape(-1, 3) @ frame).reshape(rotations.shape)
+            coverage, agreement = score_poses(self.field, self.points[index] - centre, self.normals[index], turns, at, area)
             score = coverage * agreement
-            promising += [(score[k], centre, rotations[k]) for k in np.argsort(-score, kind="stable")[:4]]
+            promising += [(score[k], centre, rotations[k] @ frame) for k in np.argsort(-score, kind="stable")[:4]]
         if not promising:
             return []
         _, best, turned = zip(*sorted(promising, key=lambda found: -found[0])[:finalists])
@@ -173,8 +191,7 @@ class _Search:
         index, areas = np.stack([s[0] for s in samples]), np.array([s[1] for s in samples])
         local, directions = self.points[index] - centres[:, None], self.normals[index]
         rotations, translations = icp(self.field, local, directions, rotations, np.tile(model_point, (len(centres), 1)))
-        q, n = local @ rotations.transpose(0, 2, 1) + translations[:, None], directions @ rotations.transpose(0, 2, 1)
-        coverage, agreement = score_poses(self.field, q, n, areas)
+        coverage, agreement = score_poses(self.field, local, directions, rotations, translations, areas)
         poses = [
             Pose(SimilarityTransform(r, t - r @ centre), float(c), float(a))
             for r, t, centre, c, a in zip(rotations, translations, centres, coverage, agreement)

@@ -6,7 +6,7 @@ model of faces allows (`geometry.landmarks.shape_prior`), which gives a pose, an
 a face has them. The best proposal is looked at again, straight on in its corrected pose and from both sides.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 
@@ -107,7 +107,7 @@ def refine_pose(
     return replace(found, estimate=snapped(found.estimate, viewer))
 
 
-def proposals(candidates: list[Location]) -> Iterator[tuple[Location, np.ndarray | None]]:
+def proposals(candidates: Sequence[Location]) -> Iterator[tuple[Location, np.ndarray | None]]:
     """The candidates as they are; then the first of them turned about their axes, upside down first: a nose is easier found
     than up and down."""
     for candidate in candidates:
@@ -117,7 +117,7 @@ def proposals(candidates: list[Location]) -> Iterator[tuple[Location, np.ndarray
             yield candidate, turn_of(0, 0, roll)
 
 
-def _believable(candidates: list[Location], support: float, options: LandmarkLocatingOptions) -> list[Location]:
+def _believable(candidates: Sequence[Location], support: float, options: LandmarkLocatingOptions) -> list[Location]:
     """The candidates that geometry alone would have proposed. Raises NoFaceFound where there is none; it names `support`, the
     best of the landmarks'."""
     alone = LocatingOptions()

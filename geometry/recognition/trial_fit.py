@@ -1,6 +1,6 @@
 """Short fits where the mean face alone is not sure: which candidate pose explains the scan best, and whether a head is a face."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -35,7 +35,7 @@ def locate(
     return choose(places or candidate_locations(scan, model, believes), model, check)
 
 
-def choose(candidates: list[Location], model: MorphableModel, check: Callable[[], None] = lambda: None) -> Location:
+def choose(candidates: Sequence[Location], model: MorphableModel, check: Callable[[], None] = lambda: None) -> Location:
     """Of candidates, most confident first, the one whose trial fit explains the scan best."""
     if candidates[0].confidence >= SURE or len(candidates) == 1:
         return candidates[0]

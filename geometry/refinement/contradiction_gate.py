@@ -14,10 +14,9 @@ for detail; the normals there are the coarse surface's, turned as the depth was.
 
 import numpy as np
 
-from geometry.charts.curvature import normals_from_depth
+from geometry.charts.curvature import mean_curvature, normals_from_depth
 from geometry.charts.geometry_image import GeometryImage, channel_normals, normal_channels
 from geometry.charts.masked_filters import masked_mean
-from geometry.charts.rasterize import image_from_depth
 from geometry.charts.screened_poisson import extended
 from geometry.refinement.baselines import smooth_refine
 from geometry.refinement.scan_evidence import ScanEvidence, scan_evidence
@@ -78,10 +77,7 @@ def _carried_on(coarse: GeometryImage, refined: GeometryImage, unseen: np.ndarra
 
 def _with_shape(refined: GeometryImage, depth: np.ndarray, normals: np.ndarray) -> GeometryImage:
     """`refined` with this depth (h, w) and its curvature, and these normals (h, w, 3), to be scaled to length 1."""
-    changed = image_from_depth(depth, refined.valid_mask, refined.chart)
-    normals = normals / np.maximum(np.linalg.norm(normals, axis=2, keepdims=True), 1e-9)
-    channels = {**refined.channels, "depth": changed["depth"], "mean_curvature": changed["mean_curvature"]}
-    shape = {name: np.where(refined.valid_mask, values, 0) for name, values in normal_channels(normals).items()}
-    return GeometryImage(
-        channels | {name: values.astype(np.float32) for name, values in shape.items()}, refined.valid_mask, refined.chart
-    )
+    valid, normals = refined.valid_mask, normals / np.maximum(np.linalg.norm(normals, axis=2, keepdims=True), 1e-9)
+    shape = {"depth": depth, "mean_curvature": mean_curvature(depth, valid, refined.chart), **normal_channels(normals)}
+    shape = {name: np.where(valid, values, 0).astype(np.float32) for name, values in shape.items()}
+    return GeometryImage(refined.channels | shape, valid, refined.chart)

@@ -13,7 +13,7 @@ FLOOR_MM = 3.0  # quantised depth (Kinect: 2 mm steps) must not count as a jump
 GRAZING = 6.0  # times the size of a pixel's cell: a surface seen at up to about 80° survives, and a silhouette does not
 
 
-def grid_triangles(pixels: np.ndarray, raster_shape: tuple[int, int], points: np.ndarray, floor: float) -> np.ndarray:
+def grid_triangles(pixels: np.ndarray, points: np.ndarray, floor: float) -> np.ndarray:
     """Triangles (m, 3) between neighbouring pixels of a raster, none across a depth jump.
 
     pixels (n, 2) int as (row, column); points (n, 3) in any unit; floor: an edge shorter than this, in the unit of the points, is
@@ -21,12 +21,11 @@ def grid_triangles(pixels: np.ndarray, raster_shape: tuple[int, int], points: np
     kept while its longest edge is below `GRAZING` times the cell's size at that depth. Triangles face the camera
     (counter-clockwise seen from the origin side, x right, y down).
     """
-    index = np.full(raster_shape, -1, np.int64)
-    index[pixels[:, 0], pixels[:, 1]] = np.arange(len(points))
-    a, b, c, d = index[:-1, :-1].ravel(), index[:-1, 1:].ravel(), index[1:, :-1].ravel(), index[1:, 1:].ravel()
-    some = np.count_nonzero(np.stack([a, b, c, d]) >= 0, axis=0) >= 3
-    a, b, c, d = a[some], b[some], c[some], d[some]
-    length = lambda i, j: np.where((i >= 0) & (j >= 0), np.linalg.norm(points[i] - points[j], axis=1), np.inf)
+    if not len(points):
+        return np.zeros((0, 3), np.int32)
+    a, b, c, d = _cells(pixels)
+    axes = np.ascontiguousarray(points.T)
+    length = lambda i, j: np.where((i >= 0) & (j >= 0), _norm(*(axis[i] - axis[j] for axis in axes)), np.inf)
     along_bc = length(b, c) <= length(a, d)
     triangles = np.concatenate(
         [
@@ -39,12 +38,29 @@ def grid_triangles(pixels: np.ndarray, raster_shape: tuple[int, int], points: np
     triangles = triangles[(triangles >= 0).all(1)]
     if not len(triangles):
         return np.zeros((0, 3), np.int32)
-    corners = points[triangles]
-    edges = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).max(1)
+    corners = [[axis[corner] for axis in axes] for corner in np.ascontiguousarray(triangles.T)]
+    sides = [_norm(*(p - q for p, q in zip(corners[k - 1], corners[k]))) for k in range(3)]
+    edges = np.maximum(np.maximum(sides[0], sides[1]), sides[2])
     # the sampling step grows with the distance from a pinhole: estimate it as a multiple of that distance
-    distance = np.linalg.norm(corners.mean(1), axis=1)
+    distance = _norm(*((p + q + r) / 3 for p, q, r in zip(*corners)))
     step = np.median(edges / distance) * distance
     return triangles[edges < np.maximum(GRAZING * step, floor)].astype(np.int32)
+
+
+def _cells(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Of each four neighbouring pixels, of which at least three hold a point, row by row: the numbers of the points at the upper
+    left, upper right, lower left and lower right, −1 where there is none."""
+    rows, columns = (pixels - pixels.min(axis=0)).T
+    index = np.full((rows.max() + 1, columns.max() + 1), -1, np.int64)
+    index[rows, columns] = np.arange(len(pixels))
+    held = (index >= 0).astype(np.int8)
+    some = held[:-1, :-1] + held[:-1, 1:] + held[1:, :-1] + held[1:, 1:] >= 3
+    return index[:-1, :-1][some], index[:-1, 1:][some], index[1:, :-1][some], index[1:, 1:][some]
+
+
+def _norm(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """Length of vectors by their coordinates: along the last axis of one array it takes several times as long."""
+    return np.sqrt(x * x + y * y + z * z)
 
 
 def cloud_triangles(points: np.ndarray, directions_xy: np.ndarray) -> np.ndarray:
@@ -78,6 +94,6 @@ def surface_of(scan: Scan) -> TriangleMesh:
         triangles = scan.triangles
         if scan.is_cloud and scan.pixels is not None and len(scan.points):
             floor = 0.0 if scan.unit_mm is None else FLOOR_MM  # a length in mm says nothing of coordinates in an open unit
-            triangles = grid_triangles(scan.pixels, scan.raster_shape, scan.points, floor)
+            triangles = grid_triangles(scan.pixels, scan.points, floor)
         surface = _SURFACES[scan] = TriangleMesh(scan.points, triangles, scan.colors)
     return surface

@@ -157,7 +157,7 @@ def _scan_mesh(
 ) -> Scan:
     sample = _sample_round if sensor.cylindrical else _sample_front
     points, pixels, shape = sample(scene, sensor, scan_pose, strength, rng)
-    triangles = grid_triangles(pixels, shape, points, FLOOR_MM)
+    triangles = grid_triangles(pixels, points, FLOOR_MM)
     scan = Scan(points, triangles, source=sensor.name, format="synthetic mesh", unit_mm=1.0, scale_is_metric=True)
     return scan.keep(np.isin(np.arange(len(points)), triangles))
 

@@ -79,11 +79,20 @@ def _set_feature(feature: Any, name: str, value: Value) -> None:
         return
     array = np.asarray(value)
     if array.dtype.kind == "f":
-        feature.float_list.value.extend(array.astype(np.float32).ravel().tolist())
+        feature.float_list.MergeFromString(_packed(array.astype("<f4").tobytes()))  # as Python floats it would take long
     elif array.dtype.kind in "iub":
         feature.int64_list.value.extend(array.astype(np.int64).ravel().tolist())
     else:
         raise TypeError(f"feature {name!r}: {type(value).__name__} of {array.dtype}; expected floats, integers, bytes or str")
+
+
+def _packed(data: bytes) -> bytes:
+    """The values of field 1 of a message, of fixed width and as they lie in memory, as that message is serialized."""
+    length, digits = len(data), bytearray()
+    while length > 127:
+        digits.append(length & 127 | 128)
+        length >>= 7
+    return b"\x0a" + bytes([*digits, length]) + data  # wire type 2 under number 1
 
 
 def decode_example(data: bytes) -> dict[str, np.ndarray | list[bytes]]:
