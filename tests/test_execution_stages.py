@@ -10,14 +10,19 @@ import numpy as np
 import pytest
 from apache_beam.runners.portability.fn_api_runner import FnApiRunner
 from apache_beam.testing.util import assert_that, equal_to
+from PIL import Image
+from surfaces import grid_mesh
 
 from geometry.charts.chart import OrthographicChart
 from geometry.charts.geometry_image import CHANNELS, GeometryImage
 from geometry.errors import FitError, NoFaceFound, ReadError
 from geometry.fitting.encoding import Encoding
+from geometry.locating.location import Location
 from geometry.scan import Scan
+from geometry.transforms import SimilarityTransform
 from pipeline.execution import stages
 from pipeline.inputs.source import Source
+from pipeline.pictures.preview import PANEL_WIDTH, PAPER, STRIP_HEIGHT
 from pipeline.scans import config, files, manifest, methods, record_shards, state
 from pipeline.scans.job import Job, refiner_of
 from pipeline.scans.outcome import ended_by, refine_batch, timed
@@ -87,6 +92,40 @@ def test_an_error_ends_the_scan_with_status_stage_and_a_reason_of_one_line(job, 
     assert set(line["seconds"]) == {"read", "locate"} and line["files"] == {}
     is_expected = not reason.startswith(("ValueError", "MemoryError", "RecursionError"))
     assert outcome.trace == "" if is_expected else "Traceback" in outcome.trace
+
+
+def refused(state, job):
+    raise NoFaceFound("no face found: it is a sheet")
+
+
+@pytest.mark.parametrize("located", [False, True])
+def test_a_rejected_scan_leaves_a_picture_of_what_was_looked_at_and_nothing_else(job, located):
+    sheet = grid_mesh(*np.meshgrid(np.linspace(-80, 80, 40), np.linspace(-80, 80, 40)))
+    scan = Scan(sheet.vertices, sheet.triangles, "a.ply", "ply")
+    state = replace(item(), scan=scan)
+    if located:
+        state = replace(state, scan=None, location=Location(scan, SimilarityTransform.identity(), 0.5))
+    folder = manifest.scan_folder(job.out, state.source.scan_id)
+    storage.write_bytes(storage.join(folder, "refined.ply"), b"of an earlier run")
+    line = timed("rasterize", refused, state, job).line
+    assert line["status"] == "rejected" and line["files"] == {"preview": f"scans/{state.source.scan_id}/preview.png"}
+    assert storage.list_files(folder) == [storage.join(folder, "preview.png")]
+    with Image.open(storage.join(folder, "preview.png")) as picture:
+        panel = np.asarray(picture.convert("RGB"))[STRIP_HEIGHT:, :PANEL_WIDTH]
+    assert (panel != PAPER).any(axis=2).mean() > 0.1
+
+
+def test_without_previews_a_rejected_scan_has_no_files(job):
+    plain = replace(job, config=config.load(settings=["output.previews=false"]))
+    scan = Scan(np.zeros((3, 3)), np.zeros((0, 3)), "a.ply", "ply")
+    assert timed("clean", refused, replace(item(), scan=scan), plain).line["files"] == {}
+
+
+def test_a_picture_that_cannot_be_made_costs_a_rejected_scan_nothing_but_it(job):
+    broken = Scan(np.full((3, 3), np.nan), np.array([[0, 1, 9]]), "a.ply", "ply")
+    outcome = timed("locate", refused, replace(item(), scan=broken), job)
+    assert outcome.line["status"] == "rejected" and outcome.line["files"] == {}
+    assert outcome.line["reason"] == "no face found: it is a sheet" and "Traceback" in outcome.trace
 
 
 def test_the_scans_notes_reach_its_line_however_it_ends():

@@ -118,7 +118,7 @@ def test_every_scan_has_its_line_and_every_failure_its_stage_and_reason(scans, o
     assert all(ended[name] == ("ok", None) for name in FACES)
     assert "empty" in lines["empty.ply"]["reason"] and "no face found" in lines["sphere.ply"]["reason"]
     for source, line in lines.items():
-        assert set(line["files"]) == (FILES if source in FACES else set())
+        assert set(line["files"]) == {"ok": FILES, "rejected": {"preview"}, "failed": set()}[line["status"]]
         assert all((out / path).stat().st_size > 0 for path in line["files"].values())
         assert line["scan_id"].endswith("-" + hashlib.sha256(source.encode()).hexdigest()[:8])
         assert line["sha256"] == hashlib.sha256((scans / source).read_bytes()).hexdigest() and "\n" not in (line["reason"] or "")

@@ -27,6 +27,7 @@ from pipeline.pictures.casting import Cloud, Layer, Surface, View, unit
 
 PANEL_NAMES = ("Scan", "Coarse", "Refined", "Scan to refined", "Registered")
 LANDMARK_PANEL_NAMES = ("Scan", "Landmarks", "Right side", "Left side")
+REJECTED_PANEL_NAMES = ("Scan", "Fitted, and not believed", "Right side", "Left side")
 PANEL_WIDTH, FRONT_HEIGHT, TURNED_HEIGHT = 264, 296, 200
 TITLE_HEIGHT, STRIP_HEIGHT = 60, 88  # the strip is the title and, beneath it, the panels' names
 HEAT_RANGE_MM = 1.0
@@ -109,6 +110,30 @@ def render_landmarks(
         sheet.paste(panel, (column * PANEL_WIDTH, STRIP_HEIGHT))
     _draw_frame(sheet, title, LANDMARK_PANEL_NAMES)
     _draw_legend(sheet, 1, 2)
+    return sheet
+
+
+def render_rejected(
+    scan_mesh: TriangleMesh | None,
+    scan_points: np.ndarray | None,
+    fitted: TriangleMesh | None,
+    landmarks: LandmarkEstimate | None,
+    title: str,
+) -> Image.Image:
+    """The picture of a scan in which no face was found, as it was looked at: the scan with the landmarks that were taken for a
+    face's, the face that was fitted, if any was, and the scan from both sides."""
+    scan, fit = _scan_surface(scan_mesh, scan_points), None if fitted is None else Surface(fitted)
+    sheet = Image.new("RGB", (4 * PANEL_WIDTH, STRIP_HEIGHT + FRONT_HEIGHT), PAPER)
+    for column, (surface, view) in enumerate(zip((scan, fit, scan, scan), (FRONT, FRONT, *SIDES), strict=True)):
+        if surface is None:
+            continue
+        panel = Image.fromarray(_clay(surface.seen_by(view), view, two_sided=True))
+        if landmarks is not None and not column:
+            panel = marks.draw_landmarks(panel, view, landmarks)
+        sheet.paste(panel, (column * PANEL_WIDTH, STRIP_HEIGHT))
+    _draw_frame(sheet, title, REJECTED_PANEL_NAMES if fit else REJECTED_PANEL_NAMES[:1] + ("",) + REJECTED_PANEL_NAMES[2:])
+    if landmarks is not None:
+        _draw_legend(sheet, 0, 1)
     return sheet
 
 

@@ -19,6 +19,7 @@ from geometry.mesh import TriangleMesh
 from geometry.model import landmark_embedding
 from geometry.model.morphable_model import MorphableModel
 from geometry.readers.ply_writer import write_ply
+from geometry.scan import Scan
 from geometry.surfaces.triangulation import surface_of
 from geometry.transforms import SimilarityTransform
 from pipeline.scans import manifest
@@ -36,6 +37,7 @@ FILE_NAMES = {
     "geometry_images": "geometry_images.npz",
     "preview": "preview.png",
 }
+WHOLE_MM = 260.0  # a scan in which no head was found is shown as large as a head
 POINT_DECIMALS_MM = 4  # of a coordinate in mm
 COVARIANCE_DIGITS = 5  # significant
 
@@ -54,6 +56,17 @@ def write(state: ScanState, job: Job) -> ScanState:
         storage.write_bytes(storage.join(folder, FILE_NAMES[key]), make())
     manifest.keep_only(job.out, state.source.scan_id, {FILE_NAMES[key] for key in makers})
     return replace(state, files={key: f"scans/{state.source.scan_id}/{FILE_NAMES[key]}" for key in makers})
+
+
+def write_rejected(state: ScanState, job: Job, reason: str) -> ScanState:
+    """Writes a picture of what was looked at, where previews are asked for and the scan was read, and removes what an earlier run
+    left beside it."""
+    if not job.config.output.previews or (state.scan is None and state.location is None):
+        return state
+    scan_id, name = state.source.scan_id, FILE_NAMES["preview"]
+    storage.write_bytes(storage.join(manifest.scan_folder(job.out, scan_id), name), rejected_bytes(state, job.model, reason))
+    manifest.keep_only(job.out, scan_id, {name})
+    return replace(state, files={"preview": f"scans/{scan_id}/{name}"})
 
 
 def _makers(state: ScanState, job: Job) -> dict[str, Callable[[], bytes]]:
@@ -241,3 +254,25 @@ def preview_bytes(state: ScanState, model: MorphableModel) -> bytes:
     refined, registered = state.surfaces.refined.mesh, preview.patterned(state.registered, model.mesh())
     image = preview.render_preview(scan, scan.vertices, coarse, refined, state.landmarks, title, registered)
     return preview.png_bytes(image)
+
+
+def rejected_bytes(state: ScanState, model: MorphableModel, reason: str) -> bytes:
+    """The picture of a scan in which no face was found: about the head that was taken for one, or, where none was, as a whole."""
+    from pipeline.pictures import preview
+
+    located = state.location
+    scan = state.scan if located is None else located.scan
+    to_model = as_a_whole(scan) if located is None else state.scan_to_model
+    surface = surface_of(scan)
+    found = None if located is None or located.estimate is None else located.estimate.transformed(to_model)
+    fitted = None if state.fit is None else TriangleMesh(state.fit.vertices, model.triangles)
+    points, title = to_model.apply(surface.vertices), f"{state.source.name}\nrejected: {reason}"
+    return preview.png_bytes(preview.render_rejected(surface.with_vertices(points), points, fitted, found, title))
+
+
+def as_a_whole(scan: Scan) -> SimilarityTransform:
+    """What brings a scan's bulk, as its sensor saw it or, of a mesh, along its z axis, to where a face is looked at."""
+    turn = np.diag([1.0, -1.0, -1.0]) if scan.pixels is not None else np.eye(3)
+    low, high = np.quantile(scan.points, [0.02, 0.98], axis=0) if len(scan.points) else np.zeros((2, 3))
+    scale = WHOLE_MM / max(float(np.linalg.norm(high - low)), 1e-9)
+    return SimilarityTransform(turn, -scale * turn @ ((low + high) / 2), scale)

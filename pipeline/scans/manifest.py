@@ -39,7 +39,8 @@ def input_hash(data: bytes, sidecars: Mapping[str, bytes]) -> str:
 
 
 def line(state: ScanState, status: str, stage: str | None = None, reason: str | None = None) -> dict[str, Any]:
-    """A manifest line; stage and reason are null for a scan that is ok, and only such a one has metrics and files."""
+    """A manifest line; stage and reason are null for a scan that is ok, and only such a one has metrics and, but for the picture
+    that a rejected one may have (`outcome.with_picture`), files."""
     ok = status == "ok"
     values = (
         state.source.scan_id,

@@ -64,7 +64,17 @@ def timed(stage: str, step: Step, state: ScanState, job: Job, limit_after: bool 
             deadline.check()
         return done(result)
     except Exception as error:  # whatever one scan does to a step, the others go on
-        return ended_by(error, done(state), stage)
+        ended = ended_by(error, done(state), stage)
+        return with_picture(ended, state, job) if ended.line["status"] == "rejected" else ended
+
+
+def with_picture(ended: Outcome, state: ScanState, job: Job) -> Outcome:
+    """A rejected scan's outcome with a picture of what was looked at; a picture that cannot be made costs it nothing else."""
+    try:
+        files_of = files.write_rejected(state, job, str(ended.line["reason"])).files
+    except Exception as error:
+        return replace(ended, trace="".join(traceback.format_exception(error)))
+    return replace(ended, line={**ended.line, "files": dict(files_of)})
 
 
 def refine_batch(batch: list[ScanState], job: Job) -> list[ScanState | Outcome]:
