@@ -46,6 +46,19 @@ def test_correlated_noise_is_told_from_what_the_fit_is_off(sensor):
     assert 0.75 < sigma < 1.3 and 0.65 < length < 1.5
 
 
+def test_of_a_laser_scan_what_is_alike_over_millimetres_is_the_fits_error():
+    """Its noise is alike over its lines' spacing at most. Half of it and more was told to be alike over 3 mm."""
+    pooled = []
+    for seed in range(4):
+        scan, to_model, fitted, skin = seen_by("laser", seed)
+        found = measured_noise(scan, to_model, fitted, model(), alone(scan))
+        points = residuals_on_smooth_skin(scan, to_model, fitted, model()).points
+        truth = noise_spectrum(points, signed_distances(points, skin)[0])
+        pooled.append((found.sigma_mm**2, (found.sigma_mm * found.correlation_mm) ** 2, truth.sigma_mm**2))
+    variance, moment, true = np.mean(pooled, axis=0)
+    assert 0.75 < np.sqrt(variance / true) < 1.3 and np.sqrt(moment / variance) < 1.5
+
+
 def test_what_the_fit_is_off_is_no_noise():
     fitted = model().instance(np.random.default_rng(0).standard_normal(model().n_identity))
     mesh = TriangleMesh(fitted, model().triangles)

@@ -25,6 +25,7 @@ _MOST_POINTS = 40_000
 # What a fit is off at the lengths of noise, in parts of what it is off at 5.6 and 8 mm together (variances): the mean of six
 # simulated clean meshes, of subjects of the validation split
 _LEAK = np.array([0.006, 0.001, 0.0025, 0.0, 0.024, 0.061, 0.156])
+_SHORT_MM = 1.0  # of a mesh what is alike over no more is noise, not the fit's error: 15 simulated laser scans (validation split)
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ def measured_noise(
     scan: Scan, scan_to_model: SimilarityTransform, vertices: np.ndarray, model: MorphableModel, alone_mm: float, seed: int = 0
 ) -> NoiseSpectrum | None:
     """The noise of a scan, in mm of the model, under a fit with the vertices (n, 3) in the model frame; None where too little of
-    the scan lies on smooth skin. Of a mesh it is at most what the scan alone shows, alone_mm (noise_of_surface, in model mm):
-    noise of independent vertices, which is seen there, while the fit's own error is many times that of a clean mesh."""
+    the scan lies on smooth skin. Of a mesh what is alike over more than 1 mm makes it at most what the scan alone shows, alone_mm
+    (noise_of_surface, in model mm): the fit's own error is many times a clean mesh's noise there, and next to nothing below."""
     return noise_of_residuals(scan, residuals_on_smooth_skin(scan, scan_to_model, vertices, model, seed), alone_mm, seed)
 
 
@@ -54,7 +55,8 @@ def noise_of_residuals(scan: Scan, skin: SkinResiduals, alone_mm: float, seed: i
     variance, broad = spectrum.variance.copy(), (LENGTHS_MM > 5) & (LENGTHS_MM < 9)
     variance[IS_NOISE] = np.maximum(variance[IS_NOISE] - _LEAK * variance[broad].sum(), 0)
     if scan.pixels is None and len(scan.triangles):
-        variance[IS_NOISE] *= min(1.0, alone_mm**2 / max(variance[IS_NOISE].sum(), 1e-12))
+        alike = IS_NOISE & (LENGTHS_MM > _SHORT_MM)
+        variance[alike] *= np.clip((alone_mm**2 - variance[~alike & IS_NOISE].sum()) / max(variance[alike].sum(), 1e-12), 0, 1)
     return replace(spectrum, variance=variance)
 
 
