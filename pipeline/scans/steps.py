@@ -14,6 +14,7 @@ from geometry.charts.geometry_image import GeometryImage
 from geometry.fitting import encoding
 from geometry.landmarks.estimate import LandmarkEstimate
 from geometry.landmarks.given import check_on_surface, given_landmarks
+from geometry.landmarks.on_surface import on_surface
 from geometry.locating import cleaning
 from geometry.locating.candidates import located_at
 from geometry.model import landmark_embedding as landmark_schemes
@@ -105,9 +106,11 @@ def lift(state: ScanState, job: Job) -> ScanState:
 
 
 def landmarks(state: ScanState, job: Job) -> ScanState:
-    """Landmarks of the finished scan: from heatmaps, the registered mesh, or both; given ones take their places."""
+    """Landmarks of the finished scan: from heatmaps, the registered mesh, or both, those that were seen on the refined surface;
+    given ones take their places."""
     settings = job.config.landmarks
-    return _with_landmarks(state, methods.LANDMARKERS[settings.method](state, job.model, settings))
+    found = methods.LANDMARKERS[settings.method](state, job.model, settings)
+    return _with_landmarks(state, on_surface(found, state.surfaces.refined.mesh))
 
 
 def raw_landmarks(state: ScanState, job: Job) -> ScanState:

@@ -1,0 +1,32 @@
+"""Landmarks that were seen, brought onto the surface that is written: they are points of it."""
+
+from dataclasses import replace
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from geometry.landmarks.estimate import LandmarkEstimate
+from geometry.mesh import TriangleMesh
+from geometry.surfaces.closest_point import closest_points
+from geometry.surfaces.raycasting import interpolate
+
+REACH_MM = 2.0  # a landmark farther from the surface than this stays where it was found: the surface is of something else there
+AROUND_MM = (
+    4.0  # of the landmarks: so far the corners of the triangles lie that may be met, none of them longer than a millimetre
+)
+
+
+def on_surface(estimate: LandmarkEstimate, mesh: TriangleMesh) -> LandmarkEstimate:
+    """Each landmark that was seen at the nearest point of the surface, where that is within `REACH_MM`; both in one frame, mm.
+    Covariances stay: along the surface they are as large as before, and normal to it the surface is off as well."""
+    seen = np.flatnonzero(estimate.seen & np.isfinite(estimate.points).all(axis=1))
+    if not len(seen) or not len(mesh.triangles):
+        return estimate
+    near = np.isfinite(cKDTree(estimate.points[seen]).query(mesh.vertices, distance_upper_bound=AROUND_MM)[0])
+    part, _ = mesh.submesh(near)
+    if not len(part.triangles):
+        return estimate
+    met, points = closest_points(estimate.points[seen], part), np.array(estimate.points)
+    close = met.distance < REACH_MM
+    points[seen[close]] = interpolate(part.vertices, part.triangles[met.triangle], met.uv)[close]
+    return replace(estimate, points=points)
