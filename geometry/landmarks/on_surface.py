@@ -23,7 +23,8 @@ def on_surface(estimate: LandmarkEstimate, mesh: TriangleMesh) -> LandmarkEstima
     if not len(seen) or not len(mesh.triangles):
         return estimate
     near = np.isfinite(cKDTree(estimate.points[seen]).query(mesh.vertices, distance_upper_bound=AROUND_MM)[0])
-    part, _ = mesh.submesh(near)
+    a, b, c = (near[column] for column in mesh.triangles.T)
+    part = TriangleMesh(mesh.vertices, mesh.triangles[a | b | c])
     if not len(part.triangles):
         return estimate
     met, points = closest_points(estimate.points[seen], part), np.array(estimate.points)
