@@ -22,7 +22,7 @@ from pathlib import Path
 import common
 import located_scans
 import numpy as np
-from acceptance import fit_of, fits_folder, kept
+from acceptance import DECIDE_FITS, fingerprint, fit_of, fits_folder, kept
 from correspondence import ASKED_MM, MESHES
 from judged_fits import RUN
 from located_scans import LocatedScan
@@ -44,6 +44,7 @@ REGIONS = (WHOLE, *SKIN, "eyes", "nostrils", "ears")
 FIGURES = ("to", "from", "angle", "in σ", "unseen, in σ")
 POINTS = 12_000  # of the true skin, and of a surface's vertices
 REACH_MM = 130.0  # about the nose
+DECIDE_STATES = ("geometry/refinement", "geometry/recognition", "gan", "geometry/data/acceptance.json")  # besides a fit's code
 FEWEST = 40  # points of a region of which a mean is made
 
 
@@ -131,7 +132,9 @@ def row_of(state: ScanState, made: Reconstruction, scan: LocatedScan, told, mask
 
 def rows_of(cache: Path, split: str, numbers: Sequence[int], job: Job) -> Iterator[Row]:
     fits = cache / fits_folder(job, split)
-    states, skins = cache / f"refined_{fits_folder(job, split)}", cache / f"skins_{split}_{job.model.sha256[:12]}"
+    decides = (job.config.fit, job.config.chart, job.config.refine, job.config.accept, job.model.sha256)
+    states = cache / f"refined_{split}_{fingerprint(decides, (*DECIDE_FITS, *DECIDE_STATES))}"
+    skins = cache / f"skins_{split}_{job.model.sha256[:12]}"
     for folder in (fits, states, skins):
         folder.mkdir(parents=True, exist_ok=True)
     masks = masks_of(job.model)
@@ -143,7 +146,8 @@ def rows_of(cache: Path, split: str, numbers: Sequence[int], job: Job) -> Iterat
         if isinstance(state, str):
             continue
         told = kept(skins / f"{number:05d}.pkl", partial(true_skin, scan, job))
-        made = reconstruct(job.model, state.fit, state.location.scan, state.refined, state.observed)
+        follow = job.config.refine.method != "none"
+        made = reconstruct(job.model, state.fit, state.location.scan, state.refined, state.observed, follow)
         yield row_of(state, made, scan, told, masks, job)
 
 

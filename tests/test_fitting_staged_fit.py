@@ -135,12 +135,21 @@ def test_a_bare_cloud_gives_the_face_of_its_mesh(face, model):
     assert surface_errors(face, result)[model.regions["face"]].mean() < 0.1
 
 
+@pytest.fixture(scope="module")
+def sizes(model):
+    """What comes out for the size of four faces without a scale, in parts of the true one."""
+    faces = [known_face(seed) for seed in range(1, 5)]
+    scans = [replace(mesh_scan(face.scan_points * 1.1), scale_is_metric=False) for face in faces]
+    return np.array([1.1 * fit(nearly_located(s, face), model).scan_to_model.scale for s, face in zip(scans, faces, strict=True)])
+
+
 @pytest.mark.xfail(strict=True, raises=AssertionError, reason="sizes come out up to 4 % too small: docs/experiments/fit.md")
-def test_scale_is_recovered_where_the_scan_has_none(model):
-    """Of several faces: one alone may be right by chance, for size and the first mode are nearly one."""
-    for face in map(known_face, range(1, 5)):
-        result = fit(nearly_located(replace(mesh_scan(face.scan_points * 1.1), scale_is_metric=False), face), model)
-        assert result.scan_to_model.scale == pytest.approx(1 / 1.1, rel=0.02)
+def test_scale_is_recovered_where_the_scan_has_none(sizes):
+    np.testing.assert_allclose(sizes, 1.0, atol=0.02)
+
+
+def test_scale_is_nearly_recovered_where_the_scan_has_none(sizes):
+    np.testing.assert_allclose(sizes, 1.0, atol=0.045)
 
 
 def test_a_scan_without_a_scale_is_fitted(face, model):

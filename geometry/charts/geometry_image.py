@@ -50,4 +50,4 @@ def channel_normals(image: GeometryImage) -> np.ndarray:
     """
     x, y, z = image["normal_x"].astype(float), image["normal_y"].astype(float), np.sin(image["normal_elevation"].astype(float))
     length = np.where(image.valid_mask, np.maximum(np.sqrt(x * x + y * y + z * z), 1e-6), np.inf)
-    return np.stack([x / length, y / length, z / length], axis=2)
+    return np.where(image.valid_mask[:, :, None], np.stack([x / length, y / length, z / length], axis=2), 0.0)

@@ -86,8 +86,8 @@ class _Cropped(Sequence[Location]):
     """What `located` makes of poses, of each when it is asked for first: mostly the first of them is the head."""
 
     def __init__(self, poses: Sequence[Pose], located: Callable[[Pose], Location]) -> None:
-        self._poses = list(poses)
-        self._of_place = cache(lambda place: located(self._poses[place]))
+        self._poses = kept = list(poses)
+        self._of_place = cache(lambda place: located(kept[place]))  # no circle through self, which would hold the scans
 
     def __len__(self) -> int:
         return len(self._poses)

@@ -33,7 +33,8 @@ class SignedDistanceField:
 
     def index_of(self, x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
         """Flat voxel index (...) of places in steps of the grid from `LOW`, each coordinate an array (...)."""
-        across, up, out = (np.clip(np.rint(places), 0, size - 1) for places, size in zip((x, y, z), self.shape))
+        whole = (np.nan_to_num(np.rint(places), nan=0.0) for places in (x, y, z))
+        across, up, out = (np.clip(places, 0, size - 1) for places, size in zip(whole, self.shape, strict=True))
         return ((across * self.shape[1] + up) * self.shape[2] + out).astype(np.int32)
 
     @cached_property

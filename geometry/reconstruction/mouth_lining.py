@@ -17,10 +17,11 @@ from scipy.spatial import cKDTree
 
 from geometry.mesh import TriangleMesh
 from geometry.model.morphable_model import MorphableModel
-from geometry.reconstruction.dense_surface import DenseSurface
+from geometry.reconstruction.dense_surface import FOLDED_MM, SUPPORTED, DenseSurface
 from geometry.reconstruction.dense_template import DenseTemplate
 from geometry.reconstruction.surface_target import Projection, SurfaceTarget, project
 from geometry.surfaces.laplacian import stiffness
+from geometry.surfaces.seen_surface import opens_its_mouth
 from geometry.surfaces.subdivision import refine_region
 
 REACH_MM = 15.0
@@ -30,7 +31,6 @@ OF_DENSE_MM = (2.0, 1.0, 1.0)
 STIFF = 0.2  # of the smoothing, which gives way where much is met
 SHOWN = 0.3  # of the bag's area that meets the scan's where that has one: 0.54 and 0.67 of two heads with one, 0 of others
 EDGE_MM, LEVELS = 1.5, 2  # of the refined surface's bag: longer than the template's, which then has a vertex at each of the rim's
-SUPPORTED = 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,11 +81,11 @@ class Membrane:
 
 @lru_cache(maxsize=2)
 def mouth_lining(model: MorphableModel) -> Lining | None:
-    """Of a model that has one."""
+    """Of a model that has one, which begins on the rims of its lips."""
     none = np.zeros(model.n_vertices, bool)
     inside = model.regions.get("mouth_cavity", none) & model.regions.get("cavities", none)
     triangles = model.triangles[inside[model.triangles].all(axis=1)]
-    if not len(triangles):
+    if not len(triangles) or not opens_its_mouth(model):
         return None
     fine = refine_region(model.mean, triangles, inside, EDGE_MM, LEVELS)
     vertices, old = np.unique(triangles), np.unique(fine.triangles)
@@ -125,7 +125,7 @@ def inside_of_mouth(model: MorphableModel, registered: np.ndarray, around: Surfa
         return None
     found = np.array(registered)
     found[lining.vertices] = drawn.vertices
-    return Inside(lining, found, met.weight > SUPPORTED, met.sigma_mm)
+    return Inside(lining, found, met.weight > SUPPORTED, np.hypot(met.sigma_mm, FOLDED_MM))
 
 
 def _share(met: Projection, membrane: Membrane) -> float:
@@ -148,7 +148,7 @@ def with_lining(
     grown = DenseSurface(
         whole,
         np.append(surface.observed, told.astype(np.uint8)),
-        np.append(surface.sigma_mm, np.where(told, met.sigma_mm[added], np.nan)),
+        np.append(surface.sigma_mm, np.where(told, np.hypot(met.sigma_mm[added], FOLDED_MM), np.nan)),
         np.concatenate([surface.directions, drawn.vertex_normals[added]]),
     )
     return grown, lining.linear[added]

@@ -75,7 +75,7 @@ def reconstruct(
     seen[own], of_vertices[own] = dense.observed[fine], np.where(dense.observed > 0, np.hypot(sigma, flat), sigma)[fine]
     if inside is not None and around is not None:
         met = inside.lining.vertices[inside.observed]
-        seen[met], of_vertices[met] = 1, inside.sigma_mm[inside.observed]
+        seen[met], of_vertices[met] = 1, np.hypot(inside.sigma_mm[inside.observed], FOLDED_FLAT_MM)
         dense, linear = with_lining(dense, template, inside.lining, registered, around)
         added = dense.sigma_mm[len(sigma) :]
         sigma = np.append(sigma, np.where(np.isfinite(added), added, linear @ stated))

@@ -166,9 +166,11 @@ def png_bytes(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def front_row(preview: Image.Image) -> Image.Image:
-    """The first four frontal panels without the title strip: what a report shows as a thumbnail."""
-    return preview.crop((0, STRIP_HEIGHT, 4 * PANEL_WIDTH, STRIP_HEIGHT + FRONT_HEIGHT))
+def front_row(preview: Image.Image, named: bool = False) -> Image.Image:
+    """The first four frontal panels without the title strip: what a report shows as a thumbnail. named: with the panels' names
+    above, and as much less below."""
+    top = TITLE_HEIGHT if named else STRIP_HEIGHT
+    return preview.crop((0, top, 4 * PANEL_WIDTH, top + FRONT_HEIGHT))
 
 
 def _lit(normals: np.ndarray, albedo: np.ndarray, view: View) -> np.ndarray:

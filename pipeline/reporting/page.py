@@ -111,19 +111,21 @@ class Thumbnails:
         if self.left <= 0:
             return relative_url(path)
         try:
-            data = thumbnail_bytes(storage.read_bytes(storage.join(self.out, *path.split("/"))))
+            rejected = line.get("status") == "rejected"  # its panels are not those of the table's head
+            data = thumbnail_bytes(storage.read_bytes(storage.join(self.out, *path.split("/"))), named=rejected)
         except OSError:  # deleted since, or no picture (Pillow's UnidentifiedImageError is an OSError): the figures still count
             return None
         self.left -= len(data)
         return "data:image/jpeg;base64," + base64.b64encode(data).decode("ascii")
 
 
-def thumbnail_bytes(png: bytes) -> bytes:
-    """A preview's PNG → a small JPEG of its four frontal panels. Raises OSError where it is no picture."""
+def thumbnail_bytes(png: bytes, named: bool = False) -> bytes:
+    """A preview's PNG → a small JPEG of its four frontal panels, with their names or without. Raises OSError where it is no
+    picture."""
     from pipeline.pictures.preview import front_row  # Open3D loads here, and only for runs that have pictures
 
     with Image.open(io.BytesIO(png)) as picture:
-        row = front_row(picture.convert("RGB")).resize(THUMBNAIL_SIZE, Image.Resampling.LANCZOS)
+        row = front_row(picture.convert("RGB"), named).resize(THUMBNAIL_SIZE, Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     row.save(buffer, "JPEG", quality=82, optimize=True)
     return buffer.getvalue()

@@ -37,7 +37,7 @@ FILE_NAMES = {
     "geometry_images": "geometry_images.npz",
     "preview": "preview.png",
 }
-WHOLE_MM = 260.0  # a scan in which no head was found is shown as large as a head
+WHOLE_MM = 230.0  # across a scan in which no head was found: as large as a head, and within what is drawn of one
 POINT_DECIMALS_MM = 4  # of a coordinate in mm
 COVARIANCE_DIGITS = 5  # significant
 
@@ -271,8 +271,10 @@ def rejected_bytes(state: ScanState, model: MorphableModel, reason: str) -> byte
 
 
 def as_a_whole(scan: Scan) -> SimilarityTransform:
-    """What brings a scan's bulk, as its sensor saw it or, of a mesh, along its z axis, to where a face is looked at."""
+    """What brings a scan's bulk, as its sensor saw it or, of a mesh, along its z axis, to where a head is looked at."""
+    from pipeline.pictures.casting import PIVOT_MM
+
     turn = np.diag([1.0, -1.0, -1.0]) if scan.pixels is not None else np.eye(3)
     low, high = np.quantile(scan.points, [0.02, 0.98], axis=0) if len(scan.points) else np.zeros((2, 3))
     scale = WHOLE_MM / max(float(np.linalg.norm(high - low)), 1e-9)
-    return SimilarityTransform(turn, -scale * turn @ ((low + high) / 2), scale)
+    return SimilarityTransform(turn, np.array(PIVOT_MM) - scale * turn @ ((low + high) / 2), scale)

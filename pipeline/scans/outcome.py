@@ -65,16 +65,21 @@ def timed(stage: str, step: Step, state: ScanState, job: Job, limit_after: bool 
         return done(result)
     except Exception as error:  # whatever one scan does to a step, the others go on
         ended = ended_by(error, done(state), stage)
-        return with_picture(ended, state, job) if ended.line["status"] == "rejected" else ended
+        spent = sum(ended.line["seconds"].values())
+        late = spent > job.config.limits.seconds_per_scan
+        return ended if ended.line["status"] != "rejected" or late else with_picture(ended, state, job)
 
 
 def with_picture(ended: Outcome, state: ScanState, job: Job) -> Outcome:
-    """A rejected scan's outcome with a picture of what was looked at; a picture that cannot be made costs it nothing else."""
+    """A rejected scan's outcome with a picture of what was looked at; one that cannot be made costs it nothing else, and its
+    traceback goes where unexpected errors do."""
+    start = time.perf_counter()
     try:
-        files_of = files.write_rejected(state, job, str(ended.line["reason"])).files
+        made = dict(files.write_rejected(state, job, str(ended.line["reason"])).files)
     except Exception as error:
         return replace(ended, trace="".join(traceback.format_exception(error)))
-    return replace(ended, line={**ended.line, "files": dict(files_of)})
+    seconds = {**ended.line["seconds"], "write": round(time.perf_counter() - start, 4)} if made else ended.line["seconds"]
+    return replace(ended, line={**ended.line, "files": made, "seconds": seconds})
 
 
 def refine_batch(batch: list[ScanState], job: Job) -> list[ScanState | Outcome]:

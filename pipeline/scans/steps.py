@@ -100,17 +100,22 @@ def _with_confidence(refined: GeometryImage, scan: GeometryImage) -> GeometryIma
 
 def lift(state: ScanState, job: Job) -> ScanState:
     """The surfaces that are written: the refined one, and the model's topology on it."""
-    follow = job.config.refine.method != "none"
-    made = reconstruct(job.model, state.fit, state.location.scan, state.refined, state.observed, follow)
+    made = reconstruct(job.model, state.fit, state.location.scan, state.refined, state.observed, _follows_scan(job))
     return replace(state, surfaces=made)
 
 
+def _follows_scan(job: Job) -> bool:
+    """Whether the refined surface is more than the fit."""
+    return job.config.refine.method != "none"
+
+
 def landmarks(state: ScanState, job: Job) -> ScanState:
-    """Landmarks of the finished scan: from heatmaps, the registered mesh, or both, those that were seen on the refined surface;
-    given ones take their places."""
+    """Landmarks of the finished scan: from heatmaps, the registered mesh, or both, those that were seen on the refined surface
+    where a scan made it; given ones take their places."""
     settings = job.config.landmarks
     found = methods.LANDMARKERS[settings.method](state, job.model, settings)
-    return _with_landmarks(state, on_surface(found, state.surfaces.refined.mesh))
+    refined = state.surfaces.refined
+    return _with_landmarks(state, on_surface(found, refined.mesh, refined.observed) if _follows_scan(job) else found)
 
 
 def raw_landmarks(state: ScanState, job: Job) -> ScanState:
