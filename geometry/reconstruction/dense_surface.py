@@ -44,6 +44,7 @@ SUPPORTED = 0.3  # weight of what counts as observed
 # Standard deviations of what the surface itself is off, and the same where skin lies close to skin and a part of it is seen by
 # nobody: measured on 20 simulated meshes of the validation split (docs/experiments/correspondence.md)
 FINE_MM, FOLDED_MM = 0.005, 0.06
+SHEET_ROUNDS = 32  # of untangling what is unfolded; what is left then, the mean's own shape drawn apart is the shorter way
 FAR_TURNED = 0.5  # cosine: triangles of plain skin that turned less do not cross their neighbours
 
 
@@ -95,7 +96,7 @@ def _drawn_apart(template: DenseTemplate, moved: np.ndarray, before: np.ndarray,
     as along the ragged border of a scan."""
     weaves = _weaves(template, mouth_closed)
     apart = untangled(moved, template.mean, weaves.folds)[0]
-    apart, left = untangled(apart, before, weaves.sheet)
+    apart, left = untangled(apart, before, weaves.sheet, SHEET_ROUNDS)
     if left:
         apart = untangled(apart, weaves.laid_out, weaves.sheet)[0]
     turned = weaves.turned(apart, before)
