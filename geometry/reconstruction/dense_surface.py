@@ -19,6 +19,7 @@ from math import comb
 import numpy as np
 from scipy import sparse
 from scipy.sparse.linalg import cg
+from scipy.spatial import cKDTree
 
 from geometry.mesh import TriangleMesh, triangles_among
 from geometry.reconstruction.dense_offsets import offsets
@@ -71,9 +72,9 @@ def dense_surface(
     directions = _unit((1 - unfolded[:, None]) * smooth + unfolded[:, None] * FORWARD)
     upright = np.maximum(fade_in((smooth * mesh.vertex_normals).sum(axis=1), *TURNED), fade_in(unfolded, 0.3, 0.7))
     vertices = unfold(template, mesh, mouth_closed)
-    found, left = [], upright
+    found, left, order = [], upright, _in_order(template)
     for target in targets:
-        seen = project(vertices, directions, target, REACH_MM, wanted=left > 0)
+        seen = project(vertices, directions, target, REACH_MM, wanted=order[left[order] > 0])
         found.append(replace(seen, weight=left * seen.weight))
         left = left * (1 - np.minimum(seen.weight, 1))
     offset = offsets(template, found, [max(target.rough_mm, SURE_MM) for target in targets])
@@ -88,6 +89,12 @@ def dense_surface(
     return DenseSurface(
         mesh.with_vertices(moved), observed.astype(np.uint8), np.where(observed, np.sqrt(variance), np.nan), directions
     )
+
+
+@lru_cache(maxsize=2)
+def _in_order(template: DenseTemplate) -> np.ndarray:
+    """(N,) the vertices so that those near each other follow each other."""
+    return np.asarray(cKDTree(template.mean).indices)
 
 
 def _drawn_apart(template: DenseTemplate, moved: np.ndarray, before: np.ndarray, mouth_closed: bool) -> np.ndarray:
