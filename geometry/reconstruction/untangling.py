@@ -15,6 +15,7 @@ ROUNDS = 96  # what is left after a few is a knot in a nostril or an ear that ha
 AVERAGINGS = 4  # of the displacements of a knot, in a round
 KEPT = 0.3  # of a displacement, in an averaging
 WIDER = 4  # rounds after which what still crosses takes one more ring of neighbours along
+UNSEEN = 5  # rounds at most between two looks at everything
 NEEDLE = 0.03  # least height of a triangle in parts of its longest side: a smallest angle of about 2 degrees
 
 
@@ -112,7 +113,7 @@ def untangled(vertices: np.ndarray, template: np.ndarray, weave: Weave, rounds: 
     part, near, looks, done = weave, _Near(weave, placed), 0, 0
     while len(wrong) and done < rounds:
         anywhere = np.zeros(len(vertices), bool)
-        for number in range(2 + looks):
+        for number in range(min(2 + looks, UNSEEN)):
             if number and not len(wrong := part.still_wrong(placed, wrong, normals)):
                 break
             here = weave.within(part.patches.triangles[wrong], 1)
