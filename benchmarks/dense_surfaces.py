@@ -2,7 +2,7 @@
 
     python benchmarks/dense_surfaces.py --cache DIR                                      the test split
     python benchmarks/dense_surfaces.py --cache DIR --split validation --count 60        what settings may be chosen on
-    python benchmarks/dense_surfaces.py --cache DIR --split validation --count 60 --constant dense_surface.SLOPE_MM=0.2
+    python benchmarks/dense_surfaces.py --cache DIR --split validation --count 60 --constant dense_offsets.SLOPE_MM=0.2
 
 Simulated scans of faces off the model, of subjects that no training saw (benchmarks/located_scans.py), fitted, encoded, judged
 and refined as a run does, which is kept in DIR; then reconstructed, with a constant of a module of geometry.reconstruction set to

@@ -14,7 +14,13 @@ from geometry.model.morphable_model import MorphableModel
 from geometry.reconstruction.depth_normal_fusion import fuse, normal_disagreement
 from geometry.reconstruction.lifting import LiftingOptions, _split_bow_ties, lift
 from geometry.reconstruction.surface_target import FACING, SurfaceTarget
-from geometry.reconstruction.template_registration import RegistrationOptions, _unflipped, register_to_targets, visibility
+from geometry.reconstruction.template_registration import (
+    RegistrationOptions,
+    _neighbours,
+    _unflipped,
+    register_to_targets,
+    visibility,
+)
 from geometry.surfaces.closest_point import surface_distance
 from geometry.surfaces.joined_borders import joined
 from geometry.surfaces.seen_surface import seen_surface
@@ -246,7 +252,9 @@ def test_no_vertex_moves_by_the_last_bits_of_the_coordinates(tilt, surface_tilt,
 def test_a_turned_triangle_is_mended_without_a_jump():
     coarse, height = TriangleMesh(FLAT, MODEL.triangles), np.linspace(0, 15, 101)
     pulled = FLAT + np.eye(len(FLAT))[len(FLAT) // 2][:, None] * [0, 0, 1] * height[:, None, None]
-    mended = np.stack([_unflipped(vertices, coarse, RegistrationOptions().turned_deg) for vertices in pulled])
+    mended = np.stack(
+        [_unflipped(vertices, coarse, _neighbours(coarse), RegistrationOptions().turned_deg) for vertices in pulled]
+    )
     steps, after = np.abs(np.diff(mended, axis=0)).max((1, 2)), coarse.with_vertices(mended[-1]).triangle_area_vectors
     assert (mended[0] == FLAT).all() and steps.max() < 10 * height[1]
     assert ((after * coarse.triangle_area_vectors).sum(1) > 0).all()

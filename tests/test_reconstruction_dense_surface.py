@@ -10,7 +10,8 @@ from scipy.spatial import cKDTree
 from surfaces import grid_mesh
 
 from geometry.mesh import TriangleMesh
-from geometry.reconstruction.dense_surface import SIZE_MM, DenseSurface, _drawn_apart, dense_surface, within
+from geometry.reconstruction.dense_offsets import SIZE_MM
+from geometry.reconstruction.dense_surface import DenseSurface, _drawn_apart, dense_surface, within
 from geometry.surfaces.closest_point import surface_distance
 from geometry.surfaces.self_intersection import intersecting_triangles
 
@@ -60,7 +61,7 @@ def test_beyond_what_is_seen_it_fades_to_the_registered_mesh_without_a_step():
     surface = made(followed(bumped(raise_mm), support=(x < 0).astype(float)))
     offset = raised(surface)
     np.testing.assert_allclose(offset[plain & (x < -6)], raise_mm, atol=0.05)
-    assert np.abs(offset[(x > 60) & FLAT]).max() < 0.02 and 0.02 < np.median(offset[plain & (x > 4) & (x < 8)]) < raise_mm
+    assert np.abs(offset[(x > 60) & FLAT]).max() < 0.025 and 0.02 < np.median(offset[plain & (x > 4) & (x < 8)]) < raise_mm
     bins = np.digitize(x[plain], np.arange(-45, 46, 1.5))
     profile = np.array([offset[plain][bins == each].mean() for each in np.unique(bins)])
     assert np.diff(profile).max() < 0.02 and np.abs(np.diff(profile)).max() < 0.35  # falls, by no more than a gentle slope

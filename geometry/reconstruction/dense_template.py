@@ -8,7 +8,7 @@ of every face under the same number.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 
 import numpy as np
 from scipy import sparse
@@ -60,11 +60,6 @@ class DenseTemplate:
     def mesh(self, vertices: np.ndarray, mouth_closed: bool) -> TriangleMesh:
         """Of vertices (N, 3)."""
         return TriangleMesh(vertices, self.triangles if mouth_closed else self.triangles[~self.membrane])
-
-    @cached_property
-    def smoothing(self) -> sparse.csr_matrix:
-        """(N, N) half of a vertex and half of the mean of its neighbours."""
-        return (0.5 * (sparse.identity(len(self.mean)) + self.averaging)).tocsr()
 
     def unfolded(self, mouth_closed: bool) -> np.ndarray:
         """(N,) in [0, 1]: where the template is laid out as one sheet, as a scan shows eyes and closed lips."""

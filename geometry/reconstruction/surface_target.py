@@ -64,15 +64,16 @@ def project(
     facing: tuple[float, float] = FACING,
     wanted: np.ndarray | None = None,
 ) -> Projection:
-    """Points (n, 3) along ± unit directions (n, 3) onto what faces the same way within reach; wanted (n,) bool: only these.
+    """Points (n, 3) along ± unit directions (n, 3) onto what faces the same way within reach; wanted (k,): only these, in any
+    order: rays that begin near each other, one after the other, take a quarter less time.
 
     Of hits on both sides the nearer decides: they share by the inverse eighth power of their distances, 25 to 1 where one is half
     as far again as the other."""
     if wanted is not None:
-        which = np.flatnonzero(wanted)
-        few, whole = project(points[which], directions[which], target, reach_mm, facing), np.zeros((3, len(points)))
+        few, whole = project(points[wanted], directions[wanted], target, reach_mm, facing), np.zeros((3, len(points)))
         whole[2] = 1.0
-        whole[:, which] = few.offset, few.weight, few.sigma_mm
+        for values, found in zip(whole, (few.offset, few.weight, few.sigma_mm), strict=True):
+            values[wanted] = found
         return Projection(*whole)
     n = len(points)
     offset, weight, sigma = np.zeros((2, n)), np.zeros((2, n)), np.ones((2, n))

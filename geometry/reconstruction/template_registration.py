@@ -30,6 +30,7 @@ from geometry.surfaces.patches import Patches
 from geometry.surfaces.raycasting import cast_rays, interpolate, raycasting_scene
 from geometry.surfaces.robust_loss import geman_mcclure_weights
 from geometry.surfaces.seen_surface import eyeballs_behind_lids, seen_surface
+from geometry.surfaces.self_intersection import cross
 
 FOLDED = ("lids", "eyes", "lips", "mouth", "nose", "ala", "nostrils", "ears")
 
@@ -126,19 +127,37 @@ def stepped(
     return mesh.vertices + np.clip(step, -options.slack_mm, options.slack_mm)[:, None] * mesh.vertex_normals
 
 
-def _unflipped(vertices: np.ndarray, coarse: TriangleMesh, turned_deg: tuple[float, float], rounds: int = 20) -> np.ndarray:
+@lru_cache(maxsize=4)
+def _model_neighbours(model: MorphableModel) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
+    return _neighbours(TriangleMesh(model.mean, model.triangles))
+
+
+def _neighbours(mesh: TriangleMesh) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
+    """(n, n) which vertices are neighbours, and the mean of each one's."""
+    adjacency = mesh.adjacency
+    return adjacency, (sparse.diags(1 / np.maximum(np.asarray(adjacency.sum(1)).ravel(), 1)) @ adjacency).tocsr()
+
+
+def _unflipped(
+    vertices: np.ndarray,
+    coarse: TriangleMesh,
+    about: tuple[sparse.csr_matrix, sparse.csr_matrix],
+    turned_deg: tuple[float, float],
+    rounds: int = 20,
+) -> np.ndarray:
     """vertices (n, 3) whose displacement from the coarse mesh is averaged over the neighbours where a triangle turned from the
-    coarse one, the more the more it did; repeated there, that tends to a translation, which turns nothing."""
-    moved, before, neighbours = vertices - coarse.vertices, coarse.triangle_area_vectors, coarse.adjacency
-    mean = sparse.diags(1 / np.maximum(np.asarray(neighbours.sum(1)).ravel(), 1)) @ neighbours
-    turned, changed = np.zeros(len(before)), np.ones(len(before), bool)
+    coarse one, the more the more it did; repeated there, that tends to a translation, which turns nothing. about: the mesh'
+    `_neighbours`."""
+    moved, before, (neighbours, mean) = vertices - coarse.vertices, coarse.triangle_area_vectors, about
+    turned, changed = np.zeros(len(before)), np.arange(len(before))
     for _ in range(rounds):
         turned[changed] = fade_in(_turn_deg(before[changed], coarse.vertices + moved, coarse.triangles[changed]), *turned_deg)
         if turned.max() < 1e-3:
             break
-        corners = coarse.triangles[turned > 0]
+        which = np.flatnonzero(turned)
+        corners = coarse.triangles[which]
         members, place = np.unique(corners, return_inverse=True)
-        weight, place = np.repeat(turned[turned > 0], 3), place.ravel()
+        weight, place = np.repeat(turned[which], 3), place.ravel()
         share = np.zeros(len(moved))
         np.maximum.at(share, corners.ravel(), weight)
         ring = np.minimum(neighbours @ share, 1) * (1 - share)
@@ -148,15 +167,17 @@ def _unflipped(vertices: np.ndarray, coarse: TriangleMesh, turned_deg: tuple[flo
         around = np.flatnonzero(ring)
         moved[around] += ring[around, None] * (mean[around] @ moved - moved[around]) / 2
         moved[members] += share[members, None] * ((translated + mean[members] @ moved) / 2 - moved[members])
-        changed = (ring + share > 0)[coarse.triangles].any(1)  # the others turn no further
+        a, b, c = ((ring + share > 0)[column] for column in coarse.triangles.T)
+        changed = np.flatnonzero(a | b | c)  # the others turn no further
     return coarse.vertices + moved
 
 
 def _turn_deg(before: np.ndarray, vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
     """(m,) degrees between the area vectors before (m, 3) and those of the triangles (m, 3) on vertices (n, 3)."""
-    after = TriangleMesh(vertices, triangles).triangle_area_vectors
-    lengths = np.linalg.norm(before, axis=1) * np.linalg.norm(after, axis=1)
-    return np.degrees(np.arccos(np.clip((before * after).sum(1) / np.maximum(lengths, 1e-12), -1, 1)))
+    a, b, c = (vertices[column] for column in triangles.T)
+    after = cross(b - a, c - a)
+    lengths = np.sqrt(np.einsum("ij,ij->i", before, before) * np.einsum("ij,ij->i", after, after))
+    return np.degrees(np.arccos(np.clip(np.einsum("ij,ij->i", before, after) / np.maximum(lengths, 1e-12), -1, 1)))
 
 
 def register_to_targets(
@@ -244,7 +265,7 @@ def drawn_onto(
 
 def _clean(model: MorphableModel, vertices: np.ndarray, coarse: TriangleMesh, options: RegistrationOptions) -> np.ndarray:
     """Vertices (n, 3) of which no triangle turned over and no skin passes through skin."""
-    unflipped = _unflipped(vertices, coarse, options.turned_deg)[joined_vertices(model)]
+    unflipped = _unflipped(vertices, coarse, _model_neighbours(model), options.turned_deg)[joined_vertices(model)]
     return untangled(unflipped, model.mean, _folded_skin(model))[0][joined_vertices(model)]
 
 

@@ -9,12 +9,13 @@ from scipy.spatial import cKDTree
 
 from geometry.mesh import TriangleMesh
 from geometry.surfaces.patches import Patches, balls, may_cross
-from geometry.surfaces.self_intersection import intersecting_triangles
+from geometry.surfaces.self_intersection import cross, intersecting_triangles
 
 ROUNDS = 96  # what is left after a few is a knot in a nostril or an ear that has to be drawn from farther and farther about
 AVERAGINGS = 4  # of the displacements of a knot, in a round
 KEPT = 0.3  # of a displacement, in an averaging
 WIDER = 4  # rounds after which what still crosses takes one more ring of neighbours along
+UNSEEN = 5  # rounds at most between two looks at everything
 NEEDLE = 0.03  # least height of a triangle in parts of its longest side: a smallest angle of about 2 degrees
 
 
@@ -40,65 +41,93 @@ class Weave:
         number[self.used] = np.arange(len(self.used))
         return number[self.patches.triangles], self.averaging[self.used][:, self.used]
 
-    def with_neighbours(self, mask: np.ndarray) -> np.ndarray:
-        """The vertices under a mask (n,) bool and their neighbours, (n,) bool."""
-        wider = mask.copy()
-        wider[self.averaging[np.flatnonzero(mask)].indices] = True
-        return wider
+    def within(self, which: np.ndarray, rings: int) -> np.ndarray:
+        """(n,) bool: the vertices among `which`, of any shape, and those at most so many sides from one of them."""
+        starts, ends = self.averaging.indptr[:-1], self.averaging.indptr[1:]
+        found = np.zeros(len(starts), bool)
+        found[which] = True
+        fresh = np.flatnonzero(found)
+        for _ in range(rings):
+            sizes = ends[fresh] - starts[fresh]
+            places = np.arange(sizes.sum()) + np.repeat(starts[fresh] - np.cumsum(sizes) + sizes, sizes)
+            reached = self.averaging.indices[places]
+            fresh = np.unique(reached[~found[reached]])
+            found[fresh] = True
+        return found
 
-    def wrong(self, vertices: np.ndarray, changed: np.ndarray | None = None, turned: np.ndarray | None = None) -> np.ndarray:
-        """(q, 3) corners of the triangles that cross others, look away from the mean normal about them, or are needles; changed
-        (p,) bool: patches without which nothing crosses; turned (p,) bool: those of which all is known that lies about them."""
+    def wrong(
+        self, vertices: np.ndarray, changed: np.ndarray | None = None, turned: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(q,) the triangles that cross others, look away from the mean normal about them, or are needles; and the mean normals
+        about all, (m, 3). changed (p,) bool: patches without which nothing crosses; turned (p,) bool: those of which all is known
+        that lies about them."""
         suspects = may_cross(self.patches, vertices, changed)
         crossing = intersecting_triangles(TriangleMesh(vertices, self.patches.triangles[suspects]))
-        spoilt = self._spoilt(vertices)
+        normals = self._normals_about(vertices)
+        spoilt = _spoilt(vertices, self.patches.triangles, normals)
         if turned is not None:
             spoilt &= turned[self.patches.number]
-        return self.patches.triangles[np.unique(np.concatenate([suspects[crossing.ravel()], np.flatnonzero(spoilt)]))]
+        return np.unique(np.concatenate([suspects[crossing.ravel()], np.flatnonzero(spoilt)])), normals
 
-    def _spoilt(self, vertices: np.ndarray) -> np.ndarray:
-        """(m,) bool: triangles that look away from the mean normal about them, or whose height is next to nothing."""
+    def still_wrong(self, vertices: np.ndarray, wrong: np.ndarray, normals: np.ndarray) -> np.ndarray:
+        """(k,) of the triangles that were wrong (q,), and of those that they touch, the ones that still are; normals (m, 3): the
+        mean ones, as `wrong` gave them."""
+        near = np.zeros(len(vertices), bool)
+        near[self.patches.triangles[wrong]] = True
+        a, b, c = (near[column] for column in self.patches.triangles.T)
+        touching = np.flatnonzero(a | b | c)
+        crossing = intersecting_triangles(TriangleMesh(vertices, self.patches.triangles[touching]))
+        spoilt = wrong[_spoilt(vertices, self.patches.triangles[wrong], normals[wrong])]
+        return np.unique(np.concatenate([touching[crossing.ravel()], spoilt]))
+
+    def _normals_about(self, vertices: np.ndarray) -> np.ndarray:
+        """(m, 3) about each triangle the mean normal, of any length."""
         triangles, averaging = self.among_used
-        mesh = TriangleMesh(vertices[self.used], triangles)
-        about = mesh.vertex_normals
+        about = TriangleMesh(vertices[self.used], triangles).vertex_normals
         for _ in range(2):
             about = about + averaging @ about
-        a, b, c = (mesh.vertices[column] for column in triangles.T)
-        longest = np.maximum(np.maximum(_squares(b - a), _squares(c - b)), _squares(a - c))
-        areas = mesh.triangle_area_vectors
         first, second, third = (about[column] for column in triangles.T)
-        return (2 * np.sqrt(_squares(areas)) < NEEDLE * longest) | (np.einsum("ij,ij->i", areas, first + second + third) < 0)
+        return first + second + third
 
 
-def untangled(vertices: np.ndarray, template: np.ndarray, weave: Weave) -> tuple[np.ndarray, int]:
+def _spoilt(vertices: np.ndarray, triangles: np.ndarray, normals: np.ndarray) -> np.ndarray:
+    """(m,) bool: triangles that look away from the mean normals (m, 3) about them, or whose height is next to nothing."""
+    a, b, c = (vertices[column] for column in triangles.T)
+    longest = np.maximum(np.maximum(_squares(b - a), _squares(c - b)), _squares(a - c))
+    areas = cross(b - a, c - a)
+    return (np.sqrt(_squares(areas)) < NEEDLE * longest) | (np.einsum("ij,ij->i", areas, normals) < 0)
+
+
+def untangled(vertices: np.ndarray, template: np.ndarray, weave: Weave, rounds: int = ROUNDS) -> tuple[np.ndarray, int]:
     """Vertices (n, 3) moved so that the triangles neither pass through each other, nor turn their backs on what is about them,
     nor are needles; and how many still do.
 
     template (n, 3): a shape of the same topology that is free of that, in about the same pose. Where triangles do, the
     displacements from the template are averaged over the neighbours, round after round farther about: they tend to a translation,
-    under which a patch has the template's shape. After a round only what lies near the vertices that it moved is looked at."""
-    if not len(weave.patches) or not len(wrong := weave.wrong(vertices)):
+    under which a patch has the template's shape. After a round only what was wrong is looked at again; after the more rounds the
+    less is left, all that lies near the vertices that they moved."""
+    if not len(weave.patches):
         return vertices, 0
+    wrong, normals = weave.wrong(vertices)
     placed, moved, knot = np.array(vertices), vertices - template, np.zeros(len(vertices), bool)
-    near = _Near(weave, placed)
-    for number in range(ROUNDS):
-        here = np.zeros(len(vertices), bool)
-        here[wrong] = True
-        here = weave.with_neighbours(here)
-        again = knot & here
-        for _ in range(number // WIDER):
-            again = weave.with_neighbours(again)
-        here |= again
-        knot |= here
-        rows = np.flatnonzero(here)
-        means = weave.averaging[rows]
-        for _ in range(AVERAGINGS):
-            moved[rows] = KEPT * moved[rows] + (1 - KEPT) * (means @ moved)
-        placed[rows] = template[rows] + moved[rows]
-        part, *of_part = near.moved(placed, here)
-        wrong = part.wrong(placed, *of_part)
-        if not len(wrong):
-            break
+    part, near, looks, done = weave, _Near(weave, placed), 0, 0
+    while len(wrong) and done < rounds:
+        anywhere = np.zeros(len(vertices), bool)
+        for number in range(min(2 + looks, UNSEEN)):
+            if number and not len(wrong := part.still_wrong(placed, wrong, normals)):
+                break
+            here = weave.within(part.patches.triangles[wrong], 1)
+            here |= weave.within(np.flatnonzero(knot & here), done // WIDER)
+            rows = np.flatnonzero(here)
+            means = weave.averaging[rows]
+            for _ in range(AVERAGINGS):
+                moved[rows] = KEPT * moved[rows] + (1 - KEPT) * (means @ moved)
+            placed[rows] = template[rows] + moved[rows]
+            knot[rows] = anywhere[rows] = True
+            done += 1
+        part, *of_part = near.moved(placed, anywhere)
+        wrong, normals = part.wrong(placed, *of_part)
+        looks += 1
     return placed, len(wrong)
 
 

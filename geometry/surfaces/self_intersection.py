@@ -52,7 +52,7 @@ def _neighbours(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def _sides(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """(p, 3): where the corners of triangles `one` (p, 3, 3) lie from the planes of `other`: volumes of tetrahedra."""
     a, b, c = (other[:, k] for k in range(3))
-    normal = _cross(b - a, c - a)
+    normal = cross(b - a, c - a)
     return np.stack([np.einsum("ij,ij->i", normal, one[:, k] - a) for k in range(3)], axis=1)
 
 
@@ -75,7 +75,7 @@ def _pierced(one: np.ndarray, sides: np.ndarray, other: np.ndarray) -> np.ndarra
     return found
 
 
-def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """As numpy's, of vectors (k, 3) only and without what it spends on others."""
     (ax, ay, az), (bx, by, bz) = a.T, b.T
     return np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], axis=1)
@@ -83,4 +83,4 @@ def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def _volume(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> np.ndarray:
     """Six times the signed volume of the tetrahedra abcd, corners (k, 3)."""
-    return np.einsum("ij,ij->i", _cross(b - a, c - a), d - a)
+    return np.einsum("ij,ij->i", cross(b - a, c - a), d - a)

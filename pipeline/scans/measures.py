@@ -40,7 +40,7 @@ def measure(state: ScanState, job: Job) -> ScanState:
         "registered": TriangleMesh(state.registered, job.model.triangles),
     }
     for name, mesh in surfaces.items() if len(points) else ():
-        distance = closest_point.surface_distance(points, mesh)
+        distance = closest_point.distance_to_fine(points, mesh)
         statistics = {"mean": distance.mean(), "median": np.median(distance), "p90": np.quantile(distance, 0.9)}
         measured |= {f"scan_to_{name}_{statistic}_mm": value for statistic, value in statistics.items()}
     measured["fusion_disagreement_deg"] = state.surfaces.lifted.normal_disagreement
