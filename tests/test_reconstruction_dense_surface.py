@@ -11,7 +11,7 @@ from surfaces import grid_mesh
 
 from geometry.mesh import TriangleMesh
 from geometry.reconstruction.dense_offsets import SIZE_MM
-from geometry.reconstruction.dense_surface import DenseSurface, _drawn_apart, dense_surface, within
+from geometry.reconstruction.dense_surface import FINE_MM, DenseSurface, _drawn_apart, dense_surface, within
 from geometry.surfaces.closest_point import surface_distance
 from geometry.surfaces.self_intersection import intersecting_triangles
 
@@ -95,8 +95,8 @@ def test_the_surest_target_decides_where_it_is_and_the_next_one_elsewhere():
     np.testing.assert_allclose(raised(surface)[plain & (x > 6)], 0.3, atol=0.02)
     np.testing.assert_allclose(raised(surface)[plain & (x < -6)], -0.3, atol=0.02)
     assert surface.observed[plain].all()
-    np.testing.assert_allclose(surface.sigma_mm[plain & (x > 6)], 0.1, atol=1e-6)
-    np.testing.assert_allclose(surface.sigma_mm[plain & (x < -6)], 0.4, atol=1e-6)
+    np.testing.assert_allclose(surface.sigma_mm[plain & (x > 6)], np.hypot(0.1, FINE_MM), atol=1e-6)
+    np.testing.assert_allclose(surface.sigma_mm[plain & (x < -6)], np.hypot(0.4, FINE_MM), atol=1e-6)
 
 
 def test_what_was_seen_is_said_to_be():

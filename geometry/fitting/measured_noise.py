@@ -25,7 +25,9 @@ _MOST_POINTS = 40_000
 # What a fit is off at the lengths of noise, in parts of what it is off at 5.6 and 8 mm together (variances): the mean of six
 # simulated clean meshes, of subjects of the validation split
 _LEAK = np.array([0.006, 0.001, 0.0025, 0.0, 0.024, 0.061, 0.156])
-_SHORT_MM = 1.0  # of a mesh what is alike over no more is noise, not the fit's error: 15 simulated laser scans (validation split)
+# Of a mesh what is alike over no more is noise and not the fit's error, up to so many times what the scan alone shows, which
+# misses a part of it: 15 simulated laser scans of the validation split (there 1.2 times)
+_SHORT_MM, _HIDDEN = 1.0, 1.5
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,9 @@ def noise_of_residuals(scan: Scan, skin: SkinResiduals, alone_mm: float, seed: i
     variance, broad = spectrum.variance.copy(), (LENGTHS_MM > 5) & (LENGTHS_MM < 9)
     variance[IS_NOISE] = np.maximum(variance[IS_NOISE] - _LEAK * variance[broad].sum(), 0)
     if scan.pixels is None and len(scan.triangles):
-        alike = IS_NOISE & (LENGTHS_MM > _SHORT_MM)
-        variance[alike] *= np.clip((alone_mm**2 - variance[~alike & IS_NOISE].sum()) / max(variance[alike].sum(), 1e-12), 0, 1)
+        short, alike = LENGTHS_MM <= _SHORT_MM, IS_NOISE & (LENGTHS_MM > _SHORT_MM)
+        variance[short] *= min(1.0, (_HIDDEN * alone_mm) ** 2 / max(variance[short].sum(), 1e-12))
+        variance[alike] *= np.clip((alone_mm**2 - variance[short].sum()) / max(variance[alike].sum(), 1e-12), 0, 1)
     return replace(spectrum, variance=variance)
 
 

@@ -21,7 +21,7 @@ from geometry.reconstruction.surface_target import Projection
 from geometry.surfaces.conjugate_gradients import conjugate_gradients
 from geometry.surfaces.robust_loss import geman_mcclure_weights
 
-SLOPE_MM = 0.07  # G: standard deviation of the difference of neighbours' offsets; chosen on 24 simulated validation scans
+SLOPE_MM = 0.15  # G: standard deviation of the difference of neighbours' offsets
 SIZE_MM = 1.5  # S: of an offset that nothing tells
 ROBUST = 3.0  # standard deviations, of the loss' scale
 TOLERANCES = (1e-2, 3e-3, 1e-3)  # of the residual in each round; the first ones only tell the weights
