@@ -3,12 +3,13 @@
     python -m pipeline.run --input ../shared/scans --output runs/scans
     python benchmarks/surface_quality.py runs/scans --json runs/quality.json
 
-Of `refined.ply` and of the skin of `registered.ply` (without eyeballs and cavities): **crossing** triangles, which pass through
-another one; **flipped** ones, turned by more than 90° from the same triangle of `coarse.ply` (registered) or from the mean normal
-of the triangles about them (refined); **degenerate** ones, with an angle of less than 1° or without area; connected **parts**;
-**loops** of the border (the model's skin has 4: neck, eyes, mouth); the median of the triangles' smallest **angles**. Of the
-registered mesh also the triangles that cross where eyeballs or cavities take part (**inside**), and the dihedral angles at
-**lids, lips and nostrils**: their 99th percentile over that of the model's mean face.
+Of the skin of `refined.ply` (without a mouth's bag) and of `registered.ply` (without eyeballs and cavities): **crossing**
+triangles, which pass through another one; **flipped** ones, turned by more than 90° from the same triangle of `coarse.ply`
+(registered) or from the mean normal of the triangles about them (refined; the template's own mean has 2); **degenerate** ones,
+with an angle of less than 1° or without area; connected **parts**; **loops** of the border (the model's skin has 4: neck, eyes,
+mouth); the median of the triangles' smallest **angles**. Of the registered mesh also the triangles that cross where eyeballs or
+cavities take part (**inside**), and the dihedral angles at **lids, lips and nostrils**: their 99th percentile over that of the
+model's mean face.
 
 **Coverage**: points drawn by area from the cleaned scan, of a bare cloud one a cell of 1 mm, where they lie within 10 mm of the
 face and ears of `coarse.ply` and face the same way to within 60°; the share of them within 1 mm of `refined.ply`, and within
@@ -29,6 +30,7 @@ from scipy.spatial import cKDTree
 
 from geometry.mesh import TriangleMesh
 from geometry.model.morphable_model import MorphableModel
+from geometry.reconstruction.dense_template import dense_template
 from geometry.scan import Scan
 from geometry.surfaces.joined_borders import joined
 from geometry.surfaces.normals import voxel_representatives
@@ -69,6 +71,7 @@ class Measures:
         self.whole = joined(TriangleMesh(model.mean, model.triangles))[model.triangles]
         self.template = TriangleMesh(model.mean, self.skin)
         self.region = vertices_of(model, FACE_AND_EARS) & ~vertices_of(model, NOT_FACE)
+        self.of_template = len(dense_template(model).mean)  # vertices of a mouth's bag come after them
 
     def __call__(self, finished: FinishedScan) -> dict[str, Row]:
         """ "refined" and "registered" → figure → value."""
@@ -80,7 +83,8 @@ class Measures:
         ratios = {part: dihedral_ratio(skin, self.template, vertices_of(self.model, [part])) for part in PARTS}
         shape = shape_of(skin, TriangleMesh(coarse.vertices, self.skin))
         inside = crossing(TriangleMesh(registered.vertices, self.whole)) - shape.crossing
-        return {"refined": asdict(shape_of(refined)) | shares, "registered": asdict(shape) | ratios | {"inside": inside}}
+        skin = TriangleMesh(refined.vertices, refined.triangles[(refined.triangles < self.of_template).all(axis=1)])
+        return {"refined": asdict(shape_of(skin)) | shares, "registered": asdict(shape) | ratios | {"inside": inside}}
 
 
 def vertices_of(model: MorphableModel, names: Sequence[str]) -> np.ndarray:
