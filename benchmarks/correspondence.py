@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import common
 import located_scans
@@ -29,6 +30,7 @@ from skin_regions import WHOLE, skin_regions, weighted_quantile
 
 from geometry.mesh import TriangleMesh
 from pipeline.scans import config, methods, steps
+from pipeline.scans.chain import Step
 from pipeline.scans.job import Job
 from pipeline.scans.state import ScanState
 
@@ -79,16 +81,21 @@ def true_vertices(scan: LocatedScan, job: Job) -> tuple[np.ndarray, np.ndarray]:
     return vertices, seen
 
 
-def registered(scan: LocatedScan, folder: Path, job: Job) -> ScanState | str:
-    """The located scan at the end of a run's chain, or why it does not come there; its fit is kept in the folder."""
+def refine(state: ScanState, job: Job) -> ScanState:
+    """One scan through the step that takes a batch."""
+    return steps.refine([state], job)[0]
+
+
+def walked(
+    scan: LocatedScan, folder: Path, job: Job, chain: Sequence[Step] = (steps.rasterize, refine, steps.lift)
+) -> ScanState | str:
+    """The located scan, fitted and at the end of a chain, or why it does not come there; its fit is kept in the folder."""
     made = kept(folder / f"{scan.truth.number:05d}_{RUN}.pkl", partial(fit_of, scan, RUN, job))
     if isinstance(made, str):
         return made
     state = replace(ScanState.of(scan.location.scan), location=scan.location, scan=None, fit=made[0])
-    refine = lambda state, job: steps.refine([state], job)[0]
-    refine.__name__ = "refine"
-    walked = common.walk((steps.rasterize, refine, steps.lift), state, job)
-    return walked.reason or walked.state
+    walk = common.walk(chain, state, job)
+    return walk.reason or walk.state
 
 
 def row_of(state: ScanState, scan: LocatedScan, told: tuple[np.ndarray, np.ndarray], job: Job) -> Row:
@@ -105,7 +112,7 @@ def rows_of(cache: Path, split: str, numbers: Sequence[int], job: Job) -> Iterat
         folder.mkdir(parents=True, exist_ok=True)
     for done, number in enumerate(numbers):
         scan = located_scans.generated(cache, split, number, job)
-        state = scan.reason if scan.location is None else registered(scan, fits, job)
+        state = scan.reason if scan.location is None else walked(scan, fits, job)
         if isinstance(state, str):
             yield state
         else:
@@ -114,8 +121,8 @@ def rows_of(cache: Path, split: str, numbers: Sequence[int], job: Job) -> Iterat
             common.say(f"{done + 1} of {len(numbers)} scans")
 
 
-def groups_of(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """Meshes, depth cameras and each sensor; those of which there are any."""
+def groups_of(rows: Sequence[Any]) -> dict[str, list[Any]]:
+    """Meshes, depth cameras and each sensor; those of which there are any. A row tells its `sensor`."""
     is_mesh = [row.sensor in MESHES for row in rows]
     groups = {name: [row for row, mesh in zip(rows, is_mesh) if mesh == clean] for name, clean in zip(ASKED_MM, (True, False))}
     groups |= {sensor: [row for row in rows if row.sensor == sensor] for sensor in sorted({row.sensor for row in rows})}
@@ -157,15 +164,12 @@ def report(rows: Sequence[Row], regions: Mapping[str, np.ndarray]) -> list[str]:
 
 def main() -> None:
     parser = common.parser(__doc__, "--set", "--json")
-    parser.add_argument("--cache", type=Path, required=True, help="folder of located scans and fits")
-    parser.add_argument("--split", choices=("validation", "test"), default="test")
-    parser.add_argument("--count", type=int, default=100, help="scans of the split; default %(default)s")
-    parser.add_argument("--kind", choices=(*located_scans.KINDS, "common", "all"), default="common", help="default: %(default)s")
+    located_scans.add_choice(parser)
     parser.add_argument("--refine", choices=tuple(methods.REFINERS), help="instead of the configuration's refine.method")
     arguments = parser.parse_args()
     chosen = [f"refine.method={arguments.refine}"] if arguments.refine else []
     job = Job(config.load(settings=arguments.settings + chosen))
-    numbers = [n for n in range(arguments.count) if arguments.kind in ("all", located_scans.kind_of(n))]
+    numbers = located_scans.chosen(arguments)
     made = list(rows_of(arguments.cache, arguments.split, numbers, job))
     rows, regions = [row for row in made if isinstance(row, Row)], skin_regions(job.model)
     print(f"{len(made)} scans, {len(made) - len(rows)} of them refused")

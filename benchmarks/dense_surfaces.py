@@ -22,9 +22,8 @@ from pathlib import Path
 import common
 import located_scans
 import numpy as np
-from acceptance import DECIDE_FITS, fingerprint, fit_of, fits_folder, kept
-from correspondence import ASKED_MM, MESHES
-from judged_fits import RUN
+from acceptance import DECIDE_FITS, fingerprint, fits_folder, kept
+from correspondence import ASKED_MM, groups_of, refine, walked
 from located_scans import LocatedScan
 from skin_regions import NAMES as SKIN
 from skin_regions import WHOLE
@@ -59,14 +58,8 @@ class Row:
 
 def refined(scan: LocatedScan, folder: Path, job: Job) -> ScanState | str:
     """A located scan up to its refined image, or why a run refuses it; its fit is kept in the folder."""
-    made = kept(folder / f"{scan.truth.number:05d}_{RUN}.pkl", partial(fit_of, scan, RUN, job))
-    if isinstance(made, str):
-        return made
-    state = replace(ScanState.of(scan.location.scan), location=scan.location, scan=None, fit=made[0])
-    refine = lambda state, job: steps.refine([state], job)[0]
-    refine.__name__ = "refine"
-    walked = common.walk((steps.rasterize, refine), state, job)
-    return walked.reason or replace(walked.state, evidence=None)
+    state = walked(scan, folder, job, (steps.rasterize, refine))
+    return state if isinstance(state, str) else replace(state, evidence=None)
 
 
 def true_skin(scan: LocatedScan, job: Job) -> tuple[TriangleMesh, np.ndarray]:
@@ -151,7 +144,7 @@ def rows_of(cache: Path, split: str, numbers: Sequence[int], job: Job) -> Iterat
         yield row_of(state, made, scan, told, masks, job)
 
 
-def table(rows: Sequence[Row], surface: str, groups: Mapping[str, Sequence[Row]]) -> list[str]:
+def table(surface: str, groups: Mapping[str, Sequence[Row]]) -> list[str]:
     shown = [f"{surface:12s}" + "".join(f"{name + ' (' + str(len(group)) + ')':>52s}" for name, group in groups.items())]
     shown.append(f"{'':12s}" + ("{:>9s}{:>9s}{:>9s}{:>9s}{:>16s}".format(*FIGURES)) * len(groups))
     for region in REGIONS:
@@ -162,10 +155,7 @@ def table(rows: Sequence[Row], surface: str, groups: Mapping[str, Sequence[Row]]
 
 def main() -> None:
     parser = common.parser(__doc__, "--set", "--json")
-    parser.add_argument("--cache", type=Path, required=True, help="folder of located scans and fits")
-    parser.add_argument("--split", choices=("validation", "test"), default="test")
-    parser.add_argument("--count", type=int, default=100, help="scans of the split; default %(default)s")
-    parser.add_argument("--kind", choices=(*located_scans.KINDS, "common", "all"), default="common", help="default: %(default)s")
+    located_scans.add_choice(parser)
     parser.add_argument("--constant", action="append", default=[], help="module.NAME=value of geometry.reconstruction")
     parser.add_argument("--sensors", action="store_true", help="every sensor by itself as well")
     arguments = parser.parse_args()
@@ -176,19 +166,14 @@ def main() -> None:
             parser.error(f"{module.__name__} has no {name}")
         setattr(module, name, tuple(value) if isinstance(value, list) else value)
     job = Job(config.load(settings=arguments.settings))
-    numbers = [n for n in range(arguments.count) if arguments.kind in ("all", located_scans.kind_of(n))]
-    rows = list(rows_of(arguments.cache, arguments.split, numbers, job))
-    mesh = [row.sensor in MESHES for row in rows]
-    groups = {name: [row for row, is_mesh in zip(rows, mesh) if is_mesh == clean] for name, clean in zip(ASKED_MM, (True, False))}
-    by_sensor = {sensor: [row for row in rows if row.sensor == sensor] for sensor in sorted({row.sensor for row in rows})}
+    rows = list(rows_of(arguments.cache, arguments.split, located_scans.chosen(arguments), job))
+    groups = groups_of(rows)
+    both = {name: group for name, group in groups.items() if name in ASKED_MM}
     for surface in SURFACES:
-        print("\n".join(table(rows, surface, {name: group for name, group in groups.items() if group})))
-        if arguments.sensors:
-            for sensor, group in by_sensor.items():
-                print(
-                    f"{sensor:16s}{len(group):4d}"
-                    + "".join(f"{value:9.3f}" for value in np.nanmean([row.figures[surface][WHOLE] for row in group], axis=0))
-                )
+        print("\n".join(table(surface, both)))
+        for sensor, group in groups.items() if arguments.sensors else ():
+            values = np.nanmean([row.figures[surface][WHOLE] for row in group], axis=0)
+            print(f"{sensor:16s}{len(group):4d}" + "".join(f"{value:9.3f}" for value in values))
     common.keep(
         [
             {

@@ -5,6 +5,7 @@ of its validation or test split, continued by the same rule beyond the set's end
 one is cut in half, one a profile, one has a hand before the face; of every other ten, four in five mouths are wide open.
 """
 
+import argparse
 import pickle
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -73,6 +74,19 @@ def subject_of(number: int, split: str, shares: tuple[float, float, float]) -> i
 
 def kind_of(number: int) -> str:
     return dict(enumerate(KINDS)).get(number % 10, "common")
+
+
+def add_choice(parser: argparse.ArgumentParser) -> None:
+    """The options that choose among the scans; `chosen` reads them."""
+    parser.add_argument("--cache", type=Path, required=True, help="folder of located scans and fits")
+    parser.add_argument("--split", choices=("validation", "test"), default="test")
+    parser.add_argument("--count", type=int, default=100, help="scans of the split; default %(default)s")
+    parser.add_argument("--kind", choices=(*KINDS, "common", "all"), default="common", help="default: %(default)s")
+
+
+def chosen(arguments: argparse.Namespace) -> list[int]:
+    """The numbers of the scans that `add_choice`'s options ask for."""
+    return [number for number in range(arguments.count) if arguments.kind in ("all", kind_of(number))]
 
 
 def settings_of(number: int) -> SynthesisConfig:
