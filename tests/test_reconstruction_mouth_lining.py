@@ -13,6 +13,7 @@ from scipy.spatial import cKDTree
 from geometry.mesh import TriangleMesh
 from geometry.reconstruction import mouth_lining as module
 from geometry.reconstruction.dense_surface import dense_surface
+from geometry.reconstruction.dense_template import dense_template
 from geometry.reconstruction.mouth_lining import Inside, inside_of_mouth, mouth_lining, with_lining
 from geometry.surfaces.closest_point import surface_distance
 from geometry.surfaces.seen_surface import seen_surface, skin_and_eyeballs
@@ -84,6 +85,17 @@ def test_the_refined_surface_goes_on_into_the_mouth():
     told = whole.observed[added] > 0
     assert told.mean() > 0.5 and np.isfinite(whole.sigma_mm[added][told]).all()
     assert np.median(surface_distance(whole.mesh.vertices[added][told], scan)) < 0.05
+
+
+def test_the_seam_of_the_shipped_template_is_closed():
+    """As fine as a run has it, where the lips' rims have more vertices than the bag's."""
+    model, lining = default_model(), mouth_lining(default_model())
+    template = dense_template(model)
+    seam, outside = module._seam(template, lining), template.mesh(template.mean, mouth_closed=False)
+    vertices = np.concatenate([template.mean, lining.fine.vertices[~seam.rim]])
+    whole = TriangleMesh(vertices, np.concatenate([outside.triangles, seam.triangles]))
+    assert boundary_loops(whole) == 1 == boundary_loops(outside) - 1
+    assert np.ptp(whole.component_labels) == 0 and is_oriented(whole)
 
 
 def test_a_model_without_a_bag_has_no_lining(model):

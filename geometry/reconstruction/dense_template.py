@@ -133,12 +133,13 @@ def _closing(model: MorphableModel, fine: Subdivision) -> np.ndarray:
         border = TriangleMesh(
             vertices, fine.triangles[sum(along[corner].astype(int) for corner in fine.triangles.T) > 1]
         ).boundary_edges
-        chains.append(_chain(border[along[border].all(axis=1)], int(model.curves[name][0])))
+        chains.append(chain_along(border[along[border].all(axis=1)], int(model.curves[name][0])))
     return membrane(vertices, *chains)
 
 
-def _chain(edges: np.ndarray, start: int) -> np.ndarray:
-    """Vertices along the edges (e, 2) of a chain, from one of its ends."""
+def chain_along(edges: np.ndarray, start: int) -> np.ndarray:
+    """Vertices along the edges (e, 2) of a chain, from one of its ends; of a closed line from any of its vertices, which is the
+    last as well."""
     beside: dict[int, list[int]] = {}
     for one, other in edges.tolist():
         beside.setdefault(one, []).append(other)

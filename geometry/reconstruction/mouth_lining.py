@@ -18,7 +18,7 @@ from scipy.spatial import cKDTree
 from geometry.mesh import TriangleMesh
 from geometry.model.morphable_model import MorphableModel
 from geometry.reconstruction.dense_surface import FOLDED_MM, SUPPORTED, DenseSurface
-from geometry.reconstruction.dense_template import DenseTemplate
+from geometry.reconstruction.dense_template import DenseTemplate, chain_along
 from geometry.reconstruction.surface_target import Projection, SurfaceTarget, project
 from geometry.surfaces.laplacian import stiffness
 from geometry.surfaces.seen_surface import opens_its_mouth
@@ -167,7 +167,8 @@ class _Seam:
 @lru_cache(maxsize=2)
 def _seam(template: DenseTemplate, lining: Lining) -> _Seam:
     """Where the template's border about the mouth is finer than the bag's, a triangle at the border becomes a fan."""
-    loop = _loop(TriangleMesh(template.mean, template.triangles[template.membrane]).boundary_edges)
+    edges = TriangleMesh(template.mean, template.triangles[template.membrane]).boundary_edges
+    loop = chain_along(edges, int(edges.min()))[:-1]
     rim, count = lining.fine.boundary_vertices, len(template.mean)
     place = np.full(len(rim), -1)
     place[rim] = cKDTree(template.mean[loop]).query(lining.fine.vertices[rim])[1]
@@ -185,18 +186,6 @@ def _seam(template: DenseTemplate, lining: Lining) -> _Seam:
         triangles += [[start, end, number[apex]] for start, end in zip(along, along[1:], strict=False)]
     whole = np.array(triangles, np.int32)
     return _Seam(rim, loop[place[rim]], whole[(whole != np.roll(whole, 1, axis=1)).all(axis=1)])
-
-
-def _loop(edges: np.ndarray) -> np.ndarray:
-    """The vertices along the edges (e, 2) of one closed line."""
-    beside: dict[int, list[int]] = {}
-    for one, other in edges.tolist():
-        beside.setdefault(one, []).append(other)
-        beside.setdefault(other, []).append(one)
-    loop = [min(beside), min(beside[min(beside)])]
-    while len(loop) < len(beside):
-        loop.append(next(each for each in beside[loop[-1]] if each != loop[-2]))
-    return np.array(loop)
 
 
 def _between(loop: np.ndarray, start: int, end: int) -> np.ndarray:
