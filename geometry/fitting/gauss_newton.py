@@ -10,6 +10,7 @@ from geometry.errors import FitError
 from geometry.fitting.residuals import LinearTerm, PriorTerm
 
 _ROUNDS = 6  # of the active set
+_BLOCK = 512  # rows that a processor's cache holds
 
 
 def normal_equations(terms: Sequence[LinearTerm], priors: Sequence[PriorTerm] = ()) -> tuple[np.ndarray, np.ndarray]:
@@ -17,13 +18,20 @@ def normal_equations(terms: Sequence[LinearTerm], priors: Sequence[PriorTerm] = 
     size = terms[0].jacobian.shape[1]
     hessian, gradient = np.zeros((size, size)), np.zeros(size)
     for term in terms:
-        single = term.jacobian.dtype == np.float32
-        root = np.sqrt(term.weights).astype(term.jacobian.dtype)
-        weighted = term.jacobian * root[:, None]
-        upper = (ssyrk if single else dsyrk)(1.0, weighted.T)
-        hessian += np.triu(upper) + np.triu(upper, 1).T
-        gradient += weighted.T @ (root * term.residuals.astype(term.jacobian.dtype))
+        hessian += gram(term.jacobian, term.weights)
+        gradient += (term.weights * term.residuals).astype(term.jacobian.dtype) @ term.jacobian
     return with_priors(hessian, gradient, priors)
+
+
+def gram(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Σ w xᵀ x (p, p) of rows x (r, p) with the weights (r,) ≥ 0, in the rows' precision. Block by block: weighted rows that
+    outgrow a processor's cache take longer than their product."""
+    product, root = ssyrk if rows.dtype == np.float32 else dsyrk, np.sqrt(weights).astype(rows.dtype)[:, None]
+    upper = np.zeros((rows.shape[1],) * 2, rows.dtype, order="F")
+    for start in range(0, len(rows) if rows.shape[1] else 0, _BLOCK):
+        part = slice(start, start + _BLOCK)
+        upper = product(1.0, (rows[part] * root[part]).T, beta=1.0, c=upper, overwrite_c=1)
+    return upper + np.triu(upper, 1).T  # below the diagonal there is nothing
 
 
 def with_priors(hessian: np.ndarray, gradient: np.ndarray, priors: Sequence[PriorTerm]) -> tuple[np.ndarray, np.ndarray]:
