@@ -10,7 +10,7 @@ from geometry.errors import FitError
 from geometry.fitting.residuals import LinearTerm, PriorTerm
 
 _ROUNDS = 6  # of the active set
-_BLOCK = 512  # rows that a processor's cache holds
+_BLOCK = 2048  # rows; fewer sum too often
 
 
 def normal_equations(terms: Sequence[LinearTerm], priors: Sequence[PriorTerm] = ()) -> tuple[np.ndarray, np.ndarray]:
@@ -24,13 +24,13 @@ def normal_equations(terms: Sequence[LinearTerm], priors: Sequence[PriorTerm] = 
 
 
 def gram(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Σ w xᵀ x (p, p) of rows x (r, p) with the weights (r,) ≥ 0, in the rows' precision. Block by block: weighted rows that
-    outgrow a processor's cache take longer than their product."""
+    """Σ w xᵀ x (p, p) of rows x (r, p) with the weights (r,) ≥ 0: in the rows' precision block by block, which are summed in
+    float64. All weighted rows at once would pass through memory twice more."""
     product, root = ssyrk if rows.dtype == np.float32 else dsyrk, np.sqrt(weights).astype(rows.dtype)[:, None]
-    upper = np.zeros((rows.shape[1],) * 2, rows.dtype, order="F")
+    upper = np.zeros((rows.shape[1],) * 2, order="F")
     for start in range(0, len(rows) if rows.shape[1] else 0, _BLOCK):
         part = slice(start, start + _BLOCK)
-        upper = product(1.0, (rows[part] * root[part]).T, beta=1.0, c=upper, overwrite_c=1)
+        upper += product(1.0, (rows[part] * root[part]).T)
     return upper + np.triu(upper, 1).T  # below the diagonal there is nothing
 
 
@@ -57,8 +57,13 @@ def gauss_newton_step(
     of the fit begins with none held). Raises FitError where the equations have no finite solution.
     """
     hessian, gradient = normal_equations(terms, priors)
+    return bounded_step(hessian + damping, gradient, bounds)
+
+
+def bounded_step(hessian: np.ndarray, gradient: np.ndarray, bounds: tuple[np.ndarray, np.ndarray] | None = None) -> np.ndarray:
+    """As `gauss_newton_step`, of the equations H (p, p), damped, and g (p,)."""
     diagonal = np.diag(hessian)
-    hessian = hessian + damping + np.diag(1e-6 * diagonal + 1e-9 * max(diagonal.max(), 1e-9))
+    hessian = hessian + np.diag(1e-6 * diagonal + 1e-9 * max(diagonal.max(), 1e-9))
     low, high = (np.full(len(gradient), -np.inf), np.full(len(gradient), np.inf)) if bounds is None else bounds
     step, free = np.zeros(len(gradient)), np.ones(len(gradient), bool)
     for _ in range(_ROUNDS):

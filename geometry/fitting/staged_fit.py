@@ -32,6 +32,8 @@ from geometry.mesh import TriangleMesh
 from geometry.model.beard_area import beard_area
 from geometry.model.morphable_model import MorphableModel
 
+_STEADY_MM = 0.15  # a step that moves the face by less hardly changes the curvature of the energy: the next one keeps it
+
 
 def fit(
     location: Location,
@@ -51,10 +53,12 @@ def fit(
             skin = residuals_on_smooth_skin(location.scan, pose, vertices, model, options.seed)
             noise = noise_of_residuals(location.scan, skin, target.noise_mm, options.seed)
             problem = replace(problem, noise=noise)
+        motion = np.inf
         for _ in range(stage.iterations):
-            before, state = state, problem.step(state, stage)
+            before, state = state, problem.step(state, stage, steady=motion < _STEADY_MM)
             check()
-            if _motion(before, state, arrays.fitted_face) < options.still_mm:
+            motion = _motion(before, state, arrays.fitted_face)
+            if motion < options.still_mm:
                 break
         if stage.evidence:
             matches = problem.match(TriangleMesh(state.vertices, model.triangles), state.scan_to_model, stage)
