@@ -124,21 +124,20 @@ class Problem:
         return gradient
 
     def data_equations(
-        self, state: FitState, stage: Stage, matches: Correspondences, raised: np.ndarray, temper: Temper = NO_TEMPER
+        self, terms: list[LinearTerm], stage: Stage, matches: Correspondences, raised: np.ndarray, temper: Temper = NO_TEMPER
     ) -> tuple[np.ndarray, np.ndarray]:
-        """H (p + 1, p + 1) and g (p + 1,) of the data alone at a state and its pairs, all modes in play, for pose, coefficients,
-        discrepancy and last how far in mm the scan's surface is raised along its normals, in parts `raised` (n,) of that."""
-        data, *others = self.terms(state, stage, matches, np.arange(len(state.coefficients)))
+        """H (p + 1, p + 1) and g (p + 1,) of the data alone at a state and its pairs, of the `terms` with all modes in play, for
+        pose, coefficients, discrepancy and last how far in mm the scan's surface is raised along its normals, in parts `raised`
+        (n,) of that."""
+        data, *others = terms
         as_it_is, tempered = (self.surface_weights(matches.vertices, stage, each) for each in (NO_TEMPER, temper))
         data = replace(data, weights=data.weights * tempered / np.maximum(as_it_is, np.finfo(float).tiny))
         others = [replace(term, weights=term.weights / temper.noise**2) for term in others]
-        columns = [-raised[matches.vertices, None]] + [np.zeros((len(term.jacobian), 1)) for term in others]
-        return normal_equations(
-            [
-                replace(term, jacobian=np.concatenate([term.jacobian, column.astype(term.jacobian.dtype)], axis=1))
-                for term, column in zip([data, *others], columns, strict=True)
-            ]
-        )
+        hessian, gradient = normal_equations([data, *others])
+        lifted = -raised[matches.vertices] * data.weights
+        beside = lifted.astype(data.jacobian.dtype) @ data.jacobian
+        corner = np.array([[-lifted @ raised[matches.vertices]]])
+        return np.block([[hessian, beside[:, None]], [beside, corner]]), np.append(gradient, lifted @ data.residuals)
 
     def settled(self, state: FitState, stage: Stage, data: np.ndarray) -> "Problem":
         """The same with the discrepancy's variance that has the largest evidence at this state, data (p, p) being what the data
@@ -157,15 +156,16 @@ class Problem:
         coefficients and discrepancy there, tempered by `TEMPER`. Raises FitError."""
         surface = TriangleMesh(state.vertices, self.arrays.model.triangles)
         covariance = inverse(self._precision(state, stage, data))
-        pose = pose_jacobian(surface.vertices, surface.vertex_normals, self.with_scale).astype(np.float32)
-        shape = np.einsum("nam,na->nm", self.arrays.basis, surface.vertex_normals.astype(np.float32), optimize=True)
-        jacobian = np.concatenate([pose, -shape, -self._basis[:, : len(state.discrepancy)]], axis=1)
+        nothing, every = np.zeros(len(surface.vertices)), np.arange(len(surface.vertices))
+        there = Correspondences(every, surface.vertices, nothing, surface.vertex_normals)
+        field = self._basis[:, : len(state.discrepancy)]
+        jacobian = point_to_plane(there, self.arrays.basis, field, nothing, self.with_scale).jacobian
         told = self.n_pose + len(state.coefficients)
         noise_mm = self.target.noise_mm if self.noise is None else self.noise.sigma_mm
         # beside the face the discrepancy is as large as on it, and no coefficient tells of it; on it little is left untold
         whole = sum(sigma**2 for sigma in self.options.discrepancy_mm)
-        field = np.maximum((1 - _UNTOLD) * whole - (self._basis**2).sum(axis=1), 0)
-        beside = FINE_MM**2 + (BIAS * noise_mm) ** 2 + OF_SURFACE**2 * self.discrepancy_variance * field
+        untold = np.maximum((1 - _UNTOLD) * whole - np.einsum("nk,nk->n", self._basis, self._basis), 0)
+        beside = FINE_MM**2 + (BIAS * noise_mm) ** 2 + OF_SURFACE**2 * self.discrepancy_variance * untold
         sigma = np.hypot(OF_SURFACE * spread_along(jacobian, covariance), np.sqrt(beside))
         return FitPosterior(covariance[:told, :told], self.n_pose, self.arrays.n_identity, sigma)
 

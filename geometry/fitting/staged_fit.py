@@ -62,7 +62,8 @@ def fit(
                 break
         if stage.evidence:
             matches = problem.match(TriangleMesh(state.vertices, model.triangles), state.scan_to_model, stage)
-            data = problem.data_equations(state, stage, matches, beard_area(model))
+            terms = problem.terms(state, stage, matches, np.arange(len(state.coefficients)))
+            data = problem.data_equations(terms, stage, matches, beard_area(model))
             problem = problem.settled(state, stage, data[0][:-1, :-1])
     result = summarize(state, target, model.triangles, arrays.fitted_face, arrays.n_identity)
     if not stage.evidence:
@@ -70,7 +71,7 @@ def fit(
     sigma = float(np.sqrt(problem.discrepancy_variance))
     rough = roughness(skin.points, skin.distances, skin.vertices, model)
     beard = BeardSigns(*problem.raised(state, stage, data, PRIOR_MM), rough)
-    tempered, _ = problem.data_equations(state, stage, matches, beard_area(model), TEMPER)
+    tempered, _ = problem.data_equations(terms, stage, matches, beard_area(model), TEMPER)
     posterior = problem.posterior(state, stage, tempered[:-1, :-1])
     return replace(result, posterior=posterior, noise=problem.noise, discrepancy_sigma=sigma, beard=beard)
 
