@@ -67,7 +67,10 @@ def bounded_step(hessian: np.ndarray, gradient: np.ndarray, bounds: tuple[np.nda
     low, high = (np.full(len(gradient), -np.inf), np.full(len(gradient), np.inf)) if bounds is None else bounds
     step, free = np.zeros(len(gradient)), np.ones(len(gradient), bool)
     for _ in range(_ROUNDS):
-        step[free] = _solved(hessian[np.ix_(free, free)], gradient[free] + hessian[np.ix_(free, ~free)] @ step[~free])
+        if free.all():
+            step = _solved(hessian, gradient)
+        else:
+            step[free] = _solved(hessian[np.ix_(free, free)], gradient[free] + hessian[np.ix_(free, ~free)] @ step[~free])
         outside = (step < low) | (step > high)
         if not outside.any():
             break

@@ -42,6 +42,10 @@ class ModelArrays:
         )  # of three axes it takes twice as long
         return self.model.mean + moved.reshape(-1, 3)
 
+    def moved(self, vertices: np.ndarray, modes: np.ndarray, by: np.ndarray) -> np.ndarray:
+        """Vertices (n, 3) after a change (a,) of the coefficients of the modes (a,)."""
+        return vertices + (self.basis_of(modes).reshape(vertices.size, len(modes)) @ by.astype(np.float32)).reshape(-1, 3)
+
     def basis_of(self, modes: np.ndarray) -> np.ndarray:
         """(n, 3, a) of the modes (a,), made once: a stage of the fit asks for the same in each of its steps."""
         key = modes.tobytes()

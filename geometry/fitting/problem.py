@@ -23,7 +23,7 @@ from geometry.fitting.residuals import (
     point_to_point,
     pose_jacobian,
 )
-from geometry.fitting.result import FitState
+from geometry.fitting.result import Curvature, FitState
 from geometry.fitting.target import ScanSamples
 from geometry.mesh import TriangleMesh
 from geometry.model.expression_prior import expression_prior
@@ -79,7 +79,7 @@ class Problem:
         return FitState(scan_to_model, coefficients, np.zeros(0), arrays.vertices(coefficients))
 
     def step(self, state: FitState, stage: Stage, steady: bool = False) -> FitState:
-        """One iteration; steady: the state's curvature still holds. Where steps end does not depend on it, and a gradient alone
+        """One iteration; steady: the state's Hessian still holds. Where steps end does not depend on it, and a gradient alone
         takes a fraction of the time. Raises NoFaceFound where next to nothing of the scan lies near the model, FitError."""
         state, active = self._begun(state, stage), self._active_modes(stage)
         surface = TriangleMesh(state.vertices, self.arrays.model.triangles)
@@ -94,16 +94,21 @@ class Problem:
         size = inner.stop + len(state.discrepancy)
         low, high = np.full(size, -np.inf), np.full(size, np.inf)
         low[inner], high[inner] = (bound[active] - state.coefficients[active] for bound in self.bounds)
-        if (curvature := state.curvature) is None or not steady:
+        if (known := state.known) is None or not steady:
             hessian, gradient = normal_equations(self.terms(state, stage, matches, active))
-            curvature = hessian + self._damping(stage, matches, active, size)
+            known = Curvature(hessian, self._damping(stage, matches, active, size))
         else:
             gradient = self.gradient(state, stage, matches, active)
-        step = bounded_step(*with_priors(curvature, gradient, self.priors(state, stage, active)), (low, high))
+        hessian = known.data + known.damping
+        step = bounded_step(*with_priors(hessian, gradient, self.priors(state, stage, active)), (low, high))
         coefficients = state.coefficients.copy()
         coefficients[active] += step[inner]
         moved, discrepancy = _stepped(state.scan_to_model, step[: self.n_pose]), state.discrepancy + step[inner.stop :]
-        return FitState(moved, coefficients, discrepancy, self.vertices(coefficients, discrepancy), curvature)
+        if len(discrepancy):
+            vertices = self.vertices(coefficients, discrepancy)
+        else:
+            vertices = self.arrays.moved(state.vertices, active, step[inner])
+        return FitState(moved, coefficients, discrepancy, vertices, known)
 
     def gradient(self, state: FitState, stage: Stage, matches: Correspondences, active: np.ndarray) -> np.ndarray:
         """(p,) of the data's energy at a state, as `normal_equations` of `terms` has it, without their Jacobian."""
@@ -138,6 +143,12 @@ class Problem:
         beside = lifted.astype(data.jacobian.dtype) @ data.jacobian
         corner = np.array([[-lifted @ raised[matches.vertices]]])
         return np.block([[hessian, beside[:, None]], [beside, corner]]), np.append(gradient, lifted @ data.residuals)
+
+    def known(self, state: FitState) -> np.ndarray | None:
+        """(p, p) what the data knew of all unknowns some steps before a state, where it moved hardly any more: enough to settle a
+        scale. None where not all modes were in play."""
+        whole = self.n_pose + len(state.coefficients) + len(state.discrepancy)
+        return None if state.known is None or len(state.known.data) != whole else state.known.data
 
     def settled(self, state: FitState, stage: Stage, data: np.ndarray) -> "Problem":
         """The same with the discrepancy's variance that has the largest evidence at this state, data (p, p) being what the data

@@ -19,16 +19,24 @@ SEEN_MM = 5.0  # a vertex this near to a scan point is seen
 
 
 @dataclass(frozen=True)
+class Curvature:
+    """data (p, p): the Hessian of what the data say of pose, the coefficients in play and the discrepancy, and damping (p, p)."""
+
+    data: np.ndarray
+    damping: np.ndarray
+
+
+@dataclass(frozen=True)
 class FitState:
     """What an iteration leaves: scan_to_model; coefficients (K + E,), identity first; discrepancy (r,) coefficients of what the
-    model cannot show, (0,) before that is in play; vertices (n, 3) in the model frame, with it; curvature (p, p): the damped
-    Hessian of the data that led there, None at the start."""
+    model cannot show, (0,) before that is in play; vertices (n, 3) in the model frame, with it; known: what led
+    there, None at the start."""
 
     scan_to_model: SimilarityTransform
     coefficients: np.ndarray
     discrepancy: np.ndarray
     vertices: np.ndarray
-    curvature: np.ndarray | None = None
+    known: Curvature | None = None
 
 
 @dataclass(frozen=True)

@@ -52,10 +52,10 @@ def prepare_target(
         if not areas.sum() > 0:
             raise FitError("the located surface has no area; check the scan's triangles")
         chosen = _evenly(areas, limit, rng)
-        weights = rng.dirichlet((1, 1, 1), limit)[:, :, None]
+        weights = rng.dirichlet((1, 1, 1), limit)
         corners = surface.triangles[chosen]
-        normals = (surface.vertex_normals[corners] * weights).sum(1)
-        points = (surface.vertices[corners] * weights).sum(1)
+        normals = np.einsum("nca,nc->na", surface.vertex_normals[corners], weights)
+        points = np.einsum("nca,nc->na", surface.vertices[corners], weights)
         if location.scan.pixels is None:
             points = phong_tessellated(points, surface.vertices[corners], surface.vertex_normals[corners], weights)
     else:
@@ -97,8 +97,8 @@ def _landmark_targets(
 
 
 def phong_tessellated(points: np.ndarray, corners: np.ndarray, normals: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Points (n, 3) of flat triangles moved to the curved surface that the vertex normals tell of: Phong tessellation
-    (Boubekeur & Alexa 2008, eq. 2, α = 3/4). The facets of a coarse mesh cut the corners of a face by tenths of a mm."""
-    distance = ((points[:, None] - corners) * normals).sum(2, keepdims=True)
-    projected = ((points[:, None] - distance * normals) * weights).sum(1)
-    return points + 0.75 * (projected - points)
+    """Points (n, 3), of weights (n, 3) in flat triangles, moved to the curved surface that the vertex normals tell of: Phong
+    tessellation (Boubekeur & Alexa 2008, eq. 2, α = 3/4). The facets of a coarse mesh cut the corners of a face by tenths of a
+    mm."""
+    distance = np.einsum("nca,nca->nc", points[:, None] - corners, normals)
+    return points - 0.75 * np.einsum("nc,nca->na", weights * distance, normals)  # the weights add up to 1
