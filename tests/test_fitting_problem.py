@@ -72,7 +72,8 @@ def expression_energy(off):
 def data_of(problem, state, stage=LAST, temper=NO_TEMPER):
     """(p, p) what the data know of the fit's unknowns at a state."""
     matches = problem.match(TriangleMesh(state.vertices, model().triangles), state.scan_to_model, stage)
-    return problem.data_equations(state, stage, matches, np.zeros(model().n_vertices), temper)[0][:-1, :-1]
+    terms = problem.terms(state, stage, matches, np.arange(len(state.coefficients)))
+    return problem.data_equations(terms, stage, matches, np.zeros(model().n_vertices), temper)[0][:-1, :-1]
 
 
 def test_a_step_follows_the_gradient_of_the_energy(begun):

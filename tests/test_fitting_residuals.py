@@ -51,9 +51,8 @@ def test_the_point_to_plane_jacobian_is_the_derivative_of_its_residual(with_scal
         return ((moved(points, pose, with_scale) - vertices - basis @ coefficients) * normals).sum(1)
 
     offsets = residual(np.zeros(6 + with_scale + N_MODES))
-    term = point_to_plane(
-        Correspondences(np.arange(N_ROWS), points, offsets, normals), normals, basis, np.ones(N_ROWS), with_scale
-    )
+    matches = Correspondences(np.arange(N_ROWS), points, offsets, normals)
+    term = point_to_plane(matches, basis, np.zeros((N_ROWS, 0)), np.ones(N_ROWS), with_scale)
     np.testing.assert_allclose(term.jacobian, finite_differences(residual, term.jacobian.shape[1]), atol=1e-5)
     np.testing.assert_allclose(term.residuals, residual(np.zeros(term.jacobian.shape[1])))
 
@@ -88,8 +87,9 @@ def test_geman_mcclure_weights_are_one_at_zero_and_a_sixteenth_at_root_three_sca
 def test_a_low_precision_basis_gives_a_low_precision_jacobian_of_the_same_values():
     points, normals, vertices, basis = scene(3)
     matches = Correspondences(np.arange(N_ROWS), points, ((points - vertices) * normals).sum(1), normals)
-    double = point_to_plane(matches, normals, basis, np.ones(N_ROWS), True).jacobian
-    single = point_to_plane(matches, normals, basis.astype(np.float32), np.ones(N_ROWS), True).jacobian
+    field = np.ones((N_ROWS, 2))
+    double = point_to_plane(matches, basis, field, np.ones(N_ROWS), True).jacobian
+    single = point_to_plane(matches, basis.astype(np.float32), field.astype(np.float32), np.ones(N_ROWS), True).jacobian
     assert single.dtype == np.float32
     np.testing.assert_allclose(single, double, rtol=1e-4, atol=1e-4)
 

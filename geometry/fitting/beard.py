@@ -50,7 +50,7 @@ def _rough(points: np.ndarray, residuals: np.ndarray) -> float:
     """Mean of the variogram over the lags of tufts, mm²; NaN where there are too few points."""
     if len(points) < FEWEST_POINTS:
         return float("nan")
-    lags, gamma = variogram(points, residuals)
+    lags, gamma = variogram(points, residuals, longest_mm=8.0)  # the octave that ends beyond them
     of_tufts = (lags > TUFTS_MM[0]) & (lags < TUFTS_MM[1])
     return float(gamma[of_tufts].mean()) if of_tufts.any() else float("nan")
 

@@ -10,6 +10,7 @@ from geometry.errors import FitError
 from geometry.fitting.residuals import LinearTerm, PriorTerm
 
 _ROUNDS = 6  # of the active set
+_BLOCK = 2048  # rows; fewer sum too often
 
 
 def normal_equations(terms: Sequence[LinearTerm], priors: Sequence[PriorTerm] = ()) -> tuple[np.ndarray, np.ndarray]:
@@ -17,13 +18,20 @@ def normal_equations(terms: Sequence[LinearTerm], priors: Sequence[PriorTerm] = 
     size = terms[0].jacobian.shape[1]
     hessian, gradient = np.zeros((size, size)), np.zeros(size)
     for term in terms:
-        single = term.jacobian.dtype == np.float32
-        root = np.sqrt(term.weights).astype(term.jacobian.dtype)
-        weighted = term.jacobian * root[:, None]
-        upper = (ssyrk if single else dsyrk)(1.0, weighted.T)
-        hessian += np.triu(upper) + np.triu(upper, 1).T
-        gradient += weighted.T @ (root * term.residuals.astype(term.jacobian.dtype))
+        hessian += gram(term.jacobian, term.weights)
+        gradient += (term.weights * term.residuals).astype(term.jacobian.dtype) @ term.jacobian
     return with_priors(hessian, gradient, priors)
+
+
+def gram(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Σ w xᵀ x (p, p) of rows x (r, p) with the weights (r,) ≥ 0: in the rows' precision block by block, which are summed in
+    float64. All weighted rows at once would pass through memory twice more."""
+    product, root = ssyrk if rows.dtype == np.float32 else dsyrk, np.sqrt(weights).astype(rows.dtype)[:, None]
+    upper = np.zeros((rows.shape[1],) * 2, order="F")
+    for start in range(0, len(rows) if rows.shape[1] else 0, _BLOCK):
+        part = slice(start, start + _BLOCK)
+        upper += product(1.0, (rows[part] * root[part]).T)
+    return upper + np.triu(upper, 1).T  # below the diagonal there is nothing
 
 
 def with_priors(hessian: np.ndarray, gradient: np.ndarray, priors: Sequence[PriorTerm]) -> tuple[np.ndarray, np.ndarray]:
@@ -49,12 +57,20 @@ def gauss_newton_step(
     of the fit begins with none held). Raises FitError where the equations have no finite solution.
     """
     hessian, gradient = normal_equations(terms, priors)
+    return bounded_step(hessian + damping, gradient, bounds)
+
+
+def bounded_step(hessian: np.ndarray, gradient: np.ndarray, bounds: tuple[np.ndarray, np.ndarray] | None = None) -> np.ndarray:
+    """As `gauss_newton_step`, of the equations H (p, p), damped, and g (p,)."""
     diagonal = np.diag(hessian)
-    hessian = hessian + damping + np.diag(1e-6 * diagonal + 1e-9 * max(diagonal.max(), 1e-9))
+    hessian = hessian + np.diag(1e-6 * diagonal + 1e-9 * max(diagonal.max(), 1e-9))
     low, high = (np.full(len(gradient), -np.inf), np.full(len(gradient), np.inf)) if bounds is None else bounds
     step, free = np.zeros(len(gradient)), np.ones(len(gradient), bool)
     for _ in range(_ROUNDS):
-        step[free] = _solved(hessian[np.ix_(free, free)], gradient[free] + hessian[np.ix_(free, ~free)] @ step[~free])
+        if free.all():
+            step = _solved(hessian, gradient)
+        else:
+            step[free] = _solved(hessian[np.ix_(free, free)], gradient[free] + hessian[np.ix_(free, ~free)] @ step[~free])
         outside = (step < low) | (step > high)
         if not outside.any():
             break

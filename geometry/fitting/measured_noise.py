@@ -12,7 +12,7 @@ from scipy.spatial import cKDTree
 from geometry.mesh import TriangleMesh
 from geometry.model.morphable_model import MorphableModel
 from geometry.scan import Scan
-from geometry.surfaces.closest_point import closest_points
+from geometry.surfaces.closest_point import ClosestPoints, closest_points
 from geometry.surfaces.noise_spectrum import IS_NOISE, LENGTHS_MM, NoiseSpectrum, noise_spectrum
 from geometry.surfaces.raycasting import interpolate
 from geometry.transforms import SimilarityTransform
@@ -70,10 +70,15 @@ def residuals_on_smooth_skin(
     chosen = np.sort(np.random.default_rng(seed).permutation(len(scan.points))[:_MOST_POINTS])
     points = scan_to_model.apply(scan.points[chosen])
     points = points[np.linalg.norm(points, axis=1) < _REACH_MM]
-    distance, corners = signed_distances(points, TriangleMesh(vertices, model.triangles))
+    mesh = TriangleMesh(vertices, model.triangles)
+    if not len(points):
+        return SkinResiduals(points, np.zeros(0), np.zeros(0, int))
     shown = smooth_skin(model) & ~model.regions.get("neck", False)  # over a neck lie shoulders, collars and hair
-    near = (np.abs(distance) < _NEAR_MM) & shown[corners].all(axis=1)
-    return SkinResiduals(points[near], distance[near], corners[near, 0])
+    found = closest_points(points, mesh)
+    near = shown[model.triangles].all(axis=1)[found.triangle] & (found.distance < _NEAR_MM)
+    points, found = points[near], ClosestPoints(found.distance[near], found.triangle[near], found.uv[near])
+    distance, corners = _signed(points, mesh, found)
+    return SkinResiduals(points, distance, corners[:, 0])
 
 
 def signed_distances(points: np.ndarray, mesh: TriangleMesh) -> tuple[np.ndarray, np.ndarray]:
@@ -81,7 +86,11 @@ def signed_distances(points: np.ndarray, mesh: TriangleMesh) -> tuple[np.ndarray
     in which that lies. A point beyond a border counts with its whole distance."""
     if not len(points):
         return np.zeros(0), np.zeros((0, 3), int)
-    found = closest_points(points, mesh)
+    return _signed(points, mesh, closest_points(points, mesh))
+
+
+def _signed(points: np.ndarray, mesh: TriangleMesh, found: ClosestPoints) -> tuple[np.ndarray, np.ndarray]:
+    """As `signed_distances`, of points (p, 3) and the mesh's nearest to them."""
     corners = mesh.triangles[found.triangle]
     every = np.arange(len(points))[:, None] * 3 + np.arange(3)
     values = np.concatenate([mesh.vertices[corners], mesh.vertex_normals[corners]], axis=2).reshape(-1, 6)

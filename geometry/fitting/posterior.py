@@ -10,7 +10,9 @@ tell is as sure as its prior, and no less. The standard deviations of the surfac
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_factor
+from scipy.linalg.blas import dtrmm, strmm
+from scipy.linalg.lapack import dpotri
 
 from geometry.errors import FitError
 
@@ -78,12 +80,19 @@ def inverse(precision: np.ndarray) -> np.ndarray:
     """(p, p) → (p, p). Raises FitError where it is not positive definite."""
     scale = 1 / np.sqrt(np.maximum(np.diag(precision), 1e-12))
     try:
-        found = cho_solve(cho_factor(scale[:, None] * precision * scale + 1e-9 * np.eye(len(scale))), np.eye(len(scale)))
+        root, _ = cho_factor(scale[:, None] * precision * scale + 1e-9 * np.eye(len(scale)))
     except (np.linalg.LinAlgError, ValueError) as error:
         raise FitError(f"the posterior has no covariance ({error}); too little of the face is visible") from error
-    return scale[:, None] * found * scale
+    upper = np.triu(dpotri(root)[0])  # in a third of the time of solving for every column
+    return scale[:, None] * (upper + np.triu(upper, 1).T) * scale
 
 
 def spread_along(jacobian: np.ndarray, covariance: np.ndarray) -> np.ndarray:
-    """The standard deviations (n,) of J δ, J (n, p), for δ of the covariance (p, p)."""
-    return np.sqrt(np.maximum(np.einsum("np,np->n", jacobian @ covariance.astype(jacobian.dtype), jacobian), 0.0))
+    """The standard deviations (n,) of J δ, J (n, p), for δ of the covariance (p, p) = L Lᵀ: the lengths of J L's rows, whose
+    product with a triangle is half as long as one with the whole covariance. Raises FitError."""
+    try:
+        root = np.linalg.cholesky(covariance).astype(jacobian.dtype)
+    except np.linalg.LinAlgError as error:
+        raise FitError(f"the posterior has no covariance ({error}); too little of the face is visible") from error
+    turned = (strmm if jacobian.dtype == np.float32 else dtrmm)(1.0, root.T, jacobian.T)
+    return np.sqrt(np.einsum("pn,pn->n", turned, turned))

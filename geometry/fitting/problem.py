@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from geometry.errors import NoFaceFound
 from geometry.fitting.discrepancy import discrepancy_basis
-from geometry.fitting.gauss_newton import gauss_newton_step, normal_equations, with_priors
+from geometry.fitting.gauss_newton import bounded_step, gram, normal_equations, with_priors
 from geometry.fitting.measured_noise import smooth_skin
 from geometry.fitting.model_arrays import ModelArrays
 from geometry.fitting.options import FittingOptions, Stage
@@ -23,7 +23,7 @@ from geometry.fitting.residuals import (
     point_to_point,
     pose_jacobian,
 )
-from geometry.fitting.result import FitState
+from geometry.fitting.result import Curvature, FitState
 from geometry.fitting.target import ScanSamples
 from geometry.mesh import TriangleMesh
 from geometry.model.expression_prior import expression_prior
@@ -78,8 +78,9 @@ class Problem:
         coefficients = np.clip(coefficients, *self.bounds)
         return FitState(scan_to_model, coefficients, np.zeros(0), arrays.vertices(coefficients))
 
-    def step(self, state: FitState, stage: Stage) -> FitState:
-        """One iteration. Raises NoFaceFound where next to nothing of the scan lies near the model, FitError."""
+    def step(self, state: FitState, stage: Stage, steady: bool = False) -> FitState:
+        """One iteration; steady: the state's Hessian still holds. Where steps end does not depend on it, and a gradient alone
+        takes a fraction of the time. Raises NoFaceFound where next to nothing of the scan lies near the model, FitError."""
         state, active = self._begun(state, stage), self._active_modes(stage)
         surface = TriangleMesh(state.vertices, self.arrays.model.triangles)
         matches = self.match(surface, state.scan_to_model, stage)
@@ -93,29 +94,61 @@ class Problem:
         size = inner.stop + len(state.discrepancy)
         low, high = np.full(size, -np.inf), np.full(size, np.inf)
         low[inner], high[inner] = (bound[active] - state.coefficients[active] for bound in self.bounds)
-        terms, priors = self.terms(state, stage, matches, active), self.priors(state, stage, active)
-        step = gauss_newton_step(terms, priors, self._damping(stage, matches, active, size), (low, high))
+        if (known := state.known) is None or not steady:
+            hessian, gradient = normal_equations(self.terms(state, stage, matches, active))
+            known = Curvature(hessian, self._damping(stage, matches, active, size))
+        else:
+            gradient = self.gradient(state, stage, matches, active)
+        hessian = known.data + known.damping
+        step = bounded_step(*with_priors(hessian, gradient, self.priors(state, stage, active)), (low, high))
         coefficients = state.coefficients.copy()
         coefficients[active] += step[inner]
         moved, discrepancy = _stepped(state.scan_to_model, step[: self.n_pose]), state.discrepancy + step[inner.stop :]
-        return FitState(moved, coefficients, discrepancy, self.vertices(coefficients, discrepancy))
+        if len(discrepancy):
+            vertices = self.vertices(coefficients, discrepancy)
+        else:
+            vertices = self.arrays.moved(state.vertices, active, step[inner])
+        return FitState(moved, coefficients, discrepancy, vertices, known)
+
+    def gradient(self, state: FitState, stage: Stage, matches: Correspondences, active: np.ndarray) -> np.ndarray:
+        """(p,) of the data's energy at a state, as `normal_equations` of `terms` has it, without their Jacobian."""
+        arrays, rows = self.arrays, matches.vertices
+        pull = self.surface_weights(rows, stage) * self.robust_weights(matches, stage) * matches.offsets
+        pushed = np.zeros((len(arrays.basis), 3), np.float32)
+        pushed[rows] = pull[:, None] * matches.directions
+        basis = arrays.basis_of(active)
+        parts = [pull @ pose_jacobian(matches.targets, matches.directions, self.with_scale)]
+        parts.append(-(pushed.ravel() @ basis.reshape(pushed.size, len(active))))
+        if len(state.discrepancy):
+            along = np.zeros(len(arrays.basis), np.float32)
+            along[rows] = pull
+            parts.append(-(along @ self._basis))
+        gradient = np.concatenate(parts)
+        for term in self._landmark_terms(state, active):
+            gradient += (term.weights * term.residuals) @ term.jacobian
+        return gradient
 
     def data_equations(
-        self, state: FitState, stage: Stage, matches: Correspondences, raised: np.ndarray, temper: Temper = NO_TEMPER
+        self, terms: list[LinearTerm], stage: Stage, matches: Correspondences, raised: np.ndarray, temper: Temper = NO_TEMPER
     ) -> tuple[np.ndarray, np.ndarray]:
-        """H (p + 1, p + 1) and g (p + 1,) of the data alone at a state and its pairs, all modes in play, for pose, coefficients,
-        discrepancy and last how far in mm the scan's surface is raised along its normals, in parts `raised` (n,) of that."""
-        data, *others = self.terms(state, stage, matches, np.arange(len(state.coefficients)))
+        """H (p + 1, p + 1) and g (p + 1,) of the data alone at a state and its pairs, of the `terms` with all modes in play, for
+        pose, coefficients, discrepancy and last how far in mm the scan's surface is raised along its normals, in parts `raised`
+        (n,) of that."""
+        data, *others = terms
         as_it_is, tempered = (self.surface_weights(matches.vertices, stage, each) for each in (NO_TEMPER, temper))
         data = replace(data, weights=data.weights * tempered / np.maximum(as_it_is, np.finfo(float).tiny))
         others = [replace(term, weights=term.weights / temper.noise**2) for term in others]
-        columns = [-raised[matches.vertices, None]] + [np.zeros((len(term.jacobian), 1)) for term in others]
-        return normal_equations(
-            [
-                replace(term, jacobian=np.concatenate([term.jacobian, column.astype(term.jacobian.dtype)], axis=1))
-                for term, column in zip([data, *others], columns, strict=True)
-            ]
-        )
+        hessian, gradient = normal_equations([data, *others])
+        lifted = -raised[matches.vertices] * data.weights
+        beside = lifted.astype(data.jacobian.dtype) @ data.jacobian
+        corner = np.array([[-lifted @ raised[matches.vertices]]])
+        return np.block([[hessian, beside[:, None]], [beside, corner]]), np.append(gradient, lifted @ data.residuals)
+
+    def known(self, state: FitState) -> np.ndarray | None:
+        """(p, p) what the data knew of all unknowns some steps before a state, where it moved hardly any more: enough to settle a
+        scale. None where not all modes were in play."""
+        whole = self.n_pose + len(state.coefficients) + len(state.discrepancy)
+        return None if state.known is None or len(state.known.data) != whole else state.known.data
 
     def settled(self, state: FitState, stage: Stage, data: np.ndarray) -> "Problem":
         """The same with the discrepancy's variance that has the largest evidence at this state, data (p, p) being what the data
@@ -134,15 +167,16 @@ class Problem:
         coefficients and discrepancy there, tempered by `TEMPER`. Raises FitError."""
         surface = TriangleMesh(state.vertices, self.arrays.model.triangles)
         covariance = inverse(self._precision(state, stage, data))
-        pose = pose_jacobian(surface.vertices, surface.vertex_normals, self.with_scale).astype(np.float32)
-        shape = np.einsum("nam,na->nm", self.arrays.basis, surface.vertex_normals.astype(np.float32), optimize=True)
-        jacobian = np.concatenate([pose, -shape, -self._basis[:, : len(state.discrepancy)]], axis=1)
+        nothing, every = np.zeros(len(surface.vertices)), np.arange(len(surface.vertices))
+        there = Correspondences(every, surface.vertices, nothing, surface.vertex_normals)
+        field = self._basis[:, : len(state.discrepancy)]
+        jacobian = point_to_plane(there, self.arrays.basis, field, nothing, self.with_scale).jacobian
         told = self.n_pose + len(state.coefficients)
         noise_mm = self.target.noise_mm if self.noise is None else self.noise.sigma_mm
         # beside the face the discrepancy is as large as on it, and no coefficient tells of it; on it little is left untold
         whole = sum(sigma**2 for sigma in self.options.discrepancy_mm)
-        field = np.maximum((1 - _UNTOLD) * whole - (self._basis**2).sum(axis=1), 0)
-        beside = FINE_MM**2 + (BIAS * noise_mm) ** 2 + OF_SURFACE**2 * self.discrepancy_variance * field
+        untold = np.maximum((1 - _UNTOLD) * whole - np.einsum("nk,nk->n", self._basis, self._basis), 0)
+        beside = FINE_MM**2 + (BIAS * noise_mm) ** 2 + OF_SURFACE**2 * self.discrepancy_variance * untold
         sigma = np.hypot(OF_SURFACE * spread_along(jacobian, covariance), np.sqrt(beside))
         return FitPosterior(covariance[:told, :told], self.n_pose, self.arrays.n_identity, sigma)
 
@@ -165,16 +199,18 @@ class Problem:
 
     def match(self, surface: TriangleMesh, scan_to_model: SimilarityTransform, stage: Stage) -> Correspondences:
         """Nearest model vertex of each point; pairs too far, turned away or on excluded vertices are dropped."""
-        points = scan_to_model.apply(self.target.points[: stage.points])
-        normals = scan_to_model.apply_to_directions(self.target.normals[: stage.points])
+        points, normals = self.target.first(stage.points)
+        points, normals = scan_to_model.apply(points), scan_to_model.apply_to_directions(normals)
         weight = self.options.normal_weight_mm
-        tree = cKDTree(np.concatenate([surface.vertices, weight * surface.vertex_normals], axis=1))
+        # a tree that is not balanced is made in two thirds of the time, and answers as fast
+        tree = cKDTree(np.concatenate([surface.vertices, weight * surface.vertex_normals], axis=1), balanced_tree=False)
         reach = np.hypot(stage.gate_mm, weight)  # up to 60° between the normals
         distance, nearest = tree.query(np.concatenate([points, weight * normals], axis=1), distance_upper_bound=reach)
-        found = np.isfinite(distance)
-        found[found] &= self.arrays.weights[nearest[found]] > 0
-        found[found] &= np.linalg.norm(points[found] - surface.vertices[nearest[found]], axis=1) < stage.gate_mm
-        found[found] &= (surface.vertex_normals[nearest[found]] * normals[found]).sum(1) > self.options.normal_cosine
+        near = np.isfinite(distance)
+        points, normals, nearest = points[near], normals[near], nearest[near]
+        found = self.arrays.weights[nearest] > 0
+        found &= _lengths(points - surface.vertices[nearest]) < stage.gate_mm
+        found &= np.einsum("ij,ij->i", surface.vertex_normals[nearest], normals) > self.options.normal_cosine
         points, nearest = points[found], nearest[found]
         n = len(surface.vertices)
         count = np.bincount(nearest, minlength=n)
@@ -182,19 +218,12 @@ class Problem:
         mean_of = lambda values: np.stack([np.bincount(nearest, column, n)[rows] / count[rows] for column in values.T], axis=1)
         offsets, directions = above(surface, self.arrays.bent, nearest, points)
         directions = mean_of(directions)
-        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+        directions /= _lengths(directions)[:, None]
         return Correspondences(rows, mean_of(points), np.bincount(nearest, offsets, n)[rows] / count[rows], directions)
 
     def terms(self, state: FitState, stage: Stage, matches: Correspondences, active: np.ndarray) -> list[LinearTerm]:
         """Of the data at a state, linear in a step of (pose, the active (a,) of the m coefficients, the discrepancy)."""
-        found = [self._surface_term(state, stage, matches, active)]
-        if len(self.target.landmarks):
-            places, ids = state.scan_to_model.apply(self.target.landmarks), self.target.landmark_vertices
-            strength = 1.0 / self.target.landmark_sigma**2
-            basis = self.arrays.basis[ids][:, :, active]
-            term = point_to_point(places, state.vertices[ids], basis, strength, self.with_scale)
-            found.append(replace(term, jacobian=np.pad(term.jacobian, ((0, 0), (0, len(state.discrepancy))))))
-        return found
+        return [self._surface_term(state, stage, matches, active), *self._landmark_terms(state, active)]
 
     def priors(self, state: FitState, stage: Stage, active: np.ndarray) -> list[PriorTerm]:
         """The model's own of the identity (Blanz & Vetter 1999, eq. 11), the expression's, and the discrepancy's."""
@@ -249,14 +278,18 @@ class Problem:
         return np.concatenate([identity, expression])
 
     def _surface_term(self, state: FitState, stage: Stage, matches: Correspondences, active: np.ndarray) -> LinearTerm:
-        rows = matches.vertices
-        basis = self.arrays.basis[rows]
-        basis = basis if len(active) == basis.shape[2] else basis[:, :, active]
-        weights = self.surface_weights(rows, stage) * self.robust_weights(matches, stage)
-        term = point_to_plane(matches, matches.directions, basis, weights, self.with_scale)
-        if not len(state.discrepancy):
-            return term
-        return LinearTerm(term.residuals, np.concatenate([term.jacobian, -self._basis[rows]], axis=1), term.weights)
+        weights = self.surface_weights(matches.vertices, stage) * self.robust_weights(matches, stage)
+        field = self._basis if len(state.discrepancy) else self._basis[:, :0]
+        return point_to_plane(matches, self.arrays.basis_of(active), field, weights, self.with_scale)
+
+    def _landmark_terms(self, state: FitState, active: np.ndarray) -> list[LinearTerm]:
+        """One, or none where there are no landmarks."""
+        if not len(self.target.landmarks):
+            return []
+        places, ids = state.scan_to_model.apply(self.target.landmarks), self.target.landmark_vertices
+        strength = 1.0 / self.target.landmark_sigma**2
+        term = point_to_point(places, state.vertices[ids], self.arrays.basis_of(active)[ids], strength, self.with_scale)
+        return [replace(term, jacobian=np.pad(term.jacobian, ((0, 0), (0, len(state.discrepancy)))))]
 
     def _precision(self, state: FitState, stage: Stage, data: np.ndarray) -> np.ndarray:
         """(p, p) of (pose, coefficients, discrepancy), what the data (p, p) and the priors know."""
@@ -269,10 +302,15 @@ class Problem:
         once."""
         rows = matches.vertices[::_DAMPED_EVERY]
         weights = _DAMPED_EVERY * self.surface_weights(rows, stage)
-        modes = (np.sqrt(weights)[:, None, None] * self.arrays.basis[rows][:, :, active]).reshape(3 * len(rows), len(active))
+        modes = self.arrays.basis_of(active)[rows].reshape(3 * len(rows), len(active))
         damping, inner = np.zeros((size, size)), slice(self.n_pose, self.n_pose + len(active))
-        damping[inner, inner] = self.options.damping * (modes.T @ modes)
+        damping[inner, inner] = self.options.damping * gram(modes, np.repeat(weights, 3))
         return damping
+
+
+def _lengths(vectors: np.ndarray) -> np.ndarray:
+    """Of vectors (n, 3) → (n,)."""
+    return np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
 
 
 def _times(stage: Stage) -> float:

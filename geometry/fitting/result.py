@@ -19,14 +19,24 @@ SEEN_MM = 5.0  # a vertex this near to a scan point is seen
 
 
 @dataclass(frozen=True)
+class Curvature:
+    """data (p, p): the Hessian of what the data say of pose, the coefficients in play and the discrepancy, and damping (p, p)."""
+
+    data: np.ndarray
+    damping: np.ndarray
+
+
+@dataclass(frozen=True)
 class FitState:
     """What an iteration leaves: scan_to_model; coefficients (K + E,), identity first; discrepancy (r,) coefficients of what the
-    model cannot show, (0,) before that is in play; vertices (n, 3) in the model frame, with it."""
+    model cannot show, (0,) before that is in play; vertices (n, 3) in the model frame, with it; known: what led
+    there, None at the start."""
 
     scan_to_model: SimilarityTransform
     coefficients: np.ndarray
     discrepancy: np.ndarray
     vertices: np.ndarray
+    known: Curvature | None = None
 
 
 @dataclass(frozen=True)
@@ -62,15 +72,16 @@ def summarize(state: FitState, target: ScanSamples, triangles: np.ndarray, face:
 
     Raises NoFaceFound where no scan point lies on the fitted face."""
     surface = TriangleMesh(state.vertices, triangles)
-    points = state.scan_to_model.apply(target.points)
-    distance, nearest = cKDTree(state.vertices).query(points, distance_upper_bound=ABOUT_MM)
+    points, normals = target.first(len(target.points))
+    points, normals = state.scan_to_model.apply(points), state.scan_to_model.apply_to_directions(normals)
+    distance, nearest = cKDTree(state.vertices, balanced_tree=False).query(points, distance_upper_bound=ABOUT_MM)
     about = np.isfinite(distance)
     about[about] &= face[nearest[about]]
     near = about & (distance < ON_FACE_MM)
     points, nearest = points[near], nearest[near]
     model_normals = surface.vertex_normals[nearest]
-    facing = (model_normals * state.scan_to_model.apply_to_directions(target.normals)[near]).sum(1) > FACING
-    offsets = np.abs(((points - state.vertices[nearest]) * model_normals).sum(1))[facing]
+    facing = np.einsum("ij,ij->i", model_normals, normals[near]) > FACING
+    offsets = np.abs(np.einsum("ij,ij->i", points - state.vertices[nearest], model_normals))[facing]
     if not len(offsets):
         raise NoFaceFound("no face found: no scan point lies on the fitted face")
     areas, covered = surface.vertex_areas, _covered(state.vertices, points, face)
@@ -94,7 +105,7 @@ def summarize(state: FitState, target: ScanSamples, triangles: np.ndarray, face:
 def _covered(vertices: np.ndarray, points: np.ndarray, face: np.ndarray) -> np.ndarray:
     """(n,) bool: vertices of the face region near any of the points (k, 3)."""
     covered = np.zeros(len(face), bool)
-    reach = cKDTree(points).query(vertices[face], distance_upper_bound=SEEN_MM)[0]
+    reach = cKDTree(points, balanced_tree=False).query(vertices[face], distance_upper_bound=SEEN_MM)[0]
     covered[np.flatnonzero(face)[np.isfinite(reach)]] = True
     return covered
 

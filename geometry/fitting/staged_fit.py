@@ -22,7 +22,7 @@ import numpy as np
 from geometry.fitting.beard import PRIOR_MM, BeardSigns, roughness
 from geometry.fitting.measured_noise import noise_of_residuals, residuals_on_smooth_skin
 from geometry.fitting.model_arrays import arrays_of
-from geometry.fitting.options import FittingOptions
+from geometry.fitting.options import FittingOptions, Stage
 from geometry.fitting.posterior import TEMPER
 from geometry.fitting.problem import Problem
 from geometry.fitting.result import FitResult, FitState, summarize
@@ -31,6 +31,8 @@ from geometry.locating.location import Location
 from geometry.mesh import TriangleMesh
 from geometry.model.beard_area import beard_area
 from geometry.model.morphable_model import MorphableModel
+
+_STEADY_MM = 0.15  # a step that moves the face by less hardly changes the curvature of the energy: the next one keeps it
 
 
 def fit(
@@ -51,14 +53,13 @@ def fit(
             skin = residuals_on_smooth_skin(location.scan, pose, vertices, model, options.seed)
             noise = noise_of_residuals(location.scan, skin, target.noise_mm, options.seed)
             problem = replace(problem, noise=noise)
-        for _ in range(stage.iterations):
-            before, state = state, problem.step(state, stage)
-            check()
-            if _motion(before, state, arrays.fitted_face) < options.still_mm:
-                break
-        if stage.evidence:
+        state = _after(stage, problem, state, check)
+        if stage.evidence and stage is not options.stages[-1] and (known := problem.known(state)) is not None:
+            problem = problem.settled(state, stage, known)
+        elif stage.evidence:
             matches = problem.match(TriangleMesh(state.vertices, model.triangles), state.scan_to_model, stage)
-            data = problem.data_equations(state, stage, matches, beard_area(model))
+            terms = problem.terms(state, stage, matches, np.arange(len(state.coefficients)))
+            data = problem.data_equations(terms, stage, matches, beard_area(model))
             problem = problem.settled(state, stage, data[0][:-1, :-1])
     result = summarize(state, target, model.triangles, arrays.fitted_face, arrays.n_identity)
     if not stage.evidence:
@@ -66,9 +67,21 @@ def fit(
     sigma = float(np.sqrt(problem.discrepancy_variance))
     rough = roughness(skin.points, skin.distances, skin.vertices, model)
     beard = BeardSigns(*problem.raised(state, stage, data, PRIOR_MM), rough)
-    tempered, _ = problem.data_equations(state, stage, matches, beard_area(model), TEMPER)
+    tempered, _ = problem.data_equations(terms, stage, matches, beard_area(model), TEMPER)
     posterior = problem.posterior(state, stage, tempered[:-1, :-1])
     return replace(result, posterior=posterior, noise=problem.noise, discrepancy_sigma=sigma, beard=beard)
+
+
+def _after(stage: Stage, problem: Problem, state: FitState, check: Callable[[], None]) -> FitState:
+    """The state in which a stage ends."""
+    motion = np.inf
+    for _ in range(stage.iterations):
+        before, state = state, problem.step(state, stage, steady=stage.evidence and motion < _STEADY_MM)
+        check()
+        motion = _motion(before, state, problem.arrays.fitted_face)
+        if motion < problem.options.still_mm:
+            break
+    return state
 
 
 def _motion(before: FitState, after: FitState, face: np.ndarray) -> float:

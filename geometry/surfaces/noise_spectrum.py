@@ -70,7 +70,7 @@ def noise_spectrum(points: np.ndarray, residuals: np.ndarray, seed: int = 0) -> 
     lags, gamma = variogram(points, residuals, seed)
     if len(lags) < _FEWEST_LAGS:
         return None
-    spacing = np.median(cKDTree(points).query(_some(points, seed), k=2)[0][:, 1])
+    spacing = np.median(cKDTree(points, balanced_tree=False).query(_some(points, seed), k=2)[0][:, 1])
     return spectrum_of_variogram(lags, gamma, float(spacing))
 
 
@@ -109,21 +109,30 @@ def _cressie_hawkins(roots: np.ndarray) -> float:
     return float(0.5 * roots.mean() ** 4 / (0.457 + 0.494 / len(roots)))
 
 
-def variogram(points: np.ndarray, residuals: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Mean lags (b,) mm and γ (b,) mm² of the half octaves in which there are enough pairs."""
+def variogram(
+    points: np.ndarray, residuals: np.ndarray, seed: int = 0, longest_mm: float = np.inf
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean lags (b,) mm and γ (b,) mm² of the half octaves in which there are enough pairs, up to one that ends at
+    `longest_mm`."""
     rng, lags, gamma = np.random.default_rng(seed), [], []
+    tops = [top for top in _OCTAVES_MM if top <= longest_mm and len(points) > 1]
     centre = rng.permutation(len(points))[:_CENTRES]
-    tree, near = cKDTree(points), cKDTree(points[centre])
-    for top in _OCTAVES_MM if len(points) > 1 else ():
-        around = tree.query_ball_point(points[centre[:200]], top, return_length=True).mean()
-        partner = rng.permutation(len(points))[: int(np.ceil(len(points) * min(1.0, _PARTNERS / around)))]
-        pairs = near.sparse_distance_matrix(cKDTree(points[partner]), top, output_type="ndarray")
-        change = residuals[centre[pairs["i"]]] - residuals[partner[pairs["j"]]]
+    tree, near = (cKDTree(some, balanced_tree=False) for some in (points, points[centre]))
+    around = cKDTree(points[centre[:200]]).count_neighbors(tree, tops) / min(len(points), 200) if tops else ()
+    for top, held in zip(tops, around, strict=True):
+        partner, among = rng.permutation(len(points))[: int(np.ceil(len(points) * min(1.0, _PARTNERS / held)))], tree
+        if len(partner) < len(points):
+            among = cKDTree(points[partner], balanced_tree=False)
+        else:
+            partner = np.arange(len(points))
+        pairs = near.sparse_distance_matrix(among, top, output_type="ndarray")
+        lag = np.ascontiguousarray(pairs["v"])
         for low in (top / 2, top / np.sqrt(2)):
-            inside = (pairs["v"] > low) & (pairs["v"] <= low * np.sqrt(2))
-            if int(inside.sum()) >= _FEWEST_PAIRS:
-                lags.append(pairs["v"][inside].mean())
-                gamma.append(_cressie_hawkins(np.sqrt(np.abs(change[inside]))))
+            inside = np.flatnonzero((lag > low) & (lag <= low * np.sqrt(2)))
+            if len(inside) >= _FEWEST_PAIRS:
+                change = residuals[centre][pairs["i"][inside]] - residuals[partner][pairs["j"][inside]]
+                lags.append(lag[inside].mean())
+                gamma.append(_cressie_hawkins(np.sqrt(np.abs(change))))
     return np.array(lags), np.array(gamma)
 
 
