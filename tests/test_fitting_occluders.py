@@ -41,3 +41,25 @@ def identity_error_mm(sensor: str, thing: str, seed: int) -> float:
 def test_identities_do_not_follow_what_stands_before_or_below_a_face(sensor, thing, most_mm):
     errors = [identity_error_mm(sensor, thing, seed) for seed in range(4)]
     assert np.sqrt(np.mean(np.square(errors))) < most_mm, errors
+
+
+def capped(head: TriangleMesh, thickness_mm: float) -> TriangleMesh:
+    """The scalp of a head, with hair of one thickness."""
+    patch, kept = head.submesh(model().regions["scalp"])
+    return patch.with_vertices(patch.vertices + thickness_mm * head.vertex_normals[kept])
+
+
+def test_identities_seen_from_the_side_do_not_follow_the_hair():
+    """There half of what a camera sees of a head is scalp."""
+    apart = []
+    for seed in range(3):
+        shapes = []
+        face = sample_face(model(), np.random.default_rng(seed), ON_MODEL)
+        pose = SimilarityTransform(head_rotation(60, 0, 0), np.array([0, 0, np.mean(SENSORS["truedepth"].distance_mm)]))
+        for hair in ([], [capped(core(face), 10.0)]):
+            around, rng = [*face.surroundings, *hair], np.random.default_rng(10 + seed)
+            scan = with_normals(clean(observe(face.skin, SENSORS["truedepth"], pose, rng, around, strength=1.0)))
+            shapes.append(model().instance(fit(Location(scan, pose.inverse(), 0.9), model()).identity_coefficients))
+        skin = model().regions["face"] & ~model().regions["eyes"]
+        apart.append(np.sqrt(((shapes[1] - shapes[0])[skin] ** 2).sum(axis=1).mean()))
+    assert np.sqrt(np.mean(np.square(apart))) < 0.2, apart

@@ -37,10 +37,8 @@ class ModelArrays:
 
     def vertices(self, coefficients: np.ndarray) -> np.ndarray:
         """Coefficients (m,) → vertices (n, 3), model frame, mm."""
-        moved = self.basis.reshape(-1, len(coefficients)) @ coefficients.astype(
-            np.float32
-        )  # of three axes it takes twice as long
-        return self.model.mean + moved.reshape(-1, 3)
+        flat = self.basis.reshape(-1, len(coefficients))  # of three axes the product takes twice as long
+        return self.model.mean + (flat @ coefficients.astype(np.float32)).reshape(-1, 3)
 
     def moved(self, vertices: np.ndarray, modes: np.ndarray, by: np.ndarray) -> np.ndarray:
         """Vertices (n, 3) after a change (a,) of the coefficients of the modes (a,)."""
@@ -78,6 +76,8 @@ def arrays_of(model: MorphableModel, options: FittingOptions) -> ModelArrays:
 def _shown(model: MorphableModel, options: FittingOptions) -> np.ndarray:
     """(n,) weights of vertices: less where something else than a person's face lies, or moves."""
     weights = np.where(model.regions["face"], 1.0, options.surround_weight)
+    if "scalp" in model.regions:
+        weights[model.regions["scalp"]] *= options.scalp_weight
     if "neck" in model.regions:
         weights[model.regions["neck"]] *= options.neck_weight
     return weights
