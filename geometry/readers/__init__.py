@@ -22,6 +22,7 @@ from geometry.readers import (
     truedepth,
 )
 from geometry.readers.scan_file import ScanFile
+from geometry.readers.text_encoding import plain_text
 from geometry.scan import Scan
 
 SIDECAR_SUFFIXES = (".json", ".bin")
@@ -72,6 +73,7 @@ def read(
     file = _open(data, source, sidecars)
     if not file.data:
         raise file.error("it is empty (0 bytes)")
+    file = replace(file, data=plain_text(file.data))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # libraries warn of damage that becomes a ReadError here
         scan = _read_as(_format_of(file), file)
@@ -80,8 +82,15 @@ def read(
     return scan.in_unit(unit_mm, is_metric=True)
 
 
+def neighbours(name: str, data: bytes) -> list[str]:
+    """The paths, below a scan's own folder, of further files that its content names: buffers and pictures of a .gltf. Where one
+    names a folder, the file's name alone follows. The reader takes them as `sidecars` under these paths."""
+    return gltf.neighbours(name, data)
+
+
 def claims(name: str, head: bytes) -> bool:
     """Is this a scan file? By its first bytes (HEAD_SIZE are enough), or by a scan suffix, so that a damaged scan is reported."""
+    head = plain_text(head)
     if any(format.sniff(name, head) for format in FORMATS):
         return True
     if name.lower().endswith(".png"):  # a whole 8-bit picture is no scan; a PNG without its beginning may have been one
@@ -108,9 +117,9 @@ def _open(data: bytes | Path | str, source: str | None, sidecars: Mapping[str, b
         if sidecars is None:
             beside = (path.with_name(ScanFile(path.name, b"").sidecar_name(suffix)) for suffix in SIDECAR_SUFFIXES)
             # a sidecar answers to the name that `source` gives the file
-            file = replace(
-                file, sidecars={file.sidecar_name(p.suffix): p.read_bytes() for p in beside if p.is_file() and p != path}
-            )
+            found = {file.sidecar_name(p.suffix): p.read_bytes() for p in beside if p.is_file() and p != path}
+            named = ((place, path.parent / place) for place in neighbours(path.name, file.data))
+            file = replace(file, sidecars=found | {place: p.read_bytes() for place, p in named if p.is_file()})
         return file
     except OSError as error:
         raise ReadError(

@@ -5,6 +5,9 @@ https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html, sections 3.6 (binary 
 
 import base64
 import binascii
+import json
+import re
+import urllib.parse
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,6 +18,8 @@ GLB_MAGIC = b"glTF"
 CHUNK_JSON, CHUNK_BINARY = b"JSON", b"BIN\0"
 COMPONENTS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
+MOST_ZEROS = 4_000_000  # in an accessor without bytes of its own
+MOST_FILES = 64  # of buffers, and of pictures, that a document may be spread over
 GLB_REMEDY = "export it as a plain, uncompressed .glb"
 
 
@@ -26,6 +31,7 @@ class Document:
     tree: dict
     binary: bytes | None
     buffers: dict[int, bytes] = field(default_factory=dict)  # read so far
+    notes: list[str] = field(default_factory=list)  # what was passed over or guessed so far
 
     def items(self, key: str) -> list[dict]:
         listed = self.tree.get(key, [])
@@ -40,24 +46,50 @@ class Document:
         return items[index]
 
     def array(self, index: object) -> np.ndarray:
-        """(count, width) of an accessor; integers marked as normalized become 0..1 or −1..1 (section 3.11)."""
+        """(count, width) of an accessor, what is sparse in it put in its place; integers marked as normalized become 0..1 or
+        −1..1 (section 3.11)."""
         accessor = self.item("accessors", index)
         component, width = COMPONENTS.get(accessor.get("componentType")), WIDTHS.get(accessor.get("type"))
         count = self.whole(accessor, "count")
-        if component is None or width is None or "sparse" in accessor or "bufferView" not in accessor:
-            raise self.file.error(f"its accessor {index} is sparse, compressed or of an unknown type", GLB_REMEDY)
-        dtype, view = np.dtype(component), self.item("bufferViews", accessor["bufferView"])
-        data = self.view(accessor["bufferView"])
-        offset, row = self.whole(accessor, "byteOffset", 0), dtype.itemsize * width
-        stride = self.whole(view, "byteStride", row) or row
-        if stride < row or offset + (count - 1) * stride + row > len(data):
+        if component is None or width is None or not ("sparse" in accessor or "bufferView" in accessor):
             raise self.file.error(
-                f"its accessor {index} promises {count} items, but its buffer view has {len(data)} bytes (truncated?)"
+                f"its accessor {index} is compressed, of an unknown type, or neither sparse nor in a buffer", GLB_REMEDY
             )
-        values = np.ndarray((count, width), dtype, data, offset, (stride, dtype.itemsize)).copy()
+        dtype = np.dtype(component)
+        if "bufferView" in accessor:
+            values = self._packed(accessor, (count, width), dtype, f"its accessor {index}")
+        elif count <= MOST_ZEROS:
+            values = np.zeros((count, width), dtype)
+        else:
+            raise self.file.error(f"its accessor {index} promises {count} zeros, at most {MOST_ZEROS} are read", GLB_REMEDY)
+        if "sparse" in accessor:
+            self._put_sparse(values, accessor["sparse"], f"its sparse accessor {index}")
         if accessor.get("normalized") and dtype.kind in "iu":
             return np.maximum(values / np.iinfo(dtype).max, -1.0)
         return values
+
+    def _packed(self, at: dict, shape: tuple[int, int], dtype: np.dtype, what: str) -> np.ndarray:
+        """The array of that shape and type in the buffer view, and from the byte, that `at` names."""
+        index, (count, width) = at.get("bufferView"), shape
+        view, data = self.item("bufferViews", index), self.view(index)
+        offset, row = self.whole(at, "byteOffset", 0), dtype.itemsize * width
+        stride = self.whole(view, "byteStride", row) or row
+        if stride < row or offset + (count - 1) * stride + row > len(data):
+            raise self.file.error(f"{what} promises {count} items, but its buffer view has {len(data)} bytes (truncated?)")
+        return np.ndarray(shape, dtype, data, offset, (stride, dtype.itemsize)).copy()
+
+    def _put_sparse(self, values: np.ndarray, sparse: object, what: str) -> None:
+        """Section 3.6.2.3: `values` (count, width) with those rows that the accessor gives anew."""
+        parts = [sparse.get(key) if isinstance(sparse, dict) else None for key in ("indices", "values")]
+        if not all(isinstance(part, dict) for part in parts):
+            raise self.file.error(f"{what} lacks its indices or values", GLB_REMEDY)
+        count, component = self.whole(sparse, "count"), COMPONENTS.get(parts[0].get("componentType"), "")
+        if component not in ("<u1", "<u2", "<u4"):
+            raise self.file.error(f"{what} has indices of an unknown type", GLB_REMEDY)
+        rows = self._packed(parts[0], (count, 1), np.dtype(component), what)[:, 0]
+        if count and rows.max() >= len(values):
+            raise self.file.error(f"{what} gives the row {rows.max()}, but has {len(values)}", GLB_REMEDY)
+        values[rows] = self._packed(parts[1], (count, values.shape[1]), values.dtype, what)
 
     def view(self, index: object) -> bytes:
         """The bytes of a buffer view."""
@@ -85,25 +117,63 @@ class Document:
         if index not in self.buffers:
             if uri is None and self.binary is None:
                 raise self.file.error("its geometry is in a binary chunk that is missing (truncated?)")
-            self.buffers[index] = self.binary if uri is None else self.uri_bytes(uri)
+            self.buffers[index] = self.binary if uri is None else self.uri_bytes(uri, self.whole(buffer, "byteLength", 0))
         return self.buffers[index]
 
-    def uri_bytes(self, uri: object) -> bytes:
-        """Of a data URI or of a neighbour; never of the network."""
+    def uri_bytes(self, uri: object, size: int = 0) -> bytes:
+        """Of a data URI or of a neighbour; never of the network. size: in bytes, by which NAME.bin is known as a buffer whose own
+        name leads nowhere."""
         if not isinstance(uri, str):
             raise self.file.error("its glTF document has a URI that is no text")
         if uri.startswith("data:"):
             try:
-                return base64.b64decode(uri.partition(",")[2], validate=True)
+                return base64.b64decode(urllib.parse.unquote(uri.partition(",")[2]), validate=True)
             except (binascii.Error, ValueError) as error:
                 raise self.file.error(f"an embedded buffer is damaged ({error})") from None
-        data = self.file.sidecar(uri)
+        data = self.neighbour(uri)
         if data is None:
+            beside = self.file.sidecar_name(".bin")
+            renamed = self.file.sidecar(beside)
+            if size and renamed is not None and size <= len(renamed) < size + 4:  # writers pad to four bytes
+                self.notes.append(f"its buffer {uri[:80]!r} is missing: {beside}, which is as long, was taken for it")
+                return renamed
+            place = (relative_paths(uri) or [beside])[0]
             raise self.file.error(
                 f"its geometry is in another file, {uri[:80]!r}, which is missing",
-                f"put {self.file.sidecar_name('.bin')} beside it under that name, or export a single .glb",
+                f"put it there, below the folder of {self.file.name} as {place!r}, or export a single .glb",
             )
         return data
+
+    def neighbour(self, uri: object) -> bytes | None:
+        """The file that a URI names, or None: at its place, or, where the folders were lost on the way, beside this one."""
+        places = relative_paths(uri)
+        return next((self.file.sidecars[place] for place in places if place in self.file.sidecars), self.file.sidecar(*places))
+
+
+def relative_paths(uri: object) -> list[str]:
+    """Where below a document's folder the file of a URI may lie, best first: at its path, and beside the document under its name.
+    Percent signs are decoded; of an absolute path, and of one that leads out of the folder, only the name counts. None of the
+    network and of data URIs."""
+    if not isinstance(uri, str) or re.match(r"(?!file:)[A-Za-z][\w+.-]+:", uri):
+        return []
+    path = urllib.parse.unquote(uri.removeprefix("file:")).replace("\\", "/")
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    if not parts or "\0" in path or parts[-1] == "..":
+        return []
+    leads_out = path.startswith("/") or ".." in parts or parts[0].endswith(":")
+    return list(dict.fromkeys([*([] if leads_out else ["/".join(parts)]), parts[-1]]))
+
+
+def referenced(data: bytes) -> list[str]:
+    """The paths, below its own folder, of the files that may hold a document's buffers and pictures; of what is none, none."""
+    text = data[20 : 20 + int.from_bytes(data[12:16], "little")] if data.startswith(GLB_MAGIC) else data
+    try:
+        tree = json.loads(text)
+    except (ValueError, RecursionError):
+        return []
+    listed = [tree.get(key) for key in ("buffers", "images")] if isinstance(tree, dict) else []
+    items = [item for items in listed if isinstance(items, list) for item in items[:MOST_FILES] if isinstance(item, dict)]
+    return list(dict.fromkeys(path for item in items for path in relative_paths(item.get("uri"))))
 
 
 def open_document(file: ScanFile) -> Document:
@@ -121,9 +191,9 @@ def _glb_chunks(file: ScanFile) -> tuple[bytes, bytes | None]:
     """The JSON chunk and the first binary chunk."""
     data, at, chunks = file.data, 12, {}
     version, length = (int.from_bytes(data[k : k + 4], "little") for k in (4, 8))
-    if version != 2 or length != len(data):
+    if version != 2 or not 12 <= length <= len(data):
         raise file.error(
-            f"its GLB header says version {version} and {length} bytes, expected version 2 and {len(data)} (truncated?)"
+            f"its GLB header says version {version} and {length} bytes, expected version 2 and at most {len(data)} (truncated?)"
         )
     while at + 8 <= length:
         size, kind = int.from_bytes(data[at : at + 4], "little"), data[at + 4 : at + 8]

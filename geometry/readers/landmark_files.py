@@ -15,10 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from geometry.errors import ReadError
+from geometry.readers.text_encoding import plain_text, with_line_feeds
 
 MOST_BYTES = 4 * 2**20
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\Z")
-_UNKNOWN = {"nan", "-nan", "null", "none", "na"}
+_UNKNOWN = re.compile(r"[-+]?(nan([qs]|\(\w*\))?|1[.,]#(qnan|snan|ind)\d*|null|none|n/?a)\Z", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def read_landmarks(name: str, data: bytes) -> LandmarkFile:
     if len(data) > MOST_BYTES:
         raise ReadError(name, f"has {len(data)} bytes, more than any set of landmarks", f"no {suffix} of landmarks? rename it")
     try:
-        rows, names, scheme = FORMATS[suffix](data)
+        rows, names, scheme = FORMATS[suffix](with_line_feeds(plain_text(data)))
     except ReadError as error:
         raise ReadError(name, error.fault, error.remedy) from None
     if not rows:
@@ -98,10 +99,12 @@ def _json_row(point: object, number: int, remedy: str) -> list[float]:
 def _picked_points(data: bytes) -> _Content:
     """MeshLab's PickedPoints XML."""
     remedy = 'expected MeshLab\'s <PickedPoints> with <point name="…" x="…" y="…" z="…" active="1"/>'
-    if b"<!ENTITY" in data:
+    # what is looked through for entities is what is parsed: no declared encoding comes between
+    text = re.sub(r"\A\s*<\?xml[^>]*\?>", "", _decoded(data))
+    if "<!ENTITY" in text:
         raise ReadError("", "declares XML entities", remedy)
     try:
-        root = ElementTree.fromstring(data.strip())
+        root = ElementTree.fromstring(text.strip())
     except (ElementTree.ParseError, LookupError, ValueError) as error:
         raise ReadError("", f"is no XML ({error})", remedy) from None
     points = list(root.iter("point"))
@@ -116,6 +119,14 @@ def _picked_points(data: bytes) -> _Content:
         rows.append(_row([point.get(key, "") for key in "xyz"] if active else ["nan"] * 3, f"point {number}"))
         names.append(point.get("name", str(number)).strip())
     return rows, tuple(names), None
+
+
+def _decoded(data: bytes) -> str:
+    """UTF-8, or else Latin-1, which old programs write."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
 
 
 def _pts(data: bytes) -> _Content:
@@ -197,7 +208,7 @@ def _row(tokens: Sequence[str], where: str, remedy: str = "expected three finite
     if len(tokens) == 2:
         raise ReadError("", f"{where} has two coordinates: a landmark on a picture, not on a scan", remedy)
     if len(tokens) == 3:
-        if all(token.lower() in _UNKNOWN for token in tokens):
+        if all(_UNKNOWN.match(token) for token in tokens):
             return [math.nan] * 3
         if all(_NUMBER.match(token) and math.isfinite(float(token)) for token in tokens):
             return [float(token) for token in tokens]

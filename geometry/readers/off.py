@@ -11,21 +11,24 @@ from geometry.readers.assembly import assemble, triangulate
 from geometry.readers.scan_file import ScanFile
 from geometry.scan import Scan
 
-KEYWORD = re.compile(rb"\s*(?:#[^\n]*\n\s*)*((?:ST)?(C?)(N?)(4?)(n?)OFF)\b[ \t]*(BINARY)?")
+COMMENTS = rb"\s*(?:#[^\r\n]*[\r\n]\s*)*"
+KEYWORD = re.compile(COMMENTS + rb"((?:ST)?(C?)(N?)(4?)(n?)(?:OFF|off))(?=[\s\d#]|$)[ \t]*(BINARY)?")
+COUNTS = re.compile(COMMENTS + rb"\d+[ \t]+\d+([ \t]+\d+)?[ \t]*(#[^\r\n]*)?([\r\n]|$)")
 
 
 def sniff(name: str, head: bytes) -> bool:
-    return KEYWORD.match(head) is not None
+    keyword = KEYWORD.match(head)
+    return keyword is not None and (keyword.group(6) is not None or COUNTS.match(head, keyword.end()) is not None)
 
 
 def read(file: ScanFile) -> Scan:
     keyword = KEYWORD.match(file.data)
-    if not keyword:
-        raise file.error("it does not begin with the keyword OFF")
-    _, has_colors, has_normals, has_weights, has_dimension, is_binary = keyword.groups()
+    if not keyword and not COUNTS.match(file.data):  # the format leaves it to the writer to begin with the keyword
+        raise file.error("it begins neither with the keyword OFF nor with its counts")
+    _, has_colors, has_normals, has_weights, has_dimension, is_binary = keyword.groups() if keyword else [b""] * 6
     if is_binary or has_weights or has_dimension:
         raise file.error(f"it is of the kind {keyword.group(0).strip().decode()!r}", "export it as plain OFF text, or as PLY")
-    lines = _lines(file.data[keyword.end() :])
+    lines = _lines(file.data[keyword.end() if keyword else 0 :])
     vertices, faces = _counts(file, lines)
     if len(lines) - 1 < vertices + faces:
         raise file.error(

@@ -7,6 +7,7 @@ Read here and not by a library: plyfile is GPL and allocates what a header promi
 
 import re
 import struct
+from array import array
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +36,7 @@ TYPES = {  # → the code of `struct`, which NumPy takes too
 }
 BYTE_ORDERS = {"ascii": None, "binary_little_endian": "<", "binary_big_endian": ">"}
 LONGEST_HEADER = 1 << 20
+LONGEST_BLOCK, WORTH_A_BLOCK, MOST_SINGLY = 1 << 16, 8, 1 << 12  # rows
 
 
 @dataclass(frozen=True)
@@ -171,10 +173,44 @@ def _lists_are_alike(element: Element, body: bytes | memoryview, starts: np.ndar
 def _walk_rows(
     file: ScanFile, element: Element, body: bytes | memoryview, at: int, rows: int
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """(rows, properties) byte offset of each property's first value and number of its values, and where the rows end."""
+    """(rows, properties) byte offset of each property's first value and number of its values, and where the rows end.
+
+    Rows whose lists are as long as those before them are taken by the block: most lists of a file are of one or two lengths."""
     layout = [(p.count_dtype and struct.Struct(p.count_dtype), np.dtype(p.dtype).itemsize) for p in element.properties]
-    size, starts, counts = len(body), [], []
+    least = sum(length.size if length else value_size for length, value_size in layout)
+    if rows * least > len(body) - at:
+        raise _too_short(file, element)
+    code = "i" if len(body) < 1 << 31 else "q"
+    starts, counts = array(code), array(code)  # half of what lists of numbers take, and more for each row
+    row, block, singly = 0, 1, 1
+    while row < rows:
+        singly = min(singly, rows - row)
+        at, step = _walk_singly(file, element, layout, body, at, (starts, counts), singly)
+        row += singly
+        last = tuple(np.array(each[-len(layout) :], code) for each in (starts, counts))
+        most = min(block, LONGEST_BLOCK, rows - row, (len(body) - at) // step)
+        alike = _rows_alike(element, body, last[0] + step, last[1], step, most)
+        starts.frombytes((last[0] + step * np.arange(1, alike + 1, dtype=code)[:, None]).tobytes())
+        counts.frombytes(np.tile(last[1], alike).tobytes())
+        row, at, block = row + alike, at + alike * step, max(2 * alike, 32)
+        singly = 1 if alike >= WORTH_A_BLOCK else min(2 * singly, MOST_SINGLY)
+    shape = (rows, len(layout))
+    return np.frombuffer(starts, code).reshape(shape), np.frombuffer(counts, code).reshape(shape), at
+
+
+def _walk_singly(
+    file: ScanFile,
+    element: Element,
+    layout: list[tuple[struct.Struct | None, int]],
+    body: bytes | memoryview,
+    at: int,
+    found: tuple[array, array],
+    rows: int,
+) -> tuple[int, int]:
+    """Some rows from byte `at` on, their starts and counts appended to `found` → where they end, and the last one's size."""
+    size, first, starts, counts = len(body), at, found[0].append, found[1].append
     for _ in range(rows):
+        first = at
         for length, value_size in layout:
             count = 1
             if length:
@@ -184,20 +220,33 @@ def _walk_rows(
                 at += length.size
             if not 0 <= count * value_size <= size - at or count % 1:
                 raise _too_short(file, element)
-            starts.append(at)
-            counts.append(count)
+            starts(at)
+            counts(int(count))
             at += int(count) * value_size
-    shape = (rows, len(layout))
-    return np.array(starts, np.int64).reshape(shape), np.array(counts, np.int64).reshape(shape), at
+    return at, at - first
+
+
+def _rows_alike(element: Element, body: bytes | memoryview, starts: np.ndarray, counts: np.ndarray, step: int, most: int) -> int:
+    """How many of the next `most` rows of `step` bytes, the first's values beginning at `starts`, have lists of these lengths."""
+    alike = most
+    for p, start, count in zip(element.properties, starts, counts):
+        if p.count_dtype and alike:
+            lengths = _cells(body, p.count_dtype, int(start) - np.dtype(p.count_dtype).itemsize, (alike, 1), step)[:, 0]
+            other = np.flatnonzero(lengths != count)
+            alike = int(other[0]) if len(other) else alike
+    return alike
 
 
 def _gather(body: bytes | memoryview, starts: np.ndarray, counts: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """The values at byte offsets `starts` (rows,), `counts` (rows,) of them each, one after another."""
-    unit = 1 if (starts % dtype.itemsize).any() else dtype.itemsize  # of a text all are in step, and whole values are picked
-    cells = np.frombuffer(body, np.uint8 if unit == 1 else dtype, len(body) // unit)
-    sizes = counts * (dtype.itemsize // unit)
-    ends = np.cumsum(sizes)
-    return cells[np.repeat(starts // unit - (ends - sizes), sizes) + np.arange(ends[-1])].view(dtype)
+    starts, counts = starts[counts > 0], counts[counts > 0]
+    if not len(counts):
+        return np.zeros(0, dtype)
+    at_every_byte = np.ndarray(len(body) - dtype.itemsize + 1, dtype, body, 0, (1,))
+    ends = np.cumsum(counts, dtype=np.int64)
+    places = np.repeat(starts - dtype.itemsize * (ends - counts), counts)
+    places += dtype.itemsize * np.arange(ends[-1])
+    return at_every_byte[places]
 
 
 def _narrowed(element: Element, columns: Columns) -> Columns:

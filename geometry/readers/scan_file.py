@@ -1,5 +1,6 @@
 """A file handed to a reader: its name, its bytes, the neighbours that may belong to it, and the numbers and JSON in them."""
 
+import contextlib
 import json
 import re
 import warnings
@@ -11,6 +12,13 @@ import numpy as np
 from geometry.errors import ReadError
 
 EXPORT_AGAIN = "copy or export the file again"
+_OLD_SPELLINGS = (  # of C libraries and of Fortran, which NumPy does not know → as it knows them
+    (re.compile(rb"([-+]?)\b1[.,]#INF\w*", re.IGNORECASE), rb"\1inf"),
+    (re.compile(rb"[-+]?\b1[.,][#$]\w*", re.IGNORECASE), rb"nan"),  # 1.#QNAN, -1.#IND, rounded 1.#R or 1.$
+    (re.compile(rb"[-+]?\bnan[qs]\b", re.IGNORECASE), rb"nan"),
+    (re.compile(rb"(?<!\S)(?:null|none|n/?a|#n/a|\*+)(?!\S)", re.IGNORECASE), rb"nan"),
+    (re.compile(rb"(?<=[\d.])d(?=[-+]?\d)", re.IGNORECASE), rb"e"),  # 1.0D+02
+)
 
 
 @dataclass(frozen=True)
@@ -55,7 +63,7 @@ class ScanFile:
         return value
 
     def numbers_in(self, text: bytes, fault: str) -> np.ndarray:
-        """Whitespace-separated decimal numbers (nan and inf too) → (k,) float64, by NumPy and not by a Python loop.
+        """Whitespace-separated decimal numbers (nan and inf too, as 1.#QNAN as well) → (k,) float64, by NumPy and not by a loop.
 
         Raises ReadError, `fault` and the first of them, where anything else is among them.
         """
@@ -63,10 +71,16 @@ class ScanFile:
             return np.zeros(0)
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # older NumPy only warns of a token that is no number
-            try:
-                return np.fromstring(text, dtype=np.float64, sep=" ")
-            except (ValueError, DeprecationWarning):
-                raise self.error(f"{fault} not a number near {_first_bad_token(text)!r}") from None
+            for spelled in (lambda: text, lambda: _in_new_spellings(text)):
+                with contextlib.suppress(ValueError, DeprecationWarning):
+                    return np.fromstring(spelled(), dtype=np.float64, sep=" ")
+        raise self.error(f"{fault} not a number near {_first_bad_token(_in_new_spellings(text))!r}")
+
+
+def _in_new_spellings(text: bytes) -> bytes:
+    for pattern, spelling in _OLD_SPELLINGS:
+        text = pattern.sub(spelling, text)
+    return text
 
 
 def _first_bad_token(text: bytes) -> str:

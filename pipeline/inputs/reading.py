@@ -1,6 +1,8 @@
 """The bytes of a scan: from its file, from a member of an archive, never past the size limit, and never unpacked to disk."""
 
+import contextlib
 import functools
+import posixpath
 import tarfile
 import tempfile
 import threading
@@ -33,10 +35,22 @@ def read(source: Source, limit_bytes: int) -> tuple[bytes, dict[str, bytes]]:
     if source.fault:
         raise ReadError(source.name, source.fault, "repair the file or copy it again")
     try:
-        data = _read(source, source.member or source.path, limit_bytes)
-        return data, {name: _read(source, place, limit_bytes) for name, place in source.sidecars}
+        place = source.member or source.path
+        data = _read(source, place, limit_bytes)
+        beside = {name: _read(source, place, limit_bytes) for name, place in source.sidecars}
+        return data, beside | _referenced(source, place, data, limit_bytes)
     except ARCHIVE_ERRORS as error:
         raise ReadError(source.name, f"cannot be read ({one_line(error)})", "check the file and its permissions") from error
+
+
+def _referenced(source: Source, place: str, data: bytes, limit_bytes: int) -> dict[str, bytes]:
+    """Of the files that the scan's content names, below its folder or in its archive, those that there are. Nothing else is ever
+    opened at a scan's word."""
+    found = {}
+    for name in readers.neighbours(source.file_name, data):
+        with contextlib.suppress(*ARCHIVE_ERRORS):  # what cannot be opened is not there: the reader says what it misses
+            found[name] = _read(source, posixpath.join(posixpath.dirname(place), name), limit_bytes)
+    return found
 
 
 def _read(source: Source, place: str, limit_bytes: int) -> bytes:

@@ -1,0 +1,173 @@
+"""glTF beyond plain accessors in one file: buffers elsewhere, sparse and Draco-compressed arrays, morph targets, empty parts."""
+
+import json
+
+import numpy as np
+import pytest
+from test_readers_meshes import FACES, POINTS
+
+from geometry import readers
+from geometry.errors import ReadError
+from pipeline.inputs import reading
+from pipeline.inputs.source import Source
+
+BINARY = POINTS.tobytes() + FACES.astype("<u4").tobytes()
+VIEWS = [
+    {"buffer": 0, "byteLength": POINTS.nbytes},
+    {"buffer": 0, "byteOffset": POINTS.nbytes, "byteLength": FACES.size * 4},
+]
+ACCESSORS = [
+    {"bufferView": 0, "componentType": 5126, "type": "VEC3", "count": len(POINTS)},
+    {"bufferView": 1, "componentType": 5125, "type": "SCALAR", "count": FACES.size},
+]
+PRIMITIVE = {"attributes": {"POSITION": 0}, "indices": 1}
+
+
+def document(uri=None, primitives=(PRIMITIVE,), accessors=ACCESSORS, views=VIEWS, size=len(BINARY), **more):
+    buffer = {"byteLength": size} | ({"uri": uri} if uri else {})
+    tree = {
+        "asset": {"version": "2.0"},
+        "meshes": [{"primitives": list(primitives)}],
+        "accessors": accessors,
+        "bufferViews": views,
+    }
+    return tree | {"buffers": [buffer]} | more
+
+
+def glb(tree, binary, rest=b""):
+    text = json.dumps(tree).encode()
+    text, binary = text + b" " * (-len(text) % 4), binary + bytes(-len(binary) % 4)
+    parts = [len(text).to_bytes(4, "little"), b"JSON", text, len(binary).to_bytes(4, "little"), b"BIN\0", binary]
+    body = b"".join(parts)
+    return b"glTF" + (2).to_bytes(4, "little") + (12 + len(body)).to_bytes(4, "little") + body + rest
+
+
+def with_more(*arrays):
+    """BINARY and VIEWS with further arrays behind."""
+    binary, views = BINARY, list(VIEWS)
+    for array in arrays:
+        views.append({"buffer": 0, "byteOffset": len(binary), "byteLength": array.nbytes})
+        binary += array.tobytes()
+    return binary, views
+
+
+@pytest.mark.parametrize(
+    ("uri", "place"),
+    [
+        ("my%20face.bin", "my face.bin"),
+        ("buffers/geometry.bin", "buffers/geometry.bin"),
+        (".//buffers\\geometry.bin", "buffers/geometry.bin"),
+        ("buffers/geometry.bin", "geometry.bin"),
+        ("file:///C:/scans/geometry.bin", "geometry.bin"),
+        ("C:\\scans\\geometry.bin", "geometry.bin"),
+        ("../shared/geometry.bin", "geometry.bin"),
+    ],
+)
+@pytest.mark.parametrize("way", ["a path", "the pipeline", "a zip"])
+def test_a_buffer_is_found_by_its_name_in_its_folder_or_beside(uri, place, way, tmp_path):
+    folder = tmp_path / "scans"
+    (folder / place).parent.mkdir(parents=True, exist_ok=True)
+    (folder / "my face.gltf").write_text(json.dumps(document(uri)))
+    (folder / place).write_bytes(BINARY)
+    if way == "a path":
+        scan = readers.read(folder / "my face.gltf")
+    elif way == "the pipeline":
+        data, sidecars = reading.read(Source("my face.gltf", str(folder / "my face.gltf")), 2**20)
+        scan = readers.read(data, "my face.gltf", sidecars)
+    else:
+        import zipfile
+
+        with zipfile.ZipFile(tmp_path / "scans.zip", "w") as archive:
+            for file in (folder / "my face.gltf", folder / place):
+                archive.write(file, str(file.relative_to(tmp_path)))
+        source = Source("scans.zip!scans/my face.gltf", str(tmp_path / "scans.zip"), "scans/my face.gltf")
+        data, sidecars = reading.read(source, 2**20)
+        scan = readers.read(data, source.name, sidecars)
+    assert np.array_equal(scan.points[scan.triangles], POINTS[FACES])
+
+
+def test_nothing_outside_a_documents_folder_is_opened(tmp_path):
+    (tmp_path / "secret.bin").write_bytes(BINARY)
+    (tmp_path / "scans").mkdir()
+    for uri in ("../secret.bin", str(tmp_path / "secret.bin"), "%2e%2e/secret.bin", "a/../../secret.bin"):
+        (tmp_path / "scans" / "face.gltf").write_text(json.dumps(document(uri)))
+        with pytest.raises(ReadError, match="missing.*put it there"):
+            readers.read(tmp_path / "scans" / "face.gltf")
+        assert reading.read(Source("face.gltf", str(tmp_path / "scans" / "face.gltf")), 2**20)[1] == {}
+
+
+def test_a_buffer_that_was_renamed_with_its_document_is_known_by_its_length():
+    data = json.dumps(document("old_name.bin")).encode()
+    scan = readers.read(data, "face.gltf", {"face.bin": BINARY})
+    assert np.array_equal(scan.points[scan.triangles], POINTS[FACES]) and "taken for it" in scan.notes[1]
+    with pytest.raises(ReadError, match="old_name.bin.*missing"):
+        readers.read(data, "face.gltf", {"face.bin": BINARY + bytes(40)})
+
+
+def test_primitives_without_positions_and_bytes_after_the_container_are_passed_over():
+    scan = readers.read(glb(document(primitives=[{"attributes": {}}, PRIMITIVE]), BINARY, b"more"), "a.glb")
+    assert np.array_equal(scan.points[scan.triangles], POINTS[FACES])
+
+
+@pytest.mark.parametrize("dense", [True, False], ids=["over values", "over zeros"])
+def test_sparse_values_are_put_in_their_places(dense):
+    rows = np.arange(0, len(POINTS), 3 if dense else 1, dtype="<u2")
+    binary, views = with_more(rows, POINTS[rows] + np.float32(1))
+    sparse = {"count": len(rows), "indices": {"bufferView": 2, "componentType": 5123}, "values": {"bufferView": 3}}
+    first = {key: value for key, value in ACCESSORS[0].items() if dense or key != "bufferView"} | {"sparse": sparse}
+    scan = readers.read(glb(document(accessors=[first, ACCESSORS[1]], views=views, size=len(binary)), binary), "a.glb")
+    expected = POINTS.copy()
+    expected[rows] += 1
+    assert np.allclose(scan.points, expected)
+
+
+def test_a_sparse_row_beyond_the_array_is_an_error():
+    binary, views = with_more(np.array([len(POINTS)], "<u4"), POINTS[:1])
+    sparse = {"count": 1, "indices": {"bufferView": 2, "componentType": 5125}, "values": {"bufferView": 3}}
+    tree = document(accessors=[ACCESSORS[0] | {"sparse": sparse}, ACCESSORS[1]], views=views, size=len(binary))
+    with pytest.raises(ReadError, match="sparse accessor 0 gives the row 162, but has 162"):
+        readers.read(glb(tree, binary), "a.glb")
+
+
+@pytest.mark.parametrize("of", ["mesh", "node"])
+def test_morph_targets_move_points_by_the_weights_of_mesh_or_node(of):
+    shift = np.broadcast_to(np.float32([0, 0, 4]), POINTS.shape).copy()
+    binary, views = with_more(shift, -shift)
+    targets = [ACCESSORS[0] | {"bufferView": 2}, ACCESSORS[0] | {"bufferView": 3}]
+    primitive = PRIMITIVE | {"targets": [{"POSITION": 2}, {"POSITION": 3}]}
+    mesh = {"primitives": [primitive], "weights": [0.5, 0.0] if of == "mesh" else [0.0, 9.0]}
+    more = {"nodes": [{"mesh": 0, "weights": [0.5, 0.0]}], "scenes": [{"nodes": [0]}]} if of == "node" else {}
+    tree = document(accessors=[*ACCESSORS, *targets], views=views, size=len(binary), meshes=[mesh], **more)
+    scan = readers.read(glb(tree, binary), "a.glb")
+    assert np.allclose(scan.points, POINTS + [0, 0, 2]) and any("morph" in note for note in scan.notes)
+    mesh["weights"] = [1.0]
+    if of == "mesh":
+        with pytest.raises(ReadError, match="1 morph weights for 2 morph targets"):
+            readers.read(glb(tree, binary), "a.glb")
+
+
+def test_draco_compressed_meshes_are_read_where_the_extra_is_installed():
+    draco = pytest.importorskip("DracoPy")
+    colors = (np.arange(POINTS.size) % 256).astype("u1").reshape(-1, 3)
+    packed = draco.encode(POINTS, FACES.astype("u4"), quantization_bits=20, colors=colors)
+    by_type = {found["attribute_type"]: found["unique_id"] for found in draco.decode(packed).attributes}
+    extension = {"bufferView": 0, "attributes": {"POSITION": by_type[0], "COLOR_0": by_type[2]}}
+    primitive = {
+        "attributes": {"POSITION": 0, "COLOR_0": 1},
+        "indices": 2,
+        "extensions": {"KHR_draco_mesh_compression": extension},
+    }
+    accessors = [
+        {"componentType": 5126, "type": "VEC3", "count": len(POINTS)},
+        {"componentType": 5121, "type": "VEC3", "count": len(POINTS)},
+        {"componentType": 5125, "type": "SCALAR", "count": FACES.size},
+    ]
+    tree = document(
+        primitives=[primitive], accessors=accessors, views=[{"buffer": 0, "byteLength": len(packed)}], size=len(packed)
+    )
+    scan = readers.read(glb(tree, packed), "a.glb")
+    order = np.lexsort(np.round(scan.points, 1).T), np.lexsort(np.round(POINTS, 1).T)
+    assert len(scan.triangles) == len(FACES) and np.allclose(scan.points[order[0]], POINTS[order[1]], atol=1e-3)
+    assert np.array_equal(scan.colors[order[0]], colors[order[1]])
+    with pytest.raises(ReadError, match="Draco-compressed mesh cannot be decoded"):
+        readers.read(glb(tree, bytes(len(packed))), "a.glb")
