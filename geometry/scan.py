@@ -23,6 +23,7 @@ class Scan:
     unit_mm: mm in one unit of the file's coordinates; None while unknown. Depth formats: 1.0.
     scale_is_metric: the unit is known (given by the format, by the user, or inferred as m/cm/mm/inch);
         False means that size itself must be estimated.
+    is_winding_guessed: the triangles' winding is not the file's: which side they call outward proves nothing.
     """
 
     points: np.ndarray
@@ -37,6 +38,7 @@ class Scan:
     raster_shape: tuple[int, int] | None = None
     camera: PinholeCamera | None = None
     notes: tuple[str, ...] = ()
+    is_winding_guessed: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "points", fixed_rows(self.points, np.float64))

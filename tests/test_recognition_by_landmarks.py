@@ -9,7 +9,9 @@ from sampled_faces import default_model, mesh_scan
 from scipy.spatial.transform import Rotation
 
 from geometry.errors import NoFaceFound
+from geometry.landmarks.heatmaps import ViewLandmarks
 from geometry.locating.location import Location
+from geometry.locating.units import free_units
 from geometry.recognition import by_landmarks
 from geometry.recognition.by_landmarks import landmark_pose, locate, refine_pose
 from geometry.scan import Scan
@@ -45,7 +47,7 @@ def degrees_off(location: Location, face) -> float:
 
 
 def proposing(monkeypatch, *locations: Location) -> None:
-    monkeypatch.setattr(by_landmarks, "candidate_locations", lambda scan, model, believes, options: list(locations))
+    monkeypatch.setattr(by_landmarks, "candidate_locations", lambda *given: list(locations))
 
 
 def test_a_rough_pose_is_corrected_and_every_landmark_found(face, scan, oracle, monkeypatch):
@@ -121,3 +123,64 @@ def test_a_closer_look_never_gives_up_what_the_first_found(face, scan, oracle):
     assert np.allclose(viewer.nearest(found.estimate.points[seen]), found.estimate.points[seen], atol=1e-3), (
         "on the scan nevertheless"
     )
+
+
+def no_face(images, mirrored=True):
+    return [ViewLandmarks(np.full((68, 2), 100.0), np.tile(np.eye(2), (68, 1, 1)), np.full(68, 0.02)) for _ in images]
+
+
+@pytest.mark.parametrize("size", [0.0137, 1 / 90])
+def test_where_no_metric_unit_shows_a_face_a_free_one_is_tried_and_measured_by_the_head(size, face, monkeypatch):
+    """As a mesh of longest side one is: in metres a head of a metre, in which geometry sees something and the network nothing."""
+    raw, truth = mesh_scan(face.scan_points * size, unit_mm=None), truth_of(face)
+    rough, unit_mm = 1.08 / size, 1.0 / size
+    oracle = Oracle(truth * 1.08, face.pose.inverse())
+    monkeypatch.setattr(by_landmarks, "Viewer", oracle.viewer_class)
+    asked = []
+
+    def proposed(scan, model, believes, options, units=None):
+        asked.append(units)
+        unit = (rough, False) if units else (1000.0, True)
+        pose = (
+            face.pose.inverse().compose(SimilarityTransform(np.eye(3), np.zeros(3), 1 / 1.08)) if units else face.pose.inverse()
+        )
+        return [Location(with_normals(raw.in_unit(*unit)), pose, 0.5)]
+
+    monkeypatch.setattr(by_landmarks, "candidate_locations", proposed)
+    looks = iter([no_face] * 4)  # the metric proposal, as it is and turned about
+    found = locate(raw, default_model(), lambda images, mirrored=True: next(looks, oracle.find)(images, mirrored))
+    assert asked[0] is None and asked[1] == free_units(raw)
+    assert not found.scan.scale_is_metric and found.scan.unit_mm == pytest.approx(unit_mm, rel=0.06)
+    assert found.scan_to_model.scale == pytest.approx(1.0)
+    assert np.allclose(found.scan.points, raw.points * found.scan.unit_mm)
+    assert np.linalg.norm(found.estimate.points - truth * found.scan.unit_mm * size, axis=1).mean() < 4
+
+
+@pytest.mark.parametrize(("grown", "is_metric"), [(1.3, False), (1.0, True), (0.75, True), (0.5, False)])
+def test_a_head_larger_than_a_man_or_smaller_than_an_infant_is_in_no_metric_unit(grown, is_metric, face, monkeypatch):
+    raw = mesh_scan(face.scan_points * grown, unit_mm=None)
+    oracle = Oracle(truth_of(face) * grown, face.pose.inverse())
+    monkeypatch.setattr(by_landmarks, "Viewer", oracle.viewer_class)
+    pose = SimilarityTransform(face.pose.rotation.T, -face.pose.rotation.T @ face.pose.translation * grown)
+
+    def proposed(scan, model, believes, options, units=None):
+        shrunk = raw.in_unit(1 / grown, False)
+        return (
+            [Location(with_normals(shrunk), face.pose.inverse(), 0.5)]
+            if units
+            else [Location(with_normals(raw.in_unit(1.0, True)), pose, 0.5)]
+        )
+
+    monkeypatch.setattr(by_landmarks, "candidate_locations", proposed)
+    find = oracle.find
+
+    def told(images, mirrored=True):
+        viewed = [oracle.poses[id(image)][1] for image in images]
+        oracle.truth = truth_of(face) * (grown if np.allclose(viewed[0].scale, 1) and told.metric else 1.0)
+        return find(images, mirrored)
+
+    told.metric = True
+    first = by_landmarks._fits_no_unit
+    monkeypatch.setattr(by_landmarks, "_fits_no_unit", lambda *given: setattr(told, "metric", False) or first(*given))
+    found = locate(raw, default_model(), told)
+    assert found.scan.scale_is_metric == is_metric

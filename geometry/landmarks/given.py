@@ -22,6 +22,7 @@ from geometry.surfaces.closest_point import surface_distance
 
 BY_COUNT = {68: "ibug68", 51: "ibug51", 7: "now7"}  # what a list without names is
 MOST_AT_ONE_PLACE = 2  # closed lips may share a point; more is a placeholder for "unknown"
+UNIT_FACTORS = (1000.0, 0.001, 10.0, 0.1, 100.0, 0.01, 25.4, 1 / 25.4)  # between m, cm, mm and inches
 _REMEDY = (
     "accepted are names (iBUG-68 as in docs/how_to/own_landmarks.md, or iBUG numbers from 0), or unnamed lists of 68 (ibug68), "
     "51 (ibug51) or 7 points (now7), in that order"
@@ -233,9 +234,11 @@ def check_on_surface(given: GivenLandmarks, scan: Scan, limit_mm: float = 10.0) 
     distance[given.known] = _distance(given.points[given.known], scan, limit_mm)
     median = float(np.median(distance[given.known])) if given.known.any() else 0.0
     if median > limit_mm:
+        factor = _fitting_factor(given.points[given.known], scan, limit_mm)
+        unit = f", and {limit_mm:g} mm at most if multiplied by {factor:g}" if factor else ""
         raise ReadError(
             scan.source,
-            f"its landmarks {given.source_name} lie {median:.0f} mm from the scan (median)",
+            f"its landmarks {given.source_name} lie {median:.0f} mm from the scan (median){unit}",
             "they are of another scan, in another unit or in another frame; give them in the scan file's own coordinates",
         )
     far = distance > limit_mm
@@ -244,6 +247,14 @@ def check_on_surface(given: GivenLandmarks, scan: Scan, limit_mm: float = 10.0) 
         for name, mm in zip(np.array(given.names)[far], distance[far])
     )
     return replace(given, points=np.where(far[:, None], np.nan, given.points), notes=given.notes + notes)
+
+
+def _fitting_factor(points: np.ndarray, scan: Scan, limit_mm: float) -> float | None:
+    """By which landmarks (n, 3) in another unit have to be multiplied to lie on the scan; None where no unit explains them."""
+    median = lambda factor: float(np.median(_distance(factor * points, scan, limit_mm)))
+    spread = float(np.linalg.norm(np.ptp(points, axis=0)))  # scaled to a speck they would lie on any surface about the origin
+    allowed = (factor for factor in UNIT_FACTORS if factor * spread > 3 * limit_mm)
+    return next((factor for factor in allowed if median(factor) <= limit_mm), None)
 
 
 def _distance(points: np.ndarray, scan: Scan, limit_mm: float) -> np.ndarray:

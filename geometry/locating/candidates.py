@@ -14,7 +14,7 @@ from geometry.locating.location import Location
 from geometry.locating.mean_face_field import field_of
 from geometry.locating.orientation import looks_inward, turned_inside_out
 from geometry.locating.pose_search import LocatingOptions, Pose, rank_poses
-from geometry.locating.units import candidate_units
+from geometry.locating.units import candidate_units, note_of_guess
 from geometry.model.morphable_model import MorphableModel
 from geometry.scan import Scan
 from geometry.surfaces.normals import voxel_downsampled, with_normals
@@ -55,20 +55,27 @@ def distinct(poses: list[Pose], count: int, near_mm: float = 15.0, near_deg: flo
 
 
 def candidate_locations(
-    scan: Scan, model: MorphableModel, believes: Believes, options: LocatingOptions = LocatingOptions()
+    scan: Scan,
+    model: MorphableModel,
+    believes: Believes,
+    options: LocatingOptions = LocatingOptions(),
+    units: list[tuple[float, bool]] | None = None,
 ) -> Sequence[Location]:
     """Where the head may be in a cleaned scan, most confident first; never empty. Where `believes` finds several heads, only
-    places of the largest, whose scan has a note of them. A surface that shows its face on the inner side is turned, with a note.
+    places of the largest, whose scan has a note of them. A surface that shows its face on the inner side is turned, with a note;
+    a unit that is not known is guessed among `units`, by default all `candidate_units`, with a note.
 
     Raises NoFaceFound where no pose explains enough of the scan as a face.
     """
-    whole, found = _better_side(scan, model, options)
+    whole, found = _better_side(scan, model, options, candidate_units(scan) if units is None else units)
     if not found.poses or found.confidence < options.min_confidence:
         raise NoFaceFound(
             f"no face found: the best pose has confidence {found.confidence:.2f}, at least {options.min_confidence:.2f} is needed"
         )
     poses = found.poses
-    whole = whole.in_unit(found.scan.unit_mm, found.scan.scale_is_metric) if whole.unit_mm is None else whole
+    if whole.unit_mm is None:
+        guess = found.scan.unit_mm, found.scan.scale_is_metric
+        whole = whole.in_unit(*guess).with_note(note_of_guess(*guess))
     located = lambda pose: Location(
         cropped(whole, pose.scan_to_model, options.head_radius_mm), pose.scan_to_model, pose.confidence
     )
@@ -113,10 +120,12 @@ class _Found:
         return self.poses[0].confidence if self.poses else 0.0
 
 
-def _better_side(scan: Scan, model: MorphableModel, options: LocatingOptions) -> tuple[Scan, _Found]:
+def _better_side(
+    scan: Scan, model: MorphableModel, options: LocatingOptions, units: list[tuple[float, bool]]
+) -> tuple[Scan, _Found]:
     """The scan, turned inside out where a face shows on its inner side, and what `_best_unit` says of it. First is searched
     the side that seems the outer one, then, unless that convinces, the other."""
-    outer, units = with_normals(_every_other_pixel(scan)), candidate_units(scan)
+    outer = with_normals(_every_other_pixel(scan))
     turned = looks_inward(outer)
     sides = {False: outer, True: turned_inside_out(outer)}
     found = _best_unit(sides[turned], model, options, units)

@@ -4,6 +4,8 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from geometry.errors import NoFaceFound
+from geometry.locating.walls import outer_surface
+from geometry.locating.winding import consistently_wound
 from geometry.scan import Scan
 from geometry.settings.options import Count, Positive, options
 from geometry.surfaces.normals import voxel_representatives
@@ -24,7 +26,8 @@ class CleaningOptions:
 
 
 def clean(scan: Scan, options: CleaningOptions = CleaningOptions()) -> Scan:
-    """Drop what no face can be: points alone in space, depth beyond the range of face capture; thin huge clouds.
+    """Drop what no face can be: points alone in space, depth beyond the range of face capture, a solid's inner surface; thin huge
+    clouds, wind the triangles of a mesh alike.
 
     Raises NoFaceFound where too little is left.
     """
@@ -36,6 +39,7 @@ def clean(scan: Scan, options: CleaningOptions = CleaningOptions()) -> Scan:
         if len(scan.points) > options.max_points:
             scan = _thinned_scan(scan, options.max_points)
         scan = _without_lone_points(scan, options)
+    scan = outer_surface(consistently_wound(scan))
     if len(scan.points) < 100:
         raise NoFaceFound(f"no face found: only {len(scan.points)} usable points are left, at least 100 are needed")
     return scan

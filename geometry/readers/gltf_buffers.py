@@ -80,8 +80,8 @@ class Document:
 
     def _put_sparse(self, values: np.ndarray, sparse: object, what: str) -> None:
         """Section 3.6.2.3: `values` (count, width) with those rows that the accessor gives anew."""
-        parts = [sparse.get(key) if isinstance(sparse, dict) else None for key in ("indices", "values")]
-        if not all(isinstance(part, dict) for part in parts):
+        parts = [sparse.get(key) for key in ("indices", "values")] if isinstance(sparse, dict) else []
+        if not isinstance(sparse, dict) or not all(isinstance(part, dict) for part in parts):
             raise self.file.error(f"{what} lacks its indices or values", GLB_REMEDY)
         count, component = self.whole(sparse, "count"), COMPONENTS.get(parts[0].get("componentType"), "")
         if component not in ("<u1", "<u2", "<u4"):

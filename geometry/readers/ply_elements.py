@@ -176,7 +176,7 @@ def _walk_rows(
     """(rows, properties) byte offset of each property's first value and number of its values, and where the rows end.
 
     Rows whose lists are as long as those before them are taken by the block: most lists of a file are of one or two lengths."""
-    layout = [(p.count_dtype and struct.Struct(p.count_dtype), np.dtype(p.dtype).itemsize) for p in element.properties]
+    layout = [(struct.Struct(p.count_dtype) if p.count_dtype else None, np.dtype(p.dtype).itemsize) for p in element.properties]
     least = sum(length.size if length else value_size for length, value_size in layout)
     if rows * least > len(body) - at:
         raise _too_short(file, element)

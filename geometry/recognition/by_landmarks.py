@@ -7,6 +7,7 @@ a face has them. The best proposal is looked at again, straight on in its correc
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, partial
 
@@ -21,12 +22,15 @@ from geometry.landmarks.views import Viewer, turn_of, view_of_pose
 from geometry.locating.candidates import candidate_locations
 from geometry.locating.location import Location
 from geometry.locating.pose_search import LocatingOptions
+from geometry.locating.units import free_units
 from geometry.model.morphable_model import MorphableModel
 from geometry.recognition import trial_fit
 from geometry.scan import Scan
 from geometry.transforms import SimilarityTransform
 
 INNER = slice(17, 68)  # of ibug68
+SIZES = 0.58, 1.2  # of heads, in parts of the average adult's: an infant's to a large man's
+FREE_GAIN = 0.1  # of support, by which a free unit has to win against a metric one
 TURNED_ABOUT = 2  # proposals that are also tried on their side and upside down
 
 
@@ -130,6 +134,46 @@ def _believable(candidates: Sequence[Location], support: float, options: Landmar
     return [candidate for candidate in candidates if candidate.confidence >= worth]
 
 
+@dataclass(frozen=True)
+class _Sight:
+    """The best of the candidates by what the network saw from it: support in [0, 1], 0 and no place where it saw nothing."""
+
+    candidates: Sequence[Location]
+    support: float = 0.0
+    found: PoseEstimate | None = None
+    place: Location | None = None
+
+
+def _looked_at(
+    candidates: Sequence[Location],
+    model: MorphableModel,
+    find: Find,
+    options: LandmarkLocatingOptions,
+    check: Callable[[], None],
+    viewer_of: Callable[[Scan], Viewer],
+) -> _Sight:
+    best = _Sight(candidates)
+    for number, (candidate, turn) in enumerate(proposals(candidates)):
+        if number >= len(candidates) and best.support >= options.least:
+            break  # turned about only where nothing was found as proposed
+        check()
+        found = landmark_pose(viewer_of(candidate.scan), candidate.scan_to_model, model, find, turn=turn, mirrored=False)
+        if found is not None and found.support > best.support:
+            best = _Sight(candidates, found.support, found, candidate)
+        if best.support >= options.sure:
+            break
+    return best
+
+
+def _fits_no_unit(sight: _Sight, model: MorphableModel) -> bool:
+    """Of a unit that was guessed: is the head that was found in it larger or smaller than heads are?"""
+    if sight.found is None or sight.place is None or not sight.place.scan.scale_is_metric:
+        return False
+    seen = sight.found.estimate
+    size = 1 / posterior(seen.points, seen.covariance, seen.seen, model, metric=False).scan_to_model.scale
+    return not SIZES[0] < size < SIZES[1]
+
+
 def locate(
     scan: Scan,
     model: MorphableModel,
@@ -140,29 +184,36 @@ def locate(
 ) -> Location:
     """The head in a cleaned scan, with its landmarks; or, where no proposal shows the network a face, as in full profile, the
     proposal whose trial fit explains the scan best, without. The proposals are `places` where the caller knows them, else those
-    of geometry. Raises NoFaceFound where nothing is proposed."""
+    of geometry; where the unit is not known and no metric one shows a face of a head's size, those in a free unit too. Raises
+    NoFaceFound where nothing is proposed."""
     believes = partial(trial_fit.believed_head, model=model, check=check)
-    candidates = places or candidate_locations(scan, model, believes, options.locating)
-    viewer_of = cache(Viewer)
-    best: tuple[PoseEstimate, Location] | None = None
-    support = 0.0
-    for number, (candidate, turn) in enumerate(proposals(candidates)):
-        if number >= len(candidates) and support >= options.least:
-            break  # turned about only where nothing was found as proposed
-        check()
-        found = landmark_pose(viewer_of(candidate.scan), candidate.scan_to_model, model, find, turn=turn, mirrored=False)
-        if found is not None and found.support > support:
-            best, support = (found, candidate), found.support
-        if support >= options.sure:
-            break
-    if best is None or support < options.least:
-        return trial_fit.choose(_believable(candidates, support, options), model, check)
-    first, candidate = best
-    found = refine_pose(viewer_of(candidate.scan), first, model, find, options)
-    return replace(
-        candidate,
+    look = partial(_looked_at, model=model, find=find, options=options, check=check, viewer_of=cache(Viewer))
+    sight = look(places or candidate_locations(scan, model, believes, options.locating))
+    if places is None and scan.unit_mm is None and (sight.support < options.sure or _fits_no_unit(sight, model)):
+        with suppress(NoFaceFound):
+            free = look(candidate_locations(scan, model, believes, options.locating, free_units(scan)))
+            wanted = 0.0 if _fits_no_unit(sight, model) else sight.support + FREE_GAIN
+            sight = free if free.support >= max(options.least, wanted) else sight
+    if sight.found is None or sight.place is None or sight.support < options.least:
+        return trial_fit.choose(_believable(sight.candidates, sight.support, options), model, check)
+    found = refine_pose(Viewer(sight.place.scan), sight.found, model, find, options)
+    located = replace(
+        sight.place,
         scan_to_model=found.scan_to_model,
         confidence=min(1.0, found.support),
         estimate=completed(found.estimate, found.posterior),
         coefficients=found.posterior.coefficients,
+    )
+    return _in_found_unit(located) if scan.unit_mm is None and not located.scan.scale_is_metric else located
+
+
+def _in_found_unit(location: Location) -> Location:
+    """Of a scan in a guessed free unit: in the unit in which its head, as the landmarks show it, is as large as the model's."""
+    scan, pose = location.scan, location.scan_to_model
+    growth = SimilarityTransform(np.eye(3), np.zeros(3), pose.scale)
+    return replace(
+        location,
+        scan=scan.in_unit((scan.unit_mm or 1.0) * pose.scale, is_metric=False),
+        scan_to_model=pose.compose(growth.inverse()),
+        estimate=None if location.estimate is None else location.estimate.transformed(growth),
     )

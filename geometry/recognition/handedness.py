@@ -9,7 +9,8 @@ stays outside:
 - **landmarks** given with the scan: the subject's left ones lie to the right.
 
 A mesh that is merely wound inside out, and a grid whose rows are stored from below, look the same, and so does a mirrored mesh
-whose normals went through the mirror too. They are told apart by the user alone (`INSIDE_OUT`); until then the scan is an error.
+whose normals went through the mirror too. They are told apart by given landmarks, which then are not mirrored, or by the user
+(`INSIDE_OUT`); until then the scan is an error.
 A mesh that was mirrored *and* wound anew, a mirrored depth image and a mirrored bare cloud show nothing: they pass as what they
 look like, somebody's mirror image, and nothing is mended.
 """
@@ -20,6 +21,7 @@ from dataclasses import replace
 import numpy as np
 
 from geometry.errors import MirroredScan, NoFaceFound
+from geometry.locating.cloud_normals import with_believable_normals
 from geometry.locating.location import Location
 from geometry.locating.mean_face_field import field_of
 from geometry.model.morphable_model import MorphableModel
@@ -61,11 +63,11 @@ def facing(scan: Scan, location: Location, model: MorphableModel) -> float:
 
 
 def with_checked_normals(scan: Scan, declared: str = CHECKED) -> Scan:
-    """The cleaned scan, if its file's normals fit its shape. Raises MirroredScan where they do so only in a mirror; where it is
-    declared INSIDE_OUT, they are dropped instead."""
+    """The cleaned scan, without its file's normals where they tell less than its points do. Raises MirroredScan where they fit
+    its shape only in a mirror; where it is declared INSIDE_OUT, they are dropped instead."""
     axis = mirrored_axis(scan)
     if axis is None:
-        return scan
+        return with_believable_normals(scan)
     if declared == INSIDE_OUT:
         return replace(scan, normals=None).with_note(f"normals that fit the shape only with {axis} negated were dropped")
     seen = f"its normals fit its shape only with {axis} negated: coordinates or normals were mirrored, and not both"
@@ -90,34 +92,41 @@ def mirrored_axis(scan: Scan) -> str | None:
     return "xyz"[best] if is_mirrored else None
 
 
-def landmarks_are_mirrored(landmarks: np.ndarray, model: MorphableModel) -> bool:
-    """Do landmarks (68, 3), iBUG order, NaN where unknown, fit the mirrored mean face far better than the mean face? With fewer
-    than five of them, False."""
+def landmarks_are_mirrored(landmarks: np.ndarray, model: MorphableModel) -> bool | None:
+    """Do landmarks (68, 3), iBUG order, NaN where unknown, fit the mirrored mean face far better than the mean face? True, or
+    False where it is the other way round; None where they do not tell, as with fewer than five of them."""
     known = np.isfinite(landmarks).all(1)
     if known.sum() < 5:
-        return False
+        return None
     given, mean = landmarks[known], model.mean[np.asarray(model.landmarks["ibug68"])[known]]
     residual = lambda target: np.linalg.norm(SimilarityTransform.umeyama(given, target).apply(given) - target)
-    return bool(residual(mean * MIRROR) < LANDMARKS_GAIN * residual(mean))
+    straight, mirrored = residual(mean), residual(mean * MIRROR)
+    if mirrored < LANDMARKS_GAIN * straight:
+        return True
+    return False if straight < LANDMARKS_GAIN * mirrored else None
 
 
 def require_unmirrored(
     scan: Scan, location: Location, model: MorphableModel, declared: str = CHECKED, check: Callable[[], None] = lambda: None
-) -> None:
+) -> str:
     """Raises MirroredScan where the located head's surface or its given landmarks say that the scan is a mirror image;
-    NoFaceFound where they say so of what is no face.
+    NoFaceFound where they say so of what is no face. Where the surface alone says so and the landmarks speak against it, it is
+    merely wound inside out: that is returned as a note, else "".
 
     scan: cleaned, as it was given to the locator; `check` may raise, which ends this."""
     if declared == INSIDE_OUT:
-        return
-    if location.landmarks is not None and landmarks_are_mirrored(location.landmarks, model):
+        return ""
+    marks = None if location.landmarks is None else landmarks_are_mirrored(location.landmarks, model)
+    if marks:
         seen = (
             "the landmarks given with it fit only the mirror image of a face: the scan is mirrored, "
             "or left and right are exchanged in them"
         )
         raise MirroredScan(scan.source, seen, "undo the mirror, or name the subject's left and right, not the viewer's")
-    if scan.camera is not None or not facing(scan, location, model) < TURNED_AWAY:
-        return
+    if scan.camera is not None or scan.is_winding_guessed or not facing(scan, location, model) < TURNED_AWAY:
+        return ""
+    if marks is False:
+        return "its surface faces inward, but the landmarks given with it are no mirror image's: it is wound inside out"
     if trial_fit_is_face(location, model, check, thorough=True) is None:
         raise NoFaceFound("no face found: the only candidate is seen from the inner side of the surface, and is not convincing")
     raise MirroredScan(scan.source, _seen(scan), REMEDY)

@@ -12,6 +12,7 @@ from functools import reduce
 from geometry import readers
 from geometry.charts.geometry_image import GeometryImage
 from geometry.fitting import encoding
+from geometry.landmarks.contradictions import check_against_found
 from geometry.landmarks.estimate import LandmarkEstimate
 from geometry.landmarks.given import check_on_surface, given_landmarks
 from geometry.landmarks.on_surface import on_surface
@@ -55,13 +56,18 @@ def locate(state: ScanState, job: Job) -> ScanState:
     """The head, with the landmarks found on it and those given, checked against the scan."""
     places = None if state.start is None else [located_at(state.scan, state.start)]
     location = methods.LOCATORS[job.config.locate.method](state.scan, job.model, job.config, state.check, places)
-    given = state.given_landmarks
+    given, source = state.given_landmarks, state.source.name
     if given is not None:
         whole = state.scan if state.scan.unit_mm else state.scan.in_unit(location.scan.unit_mm, location.scan.scale_is_metric)
         given = check_on_surface(given.scaled(location.scan.unit_mm or 1.0), whole)
-        noted = replace(location.scan, notes=(*location.scan.notes, *given.notes))
-        location = replace(location, landmarks=given.points68, scan=noted)
-    handedness.require_unmirrored(state.scan, location, job.model, job.config.input.handedness, state.check)
+        location = replace(location, landmarks=given.points68)
+    note = handedness.require_unmirrored(state.scan, location, job.model, job.config.input.handedness, state.check)
+    if given is not None:
+        face = location.scan_to_model.inverse().apply(landmark_schemes.landmarks_on(job.model, job.model.mean))
+        given = check_against_found(given, location.estimate, face, source)
+        location = replace(location, landmarks=given.points68)
+    notes = (*location.scan.notes, *filter(None, [note]), *(() if given is None else given.notes))
+    location = replace(location, scan=replace(location.scan, notes=notes))
     return replace(state, location=location, given_landmarks=given, scan=None)
 
 

@@ -1,0 +1,109 @@
+"""Meshes whose triangles do not say which side is the outside: every triangle twice, or wound this way and that."""
+
+from dataclasses import replace
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse.csgraph import breadth_first_tree, connected_components
+
+from geometry.mesh import numbered_sides
+from geometry.scan import Scan
+
+TWICE = 0.01  # share of triangles that lie on others: fewer are specks, and harm nothing
+DISAGREEING = 0.02  # share of edges between two triangles wound against each other: meshes of scanners have hardly any
+MAJORITY = 0.8  # of a piece's area: what so much of it calls the outside is the outside
+_STEP = np.uint64(0x9E3779B97F4A7C15)
+_MIXERS = ((np.uint64(30), np.uint64(0xBF58476D1CE4E5B9)), (np.uint64(27), np.uint64(0x94D049BB133111EB)))
+
+
+def consistently_wound(scan: Scan) -> Scan:
+    """The scan, of a mesh, with each triangle once and neighbours wound alike, with a note of what was done; a scan that is so,
+    and a cloud, as it is.
+
+    Vertices at the same place are one. A piece of which at least `MAJORITY` is wound one way stays so; another is wound to face
+    away from its own middle, and the scan remembers that its winding is a guess."""
+    if not len(scan.triangles):
+        return scan
+    places = place_keys(scan.points)
+    scan = _without_copies(scan, places)
+    first, second, disagree = edge_neighbours(scan.triangles, places)
+    if not disagree.mean() > DISAGREEING:  # also where there is no edge between two
+        return scan
+    flip, guessed = _flips(scan, first, second, disagree)
+    triangles = np.where(flip[:, None], scan.triangles[:, ::-1], scan.triangles)
+    wound = replace(scan, triangles=triangles, is_winding_guessed=scan.is_winding_guessed or guessed)
+    side = "; which side is the outer one was guessed by its shape" if guessed else ""
+    return wound.with_note(
+        f"{100 * disagree.mean():.0f} % of neighbouring triangles were wound against each other: they were wound alike{side}"
+    )
+
+
+def place_keys(points: np.ndarray) -> np.ndarray:
+    """(n,) uint64: equal where points (n, 3) float64 are equal, and, but for a chance of 2⁻⁶⁴ a pair, only there."""
+    bits = np.ascontiguousarray(points + 0.0).view(np.uint64).reshape(-1, 3)  # −0 and 0 are one place
+    keys = np.zeros(len(bits), np.uint64)
+    with np.errstate(over="ignore"):
+        for coordinate in bits.T:  # mixed one after another (splitmix64), so that no symmetry of a shape is one of the keys
+            keys = keys + coordinate + _STEP
+            for shift, factor in _MIXERS:
+                keys = (keys ^ (keys >> shift)) * factor
+            keys ^= keys >> np.uint64(31)
+    return keys
+
+
+def _without_copies(scan: Scan, places: np.ndarray) -> Scan:
+    """Of triangles with the same corners, in any order, the first."""
+    with np.errstate(over="ignore"):
+        keys = places[scan.triangles].sum(1)  # modulo 2⁶⁴
+    order = np.argsort(keys, kind="stable")
+    copies = order[1:][keys[order[1:]] == keys[order[:-1]]]
+    if len(copies) <= TWICE * len(keys):
+        return scan
+    kept = np.ones(len(keys), bool)
+    kept[copies] = False
+    once = replace(scan, triangles=scan.triangles[kept])
+    return once.with_note(
+        f"{len(copies)} of {len(keys)} triangles lie on others, as of a surface with two sides: they were dropped"
+    )
+
+
+def edge_neighbours(triangles: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of triangles (m, 3), with the `place_keys` (n,) of their vertices, the pairs that alone share an edge: (e,), (e,), and
+    whether they are wound against each other (e,) bool, that is run along their edge the same way."""
+    corners = np.unique(places, return_inverse=True)[1].reshape(-1)[triangles].astype(np.int32)
+    edges, sides = numbered_sides(corners, len(places))
+    number, forward = sides.ravel(), (corners < corners[:, [1, 2, 0]]).ravel()
+    order = np.argsort(number, kind="stable")
+    ends = np.cumsum(np.bincount(number, minlength=len(edges)))
+    shared = np.flatnonzero(np.diff(ends, prepend=0) == 2)
+    first, second = order[ends[shared] - 2], order[ends[shared] - 1]
+    return first // 3, second // 3, forward[first] == forward[second]
+
+
+def _flips(scan: Scan, first: np.ndarray, second: np.ndarray, disagree: np.ndarray) -> tuple[np.ndarray, bool]:
+    """(m,) bool: the triangles to be turned; and whether the side of any considerable piece was guessed.
+
+    From the first triangle of each piece agreement spreads along a tree, so that an edge that contradicts it stops nothing."""
+    m = len(scan.triangles)
+    graph = sparse.coo_matrix((1.0 + disagree, (first, second)), shape=(m + 1, m + 1)).tocsr()
+    pieces, piece = connected_components(graph[:m, :m], directed=False)
+    roots = np.unique(piece, return_index=True)[1]
+    graph = graph + sparse.coo_matrix((np.ones(pieces), (np.full(pieces, m), roots)), shape=graph.shape).tocsr()
+    tree = breadth_first_tree(graph, m, directed=False).tocoo()
+    # two nodes for each triangle, as it is and turned: the tree joins those that go together
+    here, there = tree.row, np.where(tree.data > 1.5, tree.col + m + 1, tree.col)
+    back = np.where(tree.data > 1.5, tree.col, tree.col + m + 1)
+    ends = np.concatenate([here, here + m + 1]), np.concatenate([there, back])
+    label = connected_components(sparse.coo_matrix((np.ones(len(ends[0]), np.int8), ends), shape=(2 * m + 2,) * 2), False)[1]
+    flip = label[:m] != label[m]
+    a, b, c = (scan.points[scan.triangles[:, k]] for k in range(3))
+    vector, middle = np.cross(b - a, c - a) * np.where(flip, -1.0, 1.0)[:, None], (a + b + c) / 3
+    area = np.linalg.norm(vector, axis=1)
+    of_piece = lambda values: np.bincount(piece, values, pieces)
+    total = np.maximum(of_piece(area), 1e-300)
+    centre = np.stack([of_piece(area * middle[:, k]) for k in range(3)], 1) / total[:, None]
+    as_wound = of_piece(area * ~flip) / total
+    inward = of_piece(((middle - centre[piece]) * vector).sum(1)) < 0
+    is_clear = (as_wound >= MAJORITY) | (as_wound <= 1 - MAJORITY)
+    turned = np.where(is_clear, as_wound < 0.5, inward)
+    return flip ^ turned[piece], bool(total[~is_clear].sum() > 0.05 * total.sum())
