@@ -19,7 +19,7 @@ class Scan:
     colors (n, 3) uint8 or None; normals (n, 3) outward unit vectors or None.
     pixels (n, 2) int32 or None: (row, column) of each point in the raster it was read from
         (`raster_shape` (h, w)), for depth images and organized clouds.
-    camera: for depth images; None otherwise.
+    camera: for depth images; None otherwise. depth_unit_mm: mm in one step of its raster, where the file or its sidecar says so.
     unit_mm: mm in one unit of the file's coordinates; None while unknown. Depth formats: 1.0.
     scale_is_metric: the unit is known (given by the format, by the user, or inferred as m/cm/mm/inch);
         False means that size itself must be estimated.
@@ -37,6 +37,7 @@ class Scan:
     pixels: np.ndarray | None = None
     raster_shape: tuple[int, int] | None = None
     camera: PinholeCamera | None = None
+    depth_unit_mm: float | None = None
     notes: tuple[str, ...] = ()
     is_winding_guessed: bool = False
 

@@ -10,6 +10,8 @@ from geometry.scan import Scan
 from geometry.settings.options import Count, Positive, options
 from geometry.surfaces.normals import voxel_representatives
 
+NEAREST_MM = 100.0  # of depth sensors
+
 
 @options
 class CleaningOptions:
@@ -31,6 +33,7 @@ def clean(scan: Scan, options: CleaningOptions = CleaningOptions()) -> Scan:
 
     Raises NoFaceFound where too little is left.
     """
+    doubt = "" if scan.camera is None else _doubt_of_depth(scan, options.max_distance_mm)
     if scan.camera is not None:
         near = scan.points[:, 2] < options.max_distance_mm
         if near.sum() < len(near):
@@ -41,8 +44,26 @@ def clean(scan: Scan, options: CleaningOptions = CleaningOptions()) -> Scan:
         scan = _without_lone_points(scan, options)
     scan = outer_surface(consistently_wound(scan))
     if len(scan.points) < 100:
-        raise NoFaceFound(f"no face found: only {len(scan.points)} usable points are left, at least 100 are needed")
+        raise NoFaceFound(f"no face found: only {len(scan.points)} usable points are left, at least 100 are needed{doubt}")
+    if doubt and float(np.median(scan.points[:, 2])) < NEAREST_MM:
+        raise NoFaceFound(f"no face found: a face would be larger than the image{doubt}")
     return scan
+
+
+def _doubt_of_depth(scan: Scan, farthest: float) -> str:
+    """What is said of a depth image whose surfaces are nearer than any sensor measures, or farther than faces are captured: the
+    unit that would bring them where faces are; "" where they are there."""
+    depth = float(np.median(scan.points[:, 2])) if len(scan.points) else 0.0
+    if NEAREST_MM <= depth <= farthest or not depth > 0:
+        return ""
+    seen = f"; its median depth is {depth:.3g} mm, and faces are captured at {NEAREST_MM:g} to {farthest:g} mm"
+    factors = [10.0**k for k in range(-6, 7) if NEAREST_MM <= depth * 10.0**k <= farthest]
+    if scan.depth_unit_mm is None or not factors:
+        return seen
+    # of two powers of ten the one by which the unit becomes one that sensors have
+    factor = min(factors, key=lambda factor: abs(np.log10(factor * scan.depth_unit_mm)))
+    better = f"{factor * scan.depth_unit_mm:g} would make it {factor * depth:.0f} mm"
+    return f"{seen}: check depth_unit_mm, which is {scan.depth_unit_mm:g}; {better}"
 
 
 def _thinned_scan(scan: Scan, max_points: int) -> Scan:

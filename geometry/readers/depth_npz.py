@@ -8,11 +8,12 @@ import io
 import math
 import zipfile
 import zlib
+from dataclasses import replace
 
 import numpy as np
 
 from geometry.readers.assembly import eight_bit
-from geometry.readers.depth_sidecar import KEYS, MOST_PIXELS, camera_from_values
+from geometry.readers.depth_sidecar import KEYS, MOST_PIXELS, camera_from_values, check_principal_point
 from geometry.readers.scan_file import ScanFile
 from geometry.scan import Scan
 
@@ -56,13 +57,15 @@ def _scan(file: ScanFile, depth: np.ndarray, values: dict[str, object], colors: 
     depth_mm[~(np.abs(depth_mm) < 1e9)] = 0  # a thousand kilometres: not a depth
     if not (depth_mm > 0).any():
         raise file.error("no pixel has a positive, finite depth", "check the sensor's export")
+    check_principal_point(file, camera, "it", REMEDY)
     fits = colors is not None and colors.shape in ((*depth.shape, 3), (*depth.shape, 4)) and colors.dtype.kind in "fiu"
     notes = (
         ()
         if fits or colors is None
         else (f"colour of the shape {colors.shape} does not fit depth of the shape {depth.shape} and was ignored",)
     )
-    return Scan.from_depth(depth_mm, camera, file.source, "depth_npz", eight_bit(colors) if fits else None, notes)
+    scan = Scan.from_depth(depth_mm, camera, file.source, "depth_npz", eight_bit(colors) if fits else None, notes)
+    return replace(scan, depth_unit_mm=unit_mm)
 
 
 def _array(file: ScanFile, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:

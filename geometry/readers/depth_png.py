@@ -4,11 +4,12 @@ Pillow decodes; the header is checked here first, so that a picture is told from
 """
 
 import io
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image
 
-from geometry.readers.depth_sidecar import MOST_PIXELS, camera_from_sidecar
+from geometry.readers.depth_sidecar import MOST_PIXELS, camera_from_sidecar, check_principal_point, sidecar_remedy
 from geometry.readers.scan_file import ScanFile
 from geometry.scan import Scan
 
@@ -47,4 +48,5 @@ def read(file: ScanFile) -> Scan:
         raise file.error(f"its PNG data decode to the shape {depth.shape}, expected {(height, width)}")
     if not (depth > 0).any():
         raise file.error("every pixel is 0, that is without depth", "check the sensor's export")
-    return Scan.from_depth(depth * unit_mm, camera, file.source, "depth_png")
+    check_principal_point(file, camera, f"its sidecar {file.sidecar_name('.json')}", sidecar_remedy(file, width, height))
+    return replace(Scan.from_depth(depth * unit_mm, camera, file.source, "depth_png"), depth_unit_mm=unit_mm)

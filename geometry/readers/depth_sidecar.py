@@ -12,9 +12,7 @@ MOST_PIXELS = 64_000_000
 
 def camera_from_sidecar(file: ScanFile, width: int, height: int) -> tuple[PinholeCamera, float]:
     """The camera and `depth_unit_mm`. Raises ReadError that says which file to write, with an example of its content."""
-    name = file.sidecar_name(".json")
-    example = EXAMPLE % (width, height, (width - 1) / 2, (height - 1) / 2)
-    remedy = f"write {name} beside it with the camera and unit of your sensor, for example {example}"
+    name, remedy = file.sidecar_name(".json"), sidecar_remedy(file, width, height)
     text = file.sidecar(name, file.name + ".json")
     if text is None:
         raise file.error(f"a depth image needs its camera and unit, and its sidecar {name} is missing", remedy)
@@ -23,6 +21,12 @@ def camera_from_sidecar(file: ScanFile, width: int, height: int) -> tuple[Pinhol
         if key in values and values[key] != actual:
             raise file.error(f"its sidecar {name} says {key} {values[key]!r}, but the image has {actual}", remedy)
     return camera_from_values(file, values, width, height, f"its sidecar {name}", remedy)
+
+
+def sidecar_remedy(file: ScanFile, width: int, height: int) -> str:
+    """Which file to write, with an example of its content."""
+    example = EXAMPLE % (width, height, (width - 1) / 2, (height - 1) / 2)
+    return f"write {file.sidecar_name('.json')} beside it with the camera and unit of your sensor, for example {example}"
 
 
 def camera_from_values(
@@ -38,3 +42,13 @@ def camera_from_values(
             raise file.error(f"{where} gives {key} as {values[key]!r}, expected a positive number", remedy)
     *camera, unit_mm = numbers.values()
     return PinholeCamera(width, height, *camera), unit_mm
+
+
+def check_principal_point(file: ScanFile, camera: PinholeCamera, where: str, remedy: str) -> None:
+    """Raises ReadError where it lies outside the image: then the camera is another image's."""
+    for key, value, size in (("cx", camera.cx, camera.width), ("cy", camera.cy, camera.height)):
+        if not -0.5 <= value <= size - 0.5:
+            middle = (size - 1) / 2
+            larger = f" (a camera of {value / middle:.3g} times the resolution?)" if value > middle > 0 else ""
+            fault = f"{where} gives {key} as {value:g}, outside the image of {size} pixels, whose middle is {middle:g}"
+            raise file.error(fault + larger, remedy)

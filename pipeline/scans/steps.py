@@ -11,6 +11,7 @@ from functools import reduce
 
 from geometry import readers
 from geometry.charts.geometry_image import GeometryImage
+from geometry.errors import NoFaceFound
 from geometry.fitting import encoding
 from geometry.landmarks.contradictions import check_against_found
 from geometry.landmarks.estimate import LandmarkEstimate
@@ -20,6 +21,7 @@ from geometry.locating import cleaning
 from geometry.locating.candidates import located_at
 from geometry.model import landmark_embedding as landmark_schemes
 from geometry.recognition import acceptance, evidence, handedness
+from geometry.recognition.doubts import doubts_of_camera, with_doubts
 from geometry.reconstruction.reconstruct import reconstruct
 from geometry.scan import Scan
 from pipeline.inputs import reading
@@ -43,7 +45,8 @@ def read(state: ScanState, job: Job) -> ScanState:
     unit = None if job.config.input.unit == "auto" else job.config.input.unit
     scan = readers.read(state.data, source=state.source.name, sidecars=state.sidecars, unit=unit)
     given = given_landmarks(state.source.name, state.sidecars, (landmark_schemes.scheme(job.config.landmarks.scheme),))
-    return replace(state, scan=scan, given_landmarks=given, data=b"", sidecars={})
+    noted = reduce(Scan.with_note, doubts_of_camera(scan), scan)
+    return replace(state, scan=noted, given_landmarks=given, data=b"", sidecars={})
 
 
 def clean(state: ScanState, job: Job) -> ScanState:
@@ -55,7 +58,10 @@ def clean(state: ScanState, job: Job) -> ScanState:
 def locate(state: ScanState, job: Job) -> ScanState:
     """The head, with the landmarks found on it and those given, checked against the scan."""
     places = None if state.start is None else [located_at(state.scan, state.start)]
-    location = methods.LOCATORS[job.config.locate.method](state.scan, job.model, job.config, state.check, places)
+    try:
+        location = methods.LOCATORS[job.config.locate.method](state.scan, job.model, job.config, state.check, places)
+    except NoFaceFound as error:
+        raise with_doubts(error, state.scan, job.model) from error
     given, source = state.given_landmarks, state.source.name
     if given is not None:
         whole = state.scan if state.scan.unit_mm else state.scan.in_unit(location.scan.unit_mm, location.scan.scale_is_metric)
@@ -68,7 +74,9 @@ def locate(state: ScanState, job: Job) -> ScanState:
         location = replace(location, landmarks=given.points68)
     notes = (*location.scan.notes, *filter(None, [note]), *(() if given is None else given.notes))
     location = replace(location, scan=replace(location.scan, notes=notes))
-    return replace(state, location=location, given_landmarks=given, scan=None)
+    # a depth image without landmarks may yet turn out to be no face, and then its whole says why
+    asked_again = state.scan if state.scan.camera is not None and location.estimate is None else None
+    return replace(state, location=location, given_landmarks=given, scan=asked_again)
 
 
 def fit(state: ScanState, job: Job) -> ScanState:
@@ -80,14 +88,19 @@ def fit(state: ScanState, job: Job) -> ScanState:
 def rasterize(state: ScanState, job: Job) -> ScanState:
     """Both surfaces in one chart; here it is decided whether the fit is believed (NoFaceFound where not), and how surely."""
     encoded = encoding.encode(state.location.scan, state.fit, job.model, job.chart)
-    acceptance.require_face(state.fit, encoded, job.config.accept, marked=state.location.estimate is not None)
-    found = evidence.evidence_of(state.fit, encoded, state.location, job.model)
-    known = state.location.estimate is not None or state.location.landmarks is not None
-    recognised = known or job.config.locate.method != "landmarks"
-    judged = replace(state.fit, fit_quality=acceptance.require_right(found, job.config.accept, recognised))
+    marked = state.location.estimate is not None
+    recognised = marked or state.location.landmarks is not None or job.config.locate.method != "landmarks"
+    try:
+        acceptance.require_face(state.fit, encoded, job.config.accept, marked)
+        found = evidence.evidence_of(state.fit, encoded, state.location, job.model)
+        judged = replace(state.fit, fit_quality=acceptance.require_right(found, job.config.accept, recognised))
+    except NoFaceFound as error:
+        if marked:
+            raise
+        raise with_doubts(error, state.scan or state.location.scan, job.model) from error
     notes = acceptance.notes_of(found, state.fit.beard)
     location = replace(state.location, scan=reduce(Scan.with_note, notes, state.location.scan))
-    return replace(state, location=location, fit=judged, encoding=encoded, evidence=found)
+    return replace(state, location=location, fit=judged, encoding=encoded, evidence=found, scan=None)
 
 
 def refine(states: list[ScanState], job: Job) -> list[ScanState]:
@@ -127,7 +140,10 @@ def landmarks(state: ScanState, job: Job) -> ScanState:
 def raw_landmarks(state: ScanState, job: Job) -> ScanState:
     """Landmarks from the located raw scan, without a fit. Raises NoFaceFound where hardly any is seen for sure: no fit
     judges here whether it is a face."""
-    found = on_raw_scan(state.location, job.model, job.config.landmarks)
+    try:
+        found = on_raw_scan(state.location, job.model, job.config.landmarks)
+    except NoFaceFound as error:
+        raise with_doubts(error, state.scan or state.location.scan, job.model) from error
     return _with_landmarks(state, found.transformed(state.scan_to_model))
 
 
