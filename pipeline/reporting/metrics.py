@@ -81,6 +81,22 @@ METRICS = (
         "Share of the refined surface that the scan supports; the rest is filled in from the statistics of faces.",
     ),
     Metric(
+        "scale_is_metric",
+        "Metric scale",
+        "",
+        0,
+        "higher",
+        "1 where the scan's unit is known or a metric one was inferred; 0 where sizes are those of a head of average size.",
+    ),
+    Metric(
+        "coefficients_at_bounds",
+        "Coefficients at bounds",
+        "",
+        0,
+        "lower",
+        "Number of the fit's coefficients that are as large as they may be: the face may go beyond the model.",
+    ),
+    Metric(
         "confidence",
         "Locating confidence",
         "0\u20131",

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from geometry.charts.geometry_image import GeometryImage, channel_normals
+from geometry.fitting.bounds import at_bounds
 from geometry.mesh import TriangleMesh
 from geometry.recognition.evidence import noise_sigma
 from geometry.surfaces import closest_point
@@ -32,6 +33,8 @@ def measure(state: ScanState, job: Job) -> ScanState:
         "noise_mm": noise_sigma(fit),
         "visible_area_mm2": fit.visible_area_mm2,
         "observed_fraction": state.observed.sum() / max(state.refined.valid_mask.sum(), 1),
+        "scale_is_metric": float(state.location.scan.scale_is_metric),
+        "coefficients_at_bounds": len(at_bounds(fit, job.model)),
     }
     points = face_points(state)
     surfaces = {

@@ -13,6 +13,7 @@ from geometry import readers
 from geometry.charts.geometry_image import GeometryImage
 from geometry.errors import NoFaceFound
 from geometry.fitting import encoding
+from geometry.fitting.bounds import note_of_bounds
 from geometry.landmarks.contradictions import check_against_found
 from geometry.landmarks.estimate import LandmarkEstimate
 from geometry.landmarks.given import check_on_surface, given_landmarks
@@ -98,7 +99,7 @@ def rasterize(state: ScanState, job: Job) -> ScanState:
         if marked:
             raise
         raise with_doubts(error, state.scan or state.location.scan, job.model) from error
-    notes = acceptance.notes_of(found, state.fit.beard)
+    notes = acceptance.notes_of(found, state.fit.beard) + note_of_bounds(state.fit, job.model)
     location = replace(state.location, scan=reduce(Scan.with_note, notes, state.location.scan))
     return replace(state, location=location, fit=judged, encoding=encoded, evidence=found, scan=None)
 
