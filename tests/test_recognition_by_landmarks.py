@@ -156,31 +156,59 @@ def test_where_no_metric_unit_shows_a_face_a_free_one_is_tried_and_measured_by_t
     assert np.linalg.norm(found.estimate.points - truth * found.scan.unit_mm * size, axis=1).mean() < 4
 
 
-@pytest.mark.parametrize(("grown", "is_metric"), [(1.3, False), (1.0, True), (0.75, True), (0.5, False)])
+class SizedOracle(Oracle):
+    """The truth on a face that is `grown` times an adult's."""
+
+    def __init__(self, face, grown):
+        pose = SimilarityTransform(face.pose.rotation.T, -face.pose.rotation.T @ face.pose.translation * grown)
+        super().__init__(truth_of(face) * grown, pose)
+
+
+@pytest.mark.parametrize(("grown", "is_metric"), [(1.45, False), (1.0, True), (0.7, True), (0.5, False)])
 def test_a_head_larger_than_a_man_or_smaller_than_an_infant_is_in_no_metric_unit(grown, is_metric, face, monkeypatch):
+    sized = SizedOracle(face, grown)
+    monkeypatch.setattr(by_landmarks, "Viewer", sized.viewer_class)
     raw = mesh_scan(face.scan_points * grown, unit_mm=None)
-    oracle = Oracle(truth_of(face) * grown, face.pose.inverse())
-    monkeypatch.setattr(by_landmarks, "Viewer", oracle.viewer_class)
-    pose = SimilarityTransform(face.pose.rotation.T, -face.pose.rotation.T @ face.pose.translation * grown)
+    asked = []
 
     def proposed(scan, model, believes, options, units=None):
-        shrunk = raw.in_unit(1 / grown, False)
-        return (
-            [Location(with_normals(shrunk), face.pose.inverse(), 0.5)]
-            if units
-            else [Location(with_normals(raw.in_unit(1.0, True)), pose, 0.5)]
-        )
+        asked.append(units)
+        if units:
+            raise NoFaceFound("no face found")
+        return [Location(with_normals(raw.in_unit(1.0, True)), sized.scan_to_model, 0.5)]
 
     monkeypatch.setattr(by_landmarks, "candidate_locations", proposed)
-    find = oracle.find
+    try:
+        found = locate(raw, default_model(), sized.find)
+    except NoFaceFound:
+        found = None
+    assert asked == ([None] if is_metric else [None, free_units(raw)]) and (found is not None) == is_metric
 
-    def told(images, mirrored=True):
-        viewed = [oracle.poses[id(image)][1] for image in images]
-        oracle.truth = truth_of(face) * (grown if np.allclose(viewed[0].scale, 1) and told.metric else 1.0)
-        return find(images, mirrored)
 
-    told.metric = True
-    first = by_landmarks._fits_no_unit
-    monkeypatch.setattr(by_landmarks, "_fits_no_unit", lambda *given: setattr(told, "metric", False) or first(*given))
-    found = locate(raw, default_model(), told)
-    assert found.scan.scale_is_metric == is_metric
+@pytest.mark.parametrize(
+    ("grown", "words"), [(0.6, "smaller than an adult's, 0.6"), (0.75, "smaller than an adult's, 0.7"), (1.25, "larger")]
+)
+def test_a_metric_head_of_another_size_than_an_adults_is_seen_at_an_adults_size(grown, words, face, monkeypatch):
+    sized = SizedOracle(face, grown)
+    monkeypatch.setattr(by_landmarks, "Viewer", sized.viewer_class)
+    scan = with_normals(mesh_scan(face.scan_points * grown))
+    proposing(monkeypatch, Location(scan, sized.scan_to_model, 0.5))
+    found = locate(scan, default_model(), sized.find)
+    assert not found.scan.scale_is_metric and found.scan.unit_mm == 1.0 and np.array_equal(found.scan.points, scan.points)
+    assert found.scan_to_model.scale * grown == pytest.approx(1.0, rel=0.06)
+    assert len(found.scan.notes) == 1 and words in found.scan.notes[0]
+    assert np.linalg.norm(found.estimate.points - sized.truth, axis=1)[found.estimate.seen].mean() < 1.5
+
+
+def test_an_adults_head_keeps_its_metric_scale_and_one_of_no_size_is_refused(face, monkeypatch):
+    for grown in (0.9, 1.1, 0.5):
+        sized = SizedOracle(face, grown)
+        monkeypatch.setattr(by_landmarks, "Viewer", sized.viewer_class)
+        scan = with_normals(mesh_scan(face.scan_points * grown))
+        proposing(monkeypatch, Location(scan, sized.scan_to_model, 0.5))
+        if grown == 0.5:
+            with pytest.raises(NoFaceFound, match="the head would be 0.5. of an average adult's, smaller than an infant's"):
+                locate(scan, default_model(), sized.find)
+            continue
+        found = locate(scan, default_model(), sized.find)
+        assert found.scan.scale_is_metric and found.scan.notes == () and found.scan_to_model.scale == 1.0

@@ -95,3 +95,9 @@ def test_a_unit_that_was_given_and_makes_no_head_is_named(face, unit_mm, better,
     assert "check input.unit" in said and doubt_of(mesh_scan(face.scan_points), model) == ""
     scan = replace(mesh_scan(face.scan_points * unit_mm), unit_mm=unit_mm)
     assert f"in its unit of {unit_mm:g} mm the scan is" in doubt_of(scan, model) and "mm would make it" in doubt_of(scan, model)
+
+
+@pytest.mark.parametrize(("grown", "words"), [(0.5, "a head smaller than an adult's, about 0.5 of the average"), (1.0, "")])
+def test_a_head_of_another_size_is_told_where_no_face_was_found(grown, words, face, model):
+    said = doubt_of(mesh_scan(face.scan_points * grown), model)
+    assert said.startswith(words) if words else said == ""

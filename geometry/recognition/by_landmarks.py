@@ -29,7 +29,10 @@ from geometry.scan import Scan
 from geometry.transforms import SimilarityTransform
 
 INNER = slice(17, 68)  # of ibug68
-SIZES = 0.58, 1.2  # of heads, in parts of the average adult's: an infant's to a large man's
+SIZES = 0.56, 1.3  # of heads, in parts of the average adult's: an infant's, and larger than any man's
+ADULTS = 0.82, 1.18  # of heads that the model, learned of adults, fits
+SIZED_BY = 20  # inner landmarks that are seen: fewer do not tell a head's size
+SMALL_LOSS = 0.1  # of support, that another size may cost
 FREE_GAIN = 0.1  # of support, by which a free unit has to win against a metric one
 TURNED_ABOUT = 2  # proposals that are also tried on their side and upside down
 
@@ -165,13 +168,42 @@ def _looked_at(
     return best
 
 
+def _size(estimate: LandmarkEstimate, model: MorphableModel) -> float:
+    """Of the head that seen landmarks show, in the scan's present unit, in parts of the average adult's."""
+    return 1 / posterior(estimate.points, estimate.covariance, estimate.seen, model, metric=False).scan_to_model.scale
+
+
 def _fits_no_unit(sight: _Sight, model: MorphableModel) -> bool:
     """Of a unit that was guessed: is the head that was found in it larger or smaller than heads are?"""
     if sight.found is None or sight.place is None or not sight.place.scan.scale_is_metric:
         return False
-    seen = sight.found.estimate
-    size = 1 / posterior(seen.points, seen.covariance, seen.seen, model, metric=False).scan_to_model.scale
-    return not SIZES[0] < size < SIZES[1]
+    return not SIZES[0] < _size(sight.found.estimate, model) < SIZES[1]
+
+
+def _of_its_size(
+    place: Location, found: PoseEstimate, model: MorphableModel, find: Find, options: LandmarkLocatingOptions
+) -> tuple[Location, PoseEstimate]:
+    """A head of a metric scan that is much smaller or larger than the adults of which the model knows: looked at again at an
+    adult's size, the model's scale being free, with a note. Any other as it is. Raises NoFaceFound where it is no head's size."""
+    is_told = place.scan.scale_is_metric and found.estimate.seen[INNER].sum() >= SIZED_BY
+    size = _size(found.estimate, model) if is_told else 1.0
+    if ADULTS[0] < size < ADULTS[1]:
+        return place, found
+    free = replace(place.scan, scale_is_metric=False)
+    seen = found.estimate
+    start = replace(found, posterior=posterior(seen.points, seen.covariance, seen.seen, model, metric=False))
+    again = refine_pose(Viewer(free), start, model, find, options)
+    size = 1 / again.scan_to_model.scale
+    if not SIZES[0] < size < SIZES[1] and place.scan.unit_mm is not None:
+        what = "smaller than an infant's" if size < 1 else "larger than an adult's"
+        raise NoFaceFound(f"no face found: the head would be {size:.2f} of an average adult's, {what}")
+    if again.support < found.support - SMALL_LOSS or ADULTS[0] < size < ADULTS[1]:
+        return place, found
+    what = "smaller" if size < 1 else "larger"
+    note = (
+        f"the head is {what} than an adult's, {size:.2f} of the average: the model was scaled to it, figures in mm are an adult's"
+    )
+    return replace(place, scan=free.with_note(note)), again
 
 
 def locate(
@@ -197,14 +229,15 @@ def locate(
     if sight.found is None or sight.place is None or sight.support < options.least:
         return trial_fit.choose(_believable(sight.candidates, sight.support, options), model, check)
     found = refine_pose(Viewer(sight.place.scan), sight.found, model, find, options)
+    place, found = _of_its_size(sight.place, found, model, find, options)
     located = replace(
-        sight.place,
+        place,
         scan_to_model=found.scan_to_model,
         confidence=min(1.0, found.support),
         estimate=completed(found.estimate, found.posterior),
         coefficients=found.posterior.coefficients,
     )
-    return _in_found_unit(located) if scan.unit_mm is None and not located.scan.scale_is_metric else located
+    return _in_found_unit(located) if scan.unit_mm is None and not sight.place.scan.scale_is_metric else located
 
 
 def _in_found_unit(location: Location) -> Location:

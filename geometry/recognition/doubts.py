@@ -14,6 +14,7 @@ from geometry.scan import Scan
 
 DEPTH_FACTORS = (0.1, 0.25, 0.5, 2.0, 4.0, 10.0)  # between the units of sensors: 0.1, 0.25, 0.5 and 1 mm, 1 cm
 FOCAL_FACTORS = (0.5, 2.0)  # between the resolutions of sensors
+HEAD_SIZES = (0.65, 0.5, 0.4, 1.4, 2.0)  # in parts of the average adult's
 CONVINCING, GAIN = 0.6, 0.15  # confidence of a head under another number, and by how much it has to win
 WIDEST_DEG, NARROWEST_DEG = 120.0, 20.0  # fields of view of depth cameras
 SQUARE, OFF_CENTRE = 1.15, 0.2  # ratio of the focal lengths; of the principal point from the middle, as a share of the width
@@ -31,7 +32,7 @@ def doubt_of(scan: Scan, model: MorphableModel) -> str:
     if scan.unit_mm is None or not len(scan.points):
         return ""
     if scan.camera is None:
-        return _doubt_of_unit(scan)
+        return _doubt_of_unit(scan) or _doubt_of_size(scan, model)
     said = [] if scan.depth_unit_mm is None else list(_under_other_numbers(scan, model))
     return "; ".join(said or doubts_of_camera(scan))
 
@@ -43,6 +44,17 @@ def _doubt_of_unit(scan: Scan) -> str:
     fitting = [name for name, mm in METRIC_UNITS.items() if HEAD_MM[0] <= longest * mm / unit_mm <= HEAD_MM[1]]
     better = f"; {' or '.join(fitting)} would make it {longest * METRIC_UNITS[fitting[0]] / unit_mm:.0f} mm" if fitting else ""
     return f"in its unit of {unit_mm:g} mm the scan is {longest:.3g} mm long, and a head is not: check input.unit{better}"
+
+
+def _doubt_of_size(scan: Scan, model: MorphableModel) -> str:
+    """Of a mesh or cloud that is as long as a head may be: is there a head of another size than an adult's?"""
+    best, said = max(_confidence(scan, model) + GAIN, CONVINCING), ""
+    for size in HEAD_SIZES:
+        found = _confidence(scan.in_unit((scan.unit_mm or 1.0) / size, is_metric=True), model)
+        if found > best:
+            best, what = found, "smaller" if size < 1 else "larger"
+            said = f"a head {what} than an adult's, about {size:g} of the average, would be there: no child? check input.unit"
+    return said
 
 
 def _under_other_numbers(scan: Scan, model: MorphableModel) -> Iterator[str]:
