@@ -17,6 +17,10 @@ from geometry.scan import Scan
 from geometry.surfaces.raycasting import cast_rays, raycasting_scene
 
 
+def seen(place):
+    return True
+
+
 @pytest.fixture(scope="module")
 def frame(face):
     """A depth image of the face at 450 mm, upright, in steps of 0.1 mm."""
@@ -47,20 +51,26 @@ def test_depths_of_a_sensor_that_has_no_such_key_are_said_without_it(frame):
 
 @pytest.mark.parametrize("factor", [0.25, 0.5, 2, 4])
 def test_a_unit_in_which_the_face_is_no_face_is_told_by_the_one_that_shows_it(frame, factor, model):
-    said = str(with_doubts(NoFaceFound("no face found"), in_unit(frame, factor), model))
+    said = str(with_doubts(NoFaceFound("no face found"), in_unit(frame, factor), model, seen))
     assert said.startswith(f"no face found; a depth_unit_mm of 0.1 instead of {0.1 * factor:g} would show a head there")
+
+
+def test_a_number_under_which_only_the_shape_of_a_head_is_seen_is_not_named(frame, model):
+    asked = []
+    assert doubt_of(in_unit(frame, 2), model, lambda place: asked.append(np.median(place.scan.points[:, 2]))) == ""
+    assert asked == [pytest.approx(np.median(frame.points[:, 2]), rel=0.02)]
 
 
 @pytest.mark.parametrize("factor", [0.5, 2.0])
 def test_focal_lengths_of_another_resolution_are_told(frame, factor, model):
     wrong = replace(frame.camera, fx=frame.camera.fx * factor, fy=frame.camera.fy * factor)
     scan = replace(frame, points=frame.points / [factor, factor, 1], camera=wrong)
-    assert f"fx and fy of 280 and 280 instead of {280 * factor:g}" in doubt_of(scan, model)
+    assert f"fx and fy of 280 and 280 instead of {280 * factor:g}" in doubt_of(scan, model, seen)
 
 
 def test_right_numbers_are_not_doubted(frame, model):
-    assert doubt_of(frame, model) == "" and doubts_of_camera(frame) == []
-    assert with_doubts(error := NoFaceFound("no face found"), frame, model) is error
+    assert doubt_of(frame, model, seen) == "" and doubts_of_camera(frame) == []
+    assert with_doubts(error := NoFaceFound("no face found"), frame, model, seen) is error
 
 
 @pytest.mark.parametrize(
@@ -91,13 +101,15 @@ def test_a_principal_point_outside_the_image_is_an_error(key, value):
 
 @pytest.mark.parametrize(("unit_mm", "better"), [(1000.0, "mm would make it"), (1 / 25.4, "inch")])
 def test_a_unit_that_was_given_and_makes_no_head_is_named(face, unit_mm, better, model):
-    said = doubt_of(mesh_scan(face.scan_points * unit_mm).in_unit(unit_mm, True), model)
-    assert "check input.unit" in said and doubt_of(mesh_scan(face.scan_points), model) == ""
+    said = doubt_of(mesh_scan(face.scan_points * unit_mm).in_unit(unit_mm, True), model, seen)
+    assert "check input.unit" in said and doubt_of(mesh_scan(face.scan_points), model, seen) == ""
     scan = replace(mesh_scan(face.scan_points * unit_mm), unit_mm=unit_mm)
-    assert f"in its unit of {unit_mm:g} mm the scan is" in doubt_of(scan, model) and "mm would make it" in doubt_of(scan, model)
+    assert f"in its unit of {unit_mm:g} mm the scan is" in doubt_of(scan, model, seen) and "mm would make it" in doubt_of(
+        scan, model, seen
+    )
 
 
 @pytest.mark.parametrize(("grown", "words"), [(0.5, "a head smaller than an adult's, about 0.5 of the average"), (1.0, "")])
 def test_a_head_of_another_size_is_told_where_no_face_was_found(grown, words, face, model):
-    said = doubt_of(mesh_scan(face.scan_points * grown), model)
+    said = doubt_of(mesh_scan(face.scan_points * grown), model, seen)
     assert said.startswith(words) if words else said == ""

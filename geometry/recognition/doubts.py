@@ -1,40 +1,51 @@
 """A scan in which no face was found: is one of the numbers that came with it implausible, and which value would show a head?"""
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
 from geometry.errors import NoFaceFound
-from geometry.locating.candidates import candidate_locations
+from geometry.locating.candidates import candidate_locations, located_at
+from geometry.locating.location import Location
 from geometry.locating.pose_search import LocatingOptions
 from geometry.locating.units import HEAD_MM, METRIC_UNITS, ROOM_MM, longest_side
 from geometry.model.morphable_model import MorphableModel
 from geometry.scan import Scan
 
+Sees = Callable[[Location], bool]  # does a landmark network, or whatever else decides, see a face at a place?
+SHOWN = " would show a head there: check the sidecar"
 DEPTH_FACTORS = (0.1, 0.25, 0.5, 2.0, 4.0, 10.0)  # between the units of sensors: 0.1, 0.25, 0.5 and 1 mm, 1 cm
 FOCAL_FACTORS = (0.5, 2.0)  # between the resolutions of sensors
 HEAD_SIZES = (0.65, 0.5, 0.4, 1.4, 2.0)  # in parts of the average adult's
-CONVINCING, GAIN = 0.6, 0.15  # confidence of a head under another number, and by how much it has to win
+LEAST, CONVINCING, GAIN = (
+    0.3,
+    0.6,
+    0.15,
+)  # confidence of a head that counts, of one under another number, and by how much this has to win
 WIDEST_DEG, NARROWEST_DEG = 120.0, 20.0  # fields of view of depth cameras
 SQUARE, OFF_CENTRE = 1.15, 0.2  # ratio of the focal lengths; of the principal point from the middle, as a share of the width
 ENOUGH = 10_000  # points in which a head is sought
 
 
-def with_doubts(error: NoFaceFound, scan: Scan, model: MorphableModel) -> NoFaceFound:
+def with_doubts(error: NoFaceFound, scan: Scan, model: MorphableModel, sees: Sees) -> NoFaceFound:
     """The error with what is implausible about the unit or the camera of the scan, in mm, in which no face was found."""
-    doubt = doubt_of(scan, model)
+    doubt = doubt_of(scan, model, sees)
     return NoFaceFound(f"{error}; {doubt}") if doubt else error
 
 
-def doubt_of(scan: Scan, model: MorphableModel) -> str:
-    """Which number is implausible, which key holds it, and what would show a head; "" where nothing is."""
+def doubt_of(scan: Scan, model: MorphableModel, sees: Sees) -> str:
+    """Which number is implausible, which key holds it, and what would show a head; "" where nothing is.
+
+    A head is sought by its shape under other numbers; whether the best of them shows a face, `sees` decides: a shape alone is
+    found in many a corner of a room of any size."""
     if scan.unit_mm is None or not len(scan.points):
         return ""
     if scan.camera is None:
-        return _doubt_of_unit(scan) or _doubt_of_size(scan, model)
-    said = [] if scan.depth_unit_mm is None else list(_under_other_numbers(scan, model))
-    return "; ".join(said or doubts_of_camera(scan))
+        return _doubt_of_unit(scan) or _best(scan, _of_other_sizes(scan), model, sees)
+    said = "" if scan.depth_unit_mm is None else _best(scan, _under_other_numbers(scan), model, sees)
+    return said or "; ".join(doubts_of_camera(scan))
 
 
 def _doubt_of_unit(scan: Scan) -> str:
@@ -46,43 +57,65 @@ def _doubt_of_unit(scan: Scan) -> str:
     return f"in its unit of {unit_mm:g} mm the scan is {longest:.3g} mm long, and a head is not: check input.unit{better}"
 
 
-def _doubt_of_size(scan: Scan, model: MorphableModel) -> str:
-    """Of a mesh or cloud that is as long as a head may be: is there a head of another size than an adult's?"""
-    best, said = max(_confidence(scan, model) + GAIN, CONVINCING), ""
+_Other = tuple[str, Callable[[Scan], Scan], float]  # what to say, the scan under it, by how much more it has to win
+
+
+def _of_other_sizes(scan: Scan) -> list[_Other]:
+    """Of a mesh or cloud that is as long as a head may be: a head of another size than an adult's."""
+    others: list[_Other] = []
     for size in HEAD_SIZES:
-        found = _confidence(scan.in_unit((scan.unit_mm or 1.0) / size, is_metric=True), model)
-        if found > best:
-            best, what = found, "smaller" if size < 1 else "larger"
-            said = f"a head {what} than an adult's, about {size:g} of the average, would be there: no child? check input.unit"
-    return said
+        what, unit_mm = "smaller" if size < 1 else "larger", (scan.unit_mm or 1.0) / size
+        said = f"a head {what} than an adult's, about {size:g} of the average, would be there: no child? check input.unit"
+        others.append((said, partial(Scan.in_unit, unit_mm=unit_mm, is_metric=True), 0.0))
+    return others
 
 
-def _under_other_numbers(scan: Scan, model: MorphableModel) -> Iterator[str]:
-    """What would show a head more convincingly than the numbers that were given, the most convincing alone."""
-    thinned = scan
-    while len(thinned.points) > ENOUGH:
-        thinned = thinned.keep((thinned.pixels % 2 == 0).all(1))
-        height, width = thinned.raster_shape
-        thinned = replace(thinned, pixels=thinned.pixels // 2, raster_shape=((height + 1) // 2, (width + 1) // 2))
-    best, said = max(_confidence(thinned, model) + GAIN, CONVINCING), ""
+def _under_other_numbers(scan: Scan) -> list[_Other]:
+    """Of a depth image: another unit, or the focal lengths of another resolution."""
+    others: list[_Other] = []
     for factor in DEPTH_FACTORS:
-        found = _confidence(thinned.in_unit(factor, is_metric=True), model)
-        if found > best:
-            best, said = found, f"a depth_unit_mm of {factor * scan.depth_unit_mm:g} instead of {scan.depth_unit_mm:g}"
+        said = f"a depth_unit_mm of {factor * scan.depth_unit_mm:g} instead of {scan.depth_unit_mm:g}"
+        others.append((said + SHOWN, partial(Scan.in_unit, unit_mm=factor, is_metric=True), 0.0))
     for factor in FOCAL_FACTORS:
-        found = _confidence(replace(thinned, points=thinned.points / [factor, factor, 1]), model)
-        if found > best + GAIN * bool(said):  # a face of another size is also a face of another depth
-            camera, best = scan.camera, found
-            said = f"fx and fy of {factor * camera.fx:g} and {factor * camera.fy:g} instead of {camera.fx:g} and {camera.fy:g}"
-    if said:
-        yield f"{said} would show a head there: check the sidecar"
+        fx, fy = scan.camera.fx, scan.camera.fy
+        said = f"fx and fy of {factor * fx:g} and {factor * fy:g} instead of {fx:g} and {fy:g}"
+        # a face of another size is also a face of another depth
+        others.append((said + SHOWN, partial(_narrowed, by=factor), GAIN))
+    return others
 
 
-def _confidence(scan: Scan, model: MorphableModel) -> float:
+def _narrowed(scan: Scan, by: float) -> Scan:
+    """A depth image under other focal lengths."""
+    return replace(scan, points=scan.points / [by, by, 1])
+
+
+def _best(scan: Scan, others: list[_Other], model: MorphableModel, sees: Sees) -> str:
+    """What the most convincing of the others says; "" where none convinces more than the scan as it is, or shows a face."""
+    thinned = _thinned(scan)
+    as_given = _head_in(thinned, model)
+    best, said, place = max(CONVINCING, GAIN + (as_given.confidence if as_given else 0.0)), "", None
+    for words, under, more in others:
+        found = _head_in(under(thinned), model)
+        if found is not None and found.confidence > best + more * bool(said):
+            best, said, place = found.confidence, words, located_at(under(scan), found.scan_to_model)
+    return said if place is not None and sees(place) else ""
+
+
+def _thinned(scan: Scan) -> Scan:
+    """A depth image at a half, a quarter, … of its resolution; anything else as it is."""
+    while scan.pixels is not None and len(scan.points) > ENOUGH:
+        scan = scan.keep((scan.pixels % 2 == 0).all(1))
+        height, width = scan.raster_shape
+        scan = replace(scan, pixels=scan.pixels // 2, raster_shape=((height + 1) // 2, (width + 1) // 2))
+    return scan
+
+
+def _head_in(scan: Scan, model: MorphableModel) -> Location | None:
+    """Where the shape of a head is found."""
     try:
-        return candidate_locations(scan, model, lambda place: None, LocatingOptions(min_confidence=CONVINCING))[0].confidence
+        return candidate_locations(scan, model, lambda place: None, LocatingOptions(min_confidence=LEAST))[0]
     except NoFaceFound:
-        return 0.0
+        return None
 
 
 def doubts_of_camera(scan: Scan) -> list[str]:

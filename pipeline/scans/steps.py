@@ -6,6 +6,7 @@ frame.
 """
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import replace
 from functools import reduce
 
@@ -20,6 +21,7 @@ from geometry.landmarks.given import check_on_surface, given_landmarks
 from geometry.landmarks.on_surface import on_surface
 from geometry.locating import cleaning
 from geometry.locating.candidates import located_at
+from geometry.locating.location import Location
 from geometry.model import landmark_embedding as landmark_schemes
 from geometry.recognition import acceptance, evidence, handedness
 from geometry.recognition.doubts import doubts_of_camera, with_doubts
@@ -30,6 +32,8 @@ from pipeline.scans import landmark_figures, manifest, methods
 from pipeline.scans.job import Job
 from pipeline.scans.landmarking import on_raw_scan
 from pipeline.scans.state import ScanState
+
+SURE = 0.6  # confidence of a face that would be there under another number
 
 
 def load(state: ScanState, job: Job) -> ScanState:
@@ -62,7 +66,7 @@ def locate(state: ScanState, job: Job) -> ScanState:
     try:
         location = methods.LOCATORS[job.config.locate.method](state.scan, job.model, job.config, state.check, places)
     except NoFaceFound as error:
-        raise with_doubts(error, state.scan, job.model) from error
+        raise with_doubts(error, state.scan, job.model, _sees(state, job)) from error
     given, source = state.given_landmarks, state.source.name
     if given is not None:
         whole = state.scan if state.scan.unit_mm else state.scan.in_unit(location.scan.unit_mm, location.scan.scale_is_metric)
@@ -78,6 +82,20 @@ def locate(state: ScanState, job: Job) -> ScanState:
     # a depth image without landmarks may yet turn out to be no face, and then its whole says why
     asked_again = state.scan if state.scan.camera is not None and location.estimate is None else None
     return replace(state, location=location, given_landmarks=given, scan=asked_again)
+
+
+def _sees(state: ScanState, job: Job) -> Callable[[Location], bool]:
+    """Whether the run's own locator is sure of a face at a place."""
+
+    def sees(place: Location) -> bool:
+        try:
+            found = methods.LOCATORS[job.config.locate.method](place.scan, job.model, job.config, state.check, [place])
+        except NoFaceFound:
+            return False
+        asked = job.config.locate.method == "landmarks"
+        return found.confidence >= SURE and (found.estimate is not None or not asked)
+
+    return sees
 
 
 def fit(state: ScanState, job: Job) -> ScanState:
@@ -98,7 +116,7 @@ def rasterize(state: ScanState, job: Job) -> ScanState:
     except NoFaceFound as error:
         if marked:
             raise
-        raise with_doubts(error, state.scan or state.location.scan, job.model) from error
+        raise with_doubts(error, state.scan or state.location.scan, job.model, _sees(state, job)) from error
     notes = acceptance.notes_of(found, state.fit.beard) + note_of_bounds(state.fit, job.model)
     location = replace(state.location, scan=reduce(Scan.with_note, notes, state.location.scan))
     return replace(state, location=location, fit=judged, encoding=encoded, evidence=found, scan=None)
@@ -144,7 +162,7 @@ def raw_landmarks(state: ScanState, job: Job) -> ScanState:
     try:
         found = on_raw_scan(state.location, job.model, job.config.landmarks)
     except NoFaceFound as error:
-        raise with_doubts(error, state.scan or state.location.scan, job.model) from error
+        raise with_doubts(error, state.scan or state.location.scan, job.model, _sees(state, job)) from error
     return _with_landmarks(state, found.transformed(state.scan_to_model))
 
 
