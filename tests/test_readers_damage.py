@@ -31,8 +31,9 @@ def intact_files():
     files |= {name: (exported(mesh, kind), {}) for name, kind in names.items()}
     accessors = [{"bufferView": 0, "componentType": 5126, "type": "VEC3", "count": len(points)}]
     files["a.gltf"] = (gltf(accessors, points.tobytes(), {"attributes": {"POSITION": 0}, "mode": 0}), {})
-    files["frame.png"] = (png(depth), sidecar(depth))
-    files["frame.npz"] = (npz(depth=depth, depth_unit_mm=1, color=np.zeros((12, 16, 3), np.uint8), **CAMERA), {})
+    camera = CAMERA | {"cx": 7.5, "cy": 5.5}  # of an image of this size
+    files["frame.png"] = (png(depth), sidecar(depth, **camera))
+    files["frame.npz"] = (npz(depth=depth, depth_unit_mm=1, color=np.zeros((12, 16, 3), np.uint8), **camera), {})
     files["raw.ply"] = (truedepth_ply(np.full((12, 16), 0.4), **{"inverse_lens_distortion_lookup_table": [0.0, 0.01, 0.02]}), {})
     return files
 
