@@ -113,3 +113,9 @@ def test_a_unit_that_was_given_and_makes_no_head_is_named(face, unit_mm, better,
 def test_a_head_of_another_size_is_told_where_no_face_was_found(grown, words, face, model):
     said = doubt_of(mesh_scan(face.scan_points * grown), model, seen)
     assert said.startswith(words) if words else said == ""
+
+
+def test_a_given_unit_in_which_a_head_is_a_room_is_told_by_the_one_that_shows_it(face, model):
+    inches = replace(mesh_scan(face.scan_points * 25.4), unit_mm=25.4)
+    assert doubt_of(inches, model, seen) == "in mm, and not in units of 25.4 mm, a head would be there: check input.unit"
+    assert doubt_of(inches, model, lambda place: False) == ""

@@ -61,12 +61,18 @@ _Other = tuple[str, Callable[[Scan], Scan], float]  # what to say, the scan unde
 
 
 def _of_other_sizes(scan: Scan) -> list[_Other]:
-    """Of a mesh or cloud that is as long as a head may be: a head of another size than an adult's."""
+    """Of a mesh or cloud that is as long as a head or a room may be: an adult's head in another metric unit, or one of another
+    size than an adult's."""
     others: list[_Other] = []
+    unit_mm = scan.unit_mm or 1.0
+    for name, mm in METRIC_UNITS.items():
+        if mm != unit_mm and HEAD_MM[0] <= longest_side(scan) * mm / unit_mm <= ROOM_MM:
+            said = f"in {name}, and not in units of {unit_mm:g} mm, a head would be there: check input.unit"
+            others.append((said, partial(Scan.in_unit, unit_mm=mm, is_metric=True), 0.0))
     for size in HEAD_SIZES:
         what, unit_mm = "smaller" if size < 1 else "larger", (scan.unit_mm or 1.0) / size
         said = f"a head {what} than an adult's, about {size:g} of the average, would be there: no child? check input.unit"
-        others.append((said, partial(Scan.in_unit, unit_mm=unit_mm, is_metric=True), 0.0))
+        others.append((said, partial(Scan.in_unit, unit_mm=unit_mm, is_metric=True), GAIN))
     return others
 
 
