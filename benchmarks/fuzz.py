@@ -89,7 +89,7 @@ def resident() -> int:
 
 def fault_of(reader: str, name: str, data: bytes) -> tuple[str, str]:
     """What is wrong with the way an input was taken, "" where nothing is; and what `read` made of it."""
-    before, began, came = resident(), time.perf_counter(), REFUSED
+    before, began, came = resident(), time.process_time(), REFUSED
     try:
         with at_most(10 * SECONDS):
             came = read(reader, name, data)
@@ -97,7 +97,7 @@ def fault_of(reader: str, name: str, data: bytes) -> tuple[str, str]:
         return f"hangs for {10 * SECONDS:.0f} s", REFUSED
     except Exception as error:
         return f"{type(error).__name__}: {error}", REFUSED
-    seconds, memory = time.perf_counter() - began, peak() - before
+    seconds, memory = time.process_time() - began, peak() - before  # of the processor: others may be at work, too
     if seconds > SECONDS:
         return f"takes {seconds:.1f} s", came
     if memory > FACTOR * decoded_size(data) + SLACK:
