@@ -195,7 +195,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument("--coverage", type=int, metavar="SECONDS", help="so long a reader, led by coverage; needs atheris")
     parser.add_argument(
-        "--save", type=pathlib.Path, default=pathlib.Path("fuzz"), help="folder of failed inputs; default: %(default)s"
+        "--save", type=pathlib.Path, default=pathlib.Path("runs/fuzz"), help="folder of failed inputs; default: %(default)s"
     )
     parser.add_argument("--alone", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
