@@ -11,6 +11,7 @@ import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from xml.parsers import expat
 
 import numpy as np
 
@@ -98,11 +99,10 @@ def _json_row(point: object, number: int, remedy: str) -> list[float]:
 def _picked_points(data: bytes) -> _Content:
     """MeshLab's PickedPoints XML."""
     remedy = 'expected MeshLab\'s <PickedPoints> with <point name="…" x="…" y="…" z="…" active="1"/>'
-    if b"<!ENTITY" in data:
-        raise ReadError("", "declares XML entities", remedy)
     try:
+        _refuse_entities(data.strip(), remedy)
         root = ElementTree.fromstring(data.strip())
-    except (ElementTree.ParseError, LookupError, ValueError) as error:
+    except (ElementTree.ParseError, expat.ExpatError, LookupError, ValueError) as error:
         raise ReadError("", f"is no XML ({error})", remedy) from None
     points = list(root.iter("point"))
     if root.tag != "PickedPoints" or not points:
@@ -116,6 +116,18 @@ def _picked_points(data: bytes) -> _Content:
         rows.append(_row([point.get(key, "") for key in "xyz"] if active else ["nan"] * 3, f"point {number}"))
         names.append(point.get("name", str(number)).strip())
     return rows, tuple(names), None
+
+
+def _refuse_entities(data: bytes, remedy: str) -> None:
+    """Raises ReadError where a document declares entities, in whatever encoding: what they stand for may grow without end, or be
+    another file. Raises ExpatError for what is no XML."""
+    parser = expat.ParserCreate()
+
+    def refuse(*_: object) -> None:
+        raise ReadError("", "declares XML entities", remedy)
+
+    parser.EntityDeclHandler = refuse
+    parser.Parse(data, True)
 
 
 def _pts(data: bytes) -> _Content:

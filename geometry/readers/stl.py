@@ -13,6 +13,7 @@ from geometry.readers.scan_file import ScanFile
 from geometry.scan import Scan
 
 FACET = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("attribute", "<u2")])
+LEAST = 1e-12  # of a coordinate that is not 0: small integers and text, taken for floats, are far smaller
 HEADER_SIZE = 84  # 80 bytes of anything, then the number of facets
 
 
@@ -49,8 +50,9 @@ def _is_binary(name: str, head: bytes) -> bool:
     if len(head) == _binary_size(head):
         return True
     with np.errstate(all="ignore"):
-        lengths = np.linalg.norm(facets["normal"], axis=1)
-        sane = np.isfinite(facets["corners"]).all() and (np.abs(facets["corners"]) < 1e7).all() and facets["corners"].any()
+        lengths = np.linalg.norm(facets["normal"].astype(float), axis=1)
+        sizes = np.abs(facets["corners"])
+        sane = ((sizes == 0) | (sizes > LEAST) & (sizes < 1e7)).all() and sizes.any()  # NaN is neither
     return bool(sane and ((lengths == 0) | (np.abs(lengths - 1) < 1e-3)).all())
 
 

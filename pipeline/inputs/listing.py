@@ -108,8 +108,8 @@ def _settled(entries: list[_Entry]) -> list[Source | PassedOver]:
     claimed = {place for entry in entries if isinstance(entry, Source) for place in _places(entry)}
     for entry in entries:
         if isinstance(entry, _Picture):
-            beside = (entry.source.path, entry.sidecar)
-            meant = beside not in claimed
+            archive = entry.source.path if entry.source.member else entry.sidecar
+            meant = (archive, entry.sidecar) not in claimed
             entry = entry.source if meant else PassedOver(entry.source.name, kind_of(entry.source.name), passed_over.PICTURE)
         if isinstance(entry, Source) and entry.name in names:
             entry = PassedOver(entry.name, kind_of(entry.name), passed_over.TWICE)
@@ -242,7 +242,7 @@ class _Archive:
         if below is None:
             fault = "its path leads out of the archive, and such members are refused"
         source = Source(name, self.path, member, head.position, sidecars, fault)
-        reason = self._reason(below or member, head)
+        reason = self._reason(below or posixpath.basename(member.replace("\\", "/")), head)
         if reason == passed_over.PICTURE:
             sidecar = _sidecar_names(member)[0]
             if sidecar in places and _names_a_camera(head.beginning, self.members[sidecar].beginning):

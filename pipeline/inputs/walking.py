@@ -88,6 +88,7 @@ class _Walk:
     def __init__(self, root: str, out: str | None, follow_links: bool):
         self.root, self.follow_links = root, follow_links
         self.out = None if out is None or storage.is_url(out) else os.path.realpath(out)
+        self.out_place = _identity(self.out) if self.out and os.path.isdir(self.out) else None
         self._entered: set[tuple[int, int]] = set()
         self._listed: set[str] = set()
 
@@ -121,11 +122,12 @@ class _Walk:
         while stack:
             here = stack.pop()
             try:
-                status = os.stat(here)
-                if (status.st_dev, status.st_ino) in self._entered:
-                    yield PassedOver(self.name(here), "folder", passed_over.ENTERED)
+                place = _identity(here)
+                if place in self._entered or place == self.out_place:
+                    reason = passed_over.OWN if place == self.out_place else passed_over.ENTERED
+                    yield PassedOver(self.name(here), "folder", reason)
                     continue
-                self._entered.add((status.st_dev, status.st_ino))
+                self._entered.add(place)
                 with os.scandir(here) as entries:
                     names = sorted((entry.name, _is_folder(entry), entry.is_symlink()) for entry in entries)
             except OSError as error:
@@ -139,10 +141,7 @@ class _Walk:
                 elif is_folder and is_link and self.follow_links:
                     later.append(path)
                 elif is_folder and not is_link:
-                    if os.path.realpath(path) == self.out:
-                        yield PassedOver(self.name(path), "folder", passed_over.OWN)
-                    else:
-                        folders.append(path)
+                    folders.append(path)
                 else:
                     yield from self._entry(path, is_walked=True)
             stack += reversed(folders)
@@ -166,6 +165,12 @@ class _Walk:
             mode = stat.S_IFREG
         kind = next((kind for is_kind, kind in _SPECIAL if is_kind(mode)), "")
         yield PassedOver(name, kind, passed_over.SPECIAL) if kind else plain(path, name)
+
+
+def _identity(folder: str) -> tuple[int, int]:
+    """What a folder is known by, whatever path leads to it. Raises OSError."""
+    status = os.stat(folder)
+    return status.st_dev, status.st_ino
 
 
 def _is_folder(entry: "os.DirEntry[str]") -> bool:
