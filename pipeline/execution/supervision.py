@@ -56,7 +56,7 @@ def run_watched(run: Callable[[], None], folder: str, workers_folder: str, limit
         thread.join(0.2)
         reader.update()
         for worker in filter(is_alive, worker_ids(workers_folder)):
-            reasons |= _ended_for(worker, reader.under_way.get(worker, {}), limits or Limits())
+            reasons |= ended_for(worker, reader.under_way.get(worker, {}), limits or Limits())
         dead = {worker for worker in worker_ids(workers_folder) if not is_alive(worker)}
         if dead and thread.is_alive():
             thread.join(GRACE_SECONDS)
@@ -69,7 +69,7 @@ def run_watched(run: Callable[[], None], folder: str, workers_folder: str, limit
         raise failure[0]
 
 
-def _ended_for(worker: int, under_way: Mapping[str, float | None], limits: Limits) -> dict[str, str]:
+def ended_for(worker: int, under_way: Mapping[str, float | None], limits: Limits) -> dict[str, str]:
     """Ends a worker that exceeds the limits; the scan that is to blame, where there is one alone, with the reason."""
     longest = max((time.monotonic() - since for since in under_way.values() if since is not None), default=0.0)
     used, most = resources.used_mib(worker), limits.worker_mib
