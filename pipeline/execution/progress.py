@@ -98,5 +98,6 @@ def summary(lines: Sequence[Mapping[str, Any]], out: str, wall_seconds: float, m
 
 
 def _reason(line: Mapping[str, Any]) -> str:
-    reason = printable((line["reason"] or "").removeprefix(line["source"] + ": "))
+    told = (line["reason"] or "").removeprefix(line["source"] + ": ").removeprefix(" ".join(line["source"].split()) + ": ")
+    reason = printable(told)
     return reason if len(reason) <= 160 else reason[:159] + "…"

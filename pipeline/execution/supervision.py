@@ -10,7 +10,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.execution import journal, resources
@@ -51,22 +51,32 @@ def run_watched(run: Callable[[], None], folder: str, workers_folder: str, limit
     threading.excepthook = lambda broken: log.debug("%s: %s", broken.thread, broken.exc_value)
     thread = threading.Thread(target=target, name="pipeline", daemon=True)
     thread.start()
-    reader, reasons = journal.Reader(folder), dict[str, str]()
+    try:
+        _watch(thread, failure, journal.Reader(folder), workers_folder, limits or Limits())
+    except BaseException:  # a worker that is lost, or an interruption: this process could not end before the others do
+        end_workers(workers_folder)
+        raise
+    if failure:
+        raise failure[0]
+
+
+def _watch(
+    thread: threading.Thread, failure: Sequence[BaseException], reader: journal.Reader, workers_folder: str, limits: Limits
+) -> None:
+    """Returns when the thread has ended. Raises WorkerLost."""
+    reasons: dict[str, str] = {}
     while thread.is_alive():
         thread.join(0.2)
         reader.update()
         for worker in filter(is_alive, worker_ids(workers_folder)):
-            reasons |= ended_for(worker, reader.under_way.get(worker, {}), limits or Limits())
+            reasons |= ended_for(worker, reader.under_way.get(worker, {}), limits)
         dead = {worker for worker in worker_ids(workers_folder) if not is_alive(worker)}
         if dead and thread.is_alive():
             thread.join(GRACE_SECONDS)
             if thread.is_alive() or failure:
                 reader.update()
                 lost = {scan_id for worker in dead for scan_id in reader.under_way.get(worker, ())}
-                end_workers(workers_folder)
                 raise WorkerLost(lost, reasons)
-    if failure:
-        raise failure[0]
 
 
 def ended_for(worker: int, under_way: Mapping[str, float | None], limits: Limits) -> dict[str, str]:

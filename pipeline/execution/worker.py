@@ -11,6 +11,7 @@ import os
 import shlex
 import signal
 import sys
+import tempfile
 import threading
 import time
 
@@ -28,6 +29,7 @@ def command(folder: str, memory_mib: int | None = None) -> str:
     standard error. memory_mib: beyond which allocating fails; what is used is the supervision's to watch."""
     os.environ[PARENT_VARIABLE], os.environ[FOLDER_VARIABLE] = str(os.getpid()), folder
     os.environ[MEMORY_VARIABLE] = str(memory_mib or 0)
+    os.environ["TMPDIR"] = tempfile.gettempdir()
     return f"exec {shlex.quote(sys.executable)} -m {__name__}"
 
 

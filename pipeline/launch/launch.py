@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import os
 import platform
 import shutil
 import tempfile
@@ -77,7 +78,7 @@ class Launch:
         result_hash = resolved.result_hash(version=installed_version(), **hashes)
         job = Job(resolved, out, hashes["model"], result_hash, arguments.force)
         workers = min(arguments.workers or resources.default_workers(), len(found.sources))
-        limits = supervision.Limits(resolved.limits.wall_seconds, resolved.limits.worker_mib or resources.worker_mib(workers))
+        limits = supervision.Limits(resolved.limits.clock_seconds, resolved.limits.worker_mib or resources.worker_mib(workers))
         runner = Runner(workers, arguments.runner, tuple(beam_flags), limits, is_watched=is_command)
         ready = cls(job, arguments.input, found, runner, identities)
         is_stated = arguments.root is not None
@@ -127,10 +128,13 @@ class Launch:
             with tempfile.TemporaryDirectory(prefix="face-relief-") as folder:
                 yield folder
             return
-        folder = storage.join(self.job.out, WORK_FOLDER)
+        folder, temporary = storage.join(self.job.out, WORK_FOLDER), tempfile.tempdir
         try:
+            if self.runner.is_watched:  # Beam's and TensorFlow's temporary files, the workers' too; in a Python session they stay
+                tempfile.tempdir = checks.made_folder(os.path.abspath(storage.join(folder, "tmp")))
             yield checks.made_folder(storage.join(folder, "journal"))
         finally:
+            tempfile.tempdir = temporary
             shutil.rmtree(folder, ignore_errors=True)
 
     def _process(self, job: Job) -> None:

@@ -117,8 +117,9 @@ class LimitsConfig:
 
     seconds_per_scan: float = Field(default=120.0, ge=0)
     """A scan's own working time in seconds; beyond it that scan alone fails."""
-    wall_seconds: float = Field(default=600.0, gt=0)
-    """A scan's time by the clock in seconds; beyond it, as in a library that hangs, its worker process is ended and replaced."""
+    wall_seconds: Annotated[float, Field(gt=0)] | None = None
+    """A scan's time by the clock in seconds; beyond it, as in a library that hangs, its worker process is ended and replaced.
+    null: five times `seconds_per_scan`, at least 60."""
     worker_mib: Annotated[int, Field(ge=256)] | None = None
     """Memory of a worker process in MiB; a scan that needs more fails. null: what there is, divided by the workers."""
     file_mib: int = Field(default=2048, ge=1, le=2**30)
@@ -127,6 +128,11 @@ class LimitsConfig:
     """The most files in one archive."""
     archive_ratio: int = Field(default=200, ge=1)
     """The most bytes that a byte of a compressed archive may become, beyond the first 256 MiB."""
+
+    @property
+    def clock_seconds(self) -> float:
+        """The limit by the clock."""
+        return max(60.0, 5 * self.seconds_per_scan) if self.wall_seconds is None else self.wall_seconds
 
 
 @options

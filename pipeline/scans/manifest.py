@@ -20,6 +20,7 @@ from pipeline.store import storage
 
 STATUSES = ("ok", "rejected", "failed")
 LINE_KEYS = ("scan_id", "source", "sha256", "status", "stage", "reason", "seconds", "metrics", "files")  # and "notes", if any
+MOST_BYTES = 2**22  # of a state; a larger file is something else's
 FILE_NAMES = {  # of a scan's folder, by their keys in a line's `files`
     "coarse": "coarse.ply",
     "refined": "refined.ply",
@@ -97,7 +98,8 @@ def kept_line(out: str, source: Source, inputs: str, results: str) -> dict[str, 
 def read_state(out: str, scan_id: str) -> Finished | None:
     """What OUT remembers of a scan; None where that is nothing, damaged, or not a run's: then the scan is done anew."""
     try:
-        state = json.loads(storage.read_bytes(_state_path(out, scan_id)))
+        data = storage.read_head(_state_path(out, scan_id), MOST_BYTES + 1)
+        state = json.loads(data) if len(data) <= MOST_BYTES else {}
         known = Finished(state["line"], state["input_hash"], state["result_hash"], state.get("name", state["line"]["source"]))
         texts = (known.input_hash, known.result_hash, known.name)
         return known if all(isinstance(text, str) for text in texts) and _is_line(known.line, scan_id) else None
