@@ -6,6 +6,7 @@ python -m pipeline.execution.worker        (started by pipeline.launch.launch; B
 import contextlib
 import ctypes
 import faulthandler
+import io
 import logging
 import os
 import shlex
@@ -14,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+from typing import TextIO
 
 from pipeline.execution.supervision import is_alive
 
@@ -47,6 +49,27 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
+class _Unfailing(io.TextIOBase):
+    """A stream whose writes never fail. On a full disk Beam would otherwise fail to print a scan's error, never answer its
+    runner, and the run would wait for ever."""
+
+    def __init__(self, stream: TextIO):
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
+            self._stream.flush()
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+
 def _bound_memory(memory_mib: int) -> None:
     """One allocation of more than there is fails here as a MemoryError of its scan, and does not bring the system down. Stacks
     and what libraries reserve but do not touch count too, hence the allowance."""
@@ -67,6 +90,7 @@ def main() -> None:
         # the terminal belongs to the launcher; a crash leaves its last words here
         log = os.open(os.path.join(folder, str(os.getpid())), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(log, 2)
+        sys.stderr = _Unfailing(sys.stderr)
         faulthandler.enable()
     if memory_mib := int(os.environ.get(MEMORY_VARIABLE, 0)):
         _bound_memory(memory_mib)

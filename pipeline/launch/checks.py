@@ -31,6 +31,13 @@ def check_output(out: str, option: str = "--output") -> None:
         raise ConfigError(f"{option} {out}: cannot be written ({error}); give another folder or Beam URL") from error
 
 
+def check_room(out: str) -> None:
+    """Raises OutputError where there is no room for a file of an ordinary size."""
+    probe = storage.join(out, ".probe")
+    storage.write_bytes(probe, bytes(2**17))
+    storage.delete([probe])
+
+
 def made_folder(folder: str) -> str:
     """A local folder, made where there is none. Raises OutputError where it cannot be."""
     try:

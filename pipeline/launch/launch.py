@@ -167,17 +167,17 @@ class Launch:
                 self._fail({scan_id: loss.reasons.get(scan_id, reason)}, job)
 
     def _through(self, runner: Runner, sources: list[Source], job: Job) -> None:
-        """Raises WorkerLost, and OutputError where a worker could not write."""
+        """Raises WorkerLost, and OutputError where the output cannot be written: of that workers die, or raise what Beam hands on
+        as a text."""
         try:
             runner.run(partial(graph.build, listed=sources, job=job), job.journal)
-        except supervision.WorkerLost:
-            raise
-        except Exception as error:  # Beam tells of what its workers raise in a text
-            if OutputError.__name__ not in f"{type(error).__name__} {error}":
-                raise
+        except Exception as error:
             done = sum(status != "failed" for status in journal.ended_scans(job.journal).values())
-            told = str(error).rpartition(f"{OutputError.__name__}: ")[2].splitlines()[0].split(" [while running")[0]
-            raise OutputError(f"{told} ({done} scans of this run are finished)") from error
+            try:
+                checks.check_room(job.out)
+            except OutputError as full:
+                raise OutputError(f"{full} ({done} scans of this run are finished)") from error
+            raise
 
     def _fail(self, reasons: dict[str, str], job: Job) -> None:
         """Records scans that ended with their worker."""
