@@ -1,5 +1,7 @@
 """What a scan may cost ends that scan alone: time by the clock, memory, a full disk; and what a machine or container allows."""
 
+import errno
+import io
 import json
 import os
 import pathlib
@@ -9,8 +11,13 @@ import sys
 
 import pytest
 
+from geometry.errors import OutputError
+from pipeline import run
 from pipeline.execution import journal, resources, supervision
 from pipeline.execution.supervision import Limits
+from pipeline.execution.worker import Unfailing
+from pipeline.launch import checks
+from pipeline.scans import config, manifest
 
 ROOT = pathlib.Path(__file__).parents[1]
 # in the place of the readers' `read`, in worker processes alone: a library that hangs, or takes all memory, in native code
@@ -143,3 +150,44 @@ def test_of_several_scans_under_way_none_is_blamed(tmp_path):
         reasons = supervision.ended_for(process.pid, {"a": -1e9, "b": -1e9}, Limits(1.0))
         assert reasons == {} and process.wait() == -9
     assert supervision.ended_for(process.pid, {"a": None}, Limits(1.0)) == {}
+
+
+class FullDisk(io.StringIO):
+    def write(self, *_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    flush = write
+
+
+def test_what_a_worker_says_on_a_full_disk_is_lost_and_nothing_else():
+    # Beam prints the error that a worker raises, and where that fails its runner waits for an answer for ever
+    stream = Unfailing(FullDisk())
+    print("said", file=stream, flush=True)
+    stream.flush()
+
+
+def test_a_disk_that_is_full_in_the_middle_of_a_run_is_told_with_what_is_finished(tmp_path, monkeypatch, capsys):
+    def full(path, *_, **__):
+        raise OutputError(f"{path}: cannot be written (No space left on device)")
+
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.ply").write_bytes(b"")
+    monkeypatch.setattr(manifest, "record", full)
+    monkeypatch.setattr(checks, "check_room", full)
+    words = ["--input", str(tmp_path / "in"), "--output", str(tmp_path / "out"), "--workers", "1"]
+    assert run.main([*words, "--set", "refine=none", "--set", "locate=pose_search", "--set", "landmarks=mesh"]) == 2
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert "cannot be written (No space left on device) (0 scans of this run are finished)" in told
+    assert not (tmp_path / "out" / ".lock").exists() and not (tmp_path / "out" / ".run").exists()
+
+
+def test_room_for_a_file_is_asked_for_and_nothing_stays_of_that(tmp_path):
+    checks.check_room(str(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "given, seconds", [((), 600.0), (("limits.seconds_per_scan=5",), 60.0), (("limits.wall_seconds=3",), 3.0)]
+)
+def test_the_limit_by_the_clock_follows_that_of_working_time(given, seconds):
+    assert config.load(settings=given).limits.clock_seconds == seconds

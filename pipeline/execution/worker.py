@@ -49,7 +49,7 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-class _Unfailing(io.TextIOBase):
+class Unfailing(io.TextIOBase):
     """A stream whose writes never fail. On a full disk Beam would otherwise fail to print a scan's error, never answer its
     runner, and the run would wait for ever."""
 
@@ -90,7 +90,7 @@ def main() -> None:
         # the terminal belongs to the launcher; a crash leaves its last words here
         log = os.open(os.path.join(folder, str(os.getpid())), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(log, 2)
-        sys.stderr = _Unfailing(sys.stderr)
+        sys.stderr = Unfailing(sys.stderr)
         faulthandler.enable()
     if memory_mib := int(os.environ.get(MEMORY_VARIABLE, 0)):
         _bound_memory(memory_mib)
