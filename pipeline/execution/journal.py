@@ -35,8 +35,8 @@ class Reader:
         self._read: dict[str, int] = {}  # bytes of each file
 
     def update(self) -> None:
-        for worker in os.listdir(self.folder) if os.path.isdir(self.folder) else ():
-            if worker.isdigit():
+        with contextlib.suppress(FileNotFoundError):  # the run has not begun, or is over
+            for worker in filter(str.isdigit, os.listdir(self.folder)):
                 self._update(worker)
 
     def _update(self, worker: str) -> None:
