@@ -43,13 +43,13 @@ def main() -> int:
 
 
 def watched(work: pathlib.Path, workers: int) -> tuple[dict[str, list[tuple[int, int]]], int]:
-    """Process → (scans that had ended, MiB) every half second, and the run's exit code."""
+    """Process → (scans that had ended, MiB) ten times a second, and the run's exit code."""
     out = work / "out"
     words = ["--input", str(work / "in"), "--output", str(out), "--workers", str(workers), *cheap_scans.OPTIONS]
     process = subprocess.Popen([sys.executable, "-m", "pipeline.run", *words], cwd=common.ROOT, stdout=subprocess.DEVNULL)
     reader, samples, shown = journal.Reader(str(out / ".run" / "journal")), dict[str, list[tuple[int, int]]](), 0.0
     while process.poll() is None:
-        time.sleep(0.5)
+        time.sleep(0.1)
         reader.update()
         ids = sorted(int(file.name) for file in out.glob(".run/face-relief-workers-*/*") if file.name.isdigit())
         for name, number in [("launcher", process.pid), *((f"worker {each}", each) for each in ids)]:
@@ -63,8 +63,13 @@ def watched(work: pathlib.Path, workers: int) -> tuple[dict[str, list[tuple[int,
 
 def figures_of(name: str, samples: np.ndarray, count: int) -> dict:
     """Means over the scans of the second and of the last tenth; samples (n, 2): scans that had ended, MiB."""
-    tenth = lambda first: samples[(samples[:, 0] >= first * count / 10) & (samples[:, 0] < (first + 1) * count / 10), 1]
-    second, last = (float(part.mean()) if len(part) else float("nan") for part in (tenth(1), tenth(9)))
+    done, used = samples.T
+
+    def tenth(first: int) -> float:
+        inside = used[(done >= first * count / 10) & (done < (first + 1) * count / 10)]
+        return float(inside.mean() if len(inside) else np.interp((first + 0.5) * count / 10, done, used))  # quick between samples
+
+    second, last = tenth(1), tenth(9)
     return {"process": name, "second": second, "last": last, "growth": last / second - 1, "largest": int(samples[:, 1].max())}
 
 
