@@ -4,7 +4,7 @@
 #     bash benchmarks/full_check.sh                        all of it, some hours on 2 cores; outputs under runs/full_check
 #     bash benchmarks/full_check.sh scans depth            these steps alone
 #
-# Steps: same scans depth sequences expressions cases landmarks rotations pairs speed. Variables: OUT (outputs; a run that is
+# Steps: same scans depth sequences expressions cases kills landmarks rotations pairs speed. Variables: OUT (outputs; a run that is
 # there is resumed, so give a new folder after a change of the code), SHARED (the developers' folder of scans and benches, which is
 # not part of the project; ../shared), PAIRS (a training set with a test split; runs/pairs), ROTATIONS (200), PYTHON (python).
 # What needs something that is not there is skipped, and says what. A table of all steps ends it; the exit code is 1 where one failed.
@@ -12,7 +12,7 @@ set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 OUT=${OUT:-runs/full_check} SHARED=${SHARED:-../shared} PAIRS=${PAIRS:-runs/pairs} PYTHON=${PYTHON:-python}
-ALL=(same scans depth sequences expressions cases landmarks rotations pairs speed)
+ALL=(same scans depth sequences expressions cases kills landmarks rotations pairs speed)
 STEPS=("$@")
 [ $# -gt 0 ] || STEPS=("${ALL[@]}")
 TABLE=() FAILED=0
@@ -87,6 +87,11 @@ expressions() { scored "open mouths" expressions score_expressions.py; }
 cases() {
     present "cases" "$SHARED/cases/run_cases.py" || return
     check "cases" "$PYTHON" "$SHARED/cases/run_cases.py" --project . --python "$(command -v "$PYTHON")"
+}
+
+kills() {
+    check "runs that are killed" "$PYTHON" benchmarks/kill_runs.py
+    check "memory over many scans" "$PYTHON" benchmarks/memory_growth.py
 }
 
 landmarks() {

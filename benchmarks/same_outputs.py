@@ -26,12 +26,12 @@ import numpy as np
 from geometry import readers
 from geometry.errors import ReadError
 
-ASIDE = {"seconds", "wall_seconds", "result_hash", "face-relief"}
+ASIDE = {"seconds", "wall_seconds", "result_hash", "face-relief", "root"}
 PAGE_ASIDE = (  # regular expressions
     r"<dt>(Wall time|Input)</dt><dd>.*?</dd>",
     r'<section aria-labelledby="timings">.*?</section>',
     r'<td class="number" data-value="[^"]*">[^<]*</td>(?=\s*</tr>)',  # the last column of the scans: seconds
-    r"\n *&#34;(wall_seconds|result_hash|face-relief|input)&#34;: (?!\{)[^\n]*",  # run.json, shown in the page
+    r"\n *&#34;(wall_seconds|result_hash|face-relief|input|root)&#34;: (?!\{)[^\n]*",  # run.json, shown in the page
     r"face-relief \d[\w.+]*,? ?",
 )
 

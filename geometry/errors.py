@@ -40,5 +40,9 @@ class ConfigError(FaceReliefError):
     """A wrong option, key or value; found before any work starts."""
 
 
+class OutputError(FaceReliefError, OSError):
+    """A file that cannot be written: a full disk, a read-only folder, a limit on sizes."""
+
+
 class TimeLimitExceeded(FaceReliefError):
     """One scan took longer than `limits.seconds_per_scan`; it fails alone."""

@@ -11,6 +11,7 @@ COMMANDS = {
     "export": ("gan.export", "write a refiner as a TensorFlow SavedModel"),
     "evaluate": ("pipeline.evaluate", "measure and report a run again"),
     "learn-model": ("geometry.model_learning", "learn the default morphable model"),
+    "purge": ("pipeline.launch.purge", "remove scans from an output folder, with all their traces"),
     "config": ("pipeline.launch.show_config", "print every key of a command with its default and meaning"),
 }
 USAGE = (
@@ -34,4 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         print(f"face-relief: error: unknown command {name!r}; known: {', '.join(COMMANDS)}", file=sys.stderr)
         return 2
-    return importlib.import_module(COMMANDS[name][0]).main(rest, f"face-relief {name}") or 0
+    program = f"face-relief {name}"
+    if argv is None:
+        sys.argv = [program, *rest]  # a command's own arguments, and no list: so that it knows that it is called as a command
+    return importlib.import_module(COMMANDS[name][0]).main(None if argv is None else rest, program) or 0

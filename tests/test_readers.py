@@ -23,6 +23,11 @@ needs_scans = needs(SHARED / "scans")
         ("a.csv", b"1,2,3\n4,5,6\n"),
         ("noise.bin", bytes(range(256)) * 4),
         ("zeros.bin", b"\0" * 1000),
+        *((f"labels.{kind}", (np.arange(20000) % 3).astype(kind).tobytes()) for kind in ("u1", "<u2", "<i4", "<i8", ">i4")),
+        *(
+            (f"a.{code}", ('{"session": "morning", "frames": [1, 1, 1]}' * 9).encode(code))
+            for code in ("utf-16", "utf-32", "cp037")
+        ),
         ("empty.txt", b""),
     ],
 )

@@ -170,6 +170,11 @@ def test_only_landmark_names_are_landmark_files():
         ("a.pp", b'<PickedPoints><point x="1" y="2"/></PickedPoints>', "point 0 lacks 'z'"),
         ("a.pp", b'<PickedPoints><point x="1" y="2" z="inf"/></PickedPoints>', "point 0 is '1 2 inf'"),
         ("a.pp", b'<!DOCTYPE a [<!ENTITY b "c">]><PickedPoints/>', "declares XML entities"),
+        *(
+            ("a.pp", f'<?xml version="1.0" encoding="{code}"?>{doctype}<PickedPoints/>'.encode(code), "declares XML entities")
+            for code in ("utf-16", "iso-8859-1")
+            for doctype in ('<!DOCTYPE a [<!ENTITY b "c">]>', '<!DOCTYPE a [<!ENTITY % b SYSTEM "file:///etc/passwd">]>')
+        ),
         ("a.pts", as_pts(POINTS)[:-3], "cut off"),
         ("a.pts", b"n_points: 3\n{\n1 2 3\n}\n", "announces 3 points and has 1"),
         ("a.pts", b"version: 1\nn_points: 1\n{\n10.5 20.5\n}", "two coordinates: a landmark on a picture"),

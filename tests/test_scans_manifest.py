@@ -47,7 +47,6 @@ def test_a_scan_that_fails_late_has_neither_metrics_nor_files():
     assert line["metrics"] == {} and line["files"] == {}
 
 
-@pytest.mark.xfail(strict=True, raises=UnicodeEncodeError, reason="states and the manifest are written as strict UTF-8")
 def test_a_scan_whose_name_is_not_utf8_is_recorded_like_any_other(out):
     name = os.fsdecode(b"caf\xe9.ply")
     source = Source(name, f"/in/{name}")
@@ -94,7 +93,7 @@ def test_the_manifest_is_sorted_by_source_and_holds_only_the_present_scans(out):
     listed = [Source(name, name) for name in ("b.ply", "a.ply", "c.ply")]
     for source in [*listed, Source("gone.ply", "gone.ply")]:
         finished(out, source=source)
-    manifest.drop_others(out, listed)
+    manifest.forget(out, [Source("gone.ply", "gone.ply").scan_id])
     lines = manifest.collect(out, listed)
     manifest.write(out, lines)
     written = [json.loads(text) for text in storage.read_bytes(storage.join(out, "manifest.jsonl")).decode().splitlines()]
@@ -118,3 +117,57 @@ def test_the_input_hash_covers_sidecars_by_name_and_content():
     }
     assert len(hashes) == 5
     assert manifest.input_hash(b"x", {"a": b"1", "b": b"2"}) == manifest.input_hash(b"x", {"b": b"2", "a": b"1"})
+
+
+DAMAGES = {
+    "files": [None, [], {"a": 1}, {"a": "../../etc/passwd"}, {"a": "scans/other-00000000/x.ply"}, {"a": "/etc/passwd"}],
+    "seconds": [None, {"read": "1"}, {"read": None}, {"read": True}, {"read": 10**400}, {"read": float("nan")}],
+    "metrics": [None, [1], {"m": float("inf")}],
+    "status": [None, "fine", 3],
+    "source": [None, 3],
+    "scan_id": [None, "other-00000000"],
+    "notes": [None, "text", [1]],
+    "reason": [3, ["x"]],
+    "sha256": [None],
+}
+
+
+@pytest.mark.parametrize("key, value", [(key, value) for key, values in DAMAGES.items() for value in values])
+def test_a_state_whose_line_is_not_a_runs_is_done_again(out, key, value):
+    finished(out)
+    path = storage.join(out, ".state", f"{SOURCE.scan_id}.json")
+    state = json.loads(storage.read_bytes(path))
+    state["line"][key] = value
+    storage.write_text(path, json.dumps(state))
+    assert manifest.read_state(out, SOURCE.scan_id) is None and manifest.states(out) == {}
+    assert manifest.kept_line(out, SOURCE, "in", "cfg") is None
+    finished(out)
+    assert manifest.kept_line(out, SOURCE, "in", "cfg")["status"] == "ok"
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe{", b"[" * 100_000, b"null", b'"text"', b'{"line": null, "input_hash": 1}'])
+def test_a_state_of_something_else_is_none(out, content):
+    storage.write_bytes(storage.join(out, ".state", f"{SOURCE.scan_id}.json"), content)
+    os.mkdir(os.path.join(out, ".state", "folder.json"))
+    assert manifest.read_state(out, SOURCE.scan_id) is None and manifest.states(out) == {}
+
+
+def test_what_a_user_keeps_beside_results_stays_and_a_purge_leaves_nothing(out):
+    line = finished(out)
+    own = storage.join(out, "scans", SOURCE.scan_id, "notes.txt")
+    storage.write_bytes(own, b"mine")
+    finished(out, "failed", trace="Traceback …")
+    assert storage.exists(own) and not storage.exists(storage.join(out, line["files"]["coarse"]))
+    manifest.purge(out, [SOURCE.scan_id])
+    assert storage.list_files(out) == [] and not os.path.exists(os.path.dirname(own))
+
+
+def test_a_log_and_a_state_hold_nothing_that_a_terminal_obeys_or_a_file_cannot(out):
+    name = os.fsdecode(b"\x1b[31m\xe9.ply")
+    source = Source(name, name)
+    line = manifest.line(ScanState(source, "sha"), "failed", "read", f"{name}: is cut off")
+    manifest.record(out, line, "in", "cfg", f"Traceback\n  {name}", name)
+    log = storage.read_bytes(storage.join(out, "logs", f"{source.scan_id}.txt")).decode()
+    assert log == "Traceback\n  \\x1b[31m\\xe9.ply" and line["source"] == "\x1b[31m\\xe9.ply"
+    state = manifest.read_state(out, source.scan_id)
+    assert state.name == name and state.line == line and not state.has_results

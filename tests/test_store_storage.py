@@ -1,11 +1,14 @@
 """Files appear whole or not at all, on local paths and on Beam filesystems by URL; the same content gives the same bytes."""
 
+import errno
 import io
+import os
 import time
 
 import numpy as np
 import pytest
 
+from geometry.errors import OutputError
 from pipeline.store import storage
 
 
@@ -66,3 +69,30 @@ def test_npz_bytes_are_read_by_numpy_and_do_not_depend_on_the_clock(monkeypatch)
         for name, array in arrays.items():
             np.testing.assert_array_equal(loaded[name], array)
             assert loaded[name].dtype == array.dtype
+
+
+def full(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_is_an_error_that_says_so_and_leaves_nothing(tmp_path, monkeypatch):
+    path = str(tmp_path / "x.bin")
+    storage.write_bytes(path, b"old")
+    with (
+        pytest.raises(OutputError, match=r"x.bin: cannot be written \(No space left on device\); free space"),
+        storage.open_atomic(path),
+    ):
+        full()
+    with monkeypatch.context() as patched, pytest.raises(OutputError, match="cannot be written"):
+        patched.setattr(os, "rename", full)
+        storage.write_bytes(path, b"new")
+    assert storage.read_bytes(path) == b"old" and storage.list_files(str(tmp_path)) == [path]
+    with pytest.raises(OutputError, match="cannot be written"):
+        storage.write_bytes(storage.join(path, "below a file"), b"")
+
+
+def test_partial_files_of_other_programs_stay(tmp_path):
+    other = tmp_path / "film.mkv.partial"
+    other.write_bytes(b"x")
+    storage.remove_partials(str(tmp_path))
+    assert other.exists()

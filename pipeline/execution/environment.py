@@ -36,10 +36,6 @@ def prepare() -> None:
     warnings.filterwarnings("ignore", module=r"(apache_beam|google|keras|tensorflow)\b.*")
 
 
-def usable_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def check_libraries() -> None:
     """Raises ConfigError with the packages to install where Open3D could not be imported, without importing it."""
     if importlib.util.find_spec("open3d") is None:

@@ -1,45 +1,74 @@
 """What the workers of a run tell its launcher: which scans they have begun, and how scans ended.
 
 Each worker process appends lines to a file of its own in a folder on the launching machine; workers elsewhere find
-no such folder and stay silent. The launcher counts lines for its progress bar, and learns what a crashed worker did.
+no such folder and stay silent. The launcher counts lines for its progress bar, sees how long a scan has been under way, and
+learns what a crashed worker did.
 """
 
+import contextlib
 import os
+import time
 from collections import Counter
 
 BEGUN = "begun"
+WAITING = "waiting"  # for the model and the networks to load: not the scan's time
 
 
 def note(folder: str, event: str, scan_id: str) -> None:
-    """`event`: BEGUN, or how the scan ended: ok, rejected, failed, kept."""
+    """`event`: BEGUN, WAITING, or how the scan ended: ok, rejected, failed, kept. On a full disk nothing is told: the states of
+    finished scans are what counts."""
     if folder and os.path.isdir(folder):
-        with open(os.path.join(folder, str(os.getpid())), "a", encoding="ascii") as handle:
+        with contextlib.suppress(OSError), open(os.path.join(folder, str(os.getpid())), "a", encoding="ascii") as handle:
             handle.write(f"{event} {scan_id}\n")
 
 
-def _events(folder: str, worker: int | str) -> list[tuple[str, str]]:
-    try:
-        with open(os.path.join(folder, str(worker)), encoding="ascii") as handle:
-            lines = [line.split() for line in handle if line.endswith("\n")]
-    except FileNotFoundError:  # it has begun nothing yet
-        return []
-    return [(event, scan_id) for event, scan_id in lines]
+class Reader:
+    """A journal as far as it is written; `update` reads what is new.
+
+    ended: scan_id → how it ended; under_way: worker → scan_id → when this reader first saw it so, by `time.monotonic`, or None
+    while the worker is loading."""
+
+    def __init__(self, folder: str):
+        self.folder = folder
+        self.ended: dict[str, str] = {}
+        self.under_way: dict[int, dict[str, float | None]] = {}
+        self._read: dict[str, int] = {}  # bytes of each file
+
+    def update(self) -> None:
+        with contextlib.suppress(FileNotFoundError):  # the run has not begun, or is over
+            for worker in filter(str.isdigit, os.listdir(self.folder)):
+                self._update(worker)
+
+    def _update(self, worker: str) -> None:
+        with open(os.path.join(self.folder, worker), "rb") as handle:
+            handle.seek(self._read.get(worker, 0))
+            whole, _, _ = handle.read().rpartition(b"\n")
+        if not whole:
+            return
+        self._read[worker] = self._read.get(worker, 0) + len(whole) + 1
+        now, under_way = time.monotonic(), self.under_way.setdefault(int(worker), {})
+        for line in whole.decode("ascii", "replace").splitlines():
+            event, _, scan_id = line.partition(" ")
+            if event in (BEGUN, WAITING):
+                under_way[scan_id] = now if event == BEGUN else None
+            else:
+                under_way.pop(scan_id, None)
+                self.ended[scan_id] = event
+
+    def counts(self) -> Counter[str]:
+        """Status → number of scans that ended so."""
+        return Counter(self.ended.values())
 
 
-def ended(folder: str) -> Counter[str]:
-    """Status → number of scans that ended so."""
-    events = (event for worker in os.listdir(folder) for event, _ in _events(folder, worker))
-    return Counter(event for event in events if event != BEGUN)
-
-
-def ended_scans(folder: str) -> set[str]:
-    """The scan_ids that have ended, however."""
-    return {scan_id for worker in os.listdir(folder) for event, scan_id in _events(folder, worker) if event != BEGUN}
+def ended_scans(folder: str) -> dict[str, str]:
+    """scan_id → how it ended, of those that have."""
+    reader = Reader(folder)
+    reader.update()
+    return reader.ended
 
 
 def unfinished(folder: str, worker: int) -> set[str]:
     """The scan_ids that a worker has begun and not ended."""
-    open_scans = set()
-    for event, scan_id in _events(folder, worker):
-        (open_scans.add if event == BEGUN else open_scans.discard)(scan_id)
-    return open_scans
+    reader = Reader(folder)
+    reader.update()
+    return set(reader.under_way.get(worker, ()))

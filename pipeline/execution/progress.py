@@ -4,8 +4,10 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Self, TextIO
 
+from geometry.settings.printing import printable
 from pipeline.execution import journal
 from pipeline.store import storage
 
@@ -16,7 +18,7 @@ class Bar:
     folder: the run's journal."""
 
     def __init__(self, folder: str, total: int, stream: TextIO | None = None):
-        self.folder, self.total, self.stream = folder, total, stream or sys.stderr
+        self.journal, self.total, self.stream = journal.Reader(folder), total, stream or sys.stderr
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -42,10 +44,38 @@ class Bar:
             self._update()
 
     def _update(self) -> None:
-        ended = journal.ended(self.folder)
+        self.journal.update()
+        ended = self.journal.counts()
         shown = {status: ended[status] for status in ("failed", "rejected", "kept") if ended[status]}
         self._bar.set_postfix({"failed": 0, **shown}, refresh=False)
         self._bar.update(ended.total() - self._bar.n)
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """What a run did with what it found: scans kept from an earlier run, done, and of these those that replaced a result;
+    others: of an earlier run, that this input does not hold; left: sources among them that are gone; dropped: results removed."""
+
+    kept: int = 0
+    done: int = 0
+    replaced: int = 0
+    others: int = 0
+    left: tuple[str, ...] = ()
+    dropped: int = 0
+
+    def lines(self, out: str, most: int = 5) -> list[str]:
+        """For the terminal; [] for a run that found nothing."""
+        if not (self.kept or self.replaced or self.others or self.dropped):
+            return []
+        text = [f"  {self.kept} kept from an earlier run, {self.done} done, {self.replaced} of these replaced an earlier result"]
+        text += [f"  {self.dropped} results of an earlier run dropped"] if self.dropped else []
+        text += [f"  {self.others} scans that this input does not hold stay as they were"] if self.others else []
+        if self.left:
+            names = ", ".join(map(printable, self.left[:most])) + (", \u2026" if len(self.left) > most else "")
+            text.append(
+                f"  {len(self.left)} of them left the input: {names}; `face-relief purge --output {printable(out)}` removes them"
+            )
+        return text
 
 
 def summary(lines: Sequence[Mapping[str, Any]], out: str, wall_seconds: float, most: int = 10) -> str:
@@ -61,12 +91,13 @@ def summary(lines: Sequence[Mapping[str, Any]], out: str, wall_seconds: float, m
         text.append(f"  {total / len(lines):.2f} s of work a scan; slowest stages: {slowest}")
     for status in ("failed", "rejected"):
         ended = [line for line in lines if line["status"] == status]
-        text += [f"  {status:8}  {line['stage'] or '':9}  {line['source']}: {_reason(line)}" for line in ended[:most]]
+        text += [f"  {status:8}  {line['stage'] or '':9}  {printable(line['source'])}: {_reason(line)}" for line in ended[:most]]
         if len(ended) > most:
             text.append(f"  … and {len(ended) - most} more {status}, in {storage.join(out, 'manifest.jsonl')}")
     return "\n".join(text)
 
 
 def _reason(line: Mapping[str, Any]) -> str:
-    reason = (line["reason"] or "").removeprefix(line["source"] + ": ")
+    told = (line["reason"] or "").removeprefix(line["source"] + ": ").removeprefix(" ".join(line["source"].split()) + ": ")
+    reason = printable(told)
     return reason if len(reason) <= 160 else reason[:159] + "…"

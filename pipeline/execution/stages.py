@@ -15,7 +15,7 @@ from pipeline.inputs.source import Source
 from pipeline.scans import manifest, methods, steps
 from pipeline.scans.chain import Step
 from pipeline.scans.job import Job, warm_up
-from pipeline.scans.outcome import Outcome, advance, refine_batch, timed
+from pipeline.scans.outcome import Outcome, advance, ended_by, refine_batch, timed
 from pipeline.scans.state import ScanState
 
 ENDED = "ended"  # the tag of the output for scans that go no further
@@ -44,16 +44,23 @@ class Load(OfJob):
 
     def process(self, source: Source) -> Iterator:
         journal.note(self.job.journal, journal.BEGUN, source.scan_id)
+        try:
+            result = self._loaded(source)
+        except Exception as error:  # of the state, the model, a network: whatever it is, the other scans go on
+            result = ended_by(error, ScanState(source), "read")
+        yield beam.pvalue.TaggedOutput(ENDED, result) if isinstance(result, Outcome) else result
+
+    def _loaded(self, source: Source) -> ScanState | Outcome:
         result = timed("read", steps.load, ScanState(source), self.job)
         if isinstance(result, Outcome):
-            yield beam.pvalue.TaggedOutput(ENDED, result)
-            return
+            return result
         kept = None if self.job.force else manifest.kept_line(self.job.out, source, result.input_hash, self.job.result_hash)
-        if kept is None:
-            warm_up(self.job)  # no scan's seconds (and time limit) shall pay for that
-            yield result
-        else:
-            yield beam.pvalue.TaggedOutput(ENDED, Outcome(kept, result.input_hash, is_new=False))
+        if kept is not None:
+            return Outcome(kept, result.input_hash, is_new=False)
+        journal.note(self.job.journal, journal.WAITING, source.scan_id)
+        warm_up(self.job)  # no scan's seconds (and time limits) shall pay for that
+        journal.note(self.job.journal, journal.BEGUN, source.scan_id)
+        return result
 
 
 class Refine(OfJob):
@@ -84,7 +91,7 @@ class Refine(OfJob):
 
 def finished(state: ScanState) -> Outcome:
     """Of a scan whose files are written."""
-    return Outcome(manifest.line(state, "ok"), state.input_hash)
+    return Outcome(manifest.line(state, "ok"), state.input_hash, name=state.source.name)
 
 
 class Record(OfJob):
@@ -92,5 +99,19 @@ class Record(OfJob):
 
     def process(self, outcome: Outcome) -> None:
         if outcome.is_new:
-            manifest.record(self.job.out, outcome.line, outcome.input_hash, self.job.result_hash, outcome.trace)
+            self._record(outcome)
         journal.note(self.job.journal, outcome.line["status"] if outcome.is_new else "kept", outcome.line["scan_id"])
+
+    def _record(self, outcome: Outcome) -> None:
+        """Raises OutputError, which ends the run, where nothing can be recorded any more."""
+        job, line = self.job, outcome.line
+        try:
+            manifest.record(job.out, line, outcome.input_hash, job.result_hash, outcome.trace, outcome.name)
+        except Exception as error:  # without its log, a small file may still have room
+            reason = line["reason"] or f"{type(error).__name__}: {' '.join(str(error).split())}"
+            failed = (
+                line
+                if line["status"] == "failed"
+                else line | {"status": "failed", "stage": "write", "reason": reason, "metrics": {}, "files": {}}
+            )
+            manifest.record(job.out, failed, outcome.input_hash, job.result_hash, name=outcome.name)

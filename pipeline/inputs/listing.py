@@ -1,48 +1,91 @@
-"""What there is to process: scan files below a path, a glob, in archives, or on any Beam filesystem.
+"""What there is to process: scan files below a path, a glob, in archives, or on any Beam filesystem; and what is passed over.
 
 Nothing is unpacked to disk: a member of an archive is read into memory when its turn comes, never past the size limit.
-Files whose name starts with a dot (and `__MACOSX/`) are not data and are left out, as is everything below OUT.
+A scan is known by its POSIX path below a root, however the input was given. Everything else that lies there is told with its kind
+and the reason (`passed_over`), but for the sidecars that scans make use of, and what lies below OUT.
 """
 
-import glob
 import os
 import posixpath
 import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from geometry import readers
 from geometry.errors import ConfigError
-from geometry.readers import landmark_files
-from pipeline.inputs.reading import ARCHIVE_ERRORS, LOCK, one_line, opened
+from geometry.readers import depth_png, landmark_files
+from pipeline.inputs import archives, passed_over, walking
+from pipeline.inputs.archives import ARCHIVE_ERRORS, LOCK, ArchiveRefused, one_line, opened
+from pipeline.inputs.passed_over import PassedOver, kind_of
 from pipeline.inputs.source import Source
+from pipeline.inputs.walking import File
 from pipeline.store import storage
 
-ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-_GLOB = re.compile(r"[*?\[]")
+_CAMERA = re.compile(  # the keys of a depth image's sidecar, in the words of any program
+    rb'"(fx|fy|cx|cy|ppx|ppy|depth_unit\w*|depth_scale|intrinsic\w*|camera_matrix|focal_length\w*)"\s*:', re.IGNORECASE
+)
+SIDECAR_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What an archive may hold and become (limits.archive_members, limits.archive_ratio); whether links are followed."""
+
+    archive_members: int = 1_000_000
+    archive_ratio: int = archives.RATIO
+    follow_links: bool = True
+
+
+@dataclass(frozen=True)
+class Listing:
+    """root: below which the sources have their names; sources sorted by name; passed: what gets no line, sorted by name."""
+
+    root: str
+    sources: tuple[Source, ...]
+    passed: tuple[PassedOver, ...]
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """A PNG that is no depth image by its header, beside a sidecar that says otherwise: a scan, if the sidecar is no other's."""
+
+    source: Source
+    sidecar: str
+
+
+_Entry = Source | PassedOver | _Picture
 
 
 def list_sources(path: str, out: str | None = None, archive_members: int = 1_000_000) -> list[Source]:
     """The scans at PATH, sorted by name. Raises ConfigError where PATH names nothing or holds no scan."""
-    files = [(file, name) for file, name in _expanded(path) if not _hidden(name) and not (file != path and _below(file, out))]
-    exists = _existence(path, {file for file, _ in files})
+    return list(list_input(path, out, Bounds(archive_members)).sources)
+
+
+def list_input(path: str, out: str | None = None, bounds: Bounds | None = None, root: str | None = None) -> Listing:
+    """The scans at PATH, named below `root` (by default PATH's own), and what is passed over.
+
+    Raises ConfigError where PATH names nothing, lies outside of the root, or holds no scan."""
+    bounds = bounds or Bounds()
+    root = walking.natural_root(path) if root is None else root if storage.is_url(root) else os.path.abspath(root)
+    if not walking.contains(root, walking.natural_root(path)):
+        raise ConfigError(f"--input {path}: lies outside of the root {root}; give --root FOLDER, a folder that holds the input")
+    found = list(walking.found_below(path, root, out, bounds.follow_links))
+    files = [entry for entry in found if isinstance(entry, File)]
+    exists = _existence(path, {file.path for file in files})
     with ThreadPoolExecutor(16) as pool:  # a head costs a round trip on a remote filesystem
-        found = [
-            source for some in pool.map(lambda at: _sources_of(at[0], at[1], exists, archive_members), files) for source in some
-        ]
-    if not found:
+        entries = [entry for some in pool.map(lambda file: _entries_of(file, exists, bounds), files) for entry in some]
+    settled = _settled([*(entry for entry in found if isinstance(entry, PassedOver)), *entries])
+    sources = sorted((entry for entry in settled if isinstance(entry, Source)), key=lambda source: (source.name, source.path))
+    passed = sorted(entry for entry in settled if isinstance(entry, PassedOver))
+    if not sources:
+        told = "; ".join(line.strip() for line in passed_over.summary(passed_over.tally(passed)))
         raise ConfigError(
             f"--input {path}: no scan among {len(files)} file{'s' * (len(files) != 1)}; expected PLY, OBJ, STL, OFF, GLB, PCD, "
             "depth PNG with its JSON sidecar, depth NPZ or TrueDepth files, in folders or archives (see README)"
+            + (f"; {told}" if told else "")
         )
-    return sorted(found)
-
-
-def _existence(path: str, listed: set[str]) -> Callable[[str], bool]:
-    """Is there such a file? A folder's listing knows all that lie in it; a glob's or a single file does not."""
-    if path in listed or _GLOB.search(path):
-        return lambda place: place in listed or storage.exists(place)
-    return listed.__contains__
+    return Listing(root, tuple(sources), tuple(passed))
 
 
 def in_reading_order(sources: list[Source]) -> list[Source]:
@@ -50,81 +93,85 @@ def in_reading_order(sources: list[Source]) -> list[Source]:
     return sorted(sources, key=lambda source: (source.path, source.position, source.name))
 
 
-def _hidden(name: str) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/")) or name.endswith(storage.PARTIAL_SUFFIX)
+def _existence(path: str, listed: set[str]) -> Callable[[str], bool]:
+    """Is there such a file? A folder's listing knows all that lie in it; a glob's or a single file does not."""
+    if path in listed or walking.is_glob(path):
+        # a pipe of a sidecar's name must not be waited for
+        return lambda place: place in listed or (storage.exists(place) if storage.is_url(place) else os.path.isfile(place))
+    return listed.__contains__
 
 
-def _below(file: str, folder: str | None) -> bool:
-    if folder is None or storage.is_url(file) != storage.is_url(folder):
-        return False
-    if storage.is_url(file):
-        return file.startswith(folder.rstrip("/") + "/")
-    return os.path.realpath(file).startswith(os.path.realpath(folder) + os.sep)
+def _settled(entries: list[_Entry]) -> list[Source | PassedOver]:
+    """One scan to a name; pictures as scans or not; what is a sidecar of a scan is not passed over."""
+    settled: list[Source | PassedOver] = []
+    names: set[str] = set()
+    claimed = {place for entry in entries if isinstance(entry, Source) for place in _places(entry)}
+    for entry in entries:
+        if isinstance(entry, _Picture):
+            archive = entry.source.path if entry.source.member else entry.sidecar
+            meant = (archive, entry.sidecar) not in claimed
+            entry = entry.source if meant else PassedOver(entry.source.name, kind_of(entry.source.name), passed_over.PICTURE)
+        if isinstance(entry, Source) and entry.name in names:
+            entry = PassedOver(entry.name, kind_of(entry.name), passed_over.TWICE)
+        if isinstance(entry, Source):
+            names.add(entry.name)
+        settled.append(entry)
+    used = {name for entry in settled if isinstance(entry, Source) for name in _sidecars_as_named(entry)}
+    return [entry for entry in settled if isinstance(entry, Source) or entry.name not in used]
 
 
-def _expanded(path: str) -> Iterator[tuple[str, str]]:
-    """(file, POSIX name below PATH) of every file that PATH stands for."""
-    if storage.is_url(path):
-        yield from _expanded_url(path)
-    elif os.path.isfile(path):
-        yield path, os.path.basename(path)
-    elif os.path.isdir(path):
-        yield from ((file, os.path.relpath(file, path).replace(os.sep, "/")) for file in _walk(path))
-    elif _GLOB.search(path):
-        root = path[: _GLOB.search(path).start()]
-        root = os.path.dirname(root) or ("." if not root.startswith(os.sep) else os.sep)
-        for match in sorted(glob.glob(path, recursive=True)):
-            for file in _walk(match) if os.path.isdir(match) else [match]:
-                yield file, os.path.relpath(file, root).replace(os.sep, "/")
-    else:
-        raise ConfigError(f"--input {path}: no such file or folder; give a file, a folder, a glob in quotes, an archive or a URL")
+def _places(source: Source) -> Iterator[tuple[str, str]]:
+    """Where a scan's sidecars lie: (archive, member), or twice the same folder's file."""
+    return ((source.path if source.member else place, place) for _, place in source.sidecars)
 
 
-def _expanded_url(path: str) -> Iterator[tuple[str, str]]:
-    from apache_beam.io.filesystem import BeamIOError
-    from apache_beam.io.filesystems import FileSystems
-
-    try:
-        matches = [match.path for match in FileSystems.match([path])[0].metadata_list]
-        root = path[: _GLOB.search(path).start()].rpartition("/")[0] if _GLOB.search(path) else posixpath.dirname(path)
-        if not matches:
-            matches, root = storage.list_files(path), path.rstrip("/")
-    except (BeamIOError, ValueError) as error:
-        raise ConfigError(f"--input {path}: cannot be listed ({one_line(error)})") from error
-    if not matches:
-        raise ConfigError(f"--input {path}: nothing there; check the URL and your access to it")
-    yield from ((file, file[len(root) :].lstrip("/")) for file in sorted(matches))
+def _sidecars_as_named(source: Source) -> Iterator[str]:
+    """A scan's sidecars as they would be named if they were scans."""
+    if source.member is None:
+        folder = source.name[: len(source.name) - len(posixpath.basename(source.name))]
+        return (folder + name for name, _ in source.sidecars)
+    archive = source.name[: len(source.name) - len(_below(source.member))]
+    return (archive + _below(place) for _, place in source.sidecars)
 
 
-def _walk(folder: str) -> Iterator[str]:
-    """Files below `folder`, sorted; linked folders are entered once."""
-    seen = set()
-    for here, folders, names in os.walk(folder, followlinks=True):
-        if (real := os.path.realpath(here)) in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders.sort()
-        yield from (os.path.join(here, name) for name in sorted(names))
+def _below(member: str) -> str:
+    return archives.below(member) or member
 
 
-def _sources_of(file: str, name: str, exists: Callable[[str], bool], archive_members: int) -> list[Source]:
-    if name.lower().endswith(ARCHIVE_SUFFIXES):
-        try:
-            return list(_members(file, name, archive_members))
-        except ARCHIVE_ERRORS as error:
-            return [Source(name, file, fault=f"the archive cannot be opened ({one_line(error)})")]
+def _entries_of(file: File, exists: Callable[[str], bool], bounds: Bounds) -> list[_Entry]:
+    path, name = file
+    if name.lower().endswith(archives.SUFFIXES):
+        return _of_archive(path, name, bounds)
     if landmark_files.suffix_of(name):
-        return []
-    head, fault = b"", ""
+        return [PassedOver(name, kind_of(name), passed_over.LANDMARKS)]
+    head, fault, closed = b"", "", ""
     try:
-        head = storage.read_head(file, readers.HEAD_SIZE)
+        head = storage.read_head(path, readers.HEAD_SIZE)
     except OSError as error:
-        fault = f"cannot be opened ({one_line(error)})"
-    if not readers.claims(posixpath.basename(name), head):
-        return []
-    places = (place for place in _sidecar_names(file) if exists(place))
-    return [Source(name, file, sidecars=tuple((posixpath.basename(place), place) for place in places), fault=fault)]
+        fault, closed = f"cannot be opened ({one_line(error)})", f"{passed_over.CLOSED} ({error.strerror})"
+    places = [place for place in _sidecar_names(path) if exists(place)]
+    source = Source(name, path, sidecars=tuple((posixpath.basename(place), place) for place in places), fault=fault)
+    if readers.claims(posixpath.basename(name), head):
+        return [source]
+    if not head.startswith(depth_png.SIGNATURE):
+        return [PassedOver(name, kind_of(name), closed or passed_over.UNKNOWN)]
+    sidecar = _sidecar_names(path)[0]
+    is_meant = sidecar in places and _names_a_camera(head, _head_of(sidecar))
+    return [_Picture(source, sidecar) if is_meant else PassedOver(name, kind_of(name), passed_over.PICTURE)]
+
+
+def _head_of(path: str) -> bytes:
+    try:
+        return storage.read_head(path, readers.HEAD_SIZE)
+    except OSError:
+        return b""
+
+
+def _names_a_camera(picture: bytes, sidecar: bytes) -> bool:
+    """Whether the JSON beside a PNG says that depth was meant: it has a camera's keys, or beside a grey picture it is no JSON."""
+    text = sidecar.replace(b"\0", b"")  # in UTF-16 too
+    is_grey = picture[25:26] in (b"\0", b"\4")
+    return bool(_CAMERA.search(text)) or (is_grey and text.strip()[-1:] not in (b"}", b"]"))
 
 
 def _sidecar_names(name: str) -> list[str]:
@@ -133,17 +180,85 @@ def _sidecar_names(name: str) -> list[str]:
     return [stem + suffix for suffix in (*readers.SIDECAR_SUFFIXES, *landmark_files.SUFFIXES) if stem + suffix != name]
 
 
-def _members(file: str, name: str, most: int) -> Iterator[Source]:
-    with LOCK:
-        heads: dict[str, bytes | None] = {}
-        for member, head in opened(file).heads():
-            heads[member] = head
-            if len(heads) > most:
-                raise ValueError(f"more than {most} members; raise limits.archive_members if it is meant to have so many")
-    for position, (member, head) in enumerate(heads.items()):
-        below = member.removeprefix("./")
-        if _hidden(below) or landmark_files.suffix_of(below) or not readers.claims(posixpath.basename(member), head or b""):
-            continue
-        sidecars = tuple((posixpath.basename(place), place) for place in _sidecar_names(member) if place in heads)
-        fault = "" if head is not None else "the member cannot be read (encrypted or damaged)"
-        yield Source(f"{name}!{below}", file, member, position, sidecars, fault)
+def _of_archive(path: str, name: str, bounds: Bounds) -> list[_Entry]:
+    """What lies in an archive; where it is damaged, what was found before that, and a line for the archive itself."""
+    archive = _Archive(path, name, bounds)
+    try:
+        with LOCK:
+            archive.read()
+    except ArchiveRefused as error:
+        return [Source(name, path, fault=f"the archive is refused ({one_line(error)})")]
+    except ARCHIVE_ERRORS as error:
+        what = "is damaged" if archive.members else "cannot be opened"
+        return [*archive.entries(), Source(name, path, fault=f"the archive {what} ({one_line(error)})")]
+    return archive.entries()
+
+
+@dataclass(frozen=True)
+class _Head:
+    """What is remembered of a member: whether a reader claims it, whether it can be read, and of a JSON or PNG its beginning."""
+
+    position: int
+    is_scan: bool
+    is_readable: bool
+    beginning: bytes
+
+
+class _Archive:
+    """The members of one archive, read once, in its order."""
+
+    def __init__(self, path: str, name: str, bounds: Bounds):
+        self.path, self.name, self.bounds = path, name, bounds
+        self.members: dict[str, _Head] = {}
+        self._passed: list[PassedOver] = []
+
+    def read(self) -> None:
+        """Reads the heads. Raises one of ARCHIVE_ERRORS; what came before stays known."""
+        most = self.bounds.archive_members
+        for number, member in enumerate(opened(self.path, self.bounds.archive_ratio).members(), 1):
+            if number > most:
+                raise ArchiveRefused(
+                    f"it has more than {most} members; raise limits.archive_members if it is meant to have so many"
+                )
+            if member.passed:
+                self._passed.append(PassedOver(f"{self.name}!{member.name}", kind_of(member.name), member.passed))
+                continue
+            head, suffix = member.head or b"", member.name.lower()[-5:]
+            kept = head[:64] if suffix.endswith(".png") else b""
+            if suffix == ".json":  # a camera's sidecar is short; of others nothing is kept that would fill the memory
+                kept = head if len(head) < SIDECAR_BYTES else head[:SIDECAR_BYTES] + b"}"
+            claimed = readers.claims(posixpath.basename(member.name.replace("\\", "/")), head)
+            self.members[member.name] = _Head(len(self.members), claimed, member.head is not None, kept)
+
+    def entries(self) -> list[_Entry]:
+        return [*self._passed, *(self._entry(member, head) for member, head in self.members.items())]
+
+    def _entry(self, member: str, head: _Head) -> _Entry:
+        below = archives.below(member)
+        name = f"{self.name}!{_below(member)}"
+        places = [place for place in _sidecar_names(member) if place in self.members]
+        sidecars = tuple((posixpath.basename(place.replace("\\", "/")), place) for place in places)
+        fault = "" if head.is_readable else "the member cannot be read (encrypted or damaged)"
+        if below is None:
+            fault = "its path leads out of the archive, and such members are refused"
+        source = Source(name, self.path, member, head.position, sidecars, fault)
+        reason = self._reason(below or posixpath.basename(member.replace("\\", "/")), head)
+        if reason == passed_over.PICTURE:
+            sidecar = _sidecar_names(member)[0]
+            if sidecar in places and _names_a_camera(head.beginning, self.members[sidecar].beginning):
+                return _Picture(source, sidecar)
+        return PassedOver(name, kind_of(name), reason) if reason else source
+
+    def _reason(self, below: str, head: _Head) -> str:
+        """Why a member is no scan, or ""."""
+        if walking.is_hidden(below):
+            return passed_over.HIDDEN
+        if below.endswith(storage.PARTIAL_SUFFIX):
+            return passed_over.PARTIAL
+        if landmark_files.suffix_of(below):
+            return passed_over.LANDMARKS
+        if head.is_scan:
+            return ""
+        if below.lower().endswith(archives.SUFFIXES):
+            return passed_over.NESTED
+        return passed_over.PICTURE if head.beginning.startswith(depth_png.SIGNATURE) else passed_over.UNKNOWN

@@ -3,11 +3,12 @@
 import argparse
 import difflib
 import math
+import os
 from collections.abc import Sequence
 
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from geometry.errors import ConfigError
+from geometry.errors import ConfigError, OutputError
 from pipeline.launch.command import run_parser
 from pipeline.scans.config import Config
 from pipeline.scans.job import chart_of
@@ -28,6 +29,24 @@ def check_output(out: str, option: str = "--output") -> None:
         storage.delete([probe])
     except (OSError, ValueError) as error:
         raise ConfigError(f"{option} {out}: cannot be written ({error}); give another folder or Beam URL") from error
+
+
+def check_room(out: str) -> None:
+    """Raises OutputError where there is no room for a file of an ordinary size."""
+    probe = storage.join(out, ".probe")
+    storage.write_bytes(probe, bytes(2**17))
+    storage.delete([probe])
+
+
+def made_folder(folder: str) -> str:
+    """A local folder, made where there is none. Raises OutputError where it cannot be."""
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: cannot be made ({error.strerror or error}); check the folder and the space on it"
+        ) from error
+    return folder
 
 
 def check_chart(resolved: Config) -> None:

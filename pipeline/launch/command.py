@@ -16,11 +16,17 @@ def run_parser(program: str) -> argparse.ArgumentParser:
         program,
         "Turns raw 3D face scans into registered, refined geometry: meshes, landmarks, images, a report.",
         "Other options, such as those of a runner, go to Apache Beam. A run on the same OUT resumes. "
-        "Exit code 0: every scan ended ok or rejected; 3: some failed; 2: wrong command or configuration.",
+        "Exit code 0: every scan ended ok or rejected; 3: some failed; 2: wrong command or configuration, results that only "
+        "--force may replace, or an output that cannot be written.",
     )
     add = parser.add_argument
     add("--input", required=True, metavar="PATH", help="a scan, folder, glob in quotes, .zip, .tar(.gz) or Beam filesystem URL")
     add_settings(parser, "folder or Beam filesystem URL for everything that is written")
+    add(
+        "--root",
+        metavar="FOLDER",
+        help="folder or URL below which scans have their names; default: that of OUT, or the input's own",
+    )
     add("--unit", metavar="UNIT", help="unit of the scans: auto, m, cm, mm, inch, or mm per unit (input.unit)")
     add("--stages", metavar="STAGES", help="all (default), or landmarks: find these on the raw scans, no fit (output.stages)")
     add("--no-previews", action="store_true", help="write no pictures of people (output.previews)")
@@ -62,8 +68,8 @@ def set_parser(program: str) -> argparse.ArgumentParser:
 def _add_machine(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--model", metavar="NAME_OR_FILE", help="morphable model (model.name)")
-    add("--force", action="store_true", help="do again what is already done")
-    add("--workers", type=int, metavar="N", help="processes on this machine; default: one to a core; 1 works in this process")
+    add("--force", action="store_true", help="do again what is already done; replace or drop results of another configuration")
+    add("--workers", type=int, metavar="N", help="processes on this machine; default: one to a core, as far as memory goes")
     add("--runner", metavar="NAME", help="Beam runner; default: the in-process Fn API runner on all cores")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from geometry.errors import ConfigError
 from geometry.settings import loading
-from pipeline.execution import environment
+from pipeline.execution import environment, lock, resources
 from pipeline.execution.local import Runner
 from pipeline.launch.checks import check_output, check_workers
 from pipeline.launch.command import settings_of
@@ -32,11 +32,11 @@ def run(arguments: argparse.Namespace, beam_flags: Sequence[str]) -> int:
         for name in write_examples(arguments.examples, model_of(config.model.name)):
             print(storage.join(arguments.examples, name))
         return 0
-    check_output(arguments.output)
-    archive = None if arguments.from_scans is None else list_archive(arguments.from_scans, config, arguments.output)
-    job = Job(arguments.output, config, arguments.landmarks, archive)
-    runner = Runner(arguments.workers or environment.usable_cores(), arguments.runner, tuple(beam_flags))
-    card = synthesize(job, _count(config, archive), runner, arguments.force)
+    with lock.held(arguments.output):
+        archive = None if arguments.from_scans is None else list_archive(arguments.from_scans, config, arguments.output)
+        job = Job(arguments.output, config, arguments.landmarks, archive)
+        runner = Runner(arguments.workers or resources.default_workers(), arguments.runner, tuple(beam_flags))
+        card = synthesize(job, _count(config, archive), runner, arguments.force)
     print(json.dumps({key: card[key] for key in SHOWN if key in card}, indent=1))
     return 0
 

@@ -20,6 +20,7 @@ from geometry import readers
 from geometry.errors import ConfigError, ReadError
 from geometry.evaluation import metrics
 from geometry.mesh import TriangleMesh
+from geometry.settings.printing import printable
 from geometry.transforms import SimilarityTransform
 from pipeline.reporting.metrics import inert
 from pipeline.store import storage
@@ -147,7 +148,7 @@ def truth_csv(table: Sequence[Comparison]) -> str:
 
 def formatted(table: Sequence[Comparison]) -> str:
     """The table for a terminal: per surface mm from the truth, mm back to it, and degrees; then the mean over scans."""
-    names = [entry.source[-40:] for entry in table] + [f"mean of {len(table)}"]
+    names = [printable(entry.source)[-40:] for entry in table] + [f"mean of {len(table)}"]
     rows = np.array(rows_of(table))
     rows = np.vstack([rows, rows.mean(0)]).reshape(len(names), len(SURFACES), len(FIGURES))
     lines = [f"{'':40s}" + "".join(f"{surface:>22s}" for surface in SURFACES)]

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from geometry.settings.printing import printable
+
 STATUSES = ("failed", "rejected", "ok")  # worst first
 STAGES = ("read", "clean", "locate", "fit", "rasterize", "refine", "lift", "landmarks", "measure", "write")
 
@@ -263,4 +265,4 @@ def metrics_csv(lines: Sequence[Mapping]) -> str:
 def inert(text: str | None) -> str:
     """A file name such as `=cmd()` must not become a formula when a spreadsheet opens the table."""
     text = "" if text is None else str(text)
-    return "'" + text if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+    return "'" + printable(text) if text[:1] in ("=", "+", "-", "@", "\t", "\r") else printable(text)

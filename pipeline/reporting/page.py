@@ -15,6 +15,7 @@ from urllib.parse import quote
 import jinja2
 from PIL import Image
 
+from geometry.settings.printing import printable
 from pipeline.reporting import metrics, plots
 from pipeline.scans import landmark_figures
 from pipeline.store import storage
@@ -171,6 +172,8 @@ def page(
         cumulative=plots.cumulative(errors, "mm") if has_errors else None,
         rows=[_row(line, thumbnails, table_metrics) for line in lines],
         columns=[metrics.BY_KEY[key] for key in table_metrics],
+        passed_over=_passed_over(run),
+        left_the_input=[printable(str(source)) for source in _list(run.get("left_the_input"))],
         regions=landmark_figures.by_region(landmarks),
         metrics=metrics.METRICS,
         totals=[(metric, metrics.statistics(metrics.values_of(lines, metric.key))) for metric in metrics.METRICS],
@@ -212,6 +215,26 @@ def _landmarks_only(run: Mapping) -> bool:
     return isinstance(output, Mapping) and output.get("stages") == "landmarks"
 
 
+def _passed_over(run: Mapping) -> list[dict]:
+    """What the run's input held that no scan was read from: kind, count, reason and examples of each."""
+    known = [
+        entry for entry in _list(run.get("passed_over")) if isinstance(entry, Mapping) and metrics.number(entry.get("count"))
+    ]
+    return [
+        {
+            "kind": str(entry.get("kind", "")),
+            "count": entry["count"],
+            "reason": str(entry.get("reason", "")),
+            "examples": [printable(str(name)) for name in _list(entry.get("examples"))],
+        }
+        for entry in known
+    ]
+
+
+def _list(value: object) -> list:
+    return value if isinstance(value, list) else []
+
+
 def _headlines(lines: Sequence[Mapping], chosen: Sequence[tuple[str, str]]) -> list[tuple[str, metrics.Metric, float | None]]:
     """The median over the ok scans of the `chosen` (label, metric), the figures that a reader looks for first."""
     medians = {key: metrics.statistics(metrics.values_of(lines, key)).get("median") for _, key in chosen}
@@ -230,7 +253,7 @@ def _row(line: Mapping, thumbnails: Thumbnails | None, table_metrics: Sequence[s
     files = line.get("files") or {}
     preview = files.get("preview")
     return {
-        "source": str(line.get("source", "")),
+        "source": printable(str(line.get("source", ""))),
         "scan_id": str(line.get("scan_id", "")),
         "status": status,
         "rank": metrics.STATUSES.index(status) if status in metrics.STATUSES else -1,

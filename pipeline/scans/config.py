@@ -16,6 +16,7 @@ from geometry.locating.cleaning import CleaningOptions
 from geometry.recognition.acceptance import AcceptanceOptions
 from geometry.settings import loading
 from geometry.settings.options import OneOf, options, to_dict
+from pipeline.inputs.listing import Bounds
 from pipeline.scans import methods
 
 
@@ -27,6 +28,8 @@ class InputConfig:
     """Unit of the scans' coordinates: auto infers it from the size of a head; a number is the millimetres in one unit."""
     handedness: Literal["checked", "inside_out"] = "checked"
     """checked: a mirrored scan is an error; inside_out: triangles that face inward are merely wound so."""
+    follow_links: bool = True
+    """Whether files and folders behind links are read; each folder is entered once."""
 
 
 @options
@@ -114,10 +117,22 @@ class LimitsConfig:
 
     seconds_per_scan: float = Field(default=120.0, ge=0)
     """A scan's own working time in seconds; beyond it that scan alone fails."""
-    file_mib: int = Field(default=4096, ge=1, le=2**30)
+    wall_seconds: Annotated[float, Field(gt=0)] | None = None
+    """A scan's time by the clock in seconds; beyond it, as in a library that hangs, its worker process is ended and replaced.
+    null: five times `seconds_per_scan`, at least 60."""
+    worker_mib: Annotated[int, Field(ge=256)] | None = None
+    """Memory of a worker process in MiB; a scan that needs more fails. null: what there is, divided by the workers."""
+    file_mib: int = Field(default=2048, ge=1, le=2**30)
     """The largest scan file in MiB."""
     archive_members: int = Field(default=1_000_000, ge=1)
     """The most files in one archive."""
+    archive_ratio: int = Field(default=200, ge=1)
+    """The most bytes that a byte of a compressed archive may become, beyond the first 256 MiB."""
+
+    @property
+    def clock_seconds(self) -> float:
+        """The limit by the clock."""
+        return max(60.0, 5 * self.seconds_per_scan) if self.wall_seconds is None else self.wall_seconds
 
 
 @options
@@ -159,12 +174,18 @@ class Config(ChainConfig):
         return "landmarks" in (self.locate.method, self.output.stages) or self.landmarks.method != "mesh"
 
     def result_hash(self, **identities: str) -> str:
-        """SHA-256 of everything that decides a finished scan's outputs: the configuration without the limits and the
-        packing of records, and `identities` such as the hashes of model and weights."""
+        """SHA-256 of everything that decides a finished scan's outputs: the configuration without the limits, the links that lead
+        to scans and the packing of records, and `identities` such as the hashes of model and weights."""
         decisive = {name: section for name, section in to_dict(self).items() if name != "limits"}
+        decisive["input"] = {key: value for key, value in decisive["input"].items() if key != "follow_links"}
         decisive["output"] = {"previews": self.output.previews, "stages": self.output.stages}
         text = json.dumps({"config": decisive, "identities": identities}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
+
+
+def bounds_of(config: ChainConfig) -> Bounds:
+    """What a listing needs to know of a configuration."""
+    return Bounds(config.limits.archive_members, config.limits.archive_ratio, config.input.follow_links)
 
 
 def load(file: str | None = None, settings: Iterable[str] = ()) -> Config:

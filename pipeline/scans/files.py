@@ -20,23 +20,16 @@ from geometry.model import landmark_embedding
 from geometry.model.morphable_model import MorphableModel
 from geometry.readers.ply_writer import write_ply
 from geometry.scan import Scan
+from geometry.settings.printing import printable
 from geometry.surfaces.triangulation import surface_of
 from geometry.transforms import SimilarityTransform
 from pipeline.scans import manifest
 from pipeline.scans.job import Job
+from pipeline.scans.manifest import FILE_NAMES
 from pipeline.scans.measures import given_distances
 from pipeline.scans.state import ScanState
 from pipeline.store import storage
 
-FILE_NAMES = {
-    "coarse": "coarse.ply",
-    "refined": "refined.ply",
-    "registered": "registered.ply",
-    "landmarks": "landmarks.json",
-    "fit": "fit.json",
-    "geometry_images": "geometry_images.npz",
-    "preview": "preview.png",
-}
 WHOLE_MM = 230.0  # across a scan in which no head was found: as large as a head, and within what is drawn of one
 POINT_DECIMALS_MM = 4  # of a coordinate in mm
 COVARIANCE_DIGITS = 5  # significant
@@ -247,7 +240,7 @@ def preview_bytes(state: ScanState, model: MorphableModel) -> bytes:
 
     surface = surface_of(state.location.scan)  # pixel grids are triangulated by distances from the sensor: in the scan's frame
     scan = surface.with_vertices(state.scan_to_model.apply(surface.vertices))
-    title = preview.preview_title(state.source.name, state.metrics)
+    title = preview.preview_title(printable(state.source.name), state.metrics)
     if state.fit is None:
         return preview.png_bytes(preview.render_landmarks(scan, scan.vertices, state.landmarks, title))
     coarse = TriangleMesh(state.fit.vertices, model.triangles)
@@ -266,7 +259,7 @@ def rejected_bytes(state: ScanState, model: MorphableModel, reason: str) -> byte
     surface = surface_of(scan)
     found = None if located is None or located.estimate is None else located.estimate.transformed(to_model)
     fitted = None if state.fit is None else TriangleMesh(state.fit.vertices, model.triangles)
-    points, title = to_model.apply(surface.vertices), f"{state.source.name}\nrejected: {reason}"
+    points, title = to_model.apply(surface.vertices), f"{printable(state.source.name)}\nrejected: {printable(reason)}"
     return preview.png_bytes(preview.render_rejected(surface.with_vertices(points), points, fitted, found, title))
 
 

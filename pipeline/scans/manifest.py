@@ -1,21 +1,50 @@
 """The manifest and what a run remembers to resume: one small state file per finished scan, written last and atomically.
 
 OUT/.state/<scan_id>.json holds the manifest line and the hashes of input and configuration it was made from. A scan
-whose hashes are unchanged and whose files are there is kept; a failed one is tried again. State and manifest lines of
-scans that the input no longer holds are dropped; their folders under OUT/scans are left, for the user to decide on.
+whose hashes are unchanged and whose files are there is kept; a failed one is tried again. A state that is damaged, or that
+something else has written, is none. States of scans that an input does not hold stay until they are purged.
 """
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any
 
+from geometry.settings.printing import printable, utf8
 from pipeline.inputs.source import Source
 from pipeline.scans.state import ScanState
 from pipeline.store import storage
 
 STATUSES = ("ok", "rejected", "failed")
 LINE_KEYS = ("scan_id", "source", "sha256", "status", "stage", "reason", "seconds", "metrics", "files")  # and "notes", if any
+MOST_BYTES = 2**22  # of a state; a larger file is something else's
+FILE_NAMES = {  # of a scan's folder, by their keys in a line's `files`
+    "coarse": "coarse.ply",
+    "refined": "refined.ply",
+    "registered": "registered.ply",
+    "landmarks": "landmarks.json",
+    "fit": "fit.json",
+    "geometry_images": "geometry_images.npz",
+    "preview": "preview.png",
+}
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What is remembered of a scan. name: its source as the filesystem has it, which the line's may not be (`utf8`)."""
+
+    line: dict[str, Any]
+    input_hash: str
+    result_hash: str
+    name: str
+
+    @property
+    def has_results(self) -> bool:
+        """Whether there is more to lose than the knowledge that it failed."""
+        return self.line["status"] != "failed"
 
 
 def scan_folder(out: str, scan_id: str) -> str:
@@ -34,7 +63,7 @@ def input_hash(data: bytes, sidecars: Mapping[str, bytes]) -> str:
     """SHA-256 of a scan's bytes and its sidecars' names and bytes."""
     digest = hashlib.sha256(hashlib.sha256(data).digest())
     for name in sorted(sidecars):
-        digest.update(name.encode() + b"\0" + hashlib.sha256(sidecars[name]).digest())
+        digest.update(name.encode("utf-8", "surrogateescape") + b"\0" + hashlib.sha256(sidecars[name]).digest())
     return digest.hexdigest()
 
 
@@ -44,68 +73,117 @@ def line(state: ScanState, status: str, stage: str | None = None, reason: str | 
     ok = status == "ok"
     values = (
         state.source.scan_id,
-        state.source.name,
+        utf8(state.source.name),
         state.sha256,
         status,
         stage,
-        reason,
+        None if reason is None else utf8(reason),
         {name: round(value, 4) for name, value in state.seconds.items()},
         dict(state.metrics) if ok else {},
         dict(state.files) if ok else {},
     )
-    return dict(zip(LINE_KEYS, values, strict=True)) | ({"notes": list(state.notes)} if state.notes else {})
+    notes = {"notes": [utf8(note) for note in state.notes]} if state.notes else {}
+    return dict(zip(LINE_KEYS, values, strict=True)) | notes
 
 
 def kept_line(out: str, source: Source, inputs: str, results: str) -> dict[str, Any] | None:
     """The line of a scan that is finished with this input and configuration and need not be done again, or None."""
-    state = _read_state(out, source.scan_id)
-    if state is None or state.get("input_hash") != inputs or state.get("result_hash") != results:
+    state = read_state(out, source.scan_id)
+    if state is None or state.input_hash != inputs or state.result_hash != results:
         return None
-    kept = state["line"]
-    whole = all(storage.exists(storage.join(out, *path.split("/"))) for path in kept["files"].values())
-    return kept if kept["status"] != "failed" and whole else None
+    whole = all(storage.exists(storage.join(out, *path.split("/"))) for path in state.line["files"].values())
+    return state.line if state.has_results and whole else None
 
 
-def _read_state(out: str, scan_id: str) -> dict[str, Any] | None:
-    path = _state_path(out, scan_id)
-    if not storage.exists(path):
-        return None
+def read_state(out: str, scan_id: str) -> Finished | None:
+    """What OUT remembers of a scan; None where that is nothing, damaged, or not a run's: then the scan is done anew."""
     try:
-        state = json.loads(storage.read_bytes(path))
-    except ValueError:  # not ours, or damaged by hand: do the scan again
+        data = storage.read_head(_state_path(out, scan_id), MOST_BYTES + 1)
+        state = json.loads(data) if len(data) <= MOST_BYTES else {}
+        known = Finished(state["line"], state["input_hash"], state["result_hash"], state.get("name", state["line"]["source"]))
+        texts = (known.input_hash, known.result_hash, known.name)
+        return known if all(isinstance(text, str) for text in texts) and _is_line(known.line, scan_id) else None
+    except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError):
         return None
-    return state if isinstance(state, dict) and set(LINE_KEYS) <= set(state.get("line") or ()) else None
 
 
-def record(out: str, finished: Mapping[str, Any], inputs: str, results: str, trace: str = "") -> None:
-    """Remembers a finished scan. One without outputs loses those of an earlier run; a traceback goes to OUT/logs."""
+def _is_line(found: Any, scan_id: str) -> bool:
+    """Whether a value is a manifest line of that scan, with nothing in it that a later step would stumble over."""
+    if not isinstance(found, dict) or not set(LINE_KEYS) <= set(found) or found["scan_id"] != scan_id:
+        return False
+    texts = all(isinstance(found[key], str) for key in ("source", "sha256"))
+    perhaps = all(found[key] is None or isinstance(found[key], str) for key in ("stage", "reason"))
+    figures = all(_is_map(found[key], _is_figure) for key in ("seconds", "metrics"))
+    below = f"scans/{scan_id}/"
+    files = _is_map(
+        found["files"], lambda path: isinstance(path, str) and path.startswith(below) and "/" not in path[len(below) :]
+    )
+    notes = found.get("notes", [])
+    return (
+        texts
+        and perhaps
+        and figures
+        and files
+        and found["status"] in STATUSES
+        and isinstance(notes, list)
+        and all(isinstance(note, str) for note in notes)
+    )
+
+
+def _is_map(value: Any, is_item: Any) -> bool:
+    return isinstance(value, dict) and all(map(is_item, value.values()))
+
+
+def _is_figure(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300 and math.isfinite(value)
+
+
+def record(out: str, finished: Mapping[str, Any], inputs: str, results: str, trace: str = "", name: str = "") -> None:
+    """Remembers a finished scan. One without outputs loses those of an earlier run; a traceback goes to OUT/logs.
+
+    name: the scan's source as the filesystem has it, where the line's is another."""
     scan_id = finished["scan_id"]
     if not finished["files"]:
         keep_only(out, scan_id, set())
     log = _log_path(out, scan_id)
     if trace:
-        storage.write_text(log, trace)
+        storage.write_text(log, printable(trace, keep="\n"))
     elif storage.exists(log):
         storage.delete([log])
     state = {"input_hash": inputs, "result_hash": results, "line": dict(finished)}
-    storage.write_json(_state_path(out, scan_id), state, indent=None)
+    own_name = {"name": name} if name and name != finished["source"] else {}
+    storage.write_json(_state_path(out, scan_id), state | own_name, indent=None)
 
 
 def keep_only(out: str, scan_id: str, names: set[str]) -> None:
-    """Removes the files of a scan's folder that are not among `names`."""
+    """Removes the files of a scan's folder that runs write and that are not among `names`; what else lies there is the user's."""
     folder = scan_folder(out, scan_id)
-    kept = {storage.join(folder, name) for name in names}
-    storage.delete([path for path in storage.list_files(folder) if path not in kept])
+    removed = {storage.join(folder, name) for name in FILE_NAMES.values() if name not in names}
+    storage.delete([path for path in storage.list_files(folder) if path in removed])
+
+
+def states(out: str) -> dict[str, Finished]:
+    """All that OUT remembers, by scan_id."""
+    names = (path.replace("\\", "/").rpartition("/")[2] for path in storage.list_files(storage.join(out, ".state")))
+    scan_ids = sorted(name.removesuffix(".json") for name in names if name.endswith(".json"))
+    with ThreadPoolExecutor(16) as pool:
+        found = pool.map(lambda scan_id: read_state(out, scan_id), scan_ids)
+        return {scan_id: state for scan_id, state in zip(scan_ids, found, strict=True) if state is not None}
 
 
 def collect(out: str, sources: Iterable[Source]) -> list[dict[str, Any]]:
-    """The lines of all sources, sorted by source. One without a state was lost by its worker, and is `failed`."""
+    """The lines of all sources, in order. One without a state was lost by its worker, and is `failed`."""
     lines = []
     for source in sources:
-        state = _read_state(out, source.scan_id)
-        lost = "its worker ended before the scan did (out of memory?); run the command again"
-        lines.append(state["line"] if state else line(ScanState(source), "failed", "run", lost))
-    return sorted(lines, key=lambda entry: entry["source"])
+        state = read_state(out, source.scan_id)
+        lost = "its result could not be recorded, or its worker ended before (out of memory, a full disk?); run the command again"
+        lines.append(state.line if state else line(ScanState(source), "failed", "run", lost))
+    return in_order(lines)
+
+
+def in_order(lines: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The manifest's order: by source."""
+    return sorted(lines, key=lambda entry: (entry["source"], entry["scan_id"]))
 
 
 def write(out: str, lines: Iterable[Mapping[str, Any]]) -> None:
@@ -113,10 +191,20 @@ def write(out: str, lines: Iterable[Mapping[str, Any]]) -> None:
     storage.write_text(storage.join(out, "manifest.jsonl"), text)
 
 
-def drop_others(out: str, sources: Iterable[Source]) -> None:
-    """Forgets the state of scans that are not among `sources`."""
-    known = {_state_path(out, source.scan_id) for source in sources}
-    storage.delete([path for path in storage.list_files(storage.join(out, ".state")) if path not in known])
+def forget(out: str, scan_ids: Iterable[str]) -> None:
+    """Removes the states of these scans; their files stay."""
+    paths = (_state_path(out, scan_id) for scan_id in scan_ids)
+    storage.delete([path for path in paths if storage.exists(path)])
+
+
+def purge(out: str, scan_ids: Iterable[str]) -> None:
+    """Removes all that OUT has of these scans but for the tables over all scans: files, logs and states, these last."""
+    for scan_id in scan_ids:
+        storage.delete(storage.list_files(scan_folder(out, scan_id)))
+        storage.remove_folder(scan_folder(out, scan_id))
+        log = _log_path(out, scan_id)
+        storage.delete([log] if storage.exists(log) else [])
+        forget(out, [scan_id])
 
 
 def counts(lines: Iterable[Mapping[str, Any]]) -> dict[str, int]:

@@ -21,12 +21,13 @@ _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")  # of an object that a library name
 class Outcome:
     """How a scan ended: its manifest line, what it was made from, and the traceback of an unexpected error.
 
-    is_new: False where an earlier run's result is kept."""
+    is_new: False where an earlier run's result is kept; name: the scan's source as the filesystem has it."""
 
     line: dict
     input_hash: str
     trace: str = ""
     is_new: bool = True
+    name: str = ""
 
 
 def ended_by(error: Exception, state: ScanState, stage: str) -> Outcome:
@@ -36,7 +37,7 @@ def ended_by(error: Exception, state: ScanState, stage: str) -> Outcome:
     expected = isinstance(error, FaceReliefError)
     reason = message if expected and message else f"{type(error).__name__}: {message}" if message else type(error).__name__
     trace = "" if expected else "".join(traceback.format_exception(error))
-    return Outcome(manifest.line(state, status, stage, reason), state.input_hash, trace)
+    return Outcome(manifest.line(state, status, stage, reason), state.input_hash, trace, name=state.source.name)
 
 
 def advance(chain: Sequence[Step], state: ScanState, job: Job) -> ScanState | Outcome:

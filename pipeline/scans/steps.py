@@ -38,7 +38,8 @@ SURE = 0.6  # confidence of a face that would be there under another number
 
 def load(state: ScanState, job: Job) -> ScanState:
     """The scan's bytes and those beside it, with their hashes."""
-    data, sidecars = reading.read(state.source, job.config.limits.file_mib * 2**20)
+    limits = job.config.limits
+    data, sidecars = reading.read(state.source, limits.file_mib * 2**20, limits.archive_ratio)
     digest = hashlib.sha256(data).hexdigest()
     return replace(state, data=data, sidecars=sidecars, sha256=digest, input_hash=manifest.input_hash(data, sidecars))
 

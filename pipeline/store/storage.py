@@ -5,6 +5,7 @@ kill −9) sees a whole file or none. Beam is imported where it is used, so that
 """
 
 import contextlib
+import errno
 import gzip
 import io
 import json
@@ -17,8 +18,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from geometry.errors import OutputError
+
 PARTIAL_SUFFIX = ".partial"
 _URL = re.compile(r"[a-zA-Z][-a-zA-Z0-9+.]*://")
+_PARTIAL = re.compile(r"\.[0-9a-f]+" + re.escape(PARTIAL_SUFFIX) + "$")
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can hold: no clock in the bytes
 
 
@@ -56,21 +61,45 @@ def read_head(path: str, size: int) -> bytes:
 
 @contextlib.contextmanager
 def open_atomic(path: str) -> Iterator[BinaryIO]:
-    """A binary handle whose bytes appear at `path` only when the block ends without an exception."""
+    """A binary handle whose bytes appear at `path` only when the block ends without an exception. Raises OutputError where they
+    cannot be written."""
     from apache_beam.io.filesystem import CompressionTypes
 
     filesystems, path = _filesystems(), str(path)
     partial = f"{path}.{uuid.uuid4().hex[:12]}{PARTIAL_SUFFIX}"
-    handle = filesystems.create(partial, compression_type=CompressionTypes.UNCOMPRESSED)
+    try:
+        handle = filesystems.create(partial, compression_type=CompressionTypes.UNCOMPRESSED)
+    except OSError as error:
+        raise _unwritten(path, error) from error
     try:
         yield handle
+    except BaseException as error:  # KeyboardInterrupt too must leave no partial file behind
+        _discard(partial, handle)
+        if isinstance(error, OSError) and error.errno in _FULL:
+            raise _unwritten(path, error) from error
+        raise
+    try:
         handle.close()
         filesystems.rename([partial], [path])
-    except BaseException:  # KeyboardInterrupt too must leave no partial file behind
-        handle.close()
-        if filesystems.exists(partial):
-            filesystems.delete([partial])
+    except OSError as error:
+        _discard(partial, handle)
+        raise _unwritten(path, error) from error
+    except BaseException:
+        _discard(partial, handle)
         raise
+
+
+def _discard(partial: str, handle: Any) -> None:
+    """What a failed writer leaves; on a full disk closing it fails as well."""
+    for undo in (handle.close, lambda: _filesystems().exists(partial) and _filesystems().delete([partial])):
+        with contextlib.suppress(OSError):
+            undo()
+
+
+def _unwritten(path: str, error: OSError) -> OutputError:
+    what = error.strerror or " ".join(str(getattr(error, "exception_details", "") or error).split())
+    remedy = "free space or check the folder, and give the same command again: what is finished stays finished"
+    return OutputError(f"{path}: cannot be written ({what}); {remedy}")
 
 
 def write_bytes(path: str, data: bytes) -> None:
@@ -79,7 +108,8 @@ def write_bytes(path: str, data: bytes) -> None:
 
 
 def write_text(path: str, text: str) -> None:
-    write_bytes(path, text.encode("utf-8"))
+    """As UTF-8; a lone surrogate, which stands for a byte of a name that is not UTF-8, as an escape that JSON knows."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_json(path: str, value: Any, indent: int | None = 1) -> None:
@@ -103,8 +133,15 @@ def delete(paths: list[str]) -> None:
 
 
 def remove_partials(base: str) -> None:
-    """Removes what writers that were killed left below `base`."""
-    delete([path for path in list_files(base) if path.endswith(PARTIAL_SUFFIX)])
+    """Removes what writers that were killed left below `base`; a partial file of another program stays."""
+    delete([path for path in list_files(base) if _PARTIAL.search(path)])
+
+
+def remove_folder(path: str) -> None:
+    """Removes a local folder that is empty; on a filesystem without folders there is none."""
+    if not is_url(path):
+        with contextlib.suppress(OSError):
+            os.rmdir(path)
 
 
 def npz_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:

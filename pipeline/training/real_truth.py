@@ -18,6 +18,7 @@ from geometry.synthesis import deformation_transfer
 from pipeline.inputs import listing
 from pipeline.inputs.source import Source
 from pipeline.scans import chain, steps
+from pipeline.scans.config import bounds_of
 from pipeline.scans.job import Job
 from pipeline.scans.state import ScanState, pixels_of
 from pipeline.training.config import ScanOptions, SynthesisConfig
@@ -74,11 +75,11 @@ class Archive:
 def list_archive(path: str, config: SynthesisConfig, out: str | None = None) -> Archive:
     """The scans at PATH (a folder, a glob, an archive file, a URL), as a run lists them. Raises ConfigError where none is."""
     try:
-        scans = listing.list_sources(path, out, config.limits.archive_members)
+        scans = listing.list_input(path, out, bounds_of(config)).sources
     except ConfigError as error:
         raise ConfigError(str(error).replace("--input", "--from-scans", 1)) from error
     with ThreadPoolExecutor(4) as pool:
-        return Archive(tuple(scans), tuple(pool.map(functools.partial(_hash, job=Job(config)), scans)), config.scans)
+        return Archive(scans, tuple(pool.map(functools.partial(_hash, job=Job(config)), scans)), config.scans)
 
 
 def _hash(source: Source, job: Job) -> str:

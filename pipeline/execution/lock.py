@@ -1,0 +1,161 @@
+"""One run at a time writes to an output folder: OUT/.lock says which.
+
+On this machine, and wherever the filesystem knows locks, the kernel holds the lock and lets it go with the process, however
+that ends: what a killed run leaves is taken over at once. Beside that the file says whose it is, and its time is the holder's
+last sign of life, so that a run on another machine, or at a URL, is seen too; that one counts as dead after `STALE_SECONDS`
+without a sign.
+"""
+
+import contextlib
+import errno
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+from geometry.errors import ConfigError
+from pipeline.inputs.archives import one_line
+from pipeline.store import storage
+
+NAME = ".lock"
+BEAT_SECONDS = 30.0
+STALE_SECONDS = 300.0
+
+
+@contextlib.contextmanager
+def held(out: str, option: str = "--output") -> Iterator[None]:
+    """A context in which no other run writes to `out`. Raises ConfigError where one does, or where nothing can be written."""
+    path = storage.join(out, NAME)
+    try:
+        handle = _acquired(path, out, option)
+    except OSError as error:
+        what = error.strerror or one_line(error)
+        raise ConfigError(f"{option} {out}: cannot be written ({what}); give another folder or Beam URL") from error
+    try:
+        with _beating(path, handle):
+            yield
+    finally:
+        _release(path, handle)
+
+
+def _acquired(path: str, out: str, option: str) -> int | None:
+    """The lock file, open and locked by the kernel; None where no kernel locks it. Raises ConfigError where a run has it."""
+    handle = None if storage.is_url(out) else _kernel_lock(path, out, option)
+    try:
+        _refuse_living(path, out, option, by_kernel=handle is not None)
+        _write(path, handle, _identity())
+    except BaseException:
+        if handle is not None:
+            os.close(handle)  # the file stays: it is another run's
+        raise
+    return handle
+
+
+def _identity() -> dict[str, Any]:
+    return {"run": uuid.uuid4().hex[:12], "host": socket.gethostname(), "process": os.getpid(), "began": round(time.time())}
+
+
+def _kernel_lock(path: str, out: str, option: str) -> int | None:
+    """The open lock file, locked; None where the filesystem knows no locks. Raises ConfigError where another process has it."""
+    import fcntl
+
+    os.makedirs(out, exist_ok=True)
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.exists(path) and os.fstat(handle).st_ino == os.stat(path).st_ino:
+                return handle
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EACCES):
+                content = _content(path)
+                os.close(handle)
+                raise _in_use(content, out, option) from None
+            os.close(handle)
+            return None
+        os.close(handle)  # its holder removed it between the two calls
+
+
+def _content(path: str) -> dict[str, Any]:
+    """What the lock file says; {} for one that is empty, damaged or gone."""
+    try:
+        content = json.loads(storage.read_head(path, 4096) or b"{}")
+        return content if isinstance(content, dict) else {}
+    except (OSError, ValueError, RecursionError):
+        return {}
+
+
+def _refuse_living(path: str, out: str, option: str, by_kernel: bool) -> None:
+    """Raises ConfigError where the file is a living run's of another machine, which this machine's kernel may not know."""
+    content = _content(path)
+    if not content or (by_kernel and content.get("host") == socket.gethostname()):
+        return
+    if (silent := _silent_seconds(path)) is not None and silent < STALE_SECONDS:
+        raise _in_use(content, out, option, silent)
+
+
+def _silent_seconds(path: str) -> float | None:
+    """Since the holder's last sign of life; None where it cannot be told."""
+    try:
+        from apache_beam.io.filesystems import FileSystems
+
+        return max(0.0, time.time() - FileSystems.last_updated(path))
+    except Exception:  # not every filesystem tells times
+        return None
+
+
+def _in_use(content: dict[str, Any], out: str, option: str, silent: float | None = None) -> ConfigError:
+    began = content.get("began")
+    age = f"for {max(0, round(time.time() - began))} s" if isinstance(began, int) else "since an unknown time"
+    run, host, process = (content.get(key, "unknown") for key in ("run", "host", "process"))
+    who = f"run {run} on {host}, process {process}"
+    sign = (
+        ""
+        if silent is None
+        else f", last sign of life {silent:.0f} s ago (without one for {STALE_SECONDS:.0f} s it is taken over)"
+    )
+    return ConfigError(f"{option} {out}: {who}, writes there {age}{sign}; wait for it to end, or give another folder")
+
+
+def _write(path: str, handle: int | None, content: dict[str, Any]) -> None:
+    data = json.dumps(content).encode() + b"\n"
+    if handle is None:
+        storage.write_bytes(path, data)
+    else:
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, data, 0)
+
+
+@contextlib.contextmanager
+def _beating(path: str, handle: int | None) -> Iterator[None]:
+    """Gives a sign of life from time to time."""
+    stop, content = threading.Event(), _content(path)
+
+    def beat() -> None:
+        while not stop.wait(BEAT_SECONDS):
+            with contextlib.suppress(OSError):
+                if handle is None:
+                    _write(path, None, content)
+                else:
+                    os.utime(path)
+
+    thread = threading.Thread(target=beat, name="lock", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _release(path: str, handle: int | None) -> None:
+    with contextlib.suppress(OSError):
+        if handle is None:
+            storage.delete([path])
+        else:
+            os.unlink(path)
+            os.close(handle)

@@ -1,0 +1,168 @@
+"""What a run finds in its output folder, and what it may do with it: a rerun keeps, adds and retries, and destroys nothing
+unasked.
+
+A scan is known by its path below a root, which OUT/run.json states. Results that the run would replace (made by another
+configuration, or from another archive's file of the same name) or drop (of another configuration or archive, and not in the
+input) need --force. What is of the same configuration and archive and not in the input stays: the run was given a part of the
+archive, or the scan has left it and is named, until `face-relief purge` removes it.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from geometry.errors import ConfigError, ReadError
+from pipeline.inputs import archives, reading, walking
+from pipeline.inputs.listing import Listing
+from pipeline.inputs.source import Source
+from pipeline.scans import manifest
+from pipeline.scans.config import LimitsConfig
+from pipeline.scans.manifest import Finished
+from pipeline.store import storage
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """What OUT holds: run.json ({} where there is none, or a damaged one), and what is remembered of scans, by scan_id."""
+
+    run: dict[str, Any]
+    states: dict[str, Finished]
+
+    @property
+    def root(self) -> str | None:
+        """Below which its scans have their names."""
+        root = self.run.get("root")
+        return root if isinstance(root, str) else None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run does with it. kept: scans not in the input that stay, of these `left` are gone from the archive;
+    finished: scan_ids in the input that have a result; dropped, forgotten: scan_ids not in the input, with and without one."""
+
+    kept: tuple[Finished, ...] = ()
+    left: tuple[str, ...] = ()
+    finished: frozenset[str] = frozenset()
+    dropped: tuple[str, ...] = ()
+    forgotten: tuple[str, ...] = ()
+
+
+def earlier(out: str) -> Earlier:
+    """What a run finds in OUT."""
+    return Earlier(run_info(out), manifest.states(out))
+
+
+def run_info(out: str) -> dict[str, Any]:
+    """OUT/run.json; {} where it is missing, damaged or something else's."""
+    try:
+        run = json.loads(storage.read_bytes(storage.join(out, "run.json")))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return run if isinstance(run, dict) else {}
+
+
+def root_of(path: str, given: str | None, known: Earlier) -> str | None:
+    """The root that names the scans of PATH: the given one, else that of OUT where PATH lies below it; None: PATH's own."""
+    if given is not None or known.root is None:
+        return given
+    return known.root if walking.contains(known.root, walking.natural_root(path)) else None
+
+
+def plan(known: Earlier, listing: Listing, run: Mapping[str, Any], limits: LimitsConfig, is_stated: bool, force: bool) -> Plan:
+    """What a run of `listing` does with what OUT holds. Raises ConfigError where that takes --force.
+
+    run: its content of run.json; is_stated: the root is the user's word, so that all of OUT is of this archive."""
+    listed = {source.scan_id: source for source in listing.sources}
+    moved = known.root is not None and not _same_place(known.root, listing.root)
+    finished = {scan_id for scan_id in listed if scan_id in known.states and known.states[scan_id].has_results}
+    others = {scan_id: state for scan_id, state in known.states.items() if scan_id not in listed}
+    of_another = {scan_id for scan_id, state in known.states.items() if state.result_hash != run["result_hash"]}
+    foreign = set(others) if moved and not is_stated else set(others) & of_another
+    dropped = {scan_id for scan_id in foreign if others[scan_id].has_results}
+    replaced = finished & of_another
+    if moved and not force:
+        pairs = ((listed[scan_id], known.states[scan_id]) for scan_id in sorted(finished - replaced))
+        replaced |= _with_other_content(pairs, limits)
+    if (replaced or dropped) and not force:
+        raise ConfigError(_refusal(len(replaced), len(dropped), known, listing, run))
+    archives_listed = {source.path for source in listing.sources if source.member}
+    gone = {scan_id for scan_id in set(others) - dropped if not _is_there(others[scan_id].name, listing.root, archives_listed)}
+    forgotten = {scan_id for scan_id in gone | foreign if not others[scan_id].has_results}
+    kept = set(others) - dropped - forgotten
+    return Plan(
+        kept=tuple(others[scan_id] for scan_id in sorted(kept)),
+        left=tuple(sorted(others[scan_id].line["source"] for scan_id in kept & gone)),
+        finished=frozenset(finished),
+        dropped=tuple(sorted(dropped)),
+        forgotten=tuple(sorted(forgotten)),
+    )
+
+
+def _same_place(first: str, second: str) -> bool:
+    return walking.contains(first, second) and walking.contains(second, first)
+
+
+def _with_other_content(pairs: Iterable[tuple[Source, Finished]], limits: LimitsConfig) -> set[str]:
+    """The scans whose files are not those that their results were made from."""
+
+    def differs(pair: tuple[Source, Finished]) -> str | None:
+        source, state = pair
+        try:
+            data, sidecars = reading.read(source, limits.file_mib * 2**20, limits.archive_ratio)
+        except ReadError:
+            return source.scan_id
+        return source.scan_id if manifest.input_hash(data, sidecars) != state.input_hash else None
+
+    with ThreadPoolExecutor(2) as pool:  # a scan may be large
+        return {scan_id for scan_id in pool.map(differs, pairs) if scan_id is not None}
+
+
+def _is_there(name: str, root: str, listed: set[str]) -> bool:
+    """Whether the archive still holds a scan that this run did not list. listed: archive files that it did, member by member."""
+    exists = storage.exists if storage.is_url(root) else os.path.lexists
+    if exists(storage.join(root, *name.split("/"))):
+        return True
+    files = (name[:at] for at, char in enumerate(name) if char == "!" and name[:at].lower().endswith(archives.SUFFIXES))
+    places = (storage.join(root, *file.split("/")) for file in files)
+    return any(exists(place) and place not in listed for place in places)
+
+
+def _refusal(replaced: int, dropped: int, known: Earlier, listing: Listing, run: Mapping[str, Any]) -> str:
+    words = [f"replace {replaced} finished scan{'s' * (replaced != 1)}"] if replaced else []
+    words += [f"drop {dropped} that {'are' if dropped != 1 else 'is'} not in the input"] if dropped else []
+    reasons = list(_changes(known.run, run))
+    if known.root is not None and not _same_place(known.root, listing.root):
+        reasons.append(
+            f"the input lies below {listing.root}, and not below {known.root} (the same archive elsewhere? give --root)"
+        )
+    because = "; ".join(reasons[:5]) or "the configuration or the version is another"
+    return (
+        f"this run would {' and '.join(words)} that OUT holds of an earlier run ({because}); "
+        "give --force to do that, another --output, or the earlier configuration and input"
+    )
+
+
+def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """In words, what decides results and differs between two contents of run.json."""
+    old, new = (dict(_flat(run.get("config", {}))) for run in (before, now))
+    decisive = [key for key in new if not key.startswith(("limits.", "output.records", "output.scans_per_shard", "input.follow"))]
+    yield from (f"{key} was {old[key]!r}, is {new[key]!r}" for key in decisive if key in old and old[key] != new[key])
+    for key in ("model", "landmark_scheme", "weights", "landmark_weights"):
+        if before and before.get(key) != now.get(key) and None not in (before.get(key), now.get(key)):
+            yield f"another {key.replace('_', ' ')}"
+    versions = [run.get("versions") for run in (before, now)]
+    if all(isinstance(version, Mapping) for version in versions):
+        old_version, new_version = (version.get("face-relief") for version in versions)
+        if old_version != new_version:
+            yield f"made by face-relief {old_version}, this is {new_version}"
+
+
+def _flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from _flat(item, f"{key}.{name}" if key else str(name))
+    else:
+        yield key, value

@@ -1,0 +1,102 @@
+"""One run at a time writes to an output folder; what a dead one left is taken over."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from geometry.errors import ConfigError
+from pipeline.execution import lock
+
+HOLD = """
+import sys, time
+from pipeline.execution import lock
+with lock.held(sys.argv[1]):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """Another process that holds the lock."""
+    process = subprocess.Popen([sys.executable, "-c", HOLD, str(tmp_path / "out")], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_a_second_run_is_told_whose_the_folder_is_and_a_killed_ones_lock_is_taken_over(tmp_path, holder):
+    out = str(tmp_path / "out")
+    content = (tmp_path / "out" / ".lock").read_bytes()
+    with pytest.raises(ConfigError) as error, lock.held(out):
+        pass
+    for words in (json.loads(content)["run"], socket.gethostname(), f"process {holder.pid}", "for ", "another folder"):
+        assert words in str(error.value)
+    assert (tmp_path / "out" / ".lock").read_bytes() == content and os.listdir(out) == [".lock"]
+    os.kill(holder.pid, signal.SIGKILL)
+    holder.wait()
+    with lock.held(out):
+        assert json.loads((tmp_path / "out" / ".lock").read_text())["process"] == os.getpid()
+    assert os.listdir(out) == []
+
+
+def test_a_run_on_another_machine_counts_as_living_while_it_gives_signs_of_life(tmp_path):
+    file = tmp_path / ".lock"
+    file.write_text(json.dumps({"run": "abc", "host": "another", "process": 1, "began": round(time.time()) - 50}))
+    with (
+        pytest.raises(ConfigError, match=r"run abc on another, process 1, .* for 5\d s, last sign of life"),
+        lock.held(str(tmp_path)),
+    ):
+        pass
+    assert file.exists()
+    os.utime(file, (time.time() - 2 * lock.STALE_SECONDS,) * 2)
+    with lock.held(str(tmp_path)):
+        pass
+    assert not file.exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"[" * 5000, b'{"host": 3}'])
+def test_a_damaged_lock_is_taken_over(tmp_path, content):
+    (tmp_path / ".lock").write_bytes(content)
+    os.utime(tmp_path / ".lock", (0, 0))
+    with lock.held(str(tmp_path)):
+        pass
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_holder_gives_signs_of_life(tmp_path, monkeypatch):
+    monkeypatch.setattr(lock, "BEAT_SECONDS", 0.01)
+    with lock.held(str(tmp_path)):
+        os.utime(tmp_path / ".lock", (0, 0))
+        deadline = time.monotonic() + 10
+        while os.stat(tmp_path / ".lock").st_mtime == 0 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert os.stat(tmp_path / ".lock").st_mtime > 0
+
+
+@pytest.mark.parametrize("place", ["/dev/null/out", "/proc/out"])
+def test_a_folder_that_cannot_be_written_is_a_wrong_command(place):
+    with pytest.raises(ConfigError, match=f"--output {place}: cannot be written"), lock.held(place):
+        pass
+
+
+def test_an_error_inside_passes_through_and_releases(tmp_path):
+    with pytest.raises(OSError, match="of the work"), lock.held(str(tmp_path)):
+        raise OSError("of the work")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_at_a_url_is_locked_too(memory_filesystem):
+    from pipeline.store import storage
+
+    out = f"{memory_filesystem}://bucket/out"
+    with lock.held(out):
+        assert storage.exists(storage.join(out, ".lock"))
+    assert storage.list_files(out) == []
