@@ -32,7 +32,7 @@ from geometry.mesh import TriangleMesh
 from geometry.model.beard_area import beard_area
 from geometry.model.morphable_model import MorphableModel
 
-_STEADY_MM = 0.15  # a step that moves the face by less hardly changes the curvature of the energy: the next one keeps it
+_STEADY_MM = 0.05  # a step that moves the face by less hardly changes the curvature of the energy: the next one keeps it
 
 
 def fit(
