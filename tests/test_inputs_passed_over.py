@@ -319,3 +319,27 @@ def test_what_lies_below_out_is_one_entry_whatever_a_run_has_written_there(tmp_p
     write(tmp_path, {"a.ply": PLY, "out/scans/a-1/refined.ply": PLY})
     found = listing.list_input(str(tmp_path), str(tmp_path / "out"))
     assert names(found) == ["a.ply"] and told(found) == {("out", "folder"): passed_over.OWN}
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_what_a_gltf_names_is_read_and_not_passed_over(tmp_path, packed):
+    scene = {
+        "asset": {"version": "2.0"},
+        "buffers": [{"uri": "parts/mesh%20data.bin", "byteLength": 4}],
+        "images": [{"uri": "skin.png"}],
+    }
+    files = {
+        "a/head.gltf": json.dumps(scene).encode(),
+        "a/parts/mesh data.bin": b"1234",
+        "a/other.bin": b"5678",
+        "parts/mesh data.bin": b"9",
+    }
+    if packed:
+        with zipfile.ZipFile(tmp_path / "heads.zip", "w") as archive:
+            for name, data in files.items():
+                archive.writestr(name, data)
+    else:
+        write(tmp_path, files)
+    found, prefix = listing.list_input(str(tmp_path)), "heads.zip/" if packed else ""
+    assert names(found) == [prefix + "a/head.gltf"]
+    assert sorted(entry.name for entry in found.passed) == [prefix + "a/other.bin", prefix + "parts/mesh data.bin"]

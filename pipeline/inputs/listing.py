@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from geometry import readers
 from geometry.errors import ConfigError
 from geometry.readers import depth_png, landmark_files
-from pipeline.inputs import archives, passed_over, walking
+from pipeline.inputs import archives, passed_over, reading, walking
 from pipeline.inputs.archives import ARCHIVE_ERRORS, LOCK, ArchiveRefused, one_line, opened
 from pipeline.inputs.passed_over import PassedOver, kind_of
 from pipeline.inputs.source import Source
@@ -26,6 +26,7 @@ _CAMERA = re.compile(  # the keys of a depth image's sidecar, in the words of an
     rb'"(fx|fy|cx|cy|ppx|ppy|depth_unit\w*|depth_scale|intrinsic\w*|camera_matrix|focal_length\w*)"\s*:', re.IGNORECASE
 )
 SIDECAR_BYTES = 4096
+NAMING, NAMING_BYTES = (".gltf",), 2**26  # scans whose content names further files; of larger ones these are not asked for
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def list_input(path: str, out: str | None = None, bounds: Bounds | None = None, 
     exists = _existence(path, {file.path for file in files})
     with ThreadPoolExecutor(16) as pool:  # a head costs a round trip on a remote filesystem
         entries = [entry for some in pool.map(lambda file: _entries_of(file, exists, bounds), files) for entry in some]
-    settled = _settled([*(entry for entry in found if isinstance(entry, PassedOver)), *entries])
+    settled = _settled(bounds, [*(entry for entry in found if isinstance(entry, PassedOver)), *entries])
     sources = sorted((entry for entry in settled if isinstance(entry, Source)), key=lambda source: (source.name, source.path))
     passed = sorted(entry for entry in settled if isinstance(entry, PassedOver))
     if not sources:
@@ -101,7 +102,7 @@ def _existence(path: str, listed: set[str]) -> Callable[[str], bool]:
     return listed.__contains__
 
 
-def _settled(entries: list[_Entry]) -> list[Source | PassedOver]:
+def _settled(bounds: Bounds, entries: list[_Entry]) -> list[Source | PassedOver]:
     """One scan to a name; pictures as scans or not; what is a sidecar of a scan is not passed over."""
     settled: list[Source | PassedOver] = []
     names: set[str] = set()
@@ -116,7 +117,11 @@ def _settled(entries: list[_Entry]) -> list[Source | PassedOver]:
         if isinstance(entry, Source):
             names.add(entry.name)
         settled.append(entry)
-    used = {name for entry in settled if isinstance(entry, Source) for name in _sidecars_as_named(entry)}
+    sources = [entry for entry in settled if isinstance(entry, Source)]
+    used = {name for source in sources for name in _as_named(source, [place for _, place in _places(source)])}
+    if len(sources) < len(settled):
+        naming = [source for source in sources if source.name.lower().endswith(NAMING)]
+        used |= {name for source in naming for name in _as_named(source, _neighbours(source, bounds))}
     return [entry for entry in settled if isinstance(entry, Source) or entry.name not in used]
 
 
@@ -125,13 +130,19 @@ def _places(source: Source) -> Iterator[tuple[str, str]]:
     return ((source.path if source.member else place, place) for _, place in source.sidecars)
 
 
-def _sidecars_as_named(source: Source) -> Iterator[str]:
-    """A scan's sidecars as they would be named if they were scans."""
+def _neighbours(source: Source, bounds: Bounds) -> list[str]:
+    """Where the files lie that a scan's content names."""
+    folder = posixpath.dirname(source.member or source.path)
+    return [posixpath.join(folder, name) for name in reading.neighbours(source, NAMING_BYTES, bounds.archive_ratio)]
+
+
+def _as_named(source: Source, places: list[str]) -> list[str]:
+    """Files beside a scan, or members of its archive, as they would be named if they were scans."""
     if source.member is None:
-        folder = source.name[: len(source.name) - len(posixpath.basename(source.name))]
-        return (folder + name for name, _ in source.sidecars)
+        folder, here = (path[: len(path) - len(posixpath.basename(path))] for path in (source.name, source.path))
+        return [folder + place.removeprefix(here) for place in places]
     archive = source.name[: len(source.name) - len(_below(source.member))]
-    return (archive + _below(place) for _, place in source.sidecars)
+    return [archive + _below(place) for place in places]
 
 
 def _below(member: str) -> str:

@@ -39,6 +39,16 @@ def _referenced(source: Source, data: bytes, limit_bytes: int, archive_ratio: in
     return found
 
 
+def neighbours(source: Source, limit_bytes: int, archive_ratio: int = RATIO) -> list[str]:
+    """The files that a scan's content names, as `readers.neighbours` has them; none where it cannot be read."""
+    if source.fault:
+        return []
+    try:
+        return readers.neighbours(source.file_name, _read(source, source.member or source.path, limit_bytes, archive_ratio))
+    except (ReadError, *ARCHIVE_ERRORS):  # told when the scan's turn comes
+        return []
+
+
 def _read(source: Source, place: str, limit_bytes: int, archive_ratio: int) -> bytes:
     """place: a file, or a member of the archive that the source lies in."""
     if source.member:
