@@ -340,6 +340,6 @@ def test_what_a_gltf_names_is_read_and_not_passed_over(tmp_path, packed):
                 archive.writestr(name, data)
     else:
         write(tmp_path, files)
-    found, prefix = listing.list_input(str(tmp_path)), "heads.zip/" if packed else ""
+    found, prefix = listing.list_input(str(tmp_path)), "heads.zip!" if packed else ""
     assert names(found) == [prefix + "a/head.gltf"]
     assert sorted(entry.name for entry in found.passed) == [prefix + "a/other.bin", prefix + "parts/mesh data.bin"]
