@@ -114,7 +114,8 @@ def mutated(data: bytes, others: list[bytes], rng: random.Random) -> bytes:
         if kind == 0 and made:
             made[at % len(made)] ^= 1 << rng.randrange(8)
         elif kind == 1:
-            made[at : at + len(word)] = (word := rng.choice(WORDS))
+            word = rng.choice(WORDS)
+            made[at : at + len(word)] = word
         elif kind == 2:
             made[at:at] = rng.choice((b"", b" ", b"\n")) + rng.choice(WORDS) + rng.choice((b"", b" ", b"\n"))
         elif kind == 3:

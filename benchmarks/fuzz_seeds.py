@@ -117,13 +117,16 @@ def png() -> bytes:
 
 def npz(compressed: bool) -> bytes:
     out = io.BytesIO()
-    save = np.savez_compressed if compressed else np.savez
+    save: Callable[..., None] = np.savez_compressed if compressed else np.savez
     save(out, depth=np.full((12, 16), 3000, np.uint16), color=np.zeros((12, 16, 3), np.uint8), **CAMERA)
     return out.getvalue()
 
 
 def truedepth() -> bytes:
-    camera = {"intrinsic_matrix": [20, 0, 0, 0, 20, 0, 7.5, 5.5, 1], "inverse_lens_distortion_lookup_table": [0.0, 0.01, 0.02]}
+    camera: dict[str, list[float] | float] = {
+        "intrinsic_matrix": [20, 0, 0, 0, 20, 0, 7.5, 5.5, 1],
+        "inverse_lens_distortion_lookup_table": [0.0, 0.01, 0.02],
+    }
     camera |= {f"intrinsic_matrix_reference_dimensions_{key}": size for key, size in (("width", 16), ("height", 12))}
     camera |= {f"lens_distortion_center_{axis}": 7.0 for axis in "xy"}
     text = json.dumps({"width": 16, "height": 12, "camera_intrinsics": camera}).encode()
