@@ -12,7 +12,7 @@ LISTED = 4
 
 
 def at_bounds(fit: FitResult, model: MorphableModel) -> list[str]:
-    """Names of the coefficients at a bound, identity first. An expression that is at rest is at no bound of the model's."""
+    """Names of the coefficients at a bound, identity first. 0, where the range of a blendshape begins, counts as none."""
     identity = np.flatnonzero(np.abs(fit.identity_coefficients) > (1 - NEAR) * IDENTITY_BOUND)
     prior, weights = expression_prior(model), fit.expression_coefficients
     high, low = prior.high[: len(weights)], prior.low[: len(weights)]
