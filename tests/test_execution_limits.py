@@ -13,8 +13,7 @@ import pytest
 
 from geometry.errors import OutputError
 from pipeline import run
-from pipeline.execution import journal, resources, supervision
-from pipeline.execution.supervision import Limits
+from pipeline.execution import journal, resources
 from pipeline.execution.worker import Unfailing
 from pipeline.launch import checks
 from pipeline.scans import config, manifest
@@ -143,13 +142,6 @@ def test_a_journal_tells_what_is_under_way_and_since_when(tmp_path, monkeypatch)
     reader.update()
     assert reader.under_way[me] == {} and reader.ended == {"a": "ok"} and reader.counts() == {"ok": 1}
     journal.note(str(tmp_path / "gone"), "ok", "b")  # a worker elsewhere has no such folder
-
-
-def test_of_several_scans_under_way_none_is_blamed(tmp_path):
-    with subprocess.Popen(["sleep", "60"]) as process:
-        reasons = supervision.ended_for(process.pid, {"a": -1e9, "b": -1e9}, Limits(1.0))
-        assert reasons == {} and process.wait() == -9
-    assert supervision.ended_for(process.pid, {"a": None}, Limits(1.0)) == {}
 
 
 class FullDisk(io.StringIO):

@@ -198,6 +198,22 @@ def test_a_part_then_the_whole_then_less_and_a_purge(tmp_path, nowhere, capsys):
     assert cli.main(["purge", "--output", str(tmp_path / "in")]) == 2
 
 
+def test_a_lower_limit_on_files_costs_no_finished_scan(tmp_path, nowhere, capsys):
+    (tmp_path / "in").mkdir()
+    large = PLY.replace(b"vertex 1", b"vertex 200001") % 1 + b"1 2 3\n" * 200_000
+    (tmp_path / "in" / "a.ply").write_bytes(large)
+    inputs, out = str(tmp_path / "in"), str(tmp_path / "out")
+    command = lambda *words: run.main(["--input", inputs, "--output", out, *nowhere, *words])
+    assert command() == 0
+    (line,) = lines_of(out).values()
+    capsys.readouterr()
+    assert command("--set", "limits.file_mib=1") == 0
+    (kept,) = lines_of(out).values()
+    assert kept["status"] == line["status"] and "is larger than 1 MiB" in kept["notes"][-1]
+    assert "1 kept from an earlier run, 0 done" in (told := capsys.readouterr().out) and "1 of the kept could not be read" in told
+    assert command() == 0 and lines_of(out)["a.ply"] == line
+
+
 def test_run_json_is_there_before_the_first_scan_and_says_how_the_run_ended(tmp_path, nowhere, monkeypatch):
     inputs, out = cloud(tmp_path / "in", "a.ply"), tmp_path / "out"
     seen = []

@@ -171,3 +171,27 @@ def test_a_log_and_a_state_hold_nothing_that_a_terminal_obeys_or_a_file_cannot(o
     assert log == "Traceback\n  \\x1b[31m\\xe9.ply" and line["source"] == "\x1b[31m\\xe9.ply"
     state = manifest.read_state(out, source.scan_id)
     assert state.name == name and state.line == line and not state.has_results
+
+
+def failed(out, inputs="", reason="too large"):
+    return manifest.record(out, manifest.line(ScanState(SOURCE), "failed", "read", reason), inputs, "cfg")
+
+
+def test_a_result_stays_where_the_scan_fails_before_its_bytes_are_known(out):
+    line = finished(out)
+    assert not failed(out)
+    assert storage.exists(storage.join(out, line["files"]["coarse"]))
+    (told,) = manifest.collect(out, [SOURCE])
+    assert told["status"] == "ok" and told["notes"] == [f"{manifest.STAYS}: too large"]
+    assert manifest.kept_line(out, SOURCE, "in", "cfg") == line  # it can be read again
+    assert manifest.collect(out, [SOURCE]) == [line]
+
+
+@pytest.mark.parametrize("inputs, is_whole", [("other", True), ("", False)])
+def test_a_result_goes_where_the_scan_is_another_or_files_are_missing(out, inputs, is_whole):
+    line = finished(out)
+    if not is_whole:
+        storage.delete([storage.join(out, line["files"]["coarse"])])
+    assert failed(out, inputs)
+    assert manifest.collect(out, [SOURCE])[0]["status"] == "failed" and not storage.list_files(manifest.scan_folder(out, "x"))
+    assert not storage.exists(storage.join(out, line["files"]["coarse"]))

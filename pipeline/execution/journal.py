@@ -11,7 +11,7 @@ import time
 from collections import Counter
 
 BEGUN = "begun"
-WAITING = "waiting"  # for the model and the networks to load: not the scan's time
+WAITING = "waiting"  # for the model to load, for its archive to be unpacked, for its batch to fill: not the scan's time
 
 
 def note(folder: str, event: str, scan_id: str) -> None:
@@ -26,7 +26,7 @@ class Reader:
     """A journal as far as it is written; `update` reads what is new.
 
     ended: scan_id → how it ended; under_way: worker → scan_id → when this reader first saw it so, by `time.monotonic`, or None
-    while the worker is loading."""
+    while the scan waits."""
 
     def __init__(self, folder: str):
         self.folder = folder
@@ -54,6 +54,11 @@ class Reader:
             else:
                 under_way.pop(scan_id, None)
                 self.ended[scan_id] = event
+
+    def pass_over(self, seconds: float) -> None:
+        """Time in which nothing ran here, as of a stopped process or a machine that slept: no scan took it."""
+        for scans in self.under_way.values():
+            scans.update({scan_id: since + seconds for scan_id, since in scans.items() if since is not None})
 
     def counts(self) -> Counter[str]:
         """Status → number of scans that ended so."""

@@ -54,7 +54,8 @@ class Bar:
 @dataclass(frozen=True)
 class Rerun:
     """What a run did with what it found: scans kept from an earlier run, done, and of these those that replaced a result;
-    others: of an earlier run, that this input does not hold; left: sources among them that are gone; dropped: results removed."""
+    others: of an earlier run, that this input does not hold; left: sources among them that are gone; dropped: results removed;
+    unread: of the kept ones, those that could not be read this time."""
 
     kept: int = 0
     done: int = 0
@@ -62,6 +63,7 @@ class Rerun:
     others: int = 0
     left: tuple[str, ...] = ()
     dropped: int = 0
+    unread: int = 0
 
     def lines(self, out: str, most: int = 5) -> list[str]:
         """For the terminal; [] for a run that found nothing."""
@@ -69,6 +71,8 @@ class Rerun:
             return []
         text = [f"  {self.kept} kept from an earlier run, {self.done} done, {self.replaced} of these replaced an earlier result"]
         text += [f"  {self.dropped} results of an earlier run dropped"] if self.dropped else []
+        if self.unread:
+            text.append(f"  {self.unread} of the kept could not be read this time; their notes in the manifest say why")
         text += [f"  {self.others} scans that this input does not hold stay as they were"] if self.others else []
         if self.left:
             names = ", ".join(map(printable, self.left[:most])) + (", \u2026" if len(self.left) > most else "")

@@ -38,10 +38,11 @@ def worker_mib(workers: int, root: Path = Path("/")) -> int | None:
     return None if memory is None else max(WORKER_MIB, (memory - LAUNCHER_MIB) // workers)
 
 
-def used_mib(process: int) -> int:
-    """What a process holds in memory now; 0 where the system does not tell."""
-    fields = _text(Path("/proc") / str(process) / "statm").split()
-    return int(fields[1]) * os.sysconf("SC_PAGE_SIZE") // MIB if len(fields) > 1 else 0
+def used_mib(process: int, root: Path = Path("/")) -> int:
+    """What a process holds in memory now, for itself alone; 0 where the system does not tell. Pages of files (libraries, weights)
+    do not count: the system takes them back when it needs room. root: where /proc lies."""
+    fields = _text(root / "proc" / str(process) / "statm").split()
+    return (int(fields[1]) - int(fields[2])) * os.sysconf("SC_PAGE_SIZE") // MIB if len(fields) > 2 else 0
 
 
 def _groups(controller: str, root: Path) -> Iterator[Path]:

@@ -43,7 +43,8 @@ class Load(OfJob):
     """Source → its bytes as a `ScanState`; a scan that an earlier run finished, unchanged, ends here with its old line."""
 
     def process(self, source: Source) -> Iterator:
-        journal.note(self.job.journal, journal.BEGUN, source.scan_id)
+        # up to the first member, a compressed archive is unpacked from its start: that is not the scan's own time
+        journal.note(self.job.journal, journal.WAITING if source.member else journal.BEGUN, source.scan_id)
         try:
             result = self._loaded(source)
         except Exception as error:  # of the state, the model, a network: whatever it is, the other scans go on
@@ -74,6 +75,8 @@ class Refine(OfJob):
         settings = self.job.config.refine
         if len(self._waiting) >= (settings.batch_size if settings.method in methods.BATCHED else 1):
             yield from self._flush()
+        else:
+            journal.note(self.job.journal, journal.WAITING, item.source.scan_id)
 
     def finish_bundle(self) -> Iterator:
         for result in self._flush():
@@ -84,9 +87,18 @@ class Refine(OfJob):
                 yield in_window(result)
 
     def _flush(self) -> Iterator:
+        """The clock runs for all of the batch while it is refined, and then for the one that goes on."""
         batch, self._waiting = self._waiting, []
-        for result in refine_batch(batch, self.job) if batch else ():
+        self._note(journal.BEGUN, batch)
+        results = refine_batch(batch, self.job) if batch else []
+        self._note(journal.WAITING, batch)
+        for state, result in zip(batch, results, strict=True):
+            self._note(journal.BEGUN, [state])
             yield beam.pvalue.TaggedOutput(ENDED, result) if isinstance(result, Outcome) else result
+
+    def _note(self, event: str, batch: Sequence[ScanState]) -> None:
+        for state in batch:
+            journal.note(self.job.journal, event, state.source.scan_id)
 
 
 def finished(state: ScanState) -> Outcome:
@@ -98,15 +110,15 @@ class Record(OfJob):
     """Outcome → its state file, from which the manifest is written and a killed run resumes."""
 
     def process(self, outcome: Outcome) -> None:
-        if outcome.is_new:
-            self._record(outcome)
-        journal.note(self.job.journal, outcome.line["status"] if outcome.is_new else "kept", outcome.line["scan_id"])
+        is_new = outcome.is_new and self._record(outcome)
+        journal.note(self.job.journal, outcome.line["status"] if is_new else "kept", outcome.line["scan_id"])
 
-    def _record(self, outcome: Outcome) -> None:
-        """Raises OutputError, which ends the run, where nothing can be recorded any more."""
+    def _record(self, outcome: Outcome) -> bool:
+        """Whether it takes the place of what was there. Raises OutputError, which ends the run, where nothing can be recorded any
+        more."""
         job, line = self.job, outcome.line
         try:
-            manifest.record(job.out, line, outcome.input_hash, job.result_hash, outcome.trace, outcome.name)
+            return manifest.record(job.out, line, outcome.input_hash, job.result_hash, outcome.trace, outcome.name)
         except Exception as error:  # without its log, a small file may still have room
             reason = line["reason"] or f"{type(error).__name__}: {' '.join(str(error).split())}"
             failed = (
@@ -114,4 +126,4 @@ class Record(OfJob):
                 if line["status"] == "failed"
                 else line | {"status": "failed", "stage": "write", "reason": reason, "metrics": {}, "files": {}}
             )
-            manifest.record(job.out, failed, outcome.input_hash, job.result_hash, name=outcome.name)
+            return manifest.record(job.out, failed, outcome.input_hash, job.result_hash, name=outcome.name)

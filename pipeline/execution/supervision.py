@@ -2,7 +2,7 @@
 
 A worker dies when the system runs out of memory or a library crashes on a damaged scan, and is ended here when a scan takes too
 long by the clock (a library that hangs asks for no time) or too much memory. Then the other workers are ended too, and the caller
-decides which scans to try again (`WorkerLost` tells which were under way).
+tries the scans that were under way again, each alone (`WorkerLost` names them).
 """
 
 import logging
@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from pipeline.execution import journal, resources
 
 log = logging.getLogger(__name__)
+POLL_SECONDS = 0.2
 GRACE_SECONDS = 2.0  # workers end a little before the pipeline does
+STOPPED_SECONDS = 3.0  # longer between two looks: this process was stopped, as by Ctrl-Z, and its workers with it
 
 
 @dataclass(frozen=True)
@@ -28,11 +30,11 @@ class Limits:
 
 
 class WorkerLost(Exception):
-    """A worker process died; `unfinished` are the scan_ids it was at; `reasons`: those that it was ended for, and why."""
+    """A worker process died; `unfinished` are the scan_ids it was at; `reason`: why it was ended here, or ""."""
 
-    def __init__(self, unfinished: set[str], reasons: Mapping[str, str] | None = None):
+    def __init__(self, unfinished: set[str], reason: str = ""):
         super().__init__(f"a worker process died over {len(unfinished)} scans")
-        self.unfinished, self.reasons = unfinished, dict(reasons or {})
+        self.unfinished, self.reason = unfinished, reason
 
 
 def run_watched(run: Callable[[], None], folder: str, workers_folder: str, limits: Limits | None = None) -> None:
@@ -64,23 +66,27 @@ def _watch(
     thread: threading.Thread, failure: Sequence[BaseException], reader: journal.Reader, workers_folder: str, limits: Limits
 ) -> None:
     """Returns when the thread has ended. Raises WorkerLost."""
-    reasons: dict[str, str] = {}
+    reason, looked = "", time.monotonic()
     while thread.is_alive():
-        thread.join(0.2)
+        thread.join(POLL_SECONDS)
+        now = time.monotonic()
+        if now - looked > STOPPED_SECONDS:
+            reader.pass_over(now - looked)
+        looked = now
         reader.update()
         for worker in filter(is_alive, worker_ids(workers_folder)):
-            reasons |= ended_for(worker, reader.under_way.get(worker, {}), limits)
+            reason = ended_for(worker, reader.under_way.get(worker, {}), limits) or reason
         dead = {worker for worker in worker_ids(workers_folder) if not is_alive(worker)}
         if dead and thread.is_alive():
             thread.join(GRACE_SECONDS)
             if thread.is_alive() or failure:
-                reader.update()
+                reader.update()  # a scan may have ended between the last look and its worker's end
                 lost = {scan_id for worker in dead for scan_id in reader.under_way.get(worker, ())}
-                raise WorkerLost(lost, reasons)
+                raise WorkerLost(lost, reason)
 
 
-def ended_for(worker: int, under_way: Mapping[str, float | None], limits: Limits) -> dict[str, str]:
-    """Ends a worker that exceeds the limits; the scan that is to blame, where there is one alone, with the reason."""
+def ended_for(worker: int, under_way: Mapping[str, float | None], limits: Limits) -> str:
+    """Ends a worker that exceeds the limits. Why, or "" where it does not."""
     longest = max((time.monotonic() - since for since in under_way.values() if since is not None), default=0.0)
     used, most = resources.used_mib(worker), limits.worker_mib
     if longest > limits.wall_seconds:
@@ -88,13 +94,13 @@ def ended_for(worker: int, under_way: Mapping[str, float | None], limits: Limits
     elif most is not None and used > most:
         reason = f"took more memory than limits.worker_mib, {most} MiB; raise it, use fewer --workers, or thin the scan"
     else:
-        return {}
+        return ""
     if is_alive(worker):
         os.kill(worker, signal.SIGKILL)
     deadline = time.monotonic() + 5
     while is_alive(worker) and time.monotonic() < deadline:
         time.sleep(0.02)
-    return dict.fromkeys(under_way, reason) if len(under_way) == 1 else {}
+    return reason
 
 
 def worker_ids(workers_folder: str) -> set[int]:

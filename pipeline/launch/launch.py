@@ -100,7 +100,7 @@ class Launch:
             raise
         storage.remove_partials(out)  # of workers that died
         own = manifest.collect(out, self.listing.sources)
-        lines = manifest.in_order([*own, *(state.line for state in plan.kept)])
+        lines = manifest.in_order([*own, *(state.told for state in plan.kept)])
         tables.write_records(lines, self.job, self.runner)
         manifest.write(out, lines)
         wall_seconds = time.perf_counter() - start
@@ -138,8 +138,8 @@ class Launch:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _process(self, job: Job) -> None:
-        """All scans through the graph. Where a worker dies, the rest goes on without the scans it was at; those are
-        then done one by one, and one that kills its worker again has failed."""
+        """All scans through the graph. Where a worker dies, or is ended over its limits, the rest goes on without the scans it
+        was at; those are then done one by one, with all memory that there is, and one that loses its worker again has failed."""
         suspects: dict[str, Source] = {}
         waiting = listing.in_reading_order(list(self.listing.sources))
         runner = self.runner if storage.is_url(job.out) else replace(self.runner, folder=storage.join(job.out, WORK_FOLDER))
@@ -148,14 +148,12 @@ class Launch:
                 self._through(runner, waiting, job)
                 break
             except supervision.WorkerLost as loss:
-                self._fail(loss.reasons, job)
-                suspects |= {
-                    source.scan_id: source for source in waiting if source.scan_id in loss.unfinished - set(loss.reasons)
-                }
-                done = journal.ended_scans(job.journal).keys() | loss.reasons.keys()
+                suspects |= {source.scan_id: source for source in waiting if source.scan_id in loss.unfinished}
+                done = journal.ended_scans(job.journal)
                 remaining = [source for source in waiting if source.scan_id not in suspects and source.scan_id not in done]
                 if len(remaining) == len(waiting):
-                    raise FaceReliefError("worker processes die before they begin a scan; is there memory enough?") from loss
+                    why = f"the last one {loss.reason}" if loss.reason else "is there memory enough?"
+                    raise FaceReliefError(f"worker processes die before they begin a scan; {why}") from loss
                 waiting = remaining
         limits = replace(runner.limits, worker_mib=self.job.config.limits.worker_mib or resources.worker_mib(1))
         alone = replace(runner, workers=1, is_watched=True, limits=limits)  # so that it is not this process that dies
@@ -164,7 +162,8 @@ class Launch:
                 self._through(alone, [source], job)
             except supervision.WorkerLost as loss:
                 reason = "its worker process died of it (out of memory, or a library crashed); see limits.file_mib"
-                self._fail({scan_id: loss.reasons.get(scan_id, reason)}, job)
+                if scan_id not in journal.ended_scans(job.journal):  # in the last moment
+                    self._fail(source, loss.reason or reason, job)
 
     def _through(self, runner: Runner, sources: list[Source], job: Job) -> None:
         """Raises WorkerLost, and OutputError where the output cannot be written: of that workers die, or raise what Beam hands on
@@ -179,13 +178,11 @@ class Launch:
                 raise OutputError(f"{full} ({done} scans of this run are finished)") from error
             raise
 
-    def _fail(self, reasons: dict[str, str], job: Job) -> None:
-        """Records scans that ended with their worker."""
-        for source in self.listing.sources:
-            if source.scan_id in reasons:
-                line = manifest.line(ScanState(source), "failed", "run", reasons[source.scan_id])
-                manifest.record(job.out, line, "", job.result_hash, name=source.name)
-                journal.note(job.journal, "failed", source.scan_id)
+    def _fail(self, source: Source, reason: str, job: Job) -> None:
+        """Records a scan that ended with its worker; a result that is there stays."""
+        line = manifest.line(ScanState(source), "failed", "run", reason)
+        is_new = manifest.record(job.out, line, "", job.result_hash, name=source.name)
+        journal.note(job.journal, "failed" if is_new else "kept", source.scan_id)
 
     def run_info(self) -> dict[str, Any]:
         """What run.json says of this run before it is known how it ends."""
@@ -211,7 +208,8 @@ class Launch:
         out, plan, status = self.job.out, self.plan, Counter(ended.values())
         again = sum(scan_id in ended and ended[scan_id] != "kept" for scan_id in plan.finished)
         done = sum(status.values()) - status["kept"]
-        found = progress.Rerun(status["kept"], done, again, len(plan.kept), plan.left, len(plan.dropped))
+        unread = sum(note.startswith(manifest.STAYS) for line in own for note in line.get("notes", ()))
+        found = progress.Rerun(status["kept"], done, again, len(plan.kept), plan.left, len(plan.dropped), unread)
         text = [progress.summary(own, out, wall_seconds), *found.lines(out)]
         text += [f"  {printable(line)}" for line in passed_over.summary(passed_over.tally(self.listing.passed))]
         for name, path in (("report", ("report", "index.html")), ("manifest", ("manifest.jsonl",))):

@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from geometry.settings.printing import printable, utf8
@@ -20,6 +20,7 @@ from pipeline.store import storage
 
 STATUSES = ("ok", "rejected", "failed")
 LINE_KEYS = ("scan_id", "source", "sha256", "status", "stage", "reason", "seconds", "metrics", "files")  # and "notes", if any
+STAYS = "the result is an earlier run's, and the last run could not read the scan"  # a note
 MOST_BYTES = 2**22  # of a state; a larger file is something else's
 FILE_NAMES = {  # of a scan's folder, by their keys in a line's `files`
     "coarse": "coarse.ply",
@@ -34,17 +35,25 @@ FILE_NAMES = {  # of a scan's folder, by their keys in a line's `files`
 
 @dataclass(frozen=True)
 class Finished:
-    """What is remembered of a scan. name: its source as the filesystem has it, which the line's may not be (`utf8`)."""
+    """What is remembered of a scan. name: its source as the filesystem has it, which the line's may not be (`utf8`);
+    unread: why a later run, which kept the result, could not read the scan, or ""."""
 
     line: dict[str, Any]
     input_hash: str
     result_hash: str
     name: str
+    unread: str = ""
 
     @property
     def has_results(self) -> bool:
         """Whether there is more to lose than the knowledge that it failed."""
         return self.line["status"] != "failed"
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """The line as the manifest has it, with a note where the result is of an earlier run's reading."""
+        note = f"{STAYS}: {self.unread}"
+        return self.line | {"notes": [*self.line.get("notes", []), note]} if self.unread else self.line
 
 
 def scan_folder(out: str, scan_id: str) -> str:
@@ -87,12 +96,28 @@ def line(state: ScanState, status: str, stage: str | None = None, reason: str | 
 
 
 def kept_line(out: str, source: Source, inputs: str, results: str) -> dict[str, Any] | None:
-    """The line of a scan that is finished with this input and configuration and need not be done again, or None."""
+    """The line of a scan that is finished with this input and configuration and need not be done again, or None.
+
+    That it could not be read for a while is forgotten."""
     state = read_state(out, source.scan_id)
-    if state is None or state.input_hash != inputs or state.result_hash != results:
+    if state is None or state.input_hash != inputs or state.result_hash != results or not _is_whole(out, state):
         return None
-    whole = all(storage.exists(storage.join(out, *path.split("/"))) for path in state.line["files"].values())
-    return state.line if state.has_results and whole else None
+    if state.unread:
+        _remember(out, replace(state, unread=""))
+    return state.line
+
+
+def _is_whole(out: str, state: Finished) -> bool:
+    """Whether there is a result, and all its files."""
+    paths = (storage.join(out, *path.split("/")) for path in state.line["files"].values())
+    return state.has_results and all(map(storage.exists, paths))
+
+
+def _remember(out: str, state: Finished) -> None:
+    own_name = {"name": state.name} if state.name and state.name != state.line["source"] else {}
+    unread = {"unread": state.unread} if state.unread else {}
+    content = {"input_hash": state.input_hash, "result_hash": state.result_hash, "line": state.line}
+    storage.write_json(_state_path(out, state.line["scan_id"]), content | own_name | unread, indent=None)
 
 
 def read_state(out: str, scan_id: str) -> Finished | None:
@@ -100,8 +125,9 @@ def read_state(out: str, scan_id: str) -> Finished | None:
     try:
         data = storage.read_head(_state_path(out, scan_id), MOST_BYTES + 1)
         state = json.loads(data) if len(data) <= MOST_BYTES else {}
-        known = Finished(state["line"], state["input_hash"], state["result_hash"], state.get("name", state["line"]["source"]))
-        texts = (known.input_hash, known.result_hash, known.name)
+        name, unread = state.get("name", state["line"]["source"]), state.get("unread", "")
+        known = Finished(state["line"], state["input_hash"], state["result_hash"], name, unread)
+        texts = (known.input_hash, known.result_hash, known.name, known.unread)
         return known if all(isinstance(text, str) for text in texts) and _is_line(known.line, scan_id) else None
     except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError):
         return None
@@ -138,21 +164,27 @@ def _is_figure(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e300 and math.isfinite(value)
 
 
-def record(out: str, finished: Mapping[str, Any], inputs: str, results: str, trace: str = "", name: str = "") -> None:
+def record(out: str, finished: Mapping[str, Any], inputs: str, results: str, trace: str = "", name: str = "") -> bool:
     """Remembers a finished scan. One without outputs loses those of an earlier run; a traceback goes to OUT/logs.
 
-    name: the scan's source as the filesystem has it, where the line's is another."""
+    A scan that failed before its bytes were known (`inputs` is "") keeps an earlier result, since nothing says that it is not
+    the scan's any more; the reason becomes a note, and the answer is False. name: the scan's source as the filesystem has it,
+    where the line's is another."""
     scan_id = finished["scan_id"]
-    if not finished["files"]:
+    earlier = read_state(out, scan_id) if finished["status"] == "failed" and not inputs else None
+    is_new = earlier is None or not _is_whole(out, earlier)
+    if is_new and not finished["files"]:
         keep_only(out, scan_id, set())
     log = _log_path(out, scan_id)
     if trace:
         storage.write_text(log, printable(trace, keep="\n"))
     elif storage.exists(log):
         storage.delete([log])
-    state = {"input_hash": inputs, "result_hash": results, "line": dict(finished)}
-    own_name = {"name": name} if name and name != finished["source"] else {}
-    storage.write_json(_state_path(out, scan_id), state | own_name, indent=None)
+    if earlier is None or is_new:
+        _remember(out, Finished(dict(finished), inputs, results, name))
+    else:
+        _remember(out, replace(earlier, unread=finished["reason"] or "it failed"))
+    return is_new
 
 
 def keep_only(out: str, scan_id: str, names: set[str]) -> None:
@@ -177,7 +209,7 @@ def collect(out: str, sources: Iterable[Source]) -> list[dict[str, Any]]:
     for source in sources:
         state = read_state(out, source.scan_id)
         lost = "its result could not be recorded, or its worker ended before (out of memory, a full disk?); run the command again"
-        lines.append(state.line if state else line(ScanState(source), "failed", "run", lost))
+        lines.append(state.told if state else line(ScanState(source), "failed", "run", lost))
     return in_order(lines)
 
 
