@@ -195,3 +195,14 @@ def test_a_result_goes_where_the_scan_is_another_or_files_are_missing(out, input
     assert failed(out, inputs)
     assert manifest.collect(out, [SOURCE])[0]["status"] == "failed" and not storage.list_files(manifest.scan_folder(out, "x"))
     assert not storage.exists(storage.join(out, line["files"]["coarse"]))
+
+
+def test_a_purge_leaves_a_folder_that_is_a_link(out, tmp_path_factory):
+    finished(out)
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "mine.ply").write_bytes(b"x")
+    os.remove(storage.join(out, "scans", SOURCE.scan_id, "coarse.ply"))
+    os.rmdir(manifest.scan_folder(out, SOURCE.scan_id))
+    os.symlink(elsewhere, manifest.scan_folder(out, SOURCE.scan_id))
+    manifest.purge(out, [SOURCE.scan_id])
+    assert (elsewhere / "mine.ply").exists() and manifest.read_state(out, SOURCE.scan_id) is None

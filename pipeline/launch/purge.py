@@ -49,7 +49,7 @@ def _purge(arguments: argparse.Namespace) -> int:
         return 0
     gone = {line["scan_id"] for line in chosen}
     rest = [line for line in lines if line["scan_id"] not in gone]
-    left = [source for source in run.get("left_the_input", []) if source not in {line["source"] for line in chosen}]
+    left = [source for source in _left(run) if source not in {line["source"] for line in chosen}]
     told = run | {"counts": manifest.counts(rest), "left_the_input": left}
     manifest.purge(out, sorted(gone))
     tables.rewrite_records(rest, out, _scans_per_shard(run))
@@ -62,17 +62,25 @@ def _purge(arguments: argparse.Namespace) -> int:
 def _chosen(lines: list[dict[str, Any]], run: dict[str, Any], arguments: argparse.Namespace) -> list[dict[str, Any]]:
     from geometry.errors import ConfigError
 
-    wanted = set(arguments.sources or run.get("left_the_input", []))
+    wanted = set(arguments.sources or _left(run))
     unknown = wanted - {line["source"] for line in lines} - {line["scan_id"] for line in lines}
     if arguments.sources and unknown:
         raise ConfigError(f"{sorted(unknown)[0]}: OUT has no scan of that source or scan_id; its manifest.jsonl names them")
     return [line for line in lines if wanted & {line["source"], line["scan_id"]}]
 
 
+def _left(run: dict[str, Any]) -> list[str]:
+    """The sources that the last run named as gone."""
+    named = run.get("left_the_input")
+    return [source for source in named if isinstance(source, str)] if isinstance(named, list) else []
+
+
 def _scans_per_shard(run: dict[str, Any]) -> int:
     from pipeline.scans.config import OutputConfig
 
-    number = run.get("config", {}).get("output", {}).get("scans_per_shard")
+    number: Any = run
+    for key in ("config", "output", "scans_per_shard"):
+        number = number.get(key) if isinstance(number, dict) else None
     return number if isinstance(number, int) and number > 0 else OutputConfig().scans_per_shard
 
 

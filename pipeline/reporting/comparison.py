@@ -23,6 +23,7 @@ from geometry.mesh import TriangleMesh
 from geometry.settings.printing import printable
 from geometry.transforms import SimilarityTransform
 from pipeline.reporting.metrics import inert
+from pipeline.scans import manifest
 from pipeline.store import storage
 
 SURFACES = ("coarse", "refined", "registered")
@@ -42,14 +43,16 @@ class Comparison:
 
 def load_run(out: str) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """The manifest's lines and run.json ({} where a run was cut off before it). Raises ConfigError."""
-    manifest = storage.join(out, "manifest.jsonl")
-    if not storage.exists(manifest):
+    path = storage.join(out, "manifest.jsonl")
+    if not storage.exists(path):
         raise ConfigError(f"--output {out}: holds no manifest.jsonl; give the --output of a finished run")
     try:
-        lines = [json.loads(text) for text in storage.read_bytes(manifest).decode("utf-8").splitlines() if text.strip()]
+        lines = [json.loads(text) for text in storage.read_bytes(path).decode("utf-8").split("\n") if text.strip()]
         run_file = storage.join(out, "run.json")
         run = json.loads(storage.read_bytes(run_file)) if storage.exists(run_file) else {}
-    except ValueError as error:
+        if not isinstance(run, dict) or not all(map(manifest.is_line, lines)):
+            raise ValueError("not all in them is a run's")
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"--output {out}: manifest.jsonl or run.json is damaged ({error}); run the pipeline again") from error
     return lines, run
 

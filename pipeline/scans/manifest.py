@@ -8,6 +8,8 @@ something else has written, is none. States of scans that an input does not hold
 import hashlib
 import json
 import math
+import os
+import re
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -22,6 +24,7 @@ STATUSES = ("ok", "rejected", "failed")
 LINE_KEYS = ("scan_id", "source", "sha256", "status", "stage", "reason", "seconds", "metrics", "files")  # and "notes", if any
 STAYS = "the result is an earlier run's, and the last run could not read the scan"  # a note
 MOST_BYTES = 2**22  # of a state; a larger file is something else's
+_SCAN_ID = re.compile(r"(?!\.+$)[A-Za-z0-9._-]+")  # no path, and neither "." nor ".."
 FILE_NAMES = {  # of a scan's folder, by their keys in a line's `files`
     "coarse": "coarse.ply",
     "refined": "refined.ply",
@@ -128,14 +131,18 @@ def read_state(out: str, scan_id: str) -> Finished | None:
         name, unread = state.get("name", state["line"]["source"]), state.get("unread", "")
         known = Finished(state["line"], state["input_hash"], state["result_hash"], name, unread)
         texts = (known.input_hash, known.result_hash, known.name, known.unread)
-        return known if all(isinstance(text, str) for text in texts) and _is_line(known.line, scan_id) else None
+        is_known = all(isinstance(text, str) for text in texts) and is_line(known.line) and known.line["scan_id"] == scan_id
+        return known if is_known else None
     except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError):
         return None
 
 
-def _is_line(found: Any, scan_id: str) -> bool:
-    """Whether a value is a manifest line of that scan, with nothing in it that a later step would stumble over."""
-    if not isinstance(found, dict) or not set(LINE_KEYS) <= set(found) or found["scan_id"] != scan_id:
+def is_line(found: Any) -> bool:
+    """Whether a value is a manifest line, with nothing in it that a later step would stumble over, or that leads out of OUT."""
+    if not isinstance(found, dict) or not set(LINE_KEYS) <= set(found):
+        return False
+    scan_id = found["scan_id"]
+    if not isinstance(scan_id, str) or not _SCAN_ID.fullmatch(scan_id):
         return False
     texts = all(isinstance(found[key], str) for key in ("source", "sha256"))
     perhaps = all(found[key] is None or isinstance(found[key], str) for key in ("stage", "reason"))
@@ -230,10 +237,13 @@ def forget(out: str, scan_ids: Iterable[str]) -> None:
 
 
 def purge(out: str, scan_ids: Iterable[str]) -> None:
-    """Removes all that OUT has of these scans but for the tables over all scans: files, logs and states, these last."""
+    """Removes all that OUT has of these scans but for the tables over all scans: files, logs and states, these last. A scan's folder
+    that is a link stays with what it leads to: no run made it."""
     for scan_id in scan_ids:
-        storage.delete(storage.list_files(scan_folder(out, scan_id)))
-        storage.remove_folder(scan_folder(out, scan_id))
+        folder = scan_folder(out, scan_id)
+        if storage.is_url(out) or not os.path.islink(folder):
+            storage.delete(storage.list_files(folder))
+            storage.remove_folder(folder)
         log = _log_path(out, scan_id)
         storage.delete([log] if storage.exists(log) else [])
         forget(out, [scan_id])
