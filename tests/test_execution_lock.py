@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ import pytest
 
 from geometry.errors import ConfigError
 from pipeline.execution import lock
+from pipeline.store import storage
 
 HOLD = """
 import sys, time
@@ -94,9 +96,83 @@ def test_an_error_inside_passes_through_and_releases(tmp_path):
 
 
 def test_a_folder_at_a_url_is_locked_too(memory_filesystem):
-    from pipeline.store import storage
-
     out = f"{memory_filesystem}://bucket/out"
     with lock.held(out):
         assert storage.exists(storage.join(out, ".lock"))
     assert storage.list_files(out) == []
+
+
+def taken_over(path):
+    """What another run leaves that has taken the lock over."""
+    content = json.dumps({"run": "other", "host": "another", "process": 1, "began": round(time.time())})
+    storage.write_text(path, content)
+    return content
+
+
+@pytest.mark.parametrize("is_at_url", [False, True])
+def test_a_lock_that_another_run_took_over_is_neither_refreshed_nor_removed(tmp_path, monkeypatch, memory_filesystem, is_at_url):
+    monkeypatch.setattr(lock, "BEAT_SECONDS", 0.01)
+    out = f"{memory_filesystem}://bucket/out" if is_at_url else str(tmp_path)
+    path = storage.join(out, ".lock")
+    with lock.held(out):
+        content = taken_over(path)
+        time.sleep(0.2)
+        assert storage.read_bytes(path).decode() == content
+    assert storage.read_bytes(path).decode() == content
+
+
+def test_a_lock_file_that_cannot_be_removed_is_let_go_of(tmp_path, monkeypatch):
+    held = len(os.listdir("/proc/self/fd"))
+
+    def refused(*_):
+        raise PermissionError("no")
+
+    with lock.held(str(tmp_path)):
+        monkeypatch.setattr(os, "unlink", refused)
+        monkeypatch.setattr(storage, "delete", refused)
+    monkeypatch.undo()
+    assert len(os.listdir("/proc/self/fd")) == held
+
+
+def test_of_two_runs_that_write_at_a_url_at_a_time_one_has_it(memory_filesystem, monkeypatch):
+    out = f"{memory_filesystem}://bucket/out"
+    real = storage.write_bytes
+
+    def beaten(path, data):
+        real(path, data)
+        monkeypatch.setattr(storage, "write_bytes", real)
+        taken_over(path)
+
+    monkeypatch.setattr(storage, "write_bytes", beaten)
+    with pytest.raises(ConfigError, match="run other on another"), lock.held(out):
+        pass
+    assert storage.exists(storage.join(out, ".lock"))
+
+
+def test_a_killed_containers_lock_is_taken_over_at_once(tmp_path, monkeypatch):
+    boot = pathlib.Path("/proc/sys/kernel/random/boot_id")
+    if not boot.exists():
+        pytest.skip("this kernel does not say which it is")
+    content = {"run": "abc", "host": "3f2a9c", "process": 7, "began": round(time.time()), "boot": boot.read_text().strip()}
+    (tmp_path / ".lock").write_text(json.dumps(content))
+    with lock.held(str(tmp_path)):
+        pass
+    (tmp_path / ".lock").write_text(json.dumps(content | {"boot": "another"}))
+    with pytest.raises(ConfigError, match="run abc on 3f2a9c"), lock.held(str(tmp_path)):
+        pass
+
+
+@pytest.mark.parametrize("age, is_alive", [(10, True), (1000, False)])
+@pytest.mark.parametrize("ahead", [-3600, 3600])
+def test_signs_of_life_are_told_by_the_filesystems_own_clock(tmp_path, monkeypatch, ahead, age, is_alive):
+    (tmp_path / ".lock").write_text(json.dumps({"run": "abc", "host": "another", "process": 1, "began": 0}))
+    os.utime(tmp_path / ".lock", (time.time() - age,) * 2)
+    real = time.time
+    monkeypatch.setattr(lock.time, "time", lambda: real() - ahead)
+    if is_alive:
+        with pytest.raises(ConfigError, match=r"last sign of life 1\d s ago"), lock.held(str(tmp_path)):
+            pass
+        assert os.listdir(tmp_path) == [".lock"]
+    else:
+        with lock.held(str(tmp_path)):
+            pass

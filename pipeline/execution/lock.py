@@ -30,24 +30,27 @@ STALE_SECONDS = 300.0
 def held(out: str, option: str = "--output") -> Iterator[None]:
     """A context in which no other run writes to `out`. Raises ConfigError where one does, or where nothing can be written."""
     path = storage.join(out, NAME)
+    own = _identity()
     try:
-        handle = _acquired(path, out, option)
+        handle = _acquired(path, own, out, option)
     except OSError as error:
         what = error.strerror or one_line(error)
         raise ConfigError(f"{option} {out}: cannot be written ({what}); give another folder or Beam URL") from error
     try:
-        with _beating(path, handle):
+        with _beating(path, handle, own):
             yield
     finally:
-        _release(path, handle)
+        _release(path, handle, own)
 
 
-def _acquired(path: str, out: str, option: str) -> int | None:
+def _acquired(path: str, own: dict[str, Any], out: str, option: str) -> int | None:
     """The lock file, open and locked by the kernel; None where no kernel locks it. Raises ConfigError where a run has it."""
     handle = None if storage.is_url(out) else _kernel_lock(path, out, option)
     try:
         _refuse_living(path, out, option, by_kernel=handle is not None)
-        _write(path, handle, _identity())
+        _write(path, handle, own)
+        if handle is None and not _is_own(path, own):  # of two that write at a time, the later has it
+            raise _in_use(_content(path), out, option)
     except BaseException:
         if handle is not None:
             os.close(handle)  # the file stays: it is another run's
@@ -56,7 +59,21 @@ def _acquired(path: str, out: str, option: str) -> int | None:
 
 
 def _identity() -> dict[str, Any]:
-    return {"run": uuid.uuid4().hex[:12], "host": socket.gethostname(), "process": os.getpid(), "began": round(time.time())}
+    who = {"run": uuid.uuid4().hex[:12], "host": socket.gethostname(), "process": os.getpid(), "began": round(time.time())}
+    return who | ({"boot": boot} if (boot := _boot()) else {})
+
+
+def _boot() -> str:
+    """What the running kernel is known by, in all of its containers; "" where it does not tell."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
+
+
+def _is_own(path: str, own: dict[str, Any]) -> bool:
+    return _content(path).get("run") == own["run"]
 
 
 def _kernel_lock(path: str, out: str, option: str) -> int | None:
@@ -90,22 +107,41 @@ def _content(path: str) -> dict[str, Any]:
 
 
 def _refuse_living(path: str, out: str, option: str, by_kernel: bool) -> None:
-    """Raises ConfigError where the file is a living run's of another machine, which this machine's kernel may not know."""
+    """Raises ConfigError where the file is a living run's of another machine, which this machine's kernel may not know. A container
+    has a host's name of its own, and the same kernel."""
     content = _content(path)
-    if not content or (by_kernel and content.get("host") == socket.gethostname()):
+    is_here = content.get("host") == socket.gethostname() or (content.get("boot") or None) == _boot()
+    if not content or (by_kernel and is_here):
         return
     if (silent := _silent_seconds(path)) is not None and silent < STALE_SECONDS:
         raise _in_use(content, out, option, silent)
 
 
 def _silent_seconds(path: str) -> float | None:
-    """Since the holder's last sign of life; None where it cannot be told."""
+    """Since the holder's last sign of life, by the clock of the filesystem, which may be another than this machine's; None where
+    it cannot be told."""
     try:
         from apache_beam.io.filesystems import FileSystems
 
-        return max(0.0, time.time() - FileSystems.last_updated(path))
+        last = FileSystems.last_updated(path)
+        return max(0.0, _now_at(path) - last)
     except Exception:  # not every filesystem tells times
         return None
+
+
+def _now_at(path: str) -> float:
+    """The time that the filesystem gives a file which is written now."""
+    from apache_beam.io.filesystems import FileSystems
+
+    probe = f"{path}.{uuid.uuid4().hex[:12]}{storage.PARTIAL_SUFFIX}"
+    try:
+        storage.write_bytes(probe, b"")
+        return FileSystems.last_updated(probe)
+    except Exception:  # where nothing can be written, that is told by the lock itself
+        return time.time()
+    finally:
+        with contextlib.suppress(Exception):
+            storage.delete([probe])
 
 
 def _in_use(content: dict[str, Any], out: str, option: str, silent: float | None = None) -> ConfigError:
@@ -131,17 +167,19 @@ def _write(path: str, handle: int | None, content: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def _beating(path: str, handle: int | None) -> Iterator[None]:
-    """Gives a sign of life from time to time."""
-    stop, content = threading.Event(), _content(path)
+def _beating(path: str, handle: int | None, own: dict[str, Any]) -> Iterator[None]:
+    """Gives a sign of life from time to time, as long as no other run has taken the lock over."""
+    stop = threading.Event()
 
     def beat() -> None:
         while not stop.wait(BEAT_SECONDS):
             with contextlib.suppress(OSError):
+                if not _is_own(path, own):
+                    return
                 if handle is None:
-                    _write(path, None, content)
+                    _write(path, None, own)
                 else:
-                    os.utime(path)
+                    os.utime(handle)
 
     thread = threading.Thread(target=beat, name="lock", daemon=True)
     thread.start()
@@ -152,10 +190,12 @@ def _beating(path: str, handle: int | None) -> Iterator[None]:
         thread.join()
 
 
-def _release(path: str, handle: int | None) -> None:
-    with contextlib.suppress(OSError):
-        if handle is None:
-            storage.delete([path])
-        else:
-            os.unlink(path)
+def _release(path: str, handle: int | None, own: dict[str, Any]) -> None:
+    """Removes the lock file, unless it is another run's by now."""
+    try:
+        with contextlib.suppress(OSError):
+            if _is_own(path, own) and (handle is None or os.fstat(handle).st_ino == os.stat(path).st_ino):
+                storage.delete([path])
+    finally:
+        if handle is not None:
             os.close(handle)
