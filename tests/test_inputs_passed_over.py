@@ -163,33 +163,33 @@ def test_links_are_followed_or_told_as_the_setting_says(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "picture, sidecar, is_scan",
+    "picture, sidecar, reason",
     [
-        (png(8, 0), CAMERA, True),
-        (png(8, 2), CAMERA, True),
-        (png(16, 2), CAMERA, True),
-        (png(8, 3), CAMERA.decode().encode("utf-16"), True),
-        (png(8, 2), b'{"intrinsic_matrix": [1, 2, 3]}', True),
-        (png(8, 0), b"not JSON", True),
-        (png(8, 2), b'{"photographer": "A"}', False),
-        (png(8, 0), b'{"photographer": "A"}', False),
-        (png(8, 2), None, False),
+        (png(8, 0), CAMERA, ""),
+        (png(8, 2), CAMERA, passed_over.COLOUR),  # a frame's picture lies beside its camera as well
+        (png(16, 6), CAMERA, passed_over.COLOUR),
+        (png(8, 3), CAMERA.decode().encode("utf-16"), ""),
+        (png(8, 4), b'{"intrinsic_matrix": [1, 2, 3]}', ""),
+        (png(8, 0), b"not JSON", ""),
+        (png(8, 2), b'{"photographer": "A"}', passed_over.PICTURE),
+        (png(8, 0), b'{"photographer": "A"}', passed_over.PICTURE),
+        (png(8, 2), None, passed_over.PICTURE),
     ],
 )
 @pytest.mark.parametrize("packed", [False, True])
-def test_a_picture_is_a_scan_where_its_sidecar_says_that_depth_was_meant(tmp_path, picture, sidecar, is_scan, packed):
+def test_a_picture_is_a_scan_where_its_sidecar_says_that_depth_was_meant(tmp_path, picture, sidecar, reason, packed):
     files = {"a.ply": PLY, "p.png": picture} | ({} if sidecar is None else {"p.json": sidecar})
     if packed:
         files = {"x.tar.gz": tar(list(files.items()))}
     write(tmp_path, files)
     found = listing.list_input(str(tmp_path))
     prefix = "x.tar.gz!" if packed else ""
-    assert (f"{prefix}p.png" in names(found)) == is_scan
-    assert is_scan or told(found)[f"{prefix}p.png", ".png"] == passed_over.PICTURE
+    assert (f"{prefix}p.png" in names(found)) == (not reason)
+    assert not reason or told(found)[f"{prefix}p.png", ".png"] == reason
 
 
 def test_a_picture_beside_a_scan_that_has_the_same_sidecar_is_only_a_picture(tmp_path):
-    write(tmp_path, {"a.ply": PLY, "a.json": CAMERA, "a.png": png(8, 2)})
+    write(tmp_path, {"a.ply": PLY, "a.json": CAMERA, "a.png": png(8, 0)})
     found = listing.list_input(str(tmp_path))
     assert names(found) == ["a.ply"] and set(told(found).values()) == {passed_over.PICTURE}
 

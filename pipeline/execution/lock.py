@@ -107,8 +107,8 @@ def _content(path: str) -> dict[str, Any]:
 
 
 def _refuse_living(path: str, out: str, option: str, by_kernel: bool) -> None:
-    """Raises ConfigError where the file is a living run's of another machine, which this machine's kernel may not know. A container
-    has a host's name of its own, and the same kernel."""
+    """Raises ConfigError where the file is a living run's of another machine, which this machine's kernel may not know. A
+    container has a host's name of its own, and the same kernel."""
     content = _content(path)
     is_here = content.get("host") == socket.gethostname() or (content.get("boot") or None) == _boot()
     if not content or (by_kernel and is_here):

@@ -167,8 +167,8 @@ def _entries_of(file: File, exists: Callable[[str], bool], bounds: Bounds) -> li
     if not head.startswith(depth_png.SIGNATURE):
         return [PassedOver(name, kind_of(name), closed or passed_over.UNKNOWN)]
     sidecar = _sidecar_names(path)[0]
-    is_meant = sidecar in places and _names_a_camera(head, _head_of(sidecar))
-    return [_Picture(source, sidecar) if is_meant else PassedOver(name, kind_of(name), passed_over.PICTURE)]
+    reason = _why_no_depth(head, _head_of(sidecar)) if sidecar in places else passed_over.PICTURE
+    return [PassedOver(name, kind_of(name), reason) if reason else _Picture(source, sidecar)]
 
 
 def _head_of(path: str) -> bytes:
@@ -178,11 +178,15 @@ def _head_of(path: str) -> bytes:
         return b""
 
 
-def _names_a_camera(picture: bytes, sidecar: bytes) -> bool:
-    """Whether the JSON beside a PNG says that depth was meant: it has a camera's keys, or beside a grey picture it is no JSON."""
+def _why_no_depth(picture: bytes, sidecar: bytes) -> str:
+    """Why a PNG beside a JSON is no scan; "" where that says that depth was meant: it has a camera's keys, or beside a grey
+    picture it is no JSON. The colour picture of a frame lies beside its camera as well."""
     text = sidecar.replace(b"\0", b"")  # in UTF-16 too
-    is_grey = picture[25:26] in (b"\0", b"\4")
-    return bool(_CAMERA.search(text)) or (is_grey and text.strip()[-1:] not in (b"}", b"]"))
+    has_camera, kind = bool(_CAMERA.search(text)), picture[25:26]
+    if kind in (b"\2", b"\6"):
+        return passed_over.COLOUR if has_camera else passed_over.PICTURE
+    is_meant = has_camera or (kind in (b"\0", b"\4") and text.strip()[-1:] not in (b"}", b"]"))
+    return "" if is_meant else passed_over.PICTURE
 
 
 def _sidecar_names(name: str) -> list[str]:
@@ -256,7 +260,9 @@ class _Archive:
         reason = self._reason(below or posixpath.basename(member.replace("\\", "/")), head)
         if reason == passed_over.PICTURE:
             sidecar = _sidecar_names(member)[0]
-            if sidecar in places and _names_a_camera(head.beginning, self.members[sidecar].beginning):
+            if sidecar in places:
+                reason = _why_no_depth(head.beginning, self.members[sidecar].beginning)
+            if not reason:
                 return _Picture(source, sidecar)
         return PassedOver(name, kind_of(name), reason) if reason else source
 

@@ -72,21 +72,21 @@ def found_below(path: str, root: str, out: str | None, follow_links: bool) -> It
             what = "no such file or folder" if isinstance(error, FileNotFoundError | ValueError) else one_line(error)
             hint = "give a file, a folder, a glob in quotes, an archive or a URL"
             raise ConfigError(f"--input {path}: {what}; {hint}") from error
-        matches = sorted(glob.glob(path, recursive=True))
+        walk = _Walk(root, out, follow_links, natural_root(path))
+        yield from walk.of_glob(path)
     else:
-        matches = [path]
         if is_folder and not os.access(path, os.R_OK | os.X_OK):
             raise ConfigError(f"--input {path}: the folder cannot be opened; check its permissions")
-    walk = _Walk(root, out, follow_links)
-    for match in matches:
-        yield from walk.at(match, is_given=match == path)
+        yield from _Walk(root, out, follow_links, natural_root(path)).at(path, is_given=True)
 
 
 class _Walk:
-    """One walk over folders: links to folders are followed last, and no folder is entered twice."""
+    """One walk over folders: links to folders are followed last, and no folder is entered twice.
 
-    def __init__(self, root: str, out: str | None, follow_links: bool):
-        self.root, self.follow_links = root, follow_links
+    base: `natural_root` of what was given; the user knows what is hidden above it."""
+
+    def __init__(self, root: str, out: str | None, follow_links: bool, base: str):
+        self.root, self.follow_links, self.base = root, follow_links, base
         self.out = None if out is None or storage.is_url(out) else os.path.realpath(out)
         self.out_place = _identity(self.out) if self.out and os.path.isdir(self.out) else None
         self._entered: set[tuple[int, int]] = set()
@@ -95,8 +95,38 @@ class _Walk:
     def name(self, path: str) -> str:
         given = os.path.abspath(path)
         if not given.startswith(self.root.rstrip(os.sep) + os.sep) and given != self.root:  # one of both has links
-            given = os.path.join(self.root, os.path.relpath(os.path.realpath(path), os.path.realpath(self.root)))
+            folder, own = os.path.split(given)  # a link to a file has the name of its own place
+            real = os.path.join(os.path.realpath(folder), own)
+            given = os.path.join(self.root, os.path.relpath(real, os.path.realpath(self.root)))
         return os.path.relpath(given, self.root).replace(os.sep, "/")
+
+    def of_glob(self, pattern: str) -> Iterator[Found]:
+        """All that a pattern matches, sorted; a file that several paths lead to once, under the first of them."""
+        again: list[str] = []
+        places: set[tuple[tuple[int, int], str]] = set()
+        for path in sorted(globbed(pattern, self.follow_links, again)):
+            folder, own = os.path.split(path.rstrip(os.sep))
+            if not self.follow_links and self._has_link(path):
+                yield PassedOver(self.name(path), "folder" if os.path.isdir(path) else "link", passed_over.LINKED)
+                continue
+            place = (_identity(folder or "."), own)
+            if place in places:
+                yield PassedOver(self.name(path), kind_of(self.name(path)), passed_over.ENTERED)
+                continue
+            places.add(place)
+            yield from self.at(path, is_given=False)
+        for path in sorted(again):
+            yield PassedOver(self.name(path), "folder", passed_over.ENTERED)
+
+    def _has_link(self, path: str) -> bool:
+        """Whether a folder on the way from what was given to a match, or a folder that matches, is a link."""
+        path = os.path.abspath(path)
+        here = path if os.path.isdir(path) else os.path.dirname(path)
+        while len(here) > len(self.base):
+            if os.path.islink(here):
+                return True
+            here = os.path.dirname(here)
+        return False
 
     def at(self, path: str, is_given: bool) -> Iterator[Found]:
         """A file, or all below a folder, sorted; a folder that is given may be a link, a file that is given may lie below OUT."""
@@ -164,7 +194,49 @@ class _Walk:
         except OSError:  # a link to nowhere: fails when it is read, if it is named like a scan
             mode = stat.S_IFREG
         kind = next((kind for is_kind, kind in _SPECIAL if is_kind(mode)), "")
-        yield PassedOver(name, kind, passed_over.SPECIAL) if kind else plain(path, name)
+        below = os.path.relpath(os.path.abspath(path), self.base).replace(os.sep, "/")
+        yield PassedOver(name, kind, passed_over.SPECIAL) if kind else plain(path, name, below)
+
+
+def globbed(pattern: str, follow_links: bool, again: list[str]) -> Iterator[str]:
+    """As `glob.glob(pattern, recursive=True)`, but `**` enters no folder twice, whatever links lead to it; such paths are added
+    to `again`. A final `**` stands for the folders before it."""
+    parts = pattern.split(os.sep)
+    if "**" not in parts:
+        yield from glob.glob(pattern)
+        return
+    at = parts.index("**")
+    head, rest = os.sep.join(parts[:at]), os.sep.join(part for part in parts[at + 1 :])
+    tops = glob.glob(head) if head else [os.sep if pattern.startswith(os.sep) else ""]
+    for top in filter(lambda top: os.path.isdir(top or "."), tops):
+        for folder in _folders(top, follow_links, again) if rest.strip(os.sep) else [top or "."]:
+            yield from globbed(os.path.join(glob.escape(folder), rest), follow_links, again) if rest else [folder]
+
+
+def _folders(top: str, follow_links: bool, again: list[str]) -> Iterator[str]:
+    """A folder and all below it that are not hidden, links last."""
+    entered: set[tuple[int, int]] = set()
+    later = deque([top])
+    while later:
+        stack = [later.popleft()]
+        while stack:
+            here = stack.pop()
+            try:
+                place = _identity(here or ".")
+                with os.scandir(here or ".") as entries:
+                    found = sorted(
+                        (entry.name, entry.is_symlink()) for entry in entries if _is_folder(entry) and not is_hidden(entry.name)
+                    )
+            except OSError:  # a folder that cannot be opened matches nothing, as with any glob
+                continue
+            if place in entered:
+                again.append(here)
+                continue
+            entered.add(place)
+            yield here
+            paths = [(os.path.join(here, name), is_link) for name, is_link in found]
+            stack += [path for path, is_link in reversed(paths) if not is_link]
+            later += [path for path, is_link in paths if is_link and follow_links]
 
 
 def _identity(folder: str) -> tuple[int, int]:
@@ -185,9 +257,9 @@ def is_hidden(name: str) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
 
 
-def plain(path: str, name: str) -> Found:
-    """A file, unless its name says that it is no data."""
-    if is_hidden(name):
+def plain(path: str, name: str, below: str) -> Found:
+    """A file, unless its name says that it is no data. below: its name below what was given, which may itself be hidden."""
+    if is_hidden(below):
         return PassedOver(name, kind_of(name), passed_over.HIDDEN)
     if name.endswith(storage.PARTIAL_SUFFIX):
         return PassedOver(name, kind_of(name), passed_over.PARTIAL)
@@ -204,6 +276,7 @@ def _of_url(path: str, root: str, out: str | None) -> Iterator[Found]:
         raise ConfigError(f"--input {path}: cannot be listed ({one_line(error)})") from error
     if not matches:
         raise ConfigError(f"--input {path}: nothing there; check the URL and your access to it")
+    base = natural_root(path)
     for file in sorted(matches):
         if out is None or file == path or not contains(out, file):
-            yield plain(file, file[len(root) :].lstrip("/"))
+            yield plain(file, file[len(root) :].lstrip("/"), file[len(base) :].lstrip("/"))

@@ -237,8 +237,8 @@ def forget(out: str, scan_ids: Iterable[str]) -> None:
 
 
 def purge(out: str, scan_ids: Iterable[str]) -> None:
-    """Removes all that OUT has of these scans but for the tables over all scans: files, logs and states, these last. A scan's folder
-    that is a link stays with what it leads to: no run made it."""
+    """Removes all that OUT has of these scans but for the tables over all scans: files, logs and states, these last. A scan's
+    folder that is a link stays with what it leads to: no run made it."""
     for scan_id in scan_ids:
         folder = scan_folder(out, scan_id)
         if storage.is_url(out) or not os.path.islink(folder):

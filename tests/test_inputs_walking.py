@@ -1,0 +1,75 @@
+"""Where links and hidden folders lead: a glob ends, whatever links it meets, and what is given by its name is not hidden."""
+
+import glob
+import os
+
+import pytest
+
+from pipeline.inputs import listing, passed_over
+from pipeline.inputs.listing import Bounds
+
+PLY = b"ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nproperty float y\nproperty float z\nend_header\n1 2 3\n"
+
+
+@pytest.fixture
+def scans(tmp_path):
+    """s/a.ply, s/deep/b.ply and s/deep/.hidden/c.ply; two loops, and a link to away/d.ply's folder."""
+    for name in ("s/a.ply", "s/deep/b.ply", "s/deep/.hidden/c.ply", "away/d.ply"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(PLY)
+    (tmp_path / "s" / "loop").symlink_to(".")
+    (tmp_path / "s" / "deep" / "up").symlink_to("..")
+    (tmp_path / "s" / "away").symlink_to("../away")
+    return tmp_path / "s"
+
+
+def listed(pattern, follow_links=True):
+    found = listing.list_input(str(pattern), bounds=Bounds(follow_links=follow_links))
+    return [source.name for source in found.sources], {entry.name: entry.reason for entry in found.passed}
+
+
+@pytest.mark.parametrize("pattern", ["**/*.ply", "**/**/*.ply", "**"])
+def test_a_glob_over_links_that_lead_back_finds_each_file_once(scans, pattern):
+    names, told = listed(scans / pattern)
+    assert names == ["a.ply", "away/d.ply", "deep/b.ply"]
+    assert told["loop"] == told["deep/up"] == passed_over.ENTERED
+
+
+@pytest.mark.parametrize("pattern", ["**/*.ply", "*/*.ply", "**"])
+def test_a_glob_follows_no_link_where_none_is_to_be_followed(scans, pattern):
+    names, told = listed(scans / pattern, follow_links=False)
+    assert set(names) <= {"a.ply", "deep/b.ply"} and "deep/b.ply" in names
+    assert set(told.values()) <= {passed_over.LINKED, passed_over.HIDDEN}
+
+
+def test_a_glob_that_reaches_a_file_twice_says_so(scans):
+    names, told = listed(scans / "*" / "*.ply")
+    assert names == ["away/d.ply", "deep/b.ply", "loop/a.ply"]
+    (scans / "same").symlink_to("deep")
+    names, told = listed(scans / "*" / "b.ply")
+    assert names == ["deep/b.ply"] and told == {"same/b.ply": passed_over.ENTERED}
+
+
+@pytest.mark.parametrize("pattern", ["**/*.ply", "./**/*.ply", "s/**/b.ply", "**/deep/**/*.ply"])
+def test_a_relative_glob_finds_what_globs_find(scans, monkeypatch, pattern):
+    monkeypatch.chdir(scans.parent)
+    for link in ("s/loop", "s/deep/up", "s/away"):
+        os.remove(link)
+    root = os.path.abspath(pattern.partition("*")[0] or ".")
+    expected = sorted(os.path.relpath(path, root) for path in glob.glob(pattern, recursive=True))
+    assert listed(pattern, True)[0] == expected
+
+
+def test_what_is_given_by_its_name_is_not_hidden_below_a_known_root(scans):
+    hidden = scans / "deep" / ".hidden"
+    for given in (hidden, hidden / "c.ply", f"{hidden}/*.ply"):
+        found = listing.list_input(str(given), root=str(scans))
+        assert [source.name for source in found.sources] == ["deep/.hidden/c.ply"]
+    assert "deep/.hidden/c.ply" not in listed(scans)[0]
+
+
+def test_a_link_to_a_file_elsewhere_is_named_by_its_own_place(scans, tmp_path):
+    (scans / "e.ply").symlink_to(tmp_path / "away" / "d.ply")
+    (tmp_path / "door").symlink_to(scans)
+    found = listing.list_input(str(tmp_path / "door" / "e.ply"), root=str(scans))
+    assert [source.name for source in found.sources] == ["e.ply"]
