@@ -2,11 +2,14 @@
 
 import glob
 import os
+import pathlib
 
 import pytest
 
+from pipeline.execution import resources
 from pipeline.inputs import listing, passed_over
 from pipeline.inputs.listing import Bounds
+from pipeline.store import storage
 
 PLY = b"ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nproperty float y\nproperty float z\nend_header\n1 2 3\n"
 
@@ -73,3 +76,26 @@ def test_a_link_to_a_file_elsewhere_is_named_by_its_own_place(scans, tmp_path):
     (tmp_path / "door").symlink_to(scans)
     found = listing.list_input(str(tmp_path / "door" / "e.ply"), root=str(scans))
     assert [source.name for source in found.sources] == ["e.ply"]
+
+
+@pytest.mark.parametrize("given", ["*.ply", "a.ply"])
+@pytest.mark.parametrize("follow_links", [False, True])
+def test_a_sidecar_that_is_a_link_is_read_where_links_are_followed(scans, given, follow_links):
+    (scans / "deep" / "marks.json").write_text("{}")
+    (scans / "a.landmarks.json").symlink_to("deep/marks.json")
+    found = listing.list_input(str(scans / given), bounds=Bounds(follow_links=follow_links))
+    assert [len(source.sidecars) for source in found.sources] == [int(follow_links)]
+
+
+def test_what_lies_below_the_output_is_told_at_a_url_too(memory_filesystem):
+    root = f"{memory_filesystem}://bucket/in"
+    for name in ("a.ply", "out/coarse.ply", "out/refined.ply"):
+        storage.write_bytes(f"{root}/{name}", PLY)
+    found = listing.list_input(root, f"{root}/out")
+    assert [source.name for source in found.sources] == ["a.ply"]
+    assert found.passed == (passed_over.PassedOver("out", "folder", passed_over.OWN),)
+
+
+def test_the_docs_tell_the_memory_that_a_worker_is_given():
+    text = (pathlib.Path(__file__).parents[1] / "docs" / "getting_started.md").read_text()
+    assert f"{resources.WORKER_MIB / 1024:g} GB of memory for each worker" in text

@@ -73,7 +73,7 @@ def list_input(path: str, out: str | None = None, bounds: Bounds | None = None, 
         raise ConfigError(f"--input {path}: lies outside of the root {root}; give --root FOLDER, a folder that holds the input")
     found = list(walking.found_below(path, root, out, bounds.follow_links))
     files = [entry for entry in found if isinstance(entry, File)]
-    exists = _existence(path, {file.path for file in files})
+    exists = _existence(path, {file.path for file in files}, bounds.follow_links)
     with ThreadPoolExecutor(16) as pool:  # a head costs a round trip on a remote filesystem
         entries = [entry for some in pool.map(lambda file: _entries_of(file, exists, bounds), files) for entry in some]
     settled = _settled(bounds, [*(entry for entry in found if isinstance(entry, PassedOver)), *entries])
@@ -94,11 +94,12 @@ def in_reading_order(sources: list[Source]) -> list[Source]:
     return sorted(sources, key=lambda source: (source.path, source.position, source.name))
 
 
-def _existence(path: str, listed: set[str]) -> Callable[[str], bool]:
+def _existence(path: str, listed: set[str], follow_links: bool) -> Callable[[str], bool]:
     """Is there such a file? A folder's listing knows all that lie in it; a glob's or a single file does not."""
     if path in listed or walking.is_glob(path):
         # a pipe of a sidecar's name must not be waited for
-        return lambda place: place in listed or (storage.exists(place) if storage.is_url(place) else os.path.isfile(place))
+        is_there = lambda place: os.path.isfile(place) and (follow_links or not os.path.islink(place))
+        return lambda place: place in listed or (storage.exists(place) if storage.is_url(place) else is_there(place))
     return listed.__contains__
 
 

@@ -280,3 +280,5 @@ def _of_url(path: str, root: str, out: str | None) -> Iterator[Found]:
     for file in sorted(matches):
         if out is None or file == path or not contains(out, file):
             yield plain(file, file[len(root) :].lstrip("/"), file[len(base) :].lstrip("/"))
+    if out is not None and any(file != path and contains(out, file) for file in matches):
+        yield PassedOver(out[len(root) :].strip("/") if contains(root, out) else out, "folder", passed_over.OWN)
