@@ -1,5 +1,6 @@
 """The head is found by its landmarks, whatever geometry proposed first."""
 
+from dataclasses import replace
 from unittest.mock import Mock
 
 import numpy as np
@@ -212,3 +213,25 @@ def test_an_adults_head_keeps_its_metric_scale_and_one_of_no_size_is_refused(fac
             continue
         found = locate(scan, default_model(), sized.find)
         assert found.scan.scale_is_metric and found.scan.notes == () and found.scan_to_model.scale == 1.0
+
+
+@pytest.mark.parametrize(
+    ("grown", "refined", "support"),
+    [(0.75, 0.4, 0.1), (0.75, 0.72, 0.1), (0.79, 0.6, 0.9), (0.79, 0.4, 0.9), (1.22, 1.5, 0.9)],
+    ids=["nothing seen, no size", "nothing seen", "small, of two sizes", "of two sizes, one of no head", "large, of two sizes"],
+)
+def test_a_look_in_a_free_scale_that_tells_less_or_another_size_changes_nothing(grown, refined, support, face, monkeypatch):
+    sized = SizedOracle(face, grown)
+    monkeypatch.setattr(by_landmarks, "Viewer", sized.viewer_class)
+    scan = with_normals(mesh_scan(face.scan_points * grown))
+    proposing(monkeypatch, Location(scan, sized.scan_to_model, 0.5))
+
+    def unsure(viewer, first, *given):
+        if viewer.scan.scale_is_metric:
+            return refine_pose(viewer, first, *given)
+        pose = replace(first.scan_to_model, scale=1 / refined)
+        return replace(first, posterior=replace(first.posterior, scan_to_model=pose), support=support)
+
+    monkeypatch.setattr(by_landmarks, "refine_pose", unsure)
+    found = locate(scan, default_model(), sized.find)
+    assert found.scan.scale_is_metric and found.scan.notes == () and found.scan_to_model.scale == 1.0

@@ -10,8 +10,10 @@ from test_readers_depth import CAMERA as VALUES
 from test_readers_depth import depth_image, npz, png, sidecar
 
 from geometry import readers
-from geometry.errors import NoFaceFound, ReadError
+from geometry.errors import NoFaceFound, ReadError, TimeLimitExceeded
 from geometry.locating import cleaning
+from geometry.locating.candidates import candidate_locations
+from geometry.recognition import doubts
 from geometry.recognition.doubts import doubt_of, doubts_of_camera, with_doubts
 from geometry.scan import Scan
 from geometry.surfaces.raycasting import cast_rays, raycasting_scene
@@ -119,3 +121,37 @@ def test_a_given_unit_in_which_a_head_is_a_room_is_told_by_the_one_that_shows_it
     inches = replace(mesh_scan(face.scan_points * 25.4), unit_mm=25.4)
     assert doubt_of(inches, model, seen) == "in mm, and not in units of 25.4 mm, a head would be there: check input.unit"
     assert doubt_of(inches, model, lambda place: False) == ""
+
+
+def raising(error):
+    def stop(*given):
+        raise error
+
+    return stop
+
+
+@pytest.mark.parametrize("error", [NoFaceFound("no face found: only 12 points"), TimeLimitExceeded("took longer than 1 s")])
+def test_what_stops_the_search_for_a_doubt_leaves_the_reason_as_it_is(frame, error, model, monkeypatch):
+    reason, wrong = NoFaceFound("no face found"), in_unit(frame, 2)
+    assert with_doubts(reason, wrong, model, raising(error)) is reason
+    monkeypatch.setattr(doubts, "located_at", raising(error))
+    assert with_doubts(reason, wrong, model, seen) is reason
+
+
+def test_the_time_is_asked_before_each_search(frame, model, monkeypatch):
+    searched, times = [], iter(range(100))
+    monkeypatch.setattr(doubts, "candidate_locations", lambda scan, *given: searched.append(scan) or raising(NoFaceFound(""))())
+    late = lambda: None if next(times) < 3 else raising(TimeLimitExceeded("took longer than 1 s"))()
+    reason = NoFaceFound("no face found")
+    assert with_doubts(reason, in_unit(frame, 2), model, seen, late) is reason and len(searched) == 3
+
+
+def test_a_dense_mesh_is_searched_thinned_and_seen_whole(face, model, monkeypatch):
+    searched, shown = [], []
+    monkeypatch.setattr(
+        doubts, "candidate_locations", lambda scan, *given: searched.append(len(scan.points)) or candidate_locations(scan, *given)
+    )
+    scan = mesh_scan(face.scan_points * 0.5)
+    said = doubt_of(scan, model, lambda place: not shown.append(len(place.scan.triangles)))
+    assert said.startswith("a head smaller than an adult's, about 0.5 of the average")
+    assert searched[0] < 0.5 * len(scan.points) and shown[0] > 0.9 * len(scan.triangles)

@@ -33,6 +33,7 @@ SIZES = 0.56, 1.3  # of heads, in parts of the average adult's: an infant's, and
 ADULTS = 0.82, 1.18  # of heads that the model, learned of adults, fits
 SIZED_BY = 20  # inner landmarks that are seen: fewer do not tell a head's size
 SMALL_LOSS = 0.1  # of support, that another size may cost
+AGREED = 0.1  # share by which the first and the refined size of a head that is hardly no adult's may differ
 FREE_GAIN = 0.1  # of support, by which a free unit has to win against a metric one
 TURNED_ABOUT = 2  # proposals that are also tried on their side and upside down
 
@@ -184,20 +185,24 @@ def _of_its_size(
     place: Location, found: PoseEstimate, model: MorphableModel, find: Find, options: LandmarkLocatingOptions
 ) -> tuple[Location, PoseEstimate]:
     """A head of a metric scan that is much smaller or larger than the adults of which the model knows: looked at again at an
-    adult's size, the model's scale being free, with a note. Any other as it is. Raises NoFaceFound where it is no head's size."""
+    adult's size, the model's scale being free, with a note. Any other as it is, and so one of which that look shows less, or
+    another size. Raises NoFaceFound where it is no head's size."""
     is_told = place.scan.scale_is_metric and found.estimate.seen[INNER].sum() >= SIZED_BY
-    size = _size(found.estimate, model) if is_told else 1.0
-    if ADULTS[0] < size < ADULTS[1]:
+    first = _size(found.estimate, model) if is_told else 1.0
+    if ADULTS[0] < first < ADULTS[1]:
         return place, found
     free = replace(place.scan, scale_is_metric=False)
     seen = found.estimate
     start = replace(found, posterior=posterior(seen.points, seen.covariance, seen.seen, model, metric=False))
     again = refine_pose(Viewer(free), start, model, find, options)
     size = 1 / again.scan_to_model.scale
+    is_near = ADULTS[0] * (1 - AGREED) < first < ADULTS[1] * (1 + AGREED)
+    if again.support < found.support - SMALL_LOSS or (is_near and abs(size - first) > AGREED * first):
+        return place, found
     if not SIZES[0] < size < SIZES[1] and place.scan.unit_mm is not None:
         what = "smaller than an infant's" if size < 1 else "larger than an adult's"
         raise NoFaceFound(f"no face found: the head would be {size:.2f} of an average adult's, {what}")
-    if again.support < found.support - SMALL_LOSS or ADULTS[0] < size < ADULTS[1]:
+    if ADULTS[0] < size < ADULTS[1]:
         return place, found
     what = "smaller" if size < 1 else "larger"
     note = (

@@ -67,7 +67,7 @@ def locate(state: ScanState, job: Job) -> ScanState:
     try:
         location = methods.LOCATORS[job.config.locate.method](state.scan, job.model, job.config, state.check, places)
     except NoFaceFound as error:
-        raise with_doubts(error, state.scan, job.model, _sees(state, job)) from error
+        raise with_doubts(error, state.scan, job.model, _sees(state, job), state.check) from error
     given, source = state.given_landmarks, state.source.name
     if given is not None:
         whole = state.scan if state.scan.unit_mm else state.scan.in_unit(location.scan.unit_mm, location.scan.scale_is_metric)
@@ -117,7 +117,7 @@ def rasterize(state: ScanState, job: Job) -> ScanState:
     except NoFaceFound as error:
         if marked:
             raise
-        raise with_doubts(error, state.scan or state.location.scan, job.model, _sees(state, job)) from error
+        raise with_doubts(error, state.scan or state.location.scan, job.model, _sees(state, job), state.check) from error
     notes = acceptance.notes_of(found, state.fit.beard) + note_of_bounds(state.fit, job.model)
     location = replace(state.location, scan=reduce(Scan.with_note, notes, state.location.scan))
     return replace(state, location=location, fit=judged, encoding=encoded, evidence=found, scan=None)
@@ -163,7 +163,7 @@ def raw_landmarks(state: ScanState, job: Job) -> ScanState:
     try:
         found = on_raw_scan(state.location, job.model, job.config.landmarks)
     except NoFaceFound as error:
-        raise with_doubts(error, state.scan or state.location.scan, job.model, _sees(state, job)) from error
+        raise with_doubts(error, state.scan or state.location.scan, job.model, _sees(state, job), state.check) from error
     return _with_landmarks(state, found.transformed(state.scan_to_model))
 
 
