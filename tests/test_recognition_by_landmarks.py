@@ -235,3 +235,18 @@ def test_a_look_in_a_free_scale_that_tells_less_or_another_size_changes_nothing(
     monkeypatch.setattr(by_landmarks, "refine_pose", unsure)
     found = locate(scan, default_model(), sized.find)
     assert found.scan.scale_is_metric and found.scan.notes == () and found.scan_to_model.scale == 1.0
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["on the head", "beside it"])
+def test_given_landmarks_say_where_the_head_is(beside, face, scan):
+    away = [400.0, 0, 0] if beside else [0.0, 0, 0]
+    both = np.concatenate([scan.triangles, scan.triangles + len(scan.points)])
+    two = mesh_scan(np.concatenate([scan.points, scan.points + away]), both) if beside else scan
+    wrong = replace(Location(scan, turned("y", 90), 0.3), estimate=object())
+    landmarks = np.full((68, 3), np.nan)
+    landmarks[17:] = truth_of(face)[17:] + away
+    found = by_landmarks.at_given(wrong, two, landmarks, default_model())
+    on_the_other = np.linalg.norm(found.scan.points - away - scan.points.mean(0), axis=1).max() < 300
+    assert degrees_off(found, face) < 5 and found.estimate is None and found.landmarks is landmarks and on_the_other
+    few = np.where(np.arange(68)[:, None] < 20, landmarks, np.nan)
+    assert by_landmarks.at_given(wrong, two, few, default_model()) is wrong

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from geometry.errors import NoFaceFound
 from geometry.landmarks.estimate import LandmarkEstimate
@@ -19,13 +20,14 @@ from geometry.landmarks.mark_up import carried
 from geometry.landmarks.multiview import Find, combine, observe, snapped
 from geometry.landmarks.shape_prior import OUTLIER, Posterior, completed, posterior
 from geometry.landmarks.views import Viewer, turn_of, view_of_pose
-from geometry.locating.candidates import candidate_locations
+from geometry.locating.candidates import candidate_locations, located_at
 from geometry.locating.location import Location
 from geometry.locating.pose_search import LocatingOptions
 from geometry.locating.units import free_units
 from geometry.model.morphable_model import MorphableModel
 from geometry.recognition import trial_fit
 from geometry.scan import Scan
+from geometry.surfaces.normals import with_normals
 from geometry.transforms import SimilarityTransform
 
 INNER = slice(17, 68)  # of ibug68
@@ -35,6 +37,7 @@ SIZED_BY = 20  # inner landmarks that are seen: fewer do not tell a head's size
 SMALL_LOSS = 0.1  # of support, that another size may cost
 AGREED = 0.1  # share by which the first and the refined size of a head that is hardly no adult's may differ
 FREE_GAIN = 0.1  # of support, by which a free unit has to win against a metric one
+ON_HEAD_MM = 10.0  # from a head's points, by the median, to landmarks that are on it
 TURNED_ABOUT = 2  # proposals that are also tried on their side and upside down
 
 
@@ -254,4 +257,26 @@ def _in_found_unit(location: Location) -> Location:
         scan=scan.in_unit((scan.unit_mm or 1.0) * pose.scale, is_metric=False),
         scan_to_model=pose.compose(growth.inverse()),
         estimate=None if location.estimate is None else location.estimate.transformed(growth),
+    )
+
+
+def at_given(location: Location, whole: Scan, landmarks: np.ndarray, model: MorphableModel) -> Location:
+    """Where landmarks (68, 3) that came with the scan, in its mm and NaN where unknown, say that the head is: nothing of what was
+    found on it remains. whole: the scan in mm, of which their head is cut out where they lie beside the one that was found. As it
+    is where they are too few for a pose or no head is there."""
+    known = np.isfinite(landmarks).all(1)
+    try:
+        shape = posterior(landmarks, np.tile(np.eye(3), (len(known), 1, 1)), known, model, location.scan.scale_is_metric)
+        apart = np.median(cKDTree(location.scan.points).query(landmarks[known])[0])
+        head = location.scan if apart < ON_HEAD_MM else located_at(with_normals(whole), shape.scan_to_model).scan
+    except NoFaceFound:
+        return location
+    scan = replace(head, notes=location.scan.notes)
+    return replace(
+        location,
+        scan=scan,
+        scan_to_model=shape.scan_to_model,
+        coefficients=shape.coefficients,
+        estimate=None,
+        landmarks=landmarks,
     )
