@@ -83,6 +83,7 @@ def test_right_numbers_are_not_doubted(frame, model):
         ({"fx": 400.0}, "fx 400 and fy 280 are those of pixels that are not square"),
         ({"cx": 239.0}, "cx 239 is far from the middle of 240 pixels, 119.5: check cx"),
         ({"cy": 10.0}, "cy 10 is far"),
+        ({"cx": -60.0}, "cx -60 is outside the image of 240 pixels: check cx, unless it was cut out of a larger one"),
     ],
 )
 def test_an_unusual_camera_is_noted(frame, values, words):
@@ -90,8 +91,8 @@ def test_an_unusual_camera_is_noted(frame, values, words):
     assert words in said
 
 
-@pytest.mark.parametrize(("key", "value"), [("cx", 959.5), ("cy", -3.0), ("cx", 1e6)])
-def test_a_principal_point_outside_the_image_is_an_error(key, value):
+@pytest.mark.parametrize(("key", "value"), [("cx", 2000.0), ("cy", -1500.0), ("cx", 1e6)])
+def test_a_principal_point_where_no_camera_has_it_is_an_error(key, value):
     depth = depth_image()
     for name, data, beside in (
         ("frame.png", png(depth), sidecar(depth, **{key: value})),
@@ -99,6 +100,26 @@ def test_a_principal_point_outside_the_image_is_an_error(key, value):
     ):
         with pytest.raises(ReadError, match=f"gives {key} as .*outside the image of .* pixels, whose middle is"):
             readers.read(data, name, beside)
+
+
+@pytest.mark.parametrize(("key", "value"), [("cx", 959.5), ("cy", -3.0), ("cx", -25.0)])
+def test_a_principal_point_outside_an_image_that_was_cut_out_is_a_doubt(key, value):
+    depth = depth_image()
+    for name, data, beside in (
+        ("frame.png", png(depth), sidecar(depth, **{key: value})),
+        ("frame.npz", npz(depth=depth, depth_unit_mm=1, **VALUES | {key: value}), {}),
+    ):
+        scan = readers.read(data, name, beside)
+        assert getattr(scan.camera, key) == value and any("cut out of a larger one" in said for said in doubts_of_camera(scan))
+
+
+def test_a_camera_without_a_size_whose_principal_point_is_far_outside_is_another_images():
+    depth, no_size = depth_image(), {"width": None, "height": None}
+    with pytest.raises(
+        ReadError, match="gives cx as 959.5, far outside the image.*cut out of a larger one give width and height"
+    ):
+        readers.read(png(depth), "frame.png", sidecar(depth, cx=959.5, **no_size))
+    assert readers.read(png(depth), "frame.png", sidecar(depth, cx=-25.0, **no_size)).camera.cx == -25.0
 
 
 @pytest.mark.parametrize(("unit_mm", "better"), [(1000.0, "mm would make it"), (1 / 25.4, "inch")])

@@ -170,6 +170,10 @@ def doubts_of_camera(scan: Scan) -> list[str]:
     if not 1 / SQUARE < camera.fx / camera.fy < SQUARE:
         said.append(f"fx {camera.fx:g} and fy {camera.fy:g} are those of pixels that are not square: check both")
     for key, value, size in (("cx", camera.cx, camera.width), ("cy", camera.cy, camera.height)):
-        if abs(value - (size - 1) / 2) > OFF_CENTRE * size:
+        if not -0.5 <= value <= size - 0.5:
+            said.append(
+                f"{key} {value:g} is outside the image of {size} pixels: check {key}, unless it was cut out of a larger one"
+            )
+        elif abs(value - (size - 1) / 2) > OFF_CENTRE * size:
             said.append(f"{key} {value:g} is far from the middle of {size} pixels, {(size - 1) / 2:g}: check {key}")
     return said
