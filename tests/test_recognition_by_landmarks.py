@@ -249,4 +249,7 @@ def test_given_landmarks_say_where_the_head_is(beside, face, scan):
     on_the_other = np.linalg.norm(found.scan.points - away - scan.points.mean(0), axis=1).max() < 300
     assert degrees_off(found, face) < 5 and found.estimate is None and found.landmarks is landmarks and on_the_other
     few = np.where(np.arange(68)[:, None] < 20, landmarks, np.nan)
+    muddled = landmarks[np.random.default_rng(0).permutation(68)]
+    said = [by_landmarks.of_another_head(wrong, marks, default_model()) for marks in (landmarks, few, muddled)]
+    assert said == [beside, False, False]
     assert by_landmarks.at_given(wrong, two, few, default_model()) is wrong

@@ -163,4 +163,7 @@ def test_given_landmarks_win_against_a_face_of_which_the_locator_is_not_sure(by_
         return
     found = steps.locate(state, job).location
     assert found.scan_to_model.compose(located.scan_to_model.inverse()).angle_deg < 5 and found.estimate is None
-    assert "the given landmarks contradict the face found, which is not sure, and were believed" in found.scan.notes[-1]
+    assert (
+        "the given landmarks contradict the face found, which is not sure or another one, and were believed"
+        in found.scan.notes[-1]
+    )

@@ -27,8 +27,8 @@ def check_against_found(
     given in scan mm; found: the ibug68 estimate on the scan, or None; face (68, 3): the landmarks of an average face at the
     located pose, scan mm, which judge where none were found. A landmark that lies elsewhere is set aside (NaN, and a note).
 
-    Raises ReadError, naming the scan `source`, where several do and what they then look like can be said, or `is_sure`: the face
-    was found beyond doubt. Otherwise all are kept, with a note."""
+    Raises ReadError, naming the scan `source`, where several do and what they then look like can be said, or `is_sure`: it
+    was found beyond doubt that this is their face. Otherwise all are kept, with a note."""
     points, names = given.points68, _names(given)
     expected = face if found is None else np.where((found.seen & (found.confidence > SURE))[:, None], found.points, np.nan)
     limits = _LIMITS if found is not None else np.full(IBUG_POINTS, MEAN_FACE_MM)
@@ -41,7 +41,7 @@ def check_against_found(
         fault = f"{wrong.sum()} of {asked.sum()} lie elsewhere, {names[first]} {apart[first]:.0f} mm apart"
         cause = _cause(points, expected, limits)
         if not (is_sure or cause):
-            note = f"the given landmarks contradict the face found, which is not sure, and were believed: {fault}"
+            note = f"the given landmarks contradict the face found, which is not sure or another one, and were believed: {fault}"
             return replace(given, notes=(*given.notes, note)), True
         raise ReadError(
             source,

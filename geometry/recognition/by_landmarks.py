@@ -18,7 +18,7 @@ from geometry.errors import NoFaceFound
 from geometry.landmarks.estimate import LandmarkEstimate
 from geometry.landmarks.mark_up import carried
 from geometry.landmarks.multiview import Find, combine, observe, snapped
-from geometry.landmarks.shape_prior import OUTLIER, Posterior, completed, posterior
+from geometry.landmarks.shape_prior import LEAST, OUTLIER, Posterior, completed, posterior
 from geometry.landmarks.views import Viewer, turn_of, view_of_pose
 from geometry.locating.candidates import candidate_locations, located_at
 from geometry.locating.location import Location
@@ -260,15 +260,33 @@ def _in_found_unit(location: Location) -> Location:
     )
 
 
+def of_another_head(location: Location, landmarks: np.ndarray, model: MorphableModel) -> bool:
+    """Whether landmarks (68, 3) that came with the scan, in its mm and NaN where unknown, are a face's and lie beside the head
+    that was found: of several heads they are another's."""
+    known = np.isfinite(landmarks).all(1)
+    if known.sum() < LEAST or _apart(location, landmarks[known]) < ON_HEAD_MM:
+        return False
+    distance = _pose_of(landmarks, known, model, location.scan.scale_is_metric).distance[known]
+    return bool(np.median(distance) < OUTLIER)
+
+
+def _apart(location: Location, landmarks: np.ndarray) -> float:
+    return float(np.median(cKDTree(location.scan.points).query(landmarks)[0]))
+
+
+def _pose_of(landmarks: np.ndarray, known: np.ndarray, model: MorphableModel, metric: bool) -> Posterior:
+    return posterior(landmarks, np.tile(np.eye(3), (len(known), 1, 1)), known, model, metric)
+
+
 def at_given(location: Location, whole: Scan, landmarks: np.ndarray, model: MorphableModel) -> Location:
     """Where landmarks (68, 3) that came with the scan, in its mm and NaN where unknown, say that the head is: nothing of what was
     found on it remains. whole: the scan in mm, of which their head is cut out where they lie beside the one that was found. As it
     is where they are too few for a pose or no head is there."""
     known = np.isfinite(landmarks).all(1)
     try:
-        shape = posterior(landmarks, np.tile(np.eye(3), (len(known), 1, 1)), known, model, location.scan.scale_is_metric)
-        apart = np.median(cKDTree(location.scan.points).query(landmarks[known])[0])
-        head = location.scan if apart < ON_HEAD_MM else located_at(with_normals(whole), shape.scan_to_model).scan
+        shape = _pose_of(landmarks, known, model, location.scan.scale_is_metric)
+        is_on = _apart(location, landmarks[known]) < ON_HEAD_MM
+        head = location.scan if is_on else located_at(with_normals(whole), shape.scan_to_model).scan
     except NoFaceFound:
         return location
     scan = replace(head, notes=location.scan.notes)

@@ -24,7 +24,7 @@ from geometry.locating.candidates import located_at
 from geometry.locating.location import Location
 from geometry.model import landmark_embedding as landmark_schemes
 from geometry.recognition import acceptance, evidence, handedness
-from geometry.recognition.by_landmarks import at_given
+from geometry.recognition.by_landmarks import at_given, of_another_head
 from geometry.recognition.doubts import doubts_of_camera, with_doubts
 from geometry.reconstruction.reconstruct import reconstruct
 from geometry.scan import Scan
@@ -77,7 +77,8 @@ def locate(state: ScanState, job: Job) -> ScanState:
     note = handedness.require_unmirrored(state.scan, location, job.model, job.config.input.handedness, state.check)
     if given is not None:
         face = location.scan_to_model.inverse().apply(landmark_schemes.landmarks_on(job.model, job.model.mean))
-        given, won = check_against_found(given, location.estimate, face, source, _is_sure(location, job))
+        is_sure = _is_sure(location, job) and not of_another_head(location, given.points68, job.model)
+        given, won = check_against_found(given, location.estimate, face, source, is_sure)
         location = replace(location, landmarks=given.points68)
         location = at_given(location, whole, given.points68, job.model) if won else location
     notes = (*location.scan.notes, *filter(None, [note]), *(() if given is None else given.notes))
