@@ -1,6 +1,8 @@
 """glTF beyond plain accessors in one file: buffers elsewhere, sparse and Draco-compressed arrays, morph targets, empty parts."""
 
 import json
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -96,6 +98,19 @@ def test_nothing_outside_a_documents_folder_is_opened(tmp_path):
         assert reading.read(Source("face.gltf", str(tmp_path / "scans" / "face.gltf")), 2**20)[1] == {}
 
 
+def test_a_buffer_of_the_same_name_in_another_folder_is_not_taken_for_a_missing_one():
+    tree = document("a/geo.bin")
+    tree["buffers"].append({"uri": "b/geo.bin", "byteLength": len(BINARY)})
+    data, other = json.dumps(tree).encode(), bytes(len(BINARY))
+    with pytest.raises(ReadError, match="'a/geo.bin', which is missing"):
+        readers.read(data, "face.gltf", {"b/geo.bin": other})
+    scan = readers.read(data, "face.gltf", {"b/geo.bin": other, "geo.bin": BINARY})
+    assert np.array_equal(scan.points[scan.triangles], POINTS[FACES])
+    assert "its file 'a/geo.bin' is missing: 'geo.bin', beside the document, was taken for it" in scan.notes
+    noted = readers.read(data, "face.gltf", {"b/geo.bin": other, "a/geo.bin": BINARY}).notes
+    assert not any("missing" in note for note in noted)
+
+
 def test_a_buffer_that_was_renamed_with_its_document_is_known_by_its_length():
     data = json.dumps(document("old_name.bin")).encode()
     scan = readers.read(data, "face.gltf", {"face.bin": BINARY})
@@ -146,7 +161,9 @@ def test_morph_targets_move_points_by_the_weights_of_mesh_or_node(of):
             readers.read(glb(tree, binary), "a.glb")
 
 
-def test_draco_compressed_meshes_are_read_where_the_extra_is_installed():
+@pytest.mark.parametrize("mode", [None, 5, 6], ids=["triangles", "strip", "fan"])
+def test_draco_compressed_meshes_are_read_where_the_extra_is_installed(mode):
+    """Their corners are those of single triangles, whatever the mode says."""
     draco = pytest.importorskip("DracoPy")
     colors = (np.arange(POINTS.size) % 256).astype("u1").reshape(-1, 3)
     packed = draco.encode(POINTS, FACES.astype("u4"), quantization_bits=20, colors=colors)
@@ -156,7 +173,7 @@ def test_draco_compressed_meshes_are_read_where_the_extra_is_installed():
         "attributes": {"POSITION": 0, "COLOR_0": 1},
         "indices": 2,
         "extensions": {"KHR_draco_mesh_compression": extension},
-    }
+    } | ({} if mode is None else {"mode": mode})
     accessors = [
         {"componentType": 5126, "type": "VEC3", "count": len(POINTS)},
         {"componentType": 5121, "type": "VEC3", "count": len(POINTS)},
@@ -171,3 +188,13 @@ def test_draco_compressed_meshes_are_read_where_the_extra_is_installed():
     assert np.array_equal(scan.colors[order[0]], colors[order[1]])
     with pytest.raises(ReadError, match="Draco-compressed mesh cannot be decoded"):
         readers.read(glb(tree, bytes(len(packed))), "a.glb")
+
+
+@pytest.mark.parametrize("mode", [4, 5, 6], ids=["triangles", "strip", "fan"])
+def test_corners_from_draco_are_those_of_triangles_whatever_the_mode_says(mode, monkeypatch):
+    """With a stand-in for the decoder, which is an extra."""
+    mesh = SimpleNamespace(points=POINTS, faces=FACES, get_attribute_by_unique_id=lambda number: {"data": POINTS})
+    monkeypatch.setitem(sys.modules, "DracoPy", SimpleNamespace(decode=lambda data: mesh))
+    packed = {"KHR_draco_mesh_compression": {"bufferView": 0, "attributes": {"POSITION": 0}}}
+    scan = readers.read(glb(document(primitives=[PRIMITIVE | {"mode": mode, "extensions": packed}]), BINARY), "a.glb")
+    assert np.array_equal(scan.points[scan.triangles], POINTS[FACES])

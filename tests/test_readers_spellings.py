@@ -3,6 +3,7 @@ end, numbers that are none. What is read is what was meant; the rest is named.""
 
 import numpy as np
 import pytest
+from test_readers_depth import pcd
 from test_readers_meshes import FACES, MESH, POINTS, exported, ply
 
 from geometry import readers
@@ -54,6 +55,20 @@ def test_a_mark_before_the_first_vertex_of_an_obj_loses_no_vertex():
         [0, 1, 2],
         [0, 2, 3],
     ]
+
+
+@pytest.mark.parametrize("filled", [b"\0", b" "])
+@pytest.mark.parametrize("name", ["face.stl", "face"])
+def test_a_binary_stl_whose_header_begins_with_a_mark_is_not_shifted(name, filled):
+    data = "\ufeffgesicht".encode().ljust(80, filled) + exported(MESH, "stl")[80:]
+    assert readers.claims(name, data[: readers.HEAD_SIZE])
+    scan = readers.read(data, name)
+    assert np.array_equal(corners(scan), POINTS[FACES]) and scan.notes == readers.read(exported(MESH, "stl"), name).notes
+
+
+@pytest.mark.parametrize("write", [lambda: ply(POINTS, FACES), lambda: pcd(POINTS, "binary")])
+def test_a_mark_before_a_text_header_of_binary_numbers_is_passed_over(write):
+    assert np.array_equal(readers.read(b"\xef\xbb\xbf" + write(), "face").points, readers.read(write(), "face").points)
 
 
 @pytest.mark.parametrize("noise", ["settings", "labels", "zeros", "floats"])

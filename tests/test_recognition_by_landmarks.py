@@ -1,5 +1,6 @@
 """The head is found by its landmarks, whatever geometry proposed first."""
 
+from dataclasses import replace
 from unittest.mock import Mock
 
 import numpy as np
@@ -212,3 +213,43 @@ def test_an_adults_head_keeps_its_metric_scale_and_one_of_no_size_is_refused(fac
             continue
         found = locate(scan, default_model(), sized.find)
         assert found.scan.scale_is_metric and found.scan.notes == () and found.scan_to_model.scale == 1.0
+
+
+@pytest.mark.parametrize(
+    ("grown", "refined", "support"),
+    [(0.75, 0.4, 0.1), (0.75, 0.72, 0.1), (0.79, 0.6, 0.9), (0.79, 0.4, 0.9), (1.22, 1.5, 0.9)],
+    ids=["nothing seen, no size", "nothing seen", "small, of two sizes", "of two sizes, one of no head", "large, of two sizes"],
+)
+def test_a_look_in_a_free_scale_that_tells_less_or_another_size_changes_nothing(grown, refined, support, face, monkeypatch):
+    sized = SizedOracle(face, grown)
+    monkeypatch.setattr(by_landmarks, "Viewer", sized.viewer_class)
+    scan = with_normals(mesh_scan(face.scan_points * grown))
+    proposing(monkeypatch, Location(scan, sized.scan_to_model, 0.5))
+
+    def unsure(viewer, first, *given):
+        if viewer.scan.scale_is_metric:
+            return refine_pose(viewer, first, *given)
+        pose = replace(first.scan_to_model, scale=1 / refined)
+        return replace(first, posterior=replace(first.posterior, scan_to_model=pose), support=support)
+
+    monkeypatch.setattr(by_landmarks, "refine_pose", unsure)
+    found = locate(scan, default_model(), sized.find)
+    assert found.scan.scale_is_metric and found.scan.notes == () and found.scan_to_model.scale == 1.0
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["on the head", "beside it"])
+def test_given_landmarks_say_where_the_head_is(beside, face, scan):
+    away = [400.0, 0, 0] if beside else [0.0, 0, 0]
+    both = np.concatenate([scan.triangles, scan.triangles + len(scan.points)])
+    two = mesh_scan(np.concatenate([scan.points, scan.points + away]), both) if beside else scan
+    wrong = replace(Location(scan, turned("y", 90), 0.3), estimate=object())
+    landmarks = np.full((68, 3), np.nan)
+    landmarks[17:] = truth_of(face)[17:] + away
+    found = by_landmarks.at_given(wrong, two, landmarks, default_model())
+    on_the_other = np.linalg.norm(found.scan.points - away - scan.points.mean(0), axis=1).max() < 300
+    assert degrees_off(found, face) < 5 and found.estimate is None and found.landmarks is landmarks and on_the_other
+    few = np.where(np.arange(68)[:, None] < 20, landmarks, np.nan)
+    muddled = landmarks[np.random.default_rng(0).permutation(68)]
+    said = [by_landmarks.of_another_head(wrong, marks, default_model()) for marks in (landmarks, few, muddled)]
+    assert said == [beside, False, False]
+    assert by_landmarks.at_given(wrong, two, few, default_model()) is wrong

@@ -10,8 +10,10 @@ from test_readers_depth import CAMERA as VALUES
 from test_readers_depth import depth_image, npz, png, sidecar
 
 from geometry import readers
-from geometry.errors import NoFaceFound, ReadError
+from geometry.errors import NoFaceFound, ReadError, TimeLimitExceeded
 from geometry.locating import cleaning
+from geometry.locating.candidates import candidate_locations
+from geometry.recognition import doubts
 from geometry.recognition.doubts import doubt_of, doubts_of_camera, with_doubts
 from geometry.scan import Scan
 from geometry.surfaces.raycasting import cast_rays, raycasting_scene
@@ -81,6 +83,7 @@ def test_right_numbers_are_not_doubted(frame, model):
         ({"fx": 400.0}, "fx 400 and fy 280 are those of pixels that are not square"),
         ({"cx": 239.0}, "cx 239 is far from the middle of 240 pixels, 119.5: check cx"),
         ({"cy": 10.0}, "cy 10 is far"),
+        ({"cx": -60.0}, "cx -60 is outside the image of 240 pixels: check cx, unless it was cut out of a larger one"),
     ],
 )
 def test_an_unusual_camera_is_noted(frame, values, words):
@@ -88,8 +91,8 @@ def test_an_unusual_camera_is_noted(frame, values, words):
     assert words in said
 
 
-@pytest.mark.parametrize(("key", "value"), [("cx", 959.5), ("cy", -3.0), ("cx", 1e6)])
-def test_a_principal_point_outside_the_image_is_an_error(key, value):
+@pytest.mark.parametrize(("key", "value"), [("cx", 2000.0), ("cy", -1500.0), ("cx", 1e6)])
+def test_a_principal_point_where_no_camera_has_it_is_an_error(key, value):
     depth = depth_image()
     for name, data, beside in (
         ("frame.png", png(depth), sidecar(depth, **{key: value})),
@@ -97,6 +100,26 @@ def test_a_principal_point_outside_the_image_is_an_error(key, value):
     ):
         with pytest.raises(ReadError, match=f"gives {key} as .*outside the image of .* pixels, whose middle is"):
             readers.read(data, name, beside)
+
+
+@pytest.mark.parametrize(("key", "value"), [("cx", 959.5), ("cy", -3.0), ("cx", -25.0)])
+def test_a_principal_point_outside_an_image_that_was_cut_out_is_a_doubt(key, value):
+    depth = depth_image()
+    for name, data, beside in (
+        ("frame.png", png(depth), sidecar(depth, **{key: value})),
+        ("frame.npz", npz(depth=depth, depth_unit_mm=1, **VALUES | {key: value}), {}),
+    ):
+        scan = readers.read(data, name, beside)
+        assert getattr(scan.camera, key) == value and any("cut out of a larger one" in said for said in doubts_of_camera(scan))
+
+
+def test_a_camera_without_a_size_whose_principal_point_is_far_outside_is_another_images():
+    depth, no_size = depth_image(), {"width": None, "height": None}
+    with pytest.raises(
+        ReadError, match="gives cx as 959.5, far outside the image.*cut out of a larger one give width and height"
+    ):
+        readers.read(png(depth), "frame.png", sidecar(depth, cx=959.5, **no_size))
+    assert readers.read(png(depth), "frame.png", sidecar(depth, cx=-25.0, **no_size)).camera.cx == -25.0
 
 
 @pytest.mark.parametrize(("unit_mm", "better"), [(1000.0, "mm would make it"), (1 / 25.4, "inch")])
@@ -119,3 +142,37 @@ def test_a_given_unit_in_which_a_head_is_a_room_is_told_by_the_one_that_shows_it
     inches = replace(mesh_scan(face.scan_points * 25.4), unit_mm=25.4)
     assert doubt_of(inches, model, seen) == "in mm, and not in units of 25.4 mm, a head would be there: check input.unit"
     assert doubt_of(inches, model, lambda place: False) == ""
+
+
+def raising(error):
+    def stop(*given):
+        raise error
+
+    return stop
+
+
+@pytest.mark.parametrize("error", [NoFaceFound("no face found: only 12 points"), TimeLimitExceeded("took longer than 1 s")])
+def test_what_stops_the_search_for_a_doubt_leaves_the_reason_as_it_is(frame, error, model, monkeypatch):
+    reason, wrong = NoFaceFound("no face found"), in_unit(frame, 2)
+    assert with_doubts(reason, wrong, model, raising(error)) is reason
+    monkeypatch.setattr(doubts, "located_at", raising(error))
+    assert with_doubts(reason, wrong, model, seen) is reason
+
+
+def test_the_time_is_asked_before_each_search(frame, model, monkeypatch):
+    searched, times = [], iter(range(100))
+    monkeypatch.setattr(doubts, "candidate_locations", lambda scan, *given: searched.append(scan) or raising(NoFaceFound(""))())
+    late = lambda: None if next(times) < 3 else raising(TimeLimitExceeded("took longer than 1 s"))()
+    reason = NoFaceFound("no face found")
+    assert with_doubts(reason, in_unit(frame, 2), model, seen, late) is reason and len(searched) == 3
+
+
+def test_a_dense_mesh_is_searched_thinned_and_seen_whole(face, model, monkeypatch):
+    searched, shown = [], []
+    monkeypatch.setattr(
+        doubts, "candidate_locations", lambda scan, *given: searched.append(len(scan.points)) or candidate_locations(scan, *given)
+    )
+    scan = mesh_scan(face.scan_points * 0.5)
+    said = doubt_of(scan, model, lambda place: not shown.append(len(place.scan.triangles)))
+    assert said.startswith("a head smaller than an adult's, about 0.5 of the average")
+    assert searched[0] < 0.5 * len(scan.points) and shown[0] > 0.9 * len(scan.triangles)

@@ -9,9 +9,11 @@ import pytest
 
 import face_relief
 from geometry import readers
-from geometry.errors import NoFaceFound
+from geometry.errors import NoFaceFound, ReadError
 from geometry.fitting import encoding
 from geometry.fitting.target import prepare_target
+from geometry.landmarks.given import GivenLandmarks
+from geometry.model.landmark_embedding import shipped_schemes
 from geometry.readers import ply_elements
 from geometry.readers.scan_file import ScanFile
 from geometry.recognition.rightness import probability_right
@@ -19,7 +21,7 @@ from geometry.synthesis import deformation_transfer
 from geometry.transforms import SimilarityTransform
 from pipeline.execution.stages import Load, Steps
 from pipeline.inputs.source import Source
-from pipeline.scans import chain, config, files, steps
+from pipeline.scans import chain, config, files, methods, steps
 from pipeline.scans.job import Job
 from pipeline.scans.state import ScanState
 from pipeline.training import real_truth, sampled_pairs
@@ -139,3 +141,29 @@ def test_a_start_that_is_taken_for_granted_leads_to_the_same_face(by_run):
     state = chain.fitted(ScanState(SOURCE, scan=readers.read(SCAN), start=start), Job(SynthesisConfig()))
     apart = np.linalg.norm(state.fit.vertices - by_run.fit.vertices, axis=1)[Job(config.Config()).model.regions["face"]]
     assert apart.mean() < 1.0
+
+
+@pytest.mark.parametrize("confidence", [0.3, 0.9])
+def test_given_landmarks_win_against_a_face_of_which_the_locator_is_not_sure(by_run, confidence, monkeypatch):
+    """Found is a face that is turned and away from where it is; where that is not sure, the chain goes on from the given."""
+    job, located = Job(config.Config()), by_run.location
+    off = SimilarityTransform(np.diag([-1.0, 1, -1]), np.array([0.0, 80, 60]))
+    marks = located.estimate.points
+    astray = replace(
+        located, estimate=located.estimate.transformed(off), scan_to_model=located.scan_to_model.compose(off.inverse())
+    )
+    astray = replace(astray, confidence=confidence)
+    monkeypatch.setitem(methods.LOCATORS, "landmarks", lambda *given: astray)
+    monkeypatch.setattr(steps.handedness, "require_unmirrored", lambda *given: None)
+    given = GivenLandmarks(marks[17:], shipped_schemes()["ibug51"].names, tuple(range(17, 68)), "ibug51", "scan.pp")
+    state = ScanState(SOURCE, scan=located.scan, given_landmarks=given)
+    if confidence > 0.6:
+        with pytest.raises(ReadError, match="contradict the face found"):
+            steps.locate(state, job)
+        return
+    found = steps.locate(state, job).location
+    assert found.scan_to_model.compose(located.scan_to_model.inverse()).angle_deg < 5 and found.estimate is None
+    assert (
+        "the given landmarks contradict the face found, which is not sure or another one, and were believed"
+        in found.scan.notes[-1]
+    )

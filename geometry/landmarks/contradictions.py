@@ -19,24 +19,34 @@ _LIMITS = np.full(IBUG_POINTS, LIMIT_MM)
 _LIMITS[:17], _LIMITS[17:27] = JAW_MM, BROWS_MM
 
 
-def check_against_found(given: GivenLandmarks, found: LandmarkEstimate | None, face: np.ndarray, source: str) -> GivenLandmarks:
-    """given in scan mm; found: the ibug68 estimate on the scan, or None; face (68, 3): the landmarks of an average face at the
+def check_against_found(
+    given: GivenLandmarks, found: LandmarkEstimate | None, face: np.ndarray, source: str, is_sure: bool = True
+) -> tuple[GivenLandmarks, bool]:
+    """What is used of the given landmarks, and whether they are to be believed against what was found.
+
+    given in scan mm; found: the ibug68 estimate on the scan, or None; face (68, 3): the landmarks of an average face at the
     located pose, scan mm, which judge where none were found. A landmark that lies elsewhere is set aside (NaN, and a note).
 
-    Raises ReadError, naming the scan `source`, where several do: what they then look like is said."""
+    Raises ReadError, naming the scan `source`, where several do and what they then look like can be said, or `is_sure`: it
+    was found beyond doubt that this is their face. Otherwise all are kept, with a note."""
     points, names = given.points68, _names(given)
     expected = face if found is None else np.where((found.seen & (found.confidence > SURE))[:, None], found.points, np.nan)
     limits = _LIMITS if found is not None else np.full(IBUG_POINTS, MEAN_FACE_MM)
     apart = np.linalg.norm(points - expected, axis=1)
     asked, wrong = np.isfinite(apart), np.nan_to_num(apart) > limits
     if not wrong.any():
-        return given
+        return given, False
     if wrong.sum() > max(1, MOST_WRONG * asked.sum()):
         first = int(np.nanargmax(np.where(wrong, apart, np.nan)))
+        fault = f"{wrong.sum()} of {asked.sum()} lie elsewhere, {names[first]} {apart[first]:.0f} mm apart"
+        cause = _cause(points, expected, limits)
+        if not (is_sure or cause):
+            note = f"the given landmarks contradict the face found, which is not sure or another one, and were believed: {fault}"
+            return replace(given, notes=(*given.notes, note)), True
         raise ReadError(
             source,
-            f"its landmarks {given.source_name} contradict the face found on it: {wrong.sum()} of {asked.sum()} lie elsewhere, "
-            f"{names[first]} {apart[first]:.0f} mm apart; {_cause(points, expected, limits)}",
+            f"its landmarks {given.source_name} contradict the face found on it: {fault}; "
+            + (cause or "they are in another order, or of another face"),
             "correct them, or remove the file: without it the landmarks found on the scan are used",
         )
     notes = tuple(
@@ -44,7 +54,7 @@ def check_against_found(given: GivenLandmarks, found: LandmarkEstimate | None, f
         for k in np.flatnonzero(wrong).tolist()
     )
     gone = np.isin(np.array(given.in_ibug68), np.flatnonzero(wrong))
-    return replace(given, points=np.where(gone[:, None], np.nan, given.points), notes=given.notes + notes)
+    return replace(given, points=np.where(gone[:, None], np.nan, given.points), notes=given.notes + notes), False
 
 
 def _names(given: GivenLandmarks) -> dict[int, str]:
@@ -53,7 +63,8 @@ def _names(given: GivenLandmarks) -> dict[int, str]:
 
 
 def _cause(points: np.ndarray, expected: np.ndarray, limits: np.ndarray) -> str:
-    """The order that would explain landmarks (68, 3) which lie elsewhere than expected (68, 3): in words."""
+    """The order that would explain landmarks (68, 3) which lie elsewhere than expected (68, 3): in words; "" where none
+    does."""
     known = np.flatnonzero(np.isfinite(points).all(1))
     mirror = np.array(shipped_schemes()["ibug68"].mirror)
     away = lambda taken: float(np.nanmedian(np.linalg.norm(taken - expected[known], axis=1) / limits[known]))
@@ -64,4 +75,4 @@ def _cause(points: np.ndarray, expected: np.ndarray, limits: np.ndarray) -> str:
         return "left and right are exchanged in them"
     if away(points[known][::-1]) < enough:
         return "they are in reversed order"
-    return "they are in another order, or of another face"
+    return ""

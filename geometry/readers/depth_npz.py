@@ -57,7 +57,7 @@ def _scan(file: ScanFile, depth: np.ndarray, values: dict[str, object], colors: 
     depth_mm[~(np.abs(depth_mm) < 1e9)] = 0  # a thousand kilometres: not a depth
     if not (depth_mm > 0).any():
         raise file.error("no pixel has a positive, finite depth", "check the sensor's export")
-    check_principal_point(file, camera, "it", REMEDY)
+    check_principal_point(file, camera, "it", REMEDY, size_is_told=True)  # the array has it
     fits = colors is not None and colors.shape in ((*depth.shape, 3), (*depth.shape, 4)) and colors.dtype.kind in "fiu"
     notes = (
         ()

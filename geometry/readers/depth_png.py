@@ -38,7 +38,7 @@ def read(file: ScanFile) -> Scan:
         raise file.error(
             f"its header promises {width} × {height} pixels, at most {MOST_PIXELS} are read", "give a smaller depth image"
         )
-    camera, unit_mm = camera_from_sidecar(file, width, height)
+    camera, unit_mm, size_is_told = camera_from_sidecar(file, width, height)
     try:
         with Image.open(io.BytesIO(file.data), formats=["PNG"]) as image:
             depth = np.asarray(image).astype(np.float64)
@@ -48,5 +48,6 @@ def read(file: ScanFile) -> Scan:
         raise file.error(f"its PNG data decode to the shape {depth.shape}, expected {(height, width)}")
     if not (depth > 0).any():
         raise file.error("every pixel is 0, that is without depth", "check the sensor's export")
-    check_principal_point(file, camera, f"its sidecar {file.sidecar_name('.json')}", sidecar_remedy(file, width, height))
+    remedy = sidecar_remedy(file, width, height) + "; of an image that was cut out of a larger one give width and height, too"
+    check_principal_point(file, camera, f"its sidecar {file.sidecar_name('.json')}", remedy, size_is_told)
     return replace(Scan.from_depth(depth * unit_mm, camera, file.source, "depth_png"), depth_unit_mm=unit_mm)

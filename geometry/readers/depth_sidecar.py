@@ -1,5 +1,6 @@
 """The camera of a depth image, from its JSON sidecar or from arrays: checked value by value."""
 
+import math
 from collections.abc import Mapping
 
 from geometry.camera import PinholeCamera
@@ -8,10 +9,12 @@ from geometry.readers.scan_file import ScanFile
 KEYS = ("fx", "fy", "cx", "cy", "depth_unit_mm")
 EXAMPLE = '{"width": %d, "height": %d, "fx": 525.0, "fy": 525.0, "cx": %.1f, "cy": %.1f, "depth_unit_mm": 1.0}'
 MOST_PIXELS = 64_000_000
+WIDEST_DEG = 65.0  # from its axis, to which a depth camera sees
 
 
-def camera_from_sidecar(file: ScanFile, width: int, height: int) -> tuple[PinholeCamera, float]:
-    """The camera and `depth_unit_mm`. Raises ReadError that says which file to write, with an example of its content."""
+def camera_from_sidecar(file: ScanFile, width: int, height: int) -> tuple[PinholeCamera, float, bool]:
+    """The camera, `depth_unit_mm`, and whether width and height of the image are told beside them. Raises ReadError that says
+    which file to write, with an example of its content."""
     name, remedy = file.sidecar_name(".json"), sidecar_remedy(file, width, height)
     text = file.sidecar(name, file.name + ".json")
     if text is None:
@@ -20,7 +23,8 @@ def camera_from_sidecar(file: ScanFile, width: int, height: int) -> tuple[Pinhol
     for key, actual in (("width", width), ("height", height)):
         if key in values and values[key] != actual:
             raise file.error(f"its sidecar {name} says {key} {values[key]!r}, but the image has {actual}", remedy)
-    return camera_from_values(file, values, width, height, f"its sidecar {name}", remedy)
+    camera, unit_mm = camera_from_values(file, values, width, height, f"its sidecar {name}", remedy)
+    return camera, unit_mm, "width" in values and "height" in values
 
 
 def sidecar_remedy(file: ScanFile, width: int, height: int) -> str:
@@ -44,11 +48,19 @@ def camera_from_values(
     return PinholeCamera(width, height, *camera), unit_mm
 
 
-def check_principal_point(file: ScanFile, camera: PinholeCamera, where: str, remedy: str) -> None:
-    """Raises ReadError where it lies outside the image: then the camera is another image's."""
-    for key, value, size in (("cx", camera.cx, camera.width), ("cy", camera.cy, camera.height)):
-        if not -0.5 <= value <= size - 0.5:
-            middle = (size - 1) / 2
-            larger = f" (a camera of {value / middle:.3g} times the resolution?)" if value > middle > 0 else ""
-            fault = f"{where} gives {key} as {value:g}, outside the image of {size} pixels, whose middle is {middle:g}"
-            raise file.error(fault + larger, remedy)
+def check_principal_point(file: ScanFile, camera: PinholeCamera, where: str, remedy: str, size_is_told: bool) -> None:
+    """Raises ReadError where it lies so far outside the image that the camera is another image's: at more than `WIDEST_DEG` from
+    what the image shows, or, where the camera's own size is not told and so may be another one's, by more than the image's size.
+    Nearer, the image may have been cut out of a larger one, as a region of interest is."""
+    widest = math.tan(math.radians(WIDEST_DEG))
+    for key, value, size, focal in (
+        ("cx", camera.cx, camera.width, camera.fx),
+        ("cy", camera.cy, camera.height, camera.fy),
+    ):
+        outside = max(-0.5 - value, value - (size - 0.5))
+        if outside <= 0 or ((size_is_told or outside <= size) and outside + size <= widest * focal):
+            continue
+        middle = (size - 1) / 2
+        larger = f" (a camera of {value / middle:.3g} times the resolution?)" if value > middle > 0 else ""
+        fault = f"{where} gives {key} as {value:g}, far outside the image of {size} pixels, whose middle is {middle:g}"
+        raise file.error(fault + larger, remedy)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from geometry.mesh import TriangleMesh, merged
 from geometry.readers.assembly import NO_TRIANGLES, assemble, eight_bit
-from geometry.readers.gltf_attributes import Arrays, drawn_arrays
+from geometry.readers.gltf_attributes import Arrays, drawn_arrays, is_packed
 from geometry.readers.gltf_buffers import (
     GLB_MAGIC,
     GLB_REMEDY,
@@ -132,7 +132,7 @@ def _primitive(document: Document, primitive: object, weights: np.ndarray, matri
     triangles = NO_TRIANGLES
     if mode != POINTS:
         corners = arrays("indices")[:, 0].astype(np.int64) if "indices" in primitive else np.arange(len(points))
-        triangles = _triangles(corners, mode)
+        triangles = _triangles(corners, TRIANGLES if "indices" in primitive and is_packed(primitive) else mode)
         if len(triangles) and triangles.max() >= len(points):  # before an offset could make it another mesh's vertex
             raise document.file.error(
                 f"a face names the vertex {triangles.max()}, but its mesh has vertices 0 to {len(points) - 1}"

@@ -17,12 +17,18 @@ INDICES = "indices"
 Arrays = Callable[[str], np.ndarray]  # the name of an attribute that the primitive has, or INDICES → (count, width)
 
 
+def is_packed(primitive: dict) -> bool:
+    """Whether its corners are Draco's, which are those of single triangles whatever its mode says."""
+    extensions = primitive.get("extensions")
+    return isinstance(extensions, dict) and DRACO in extensions
+
+
 def drawn_arrays(document: Document, primitive: dict) -> Arrays:
     """What gives the arrays of a primitive. Raises ReadError, as does what it returns."""
-    attributes, extensions = primitive["attributes"], primitive.get("extensions")
-    if not isinstance(extensions, dict) or DRACO not in extensions:
+    attributes = primitive["attributes"]
+    if not is_packed(primitive):
         return lambda name: document.array(primitive[INDICES] if name == INDICES else attributes[name])
-    extension = extensions[DRACO]
+    extension = primitive["extensions"][DRACO]
     packed = extension.get("attributes") if isinstance(extension, dict) else None
     if not isinstance(packed, dict):
         raise document.file.error("a Draco-compressed mesh of its glTF document lists no attributes", GLB_REMEDY)

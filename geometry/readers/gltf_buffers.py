@@ -145,9 +145,15 @@ class Document:
         return data
 
     def neighbour(self, uri: object) -> bytes | None:
-        """The file that a URI names, or None: at its place, or, where the folders were lost on the way, beside this one."""
+        """The file that a URI names, or None: at its place, or, where the folders were lost on the way, beside this one, with a
+        note; never one of the same name in another folder."""
         places = relative_paths(uri)
-        return next((self.file.sidecars[place] for place in places if place in self.file.sidecars), self.file.sidecar(*places))
+        taken = next((place for place in places if place in self.file.sidecars), None)
+        if taken is None:
+            return None
+        if taken != places[0]:
+            self.notes.append(f"its file {places[0][:80]!r} is missing: {taken!r}, beside the document, was taken for it")
+        return self.file.sidecars[taken]
 
 
 def relative_paths(uri: object) -> list[str]:

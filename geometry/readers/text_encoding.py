@@ -9,6 +9,7 @@ _MARKS = (  # the longer first: UTF-32's little-endian mark begins as UTF-16's
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
+_BINARY_STL = 84  # bytes of its header and count
 _WINDOW = 64  # bytes at which an unmarked text is looked at, at its beginning, middle and end
 _PLAIN = bytes(range(32, 127)) + b"\t\r\n"
 
@@ -21,7 +22,7 @@ def plain_text(data: bytes) -> bytes:
     for mark, encoding in _MARKS:
         if data.startswith(mark):
             if encoding == "utf-8":
-                return data[len(mark) :]
+                return data[len(mark) :] if _is_utf8(data) else data
             if _is_text(data[len(mark) :], encoding):
                 return data[len(mark) :].decode(encoding, "replace").encode("utf-8", "replace")
             return data
@@ -32,6 +33,13 @@ def plain_text(data: bytes) -> bytes:
 def with_line_feeds(text: bytes) -> bytes:
     """The text whose lines end in carriage returns alone, as on the first Macs, with line feeds; any other as it is."""
     return text if b"\n" in text else text.replace(b"\r", b"\n")
+
+
+def _is_utf8(data: bytes) -> bool:
+    """Whether bytes that begin with UTF-8's mark are a text, or have one before their numbers, and not a binary STL whose header
+    begins with it, all of which would be shifted without it: its count of facets, or what fills its header, has a zero."""
+    promised = _BINARY_STL + 50 * int.from_bytes(data[_BINARY_STL - 4 : _BINARY_STL], "little")
+    return b"\0" not in data[:_BINARY_STL] and len(data) != promised
 
 
 def _is_text(data: bytes, encoding: str) -> bool:

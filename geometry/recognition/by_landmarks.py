@@ -12,20 +12,22 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 
 import numpy as np
+from scipy.spatial import cKDTree
 
 from geometry.errors import NoFaceFound
 from geometry.landmarks.estimate import LandmarkEstimate
 from geometry.landmarks.mark_up import carried
 from geometry.landmarks.multiview import Find, combine, observe, snapped
-from geometry.landmarks.shape_prior import OUTLIER, Posterior, completed, posterior
+from geometry.landmarks.shape_prior import LEAST, OUTLIER, Posterior, completed, posterior
 from geometry.landmarks.views import Viewer, turn_of, view_of_pose
-from geometry.locating.candidates import candidate_locations
+from geometry.locating.candidates import candidate_locations, located_at
 from geometry.locating.location import Location
 from geometry.locating.pose_search import LocatingOptions
 from geometry.locating.units import free_units
 from geometry.model.morphable_model import MorphableModel
 from geometry.recognition import trial_fit
 from geometry.scan import Scan
+from geometry.surfaces.normals import with_normals
 from geometry.transforms import SimilarityTransform
 
 INNER = slice(17, 68)  # of ibug68
@@ -33,7 +35,9 @@ SIZES = 0.56, 1.3  # of heads, in parts of the average adult's: an infant's, and
 ADULTS = 0.82, 1.18  # of heads that the model, learned of adults, fits
 SIZED_BY = 20  # inner landmarks that are seen: fewer do not tell a head's size
 SMALL_LOSS = 0.1  # of support, that another size may cost
+AGREED = 0.1  # share by which the first and the refined size of a head that is hardly no adult's may differ
 FREE_GAIN = 0.1  # of support, by which a free unit has to win against a metric one
+ON_HEAD_MM = 10.0  # from a head's points, by the median, to landmarks that are on it
 TURNED_ABOUT = 2  # proposals that are also tried on their side and upside down
 
 
@@ -184,20 +188,24 @@ def _of_its_size(
     place: Location, found: PoseEstimate, model: MorphableModel, find: Find, options: LandmarkLocatingOptions
 ) -> tuple[Location, PoseEstimate]:
     """A head of a metric scan that is much smaller or larger than the adults of which the model knows: looked at again at an
-    adult's size, the model's scale being free, with a note. Any other as it is. Raises NoFaceFound where it is no head's size."""
+    adult's size, the model's scale being free, with a note. Any other as it is, and so one of which that look shows less, or
+    another size. Raises NoFaceFound where it is no head's size."""
     is_told = place.scan.scale_is_metric and found.estimate.seen[INNER].sum() >= SIZED_BY
-    size = _size(found.estimate, model) if is_told else 1.0
-    if ADULTS[0] < size < ADULTS[1]:
+    first = _size(found.estimate, model) if is_told else 1.0
+    if ADULTS[0] < first < ADULTS[1]:
         return place, found
     free = replace(place.scan, scale_is_metric=False)
     seen = found.estimate
     start = replace(found, posterior=posterior(seen.points, seen.covariance, seen.seen, model, metric=False))
     again = refine_pose(Viewer(free), start, model, find, options)
     size = 1 / again.scan_to_model.scale
+    is_near = ADULTS[0] * (1 - AGREED) < first < ADULTS[1] * (1 + AGREED)
+    if again.support < found.support - SMALL_LOSS or (is_near and abs(size - first) > AGREED * first):
+        return place, found
     if not SIZES[0] < size < SIZES[1] and place.scan.unit_mm is not None:
         what = "smaller than an infant's" if size < 1 else "larger than an adult's"
         raise NoFaceFound(f"no face found: the head would be {size:.2f} of an average adult's, {what}")
-    if again.support < found.support - SMALL_LOSS or ADULTS[0] < size < ADULTS[1]:
+    if ADULTS[0] < size < ADULTS[1]:
         return place, found
     what = "smaller" if size < 1 else "larger"
     note = (
@@ -249,4 +257,44 @@ def _in_found_unit(location: Location) -> Location:
         scan=scan.in_unit((scan.unit_mm or 1.0) * pose.scale, is_metric=False),
         scan_to_model=pose.compose(growth.inverse()),
         estimate=None if location.estimate is None else location.estimate.transformed(growth),
+    )
+
+
+def of_another_head(location: Location, landmarks: np.ndarray, model: MorphableModel) -> bool:
+    """Whether landmarks (68, 3) that came with the scan, in its mm and NaN where unknown, are a face's and lie beside the head
+    that was found: of several heads they are another's."""
+    known = np.isfinite(landmarks).all(1)
+    if known.sum() < LEAST or _apart(location, landmarks[known]) < ON_HEAD_MM:
+        return False
+    distance = _pose_of(landmarks, known, model, location.scan.scale_is_metric).distance[known]
+    return bool(np.median(distance) < OUTLIER)
+
+
+def _apart(location: Location, landmarks: np.ndarray) -> float:
+    return float(np.median(cKDTree(location.scan.points).query(landmarks)[0]))
+
+
+def _pose_of(landmarks: np.ndarray, known: np.ndarray, model: MorphableModel, metric: bool) -> Posterior:
+    return posterior(landmarks, np.tile(np.eye(3), (len(known), 1, 1)), known, model, metric)
+
+
+def at_given(location: Location, whole: Scan, landmarks: np.ndarray, model: MorphableModel) -> Location:
+    """Where landmarks (68, 3) that came with the scan, in its mm and NaN where unknown, say that the head is: nothing of what was
+    found on it remains. whole: the scan in mm, of which their head is cut out where they lie beside the one that was found. As it
+    is where they are too few for a pose or no head is there."""
+    known = np.isfinite(landmarks).all(1)
+    try:
+        shape = _pose_of(landmarks, known, model, location.scan.scale_is_metric)
+        is_on = _apart(location, landmarks[known]) < ON_HEAD_MM
+        head = location.scan if is_on else located_at(with_normals(whole), shape.scan_to_model).scan
+    except NoFaceFound:
+        return location
+    scan = replace(head, notes=location.scan.notes)
+    return replace(
+        location,
+        scan=scan,
+        scan_to_model=shape.scan_to_model,
+        coefficients=shape.coefficients,
+        estimate=None,
+        landmarks=landmarks,
     )

@@ -6,13 +6,16 @@ from functools import partial
 
 import numpy as np
 
-from geometry.errors import NoFaceFound
+from geometry.errors import NoFaceFound, TimeLimitExceeded
 from geometry.locating.candidates import candidate_locations, located_at
+from geometry.locating.hypotheses import CELL_MM
 from geometry.locating.location import Location
 from geometry.locating.pose_search import LocatingOptions
 from geometry.locating.units import HEAD_MM, METRIC_UNITS, ROOM_MM, longest_side
 from geometry.model.morphable_model import MorphableModel
 from geometry.scan import Scan
+from geometry.surfaces.normals import voxel_representatives, with_normals
+from geometry.transforms import SimilarityTransform
 
 Sees = Callable[[Location], bool]  # does a landmark network, or whatever else decides, see a face at a place?
 SHOWN = " would show a head there: check the sidecar"
@@ -26,25 +29,29 @@ LEAST, CONVINCING, GAIN = (
 )  # confidence of a head that counts, of one under another number, and by how much this has to win
 WIDEST_DEG, NARROWEST_DEG = 120.0, 20.0  # fields of view of depth cameras
 SQUARE, OFF_CENTRE = 1.15, 0.2  # ratio of the focal lengths; of the principal point from the middle, as a share of the width
-ENOUGH = 10_000  # points in which a head is sought
+ENOUGH = 10_000  # pixels in which a head is sought
+FINE_MM = CELL_MM / 2  # grid, in mm of the head that is sought, of which one point a cell is enough
 
 
-def with_doubts(error: NoFaceFound, scan: Scan, model: MorphableModel, sees: Sees) -> NoFaceFound:
+def with_doubts(
+    error: NoFaceFound, scan: Scan, model: MorphableModel, sees: Sees, check: Callable[[], None] = lambda: None
+) -> NoFaceFound:
     """The error with what is implausible about the unit or the camera of the scan, in mm, in which no face was found."""
-    doubt = doubt_of(scan, model, sees)
+    doubt = doubt_of(scan, model, sees, check)
     return NoFaceFound(f"{error}; {doubt}") if doubt else error
 
 
-def doubt_of(scan: Scan, model: MorphableModel, sees: Sees) -> str:
-    """Which number is implausible, which key holds it, and what would show a head; "" where nothing is.
+def doubt_of(scan: Scan, model: MorphableModel, sees: Sees, check: Callable[[], None] = lambda: None) -> str:
+    """Which number is implausible, which key holds it, and what would show a head; "" where nothing is, and where `check`, which
+    is asked before each search, or `sees` says that the time is used up: a scan without a face is one in any case.
 
     A head is sought by its shape under other numbers; whether the best of them shows a face, `sees` decides: a shape alone is
     found in many a corner of a room of any size."""
     if scan.unit_mm is None or not len(scan.points):
         return ""
     if scan.camera is None:
-        return _doubt_of_unit(scan) or _best(scan, _of_other_sizes(scan), model, sees)
-    said = "" if scan.depth_unit_mm is None else _best(scan, _under_other_numbers(scan), model, sees)
+        return _doubt_of_unit(scan) or _best(scan, _of_other_sizes(scan), model, sees, check)
+    said = "" if scan.depth_unit_mm is None else _best(scan, _under_other_numbers(scan), model, sees, check)
     return said or "; ".join(doubts_of_camera(scan))
 
 
@@ -95,25 +102,53 @@ def _narrowed(scan: Scan, by: float) -> Scan:
     return replace(scan, points=scan.points / [by, by, 1])
 
 
-def _best(scan: Scan, others: list[_Other], model: MorphableModel, sees: Sees) -> str:
-    """What the most convincing of the others says; "" where none convinces more than the scan as it is, or shows a face."""
-    thinned = _thinned(scan)
-    as_given = _head_in(thinned, model)
-    best, said, place = max(CONVINCING, GAIN + (as_given.confidence if as_given else 0.0)), "", None
-    for words, under, more in others:
-        found = _head_in(under(thinned), model)
-        if found is not None and found.confidence > best + more * bool(said):
-            best, said, place = found.confidence, words, located_at(under(scan), found.scan_to_model)
-    return said if place is not None and sees(place) else ""
+def _best(scan: Scan, others: list[_Other], model: MorphableModel, sees: Sees, check: Callable[[], None]) -> str:
+    """What the most convincing of the others says; "" where none convinces more than the scan as it is, or shows a face, or where
+    that cannot be told."""
+    try:
+        best = _most_convincing(scan, others, model, check)
+        if best is None:
+            return ""
+        said, under, pose = best
+        return said if sees(located_at(under(scan), pose)) else ""
+    except (NoFaceFound, TimeLimitExceeded):
+        return ""
 
 
-def _thinned(scan: Scan) -> Scan:
-    """A depth image at a half, a quarter, … of its resolution; anything else as it is."""
-    while scan.pixels is not None and len(scan.points) > ENOUGH:
+def _most_convincing(
+    scan: Scan, others: list[_Other], model: MorphableModel, check: Callable[[], None]
+) -> tuple[str, Callable[[Scan], Scan], SimilarityTransform] | None:
+    """Of the others in which a head's shape is found more surely than in the scan as it is: what it says, and the head's pose."""
+    prepared = _coarse(scan)
+    check()
+    as_given = _head_in(_thinned(prepared), model)
+    least, best = max(CONVINCING, GAIN + (as_given.confidence if as_given else 0.0)), None
+    for said, under, more in others:
+        check()
+        found = _head_in(_thinned(under(prepared)), model)
+        if found is not None and found.confidence > least + more * (best is not None):
+            least, best = found.confidence, (said, under, found.scan_to_model)
+    return best
+
+
+def _coarse(scan: Scan) -> Scan:
+    """A depth image at a half, a quarter, … of its resolution; a mesh as a cloud, with its normals."""
+    if scan.pixels is None:
+        return replace(with_normals(scan), triangles=np.zeros((0, 3), np.int32))
+    while len(scan.points) > ENOUGH:
         scan = scan.keep((scan.pixels % 2 == 0).all(1))
         height, width = scan.raster_shape
         scan = replace(scan, pixels=scan.pixels // 2, raster_shape=((height + 1) // 2, (width + 1) // 2))
     return scan
+
+
+def _thinned(scan: Scan) -> Scan:
+    """One point a cell of a cloud with normals; a pixel grid as it is."""
+    if scan.pixels is not None:
+        return scan
+    chosen = np.zeros(len(scan.points), bool)
+    chosen[voxel_representatives(scan.points, FINE_MM)] = True
+    return scan.keep(chosen)
 
 
 def _head_in(scan: Scan, model: MorphableModel) -> Location | None:
@@ -135,6 +170,10 @@ def doubts_of_camera(scan: Scan) -> list[str]:
     if not 1 / SQUARE < camera.fx / camera.fy < SQUARE:
         said.append(f"fx {camera.fx:g} and fy {camera.fy:g} are those of pixels that are not square: check both")
     for key, value, size in (("cx", camera.cx, camera.width), ("cy", camera.cy, camera.height)):
-        if abs(value - (size - 1) / 2) > OFF_CENTRE * size:
+        if not -0.5 <= value <= size - 0.5:
+            said.append(
+                f"{key} {value:g} is outside the image of {size} pixels: check {key}, unless it was cut out of a larger one"
+            )
+        elif abs(value - (size - 1) / 2) > OFF_CENTRE * size:
             said.append(f"{key} {value:g} is far from the middle of {size} pixels, {(size - 1) / 2:g}: check {key}")
     return said

@@ -24,6 +24,7 @@ from geometry.locating.candidates import located_at
 from geometry.locating.location import Location
 from geometry.model import landmark_embedding as landmark_schemes
 from geometry.recognition import acceptance, evidence, handedness
+from geometry.recognition.by_landmarks import at_given, of_another_head
 from geometry.recognition.doubts import doubts_of_camera, with_doubts
 from geometry.reconstruction.reconstruct import reconstruct
 from geometry.scan import Scan
@@ -33,7 +34,7 @@ from pipeline.scans.job import Job
 from pipeline.scans.landmarking import on_raw_scan
 from pipeline.scans.state import ScanState
 
-SURE = 0.6  # confidence of a face that would be there under another number
+SURE = 0.6  # confidence of a face that is there, or would be under another number
 
 
 def load(state: ScanState, job: Job) -> ScanState:
@@ -67,7 +68,7 @@ def locate(state: ScanState, job: Job) -> ScanState:
     try:
         location = methods.LOCATORS[job.config.locate.method](state.scan, job.model, job.config, state.check, places)
     except NoFaceFound as error:
-        raise with_doubts(error, state.scan, job.model, _sees(state, job)) from error
+        raise with_doubts(error, state.scan, job.model, _sees(state, job), state.check) from error
     given, source = state.given_landmarks, state.source.name
     if given is not None:
         whole = state.scan if state.scan.unit_mm else state.scan.in_unit(location.scan.unit_mm, location.scan.scale_is_metric)
@@ -76,8 +77,10 @@ def locate(state: ScanState, job: Job) -> ScanState:
     note = handedness.require_unmirrored(state.scan, location, job.model, job.config.input.handedness, state.check)
     if given is not None:
         face = location.scan_to_model.inverse().apply(landmark_schemes.landmarks_on(job.model, job.model.mean))
-        given = check_against_found(given, location.estimate, face, source)
+        is_sure = _is_sure(location, job) and not of_another_head(location, given.points68, job.model)
+        given, won = check_against_found(given, location.estimate, face, source, is_sure)
         location = replace(location, landmarks=given.points68)
+        location = at_given(location, whole, given.points68, job.model) if won else location
     notes = (*location.scan.notes, *filter(None, [note]), *(() if given is None else given.notes))
     location = replace(location, scan=replace(location.scan, notes=notes))
     # a depth image without landmarks may yet turn out to be no face, and then its whole says why
@@ -93,10 +96,15 @@ def _sees(state: ScanState, job: Job) -> Callable[[Location], bool]:
             found = methods.LOCATORS[job.config.locate.method](place.scan, job.model, job.config, state.check, [place])
         except NoFaceFound:
             return False
-        asked = job.config.locate.method == "landmarks"
-        return found.confidence >= SURE and (found.estimate is not None or not asked)
+        return _is_sure(found, job)
 
     return sees
+
+
+def _is_sure(found: Location, job: Job) -> bool:
+    """Whether the run's locator is sure of a face; where a network was asked, only if it saw one."""
+    asked = job.config.locate.method == "landmarks"
+    return found.confidence >= SURE and (found.estimate is not None or not asked)
 
 
 def fit(state: ScanState, job: Job) -> ScanState:
@@ -117,7 +125,7 @@ def rasterize(state: ScanState, job: Job) -> ScanState:
     except NoFaceFound as error:
         if marked:
             raise
-        raise with_doubts(error, state.scan or state.location.scan, job.model, _sees(state, job)) from error
+        raise with_doubts(error, state.scan or state.location.scan, job.model, _sees(state, job), state.check) from error
     notes = acceptance.notes_of(found, state.fit.beard) + note_of_bounds(state.fit, job.model)
     location = replace(state.location, scan=reduce(Scan.with_note, notes, state.location.scan))
     return replace(state, location=location, fit=judged, encoding=encoded, evidence=found, scan=None)
@@ -163,7 +171,7 @@ def raw_landmarks(state: ScanState, job: Job) -> ScanState:
     try:
         found = on_raw_scan(state.location, job.model, job.config.landmarks)
     except NoFaceFound as error:
-        raise with_doubts(error, state.scan or state.location.scan, job.model, _sees(state, job)) from error
+        raise with_doubts(error, state.scan or state.location.scan, job.model, _sees(state, job), state.check) from error
     return _with_landmarks(state, found.transformed(state.scan_to_model))
 
 
