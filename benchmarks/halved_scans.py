@@ -3,9 +3,9 @@
     python benchmarks/halved_scans.py
 
 Each scan is fitted whole, which tells where its middle is and what is skin, and each half of it alone, through the chain of a
-run. The points of the other half, from 3 mm beyond the middle on, at most 100 mm from the nose and 6 mm from the whole scan's
-fit, are the truth: how far they lie from the half's fit, and what `sigma_mm` of that says at the nearest vertex. The share
-within σ would be 68 % of Gaussian errors.
+run. The points of the other half, from 3 mm beyond the middle on, at most 100 mm from the nose and 6 mm from a vertex of the
+whole scan's fit, are the truth: how far they lie from the half's fit, and what `sigma_mm` of that says at the nearest vertex.
+The share within σ would be 68 % of Gaussian errors.
 """
 
 import pathlib
@@ -39,7 +39,9 @@ def main() -> None:
         local = whole.scan_to_model.apply(points)
         truth = (np.linalg.norm(local, axis=1) < NEAR_MM) & (cKDTree(whole.vertices[_skin(job)]).query(local)[0] < SKIN_MM)
         for side, missing in ((1, "left"), (-1, "right")):
-            half, _ = fitted(scan.keep(side * local[:, 0] < 0), job)
+            half, of_half = fitted(scan.keep(side * local[:, 0] < 0), job)
+            if of_half != unit_mm:
+                raise SystemExit(f"{name}: its half was taken for a scan in units of {of_half} mm, the whole for {unit_mm}")
             every.append(missed(half, points[truth & (side * local[:, 0] > BEYOND_MM)], job))
             print(f"{name:26s}{missing:>10s}{_line(*every[-1])}", flush=True)
     print(f"{'all':36s}{_line(*(np.concatenate(part) for part in zip(*every, strict=True)))}")

@@ -195,3 +195,40 @@ def test_points_lie_evenly_on_a_surface_and_any_first_of_them_nearly():
     assert (np.bincount(where, minlength=len(triangles)) == 3).all()
     half = np.bincount(where[: len(points) // 2], minlength=len(triangles))
     assert half.mean() == 1.5 and 0.7 < half.var() < 0.8  # 3/4 of a draw without replacement; 1.5 of independent ones
+
+
+@pytest.mark.parametrize("stage", [STAGES[1], STAGES[2], LAST])
+def test_the_gradient_without_a_jacobian_is_that_of_the_equations(begun, stage):
+    problem, state, _ = begun
+    if not stage.evidence:
+        state = replace(state, discrepancy=np.zeros(0))
+    matches = problem.match(TriangleMesh(state.vertices, model().triangles), state.scan_to_model, stage)
+    active = np.arange(0, len(state.coefficients), 1 if stage.evidence else 3)
+    expected = normal_equations(problem.terms(state, stage, matches, active))[1]
+    found = problem.gradient(state, stage, matches, active)
+    np.testing.assert_allclose(found, expected, atol=2e-4 * np.abs(expected).max())
+
+
+def test_a_steady_step_keeps_the_curvature_and_follows_the_energy(begun):
+    problem, state, _ = begun
+    told = problem.step(state, LAST)
+    kept = problem.step(replace(state, known=told.known), LAST, steady=True)
+    assert kept.known is told.known
+    np.testing.assert_allclose(kept.vertices, told.vertices, atol=2e-3)
+
+
+def test_vertices_follow_a_change_of_some_coefficients(begun):
+    problem, state, _ = begun
+    arrays, modes = problem.arrays, np.array([0, 3, 130])
+    changed = state.coefficients.copy()
+    changed[modes] += (0.3, -0.2, 0.1)
+    moved = arrays.moved(arrays.vertices(state.coefficients), modes, np.array([0.3, -0.2, 0.1]))
+    np.testing.assert_allclose(moved, arrays.vertices(changed), atol=1e-3)
+
+
+def test_the_first_samples_are_reordered_and_no_others(begun):
+    target = begun[0].target
+    points, normals = target.first(500)
+    order = np.lexsort(target.points[:500].T), np.lexsort(points.T)
+    np.testing.assert_array_equal(points[order[1]], target.points[:500][order[0]])
+    np.testing.assert_array_equal(normals[order[1]], target.normals[:500][order[0]])

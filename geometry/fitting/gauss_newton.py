@@ -10,7 +10,7 @@ from geometry.errors import FitError
 from geometry.fitting.residuals import LinearTerm, PriorTerm
 
 _ROUNDS = 6  # of the active set
-_BLOCK = 2048  # rows; fewer sum too often
+_BLOCK = 2048  # rows; smaller blocks spend their time adding up
 
 
 def normal_equations(terms: Sequence[LinearTerm], priors: Sequence[PriorTerm] = ()) -> tuple[np.ndarray, np.ndarray]:
@@ -31,7 +31,7 @@ def gram(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
     for start in range(0, len(rows) if rows.shape[1] else 0, _BLOCK):
         part = slice(start, start + _BLOCK)
         upper += product(1.0, (rows[part] * root[part]).T)
-    return upper + np.triu(upper, 1).T  # below the diagonal there is nothing
+    return upper + np.triu(upper, 1).T  # below the diagonal BLAS leaves the zeros that scipy made
 
 
 def with_priors(hessian: np.ndarray, gradient: np.ndarray, priors: Sequence[PriorTerm]) -> tuple[np.ndarray, np.ndarray]:

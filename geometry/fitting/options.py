@@ -66,10 +66,11 @@ class FittingOptions:
     """Weight of model vertices outside the face region: ears, the sides behind the cheeks, the nape. On simulated validation
     scans vertices keep their points of skin better the more it is, up to 0.4; 1.0 is the same."""
     scalp_weight: AtLeast0 = 0.0
-    """The scalp's vertices count by so much of that. On people hair lies there. Simulated validation scans, a quarter of which
-    have some, are fitted as well with 0 as with 0.1, and worse with 1."""
+    """Factor on `surround_weight` for the scalp's vertices; 0: they take no part. On people hair lies there. Simulated validation
+    scans, a quarter of which have some, are fitted as well with 0 as with 0.125, and worse with 1."""
     neck_weight: AtLeast0 = 0.15
-    """Weight of the neck's vertices: a neck bends with the head's pose, and shoulders, collars and hair lie over it."""
+    """Factor on the weight of the neck's vertices: a neck bends with the head's pose, and shoulders, collars and hair lie over
+    it."""
     damping: AtLeast0 = 0.007
     """Damping of one step's motion, relative to the weight of the data. With 0.001 one simulated scan of 23 slid into a wrong
     minimum."""

@@ -89,10 +89,10 @@ def inverse(precision: np.ndarray) -> np.ndarray:
 
 def spread_along(jacobian: np.ndarray, covariance: np.ndarray) -> np.ndarray:
     """The standard deviations (n,) of J δ, J (n, p), for δ of the covariance (p, p) = L Lᵀ: the lengths of J L's rows, whose
-    product with a triangle is half as long as one with the whole covariance. Raises FitError."""
+    product with a triangle is half as long as one with the whole covariance."""
     try:
         root = np.linalg.cholesky(covariance).astype(jacobian.dtype)
-    except np.linalg.LinAlgError as error:
-        raise FitError(f"the posterior has no covariance ({error}); too little of the face is visible") from error
+    except np.linalg.LinAlgError:  # by its last bits: what is sure to them has no spread
+        return np.sqrt(np.maximum(np.einsum("np,np->n", jacobian @ covariance.astype(jacobian.dtype), jacobian), 0.0))
     turned = (strmm if jacobian.dtype == np.float32 else dtrmm)(1.0, root.T, jacobian.T)
     return np.sqrt(np.einsum("pn,pn->n", turned, turned))

@@ -79,8 +79,8 @@ class Problem:
         return FitState(scan_to_model, coefficients, np.zeros(0), arrays.vertices(coefficients))
 
     def step(self, state: FitState, stage: Stage, steady: bool = False) -> FitState:
-        """One iteration; steady: the state's Hessian still holds. Where steps end does not depend on it, and a gradient alone
-        takes a fraction of the time. Raises NoFaceFound where next to nothing of the scan lies near the model, FitError."""
+        """One iteration; steady: the state's Hessian still holds. The energy's minimum does not depend on it, and a gradient
+        alone takes a fraction of the time. Raises NoFaceFound where next to nothing of the scan lies near the model, FitError."""
         state, active = self._begun(state, stage), self._active_modes(stage)
         surface = TriangleMesh(state.vertices, self.arrays.model.triangles)
         matches = self.match(surface, state.scan_to_model, stage)
@@ -145,14 +145,14 @@ class Problem:
         return np.block([[hessian, beside[:, None]], [beside, corner]]), np.append(gradient, lifted @ data.residuals)
 
     def known(self, state: FitState) -> np.ndarray | None:
-        """(p, p) what the data knew of all unknowns some steps before a state, where it moved hardly any more: enough to settle a
-        scale. None where not all modes were in play."""
+        """(p, p) what the data knew of all unknowns in the step that led to a state, or in the last one before it that measured
+        that: enough to settle a scale. None where not all modes were in play."""
         whole = self.n_pose + len(state.coefficients) + len(state.discrepancy)
         return None if state.known is None or len(state.known.data) != whole else state.known.data
 
     def settled(self, state: FitState, stage: Stage, data: np.ndarray) -> "Problem":
         """The same with the discrepancy's variance that has the largest evidence at this state, data (p, p) being what the data
-        know there: βᵀβ / γ, γ the number of the discrepancy's coefficients β that the scan determines (MacKay, Bayesian
+        know about there: βᵀβ / γ, γ the number of the discrepancy's coefficients β that the scan determines (MacKay, Bayesian
         interpolation, Neural Computation 4, 1992, eq. 4.9)."""
         count = len(state.discrepancy)
         if not count:

@@ -2,16 +2,17 @@
 
 S(α, β) = S̄ + U_d α_d + U_e α_e + n Φ β, the model and along its normals n what it cannot show, is matched to the scan under
 a similarity T (scan → model). Each iteration pairs every scan point with its nearest model vertex, rejects pairs by distance,
-normal and boundary, averages what shares a vertex, and takes one damped Gauss–Newton step of
+normal and boundary, averages what shares a vertex, and takes one damped Gauss–Newton step, whose Hessian the next one keeps
+where it was small, of
 
     E = ½ Σ_v w_v ρ(h̄_v) + ½ Σ_l |T p_l − S_l|² / σ_l² + ½ |α_d|² + Σ_b ½ (ν + d_b) log(1 + x_bᵀ Σ_b⁻¹ x_b / ν) + ½ |β|² / s²
 
 with h̄_v the mean height of v's points T p above the model's curved surface (`residuals.above`) and x_b = α_e − μ of the d_b
 blendshapes, a left and its right one, that go together (`ExpressionPrior.precision_at`), within the bounds of the expression,
 coarse to fine (pose, then few modes under a strong prior, then all), after Amberg et al. 2007 and Ferrari et al. 2019. The
-weight w_v is the vertex' area over the spectral density of the noise, which is measured from what an earlier stage leaves, and
-less on the neck. ρ is Geman and McClure's loss, and flat sooner before the model than behind it: hair, hands and collars stand
-before skin. What the scan does not show is left to the prior.
+weight w_v is the vertex' area over the spectral density of the noise, which is measured from what an earlier stage leaves, less
+on the neck and beside the face, and 0 on the scalp. ρ is Geman and McClure's loss, and flat sooner before the model than behind
+it: hair, hands and collars stand before skin. What the scan does not show is left to the prior.
 """
 
 from collections.abc import Callable

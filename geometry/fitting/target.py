@@ -12,7 +12,7 @@ from geometry.surfaces.noise_estimation import noise_of_surface
 from geometry.surfaces.triangulation import surface_of
 
 FIRST_INNER = 17  # of ibug68: the jaw line before it is no point of the skin
-_CELL_MM = 8.0  # of the samples' order
+_CELL_MM = 8.0  # edge of the cells by which samples are sorted
 
 
 @dataclass(frozen=True)

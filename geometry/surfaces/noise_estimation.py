@@ -10,7 +10,7 @@ from geometry.scan import Scan
 MAD_TO_SIGMA = 1.4826
 SENSOR_FLOOR_MM = 0.05  # a depth image's noise is partly correlated over pixels, which looks like shape
 DENSE_MM = 1.5  # vertex spacing of a mesh that keeps about one vertex a measured point
-_EDGES = 10_000  # from about so many the mean of what is alike at all of them is told to a thousandth
+_EDGES = 10_000  # about so many tell the mean of the expected products to a thousandth
 TRIMMING = 1.15  # what the trimmed mean takes off σ for Gaussian noise (measured on noisy spheres)
 
 
