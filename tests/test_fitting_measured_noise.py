@@ -59,6 +59,26 @@ def test_of_a_laser_scan_what_is_alike_over_millimetres_is_the_fits_error():
     assert 0.75 < np.sqrt(variance / true) < 1.3 and np.sqrt(moment / variance) < 1.5
 
 
+@pytest.mark.parametrize("wrong", [1, 3])
+def test_a_fit_that_is_far_off_does_not_take_a_depth_images_noise_away(wrong):
+    """What it is off is taken off the noise, which then was none at all; the scan alone shows some."""
+    scan, to_model, _, _ = seen_by("truedepth_vga", 0)
+    other = model().instance(2.5 * np.random.default_rng(wrong).standard_normal(model().n_identity))
+    found = measured_noise(scan, to_model, other, model(), alone(scan))
+    assert found.broad_mm > 4 and found.sigma_mm > 0.999 * alone(scan) > 0.05
+
+
+def test_a_clean_mesh_shows_next_to_nothing_alone():
+    """Its vertices are off by 1 µm here; where the face is curved, the chords of its triangles are by 10."""
+    found = []
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        face = sample_face(model(), rng, BARE)
+        pose = SimilarityTransform(head_rotation(10, 5, 0), np.array([0, 0, 400.0]))
+        found.append(alone(observe(face.skin, SENSORS["clean_mesh"], pose, rng, face.surroundings, strength=0.1)))
+    assert np.mean(found) < 0.008, found
+
+
 def test_what_the_fit_is_off_is_no_noise():
     fitted = model().instance(np.random.default_rng(0).standard_normal(model().n_identity))
     mesh = TriangleMesh(fitted, model().triangles)

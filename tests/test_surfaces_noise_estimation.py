@@ -44,6 +44,13 @@ def test_the_noise_of_a_dense_mesh_and_of_a_depth_image_comes_back_within_15_per
     assert noise_of(make(shape, sigma)) == pytest.approx(sigma, rel=0.15)
 
 
+@pytest.mark.parametrize("sigma", [0.02, 0.05, 0.2])
+def test_the_noise_of_a_mesh_over_a_grid_comes_back_within_4_percent(sigma):
+    """Every k-th edge of one is of one direction, and its ends' products are not the others'."""
+    estimates = [noise_of(noisy_mesh(bumpy_mesh(), sigma, seed)) for seed in range(3)]
+    assert np.mean(estimates) == pytest.approx(sigma, rel=0.04)
+
+
 def test_noise_of_half_a_pixel_is_not_taken_for_less_than_three_quarters_of_it():
     """So rough a surface has wild normals, and the noise along them is less than the noise along the rays."""
     assert 0.75 < noise_of(depth_image(PLANE, 1.0)) < 1.15

@@ -8,7 +8,7 @@ from scipy.spatial import cKDTree
 from geometry.charts.chart import Chart, CylindricalChart
 from geometry.charts.geometry_image import GeometryImage
 from geometry.charts.rasterize import rasterize
-from geometry.fitting.legacy_noise import noise_map
+from geometry.fitting.legacy_noise import noise_as_trained, noise_map
 from geometry.fitting.result import FitResult
 from geometry.mesh import TriangleMesh
 from geometry.model.morphable_model import MorphableModel
@@ -36,7 +36,8 @@ def encode(scan: Scan, fit: FitResult, model: MorphableModel, chart: Chart) -> E
     open mouth is closed between the rims of the lips: its bag would be a hole as deep as the head."""
     coarse = rasterize(fitted_surface(fit, model), chart)
     image = rasterize(scan_surface(scan, fit, model), chart)
-    return Encoding(coarse, image.with_channel("noise_sigma", noise_map(coarse, image, fit.noise_mm)))
+    noise_mm = noise_as_trained(scan, fit.scan_to_model.scale, fit.noise_mm)
+    return Encoding(coarse, image.with_channel("noise_sigma", noise_map(coarse, image, noise_mm)))
 
 
 def fitted_surface(fit: FitResult, model: MorphableModel) -> TriangleMesh:

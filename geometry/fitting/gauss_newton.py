@@ -44,24 +44,13 @@ def with_priors(hessian: np.ndarray, gradient: np.ndarray, priors: Sequence[Prio
     return hessian, gradient
 
 
-def gauss_newton_step(
-    terms: Sequence[LinearTerm],
-    priors: Sequence[PriorTerm] = (),
-    damping: np.ndarray | float = 0.0,
-    bounds: tuple[np.ndarray, np.ndarray] | None = None,
-) -> np.ndarray:
-    """δ (p,) that minimises the terms and priors and ½ δᵀ D δ for a damping matrix D (p, p) (Levenberg–Marquardt).
+def bounded_step(hessian: np.ndarray, gradient: np.ndarray, bounds: tuple[np.ndarray, np.ndarray] | None = None) -> np.ndarray:
+    """δ (p,) that minimises ½ δᵀ H δ + gᵀ δ; H (p, p) with its damping (Levenberg–Marquardt), g (p,).
 
     bounds: the least and the largest δ, (p,) each. An active set keeps to them: what a step would take beyond is held at its
     bound, and the others are solved for anew (Nocedal & Wright 2006, section 16.7, without the release of bounds: the next step
     of the fit begins with none held). Raises FitError where the equations have no finite solution.
     """
-    hessian, gradient = normal_equations(terms, priors)
-    return bounded_step(hessian + damping, gradient, bounds)
-
-
-def bounded_step(hessian: np.ndarray, gradient: np.ndarray, bounds: tuple[np.ndarray, np.ndarray] | None = None) -> np.ndarray:
-    """As `gauss_newton_step`, of the equations H (p, p), damped, and g (p,)."""
     diagonal = np.diag(hessian)
     hessian = hessian + np.diag(1e-6 * diagonal + 1e-9 * max(diagonal.max(), 1e-9))
     low, high = (np.full(len(gradient), -np.inf), np.full(len(gradient), np.inf)) if bounds is None else bounds

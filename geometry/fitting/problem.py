@@ -94,7 +94,7 @@ class Problem:
         size = inner.stop + len(state.discrepancy)
         low, high = np.full(size, -np.inf), np.full(size, np.inf)
         low[inner], high[inner] = (bound[active] - state.coefficients[active] for bound in self.bounds)
-        if (known := state.known) is None or not steady:
+        if (known := state.curvature) is None or not steady:
             hessian, gradient = normal_equations(self.terms(state, stage, matches, active))
             known = Curvature(hessian, self._damping(stage, matches, active, size))
         else:
@@ -148,7 +148,7 @@ class Problem:
         """(p, p) what the data knew of all unknowns in the step that led to a state, or in the last one before it that measured
         that: enough to settle a scale. None where not all modes were in play."""
         whole = self.n_pose + len(state.coefficients) + len(state.discrepancy)
-        return None if state.known is None or len(state.known.data) != whole else state.known.data
+        return None if state.curvature is None or len(state.curvature.data) != whole else state.curvature.data
 
     def settled(self, state: FitState, stage: Stage, data: np.ndarray) -> "Problem":
         """The same with the discrepancy's variance that has the largest evidence at this state, data (p, p) being what the data

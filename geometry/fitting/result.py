@@ -29,14 +29,14 @@ class Curvature:
 @dataclass(frozen=True)
 class FitState:
     """What an iteration leaves: scan_to_model; coefficients (K + E,), identity first; discrepancy (r,) coefficients of what the
-    model cannot show, (0,) before that is in play; vertices (n, 3) in the model frame, with it; known:
-    the curvature of the step that led there, or of an earlier one that it kept, None at the start."""
+    model cannot show, (0,) before that is in play; vertices (n, 3) in the model frame, with it; curvature:
+    that of the step that led there, or of an earlier one that it kept, None at the start."""
 
     scan_to_model: SimilarityTransform
     coefficients: np.ndarray
     discrepancy: np.ndarray
     vertices: np.ndarray
-    known: Curvature | None = None
+    curvature: Curvature | None = None
 
 
 @dataclass(frozen=True)
