@@ -24,6 +24,8 @@ import cheap_scans
 import common
 import same_outputs
 
+from pipeline.launch.launch import WORK_FOLDER
+
 VICTIMS = ("launcher", "worker", "both")
 
 
@@ -69,7 +71,7 @@ def run(work: pathlib.Path, out: pathlib.Path) -> subprocess.Popen:
 
 
 def workers_of(out: pathlib.Path) -> list[int]:
-    return sorted(int(file.name) for file in out.glob(".run/face-relief-workers-*/*") if file.name.isdigit())
+    return sorted(int(file.name) for file in (out / WORK_FOLDER).glob("face-relief-workers-*/*") if file.name.isdigit())
 
 
 def disturbed(work: pathlib.Path, victim: str, moment: float, end_code: int) -> list[str]:
@@ -106,7 +108,9 @@ def differences(undisturbed: pathlib.Path, out: pathlib.Path) -> list[str]:
 def left_over(work: pathlib.Path, out: pathlib.Path, workers: list[int]) -> list[str]:
     """What a run that has ended must not leave."""
     faults = [
-        f"left: {path.relative_to(out)}" for path in out.rglob("*") if path.name in (".run", ".lock") or ".partial" in path.name
+        f"left: {path.relative_to(out)}"
+        for path in out.rglob("*")
+        if path.name in (WORK_FOLDER, ".lock") or ".partial" in path.name
     ]
     faults += [f"left: temporary {path.name}" for path in (work / "tmp").iterdir()]
     return faults + [f"left: worker {worker}" for worker in workers if is_worker(worker)]

@@ -19,6 +19,7 @@ import common
 import numpy as np
 
 from pipeline.execution import journal, resources
+from pipeline.launch.launch import WORK_FOLDER
 
 
 def main() -> int:
@@ -47,11 +48,11 @@ def watched(work: pathlib.Path, workers: int) -> tuple[dict[str, list[tuple[int,
     out = work / "out"
     words = ["--input", str(work / "in"), "--output", str(out), "--workers", str(workers), *cheap_scans.OPTIONS]
     process = subprocess.Popen([sys.executable, "-m", "pipeline.run", *words], cwd=common.ROOT, stdout=subprocess.DEVNULL)
-    reader, samples, shown = journal.Reader(str(out / ".run" / "journal")), dict[str, list[tuple[int, int]]](), 0.0
+    reader, samples, shown = journal.Reader(str(out / WORK_FOLDER / "journal")), dict[str, list[tuple[int, int]]](), 0.0
     while process.poll() is None:
         time.sleep(0.1)
         reader.update()
-        ids = sorted(int(file.name) for file in out.glob(".run/face-relief-workers-*/*") if file.name.isdigit())
+        ids = sorted(int(file.name) for file in (out / WORK_FOLDER).glob("face-relief-workers-*/*") if file.name.isdigit())
         for name, number in [("launcher", process.pid), *((f"worker {each}", each) for each in ids)]:
             if ids and (used := resources.used_mib(number)):
                 samples.setdefault(name, []).append((len(reader.ended), used))

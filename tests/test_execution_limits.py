@@ -16,6 +16,7 @@ from pipeline import run
 from pipeline.execution import journal, resources
 from pipeline.execution.worker import Unfailing
 from pipeline.launch import checks
+from pipeline.launch.launch import WORK_FOLDER
 from pipeline.scans import config, manifest
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -58,7 +59,7 @@ def test_a_scan_over_which_native_code_hangs_ends_at_the_clocks_limit_and_the_ot
     lines = execute(tmp_path, ["a.ply", "hangs.ply", "z.ply"], "--set", "limits.wall_seconds=3", workers=workers)
     assert lines["hangs.ply"]["stage"] == "run" and "limits.wall_seconds = 3 s" in lines["hangs.ply"]["reason"]
     assert lines["a.ply"]["stage"] == lines["z.ply"]["stage"] == "read"
-    assert not [path for path in (tmp_path / "out").iterdir() if path.name in (".run", ".lock")]
+    assert not [path for path in (tmp_path / "out").iterdir() if path.name in (WORK_FOLDER, ".lock")]
 
 
 def test_a_scan_that_takes_all_memory_ends_with_its_worker_and_one_that_asks_for_it_alone(tmp_path):
@@ -170,12 +171,18 @@ def test_a_disk_that_is_full_in_the_middle_of_a_run_is_told_with_what_is_finishe
     assert run.main([*words, "--set", "refine=none", "--set", "locate=pose_search", "--set", "landmarks=mesh"]) == 2
     told = capsys.readouterr().err.splitlines()[-1]
     assert "cannot be written (No space left on device) (0 scans of this run are finished)" in told
-    assert not (tmp_path / "out" / ".lock").exists() and not (tmp_path / "out" / ".run").exists()
+    assert not (tmp_path / "out" / ".lock").exists() and not (tmp_path / "out" / WORK_FOLDER).exists()
 
 
 def test_room_for_a_file_is_asked_for_and_nothing_stays_of_that(tmp_path):
-    checks.check_room(str(tmp_path))
-    assert list(tmp_path.iterdir()) == []
+    out = tmp_path / "run[12]"
+    for folder in (tmp_path / "run1", out):
+        folder.mkdir()
+        (folder / ".probe").write_bytes(b"mine")
+    checks.check_room(str(out))
+    checks.check_output(str(out))
+    assert {path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == {b"mine"}
+    assert sum(path.is_file() for path in tmp_path.rglob("*")) == 2
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -81,6 +82,34 @@ def test_the_holder_gives_signs_of_life(tmp_path, monkeypatch):
         while os.stat(tmp_path / ".lock").st_mtime == 0 and time.monotonic() < deadline:
             time.sleep(0.01)
         assert os.stat(tmp_path / ".lock").st_mtime > 0
+
+
+@pytest.mark.parametrize("error", [OSError("no answer"), RuntimeError("a client's own error")])
+def test_a_lock_that_cannot_be_read_for_a_while_is_kept_alive(tmp_path, monkeypatch, error):
+    monkeypatch.setattr(lock, "BEAT_SECONDS", 0.01)
+    tried = threading.Event()
+
+    def unreadable(*_):
+        tried.set()
+        raise error
+
+    with lock.held(str(tmp_path)):
+        with monkeypatch.context() as patched:
+            patched.setattr(storage, "read_head", unreadable)
+            assert tried.wait(10)
+            time.sleep(0.1)
+        os.utime(tmp_path / ".lock", (0, 0))
+        deadline = time.monotonic() + 10
+        while os.stat(tmp_path / ".lock").st_mtime == 0 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert os.stat(tmp_path / ".lock").st_mtime > 0
+
+
+def test_a_url_that_beam_takes_for_a_pattern_is_refused(memory_filesystem):
+    out = f"{memory_filesystem}://bucket/run[12]"
+    with pytest.raises(ConfigError, match=r"--output .*run\[12\]: at a URL \*, \? and \[ stand for other names"), lock.held(out):
+        pass
+    assert storage.list_files(f"{memory_filesystem}://bucket") == []
 
 
 @pytest.mark.parametrize("place", ["/dev/null/out", "/proc/out"])

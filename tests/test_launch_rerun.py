@@ -2,6 +2,7 @@
 
 import json
 import os
+import tarfile
 
 import pytest
 
@@ -10,6 +11,7 @@ from pipeline import cli, run
 from pipeline.inputs import listing
 from pipeline.inputs.source import Source
 from pipeline.launch import rerun
+from pipeline.launch.launch import WORK_FOLDER
 from pipeline.launch.rerun import Earlier
 from pipeline.scans import manifest, methods
 from pipeline.scans.config import LimitsConfig
@@ -70,8 +72,6 @@ def test_a_scan_that_left_the_input_is_named_and_one_that_had_failed_is_forgotte
 
 def test_a_member_that_left_its_archive_has_left_the_input(tmp_path, out):
     root = archive(tmp_path / "in", "a.ply")
-    import tarfile
-
     with tarfile.open(tmp_path / "in" / "x.tar", "w") as packed:
         packed.add(tmp_path / "in" / "a.ply", "m.ply")
     remember(out, "x.tar!m.ply"), remember(out, "x.tar!gone.ply")
@@ -121,6 +121,46 @@ def test_a_root_that_holds_the_input_names_its_scans(tmp_path, out):
     root = archive(tmp_path / "in", "sub/a.ply")
     assert planned(out, f"{root}/sub", given_root=root)[1].sources[0].name == "sub/a.ply"
     assert planned(out, f"{root}/sub", f"{root}/sub")[1].sources[0].name == "a.ply"
+
+
+def test_what_lies_behind_an_archives_damage_has_not_left_the_input(tmp_path, out):
+    root, members = archive(tmp_path / "in", "a.ply"), [f"{number}.ply" for number in range(4)]
+    for status, member in zip(["ok", "ok", "ok", "failed"], members, strict=True):
+        remember(out, f"t.tar!{member}", status)
+    for cut in (4, 2, 0):  # whole headers; each member takes a block for its header, and one for its bytes
+        with tarfile.open(tmp_path / "in" / "t.tar", "w", format=tarfile.GNU_FORMAT) as packed:
+            for member in members:
+                packed.add(tmp_path / "in" / "a.ply", member)
+        if cut < 4:
+            os.truncate(tmp_path / "in" / "t.tar", cut * 1024 + 300)
+        plan, found = planned(out, root, root)
+        assert sum(source.name.startswith("t.tar!") for source in found.sources) == cut
+        assert plan.left == () and plan.forgotten == () and len(plan.kept) == 4 - cut
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_what_lies_in_a_folder_that_cannot_be_opened_has_not_left_the_input(tmp_path, out, monkeypatch, is_known):
+    """is_known: the listing came by the folder; else it was given a glob beside it."""
+    root = archive(tmp_path / "in", "a.ply", "closed/b.ply", "closed by name/c.ply")
+    remember(out, "closed/b.ply"), remember(out, "closed/sub/x.tar!m.ply"), remember(out, "closed by name/gone.ply")
+    lost = remember(out, "closed/d.ply", "failed")
+    lstat, scandir = os.lstat, os.scandir
+
+    def refusing(real, error):
+        def call(path, *_, **__):
+            if f"{root}/closed/" in f"{os.fspath(path)}/":
+                raise error
+            return real(path, *_, **__)
+
+        return call
+
+    # a disk that does not answer for the folder knows nothing of what is in it
+    monkeypatch.setattr(os, "scandir", refusing(scandir, OSError(5, "Input/output error")))
+    inside = FileNotFoundError(2, "No such file") if is_known else PermissionError(13, "Permission denied")
+    monkeypatch.setattr(os, "lstat", refusing(lstat, inside))
+    plan, found = planned(out, root if is_known else f"{root}/a*", root)
+    assert any(entry.reason.startswith("cannot be opened") for entry in found.passed) == is_known
+    assert plan.left == ("closed by name/gone.ply",) and lost not in plan.forgotten and len(plan.kept) == 4
 
 
 # --- through the command -------------------------------------------------------------------------------------------------
@@ -226,7 +266,7 @@ def test_run_json_is_there_before_the_first_scan_and_says_how_the_run_ended(tmp_
     monkeypatch.setitem(methods.LOCATORS, "nowhere", locate)
     assert run.main(words) in (130, 1) and seen == ["running"]  # Beam may hand on an interruption as an error of its own
     assert json.loads((out / "run.json").read_text())["status"] in ("interrupted", "running")
-    assert not (out / ".lock").exists() and not (out / ".run").exists()
+    assert not (out / ".lock").exists() and not (out / WORK_FOLDER).exists()
 
 
 def test_a_scan_of_a_name_that_is_not_utf8_passes_through_the_whole_run(tmp_path, nowhere, capsys):
@@ -241,3 +281,34 @@ def test_a_scan_of_a_name_that_is_not_utf8_passes_through_the_whole_run(tmp_path
     (tmp_path / "in" / os.fsdecode(b"caf\xe9.ply")).unlink()
     assert run.main(["--input", inputs, "--output", out, *nowhere]) == 0
     assert "left the input: caf\\xe9.ply" in capsys.readouterr().out
+
+
+def test_a_folder_whose_name_looks_like_a_pattern_is_no_other_folder(tmp_path, nowhere):
+    inputs, outs = cloud(tmp_path / "in", "a.ply", "b.ply"), [str(tmp_path / name) for name in ("study [2024]", "study 2")]
+    for out in outs:
+        assert run.main(["--input", inputs, "--output", out, *nowhere]) == 0
+    before, fresh = contents(outs[1]), contents(f"{outs[0]}/.state")
+    assert run.main(["--input", inputs, "--output", outs[0], *nowhere, "--force"]) == 0
+    assert contents(outs[1]) == before and set(contents(f"{outs[0]}/.state")) == set(fresh)
+    (tmp_path / "in" / "b.ply").unlink()
+    assert run.main(["--input", inputs, "--output", outs[0], *nowhere, "--set", "accept.visible_face=0.3", "--force"]) == 0
+    assert list(lines_of(outs[0])) == ["a.ply"] and len(contents(f"{outs[0]}/.state")) == 1
+    assert cli.main(["purge", "--output", outs[0], "a.ply"]) == 0 and not contents(f"{outs[0]}/.state")
+    assert contents(outs[1]) == before and not os.path.exists(f"{outs[0]}/.lock")
+
+
+def test_a_run_removes_nothing_that_is_the_users_own(tmp_path, nowhere):
+    inputs, out = cloud(tmp_path / "in", "a.ply", "b.ply"), tmp_path / "out"
+    own = [".run/My configuration.run.xml", "notes.1.partial", ".probe", f"scans/{Source('b.ply', '').scan_id}/notes.txt"]
+    for name in own:
+        storage.write_bytes(str(out / name), b"mine")
+    storage.write_bytes(str(out / WORK_FOLDER / "tmp" / "x"), b"a killed run's")
+    storage.write_bytes(storage.partial_name(str(out / "scans" / "x.ply")), b"a killed run's")
+    words = ["--input", inputs, "--output", str(out), *nowhere]
+    assert run.main(words) == 0
+    (tmp_path / "in" / "b.ply").unlink()
+    assert run.main([*words, "--force", "--set", "accept.visible_face=0.3"]) == 0 and list(lines_of(out)) == ["a.ply"]
+    assert sorted(
+        str(path.relative_to(out)) for path in out.rglob("*") if path.is_file() and path.read_bytes() == b"mine"
+    ) == sorted(own)
+    assert not (out / WORK_FOLDER).exists() and b"a killed run's" not in contents(str(out)).values()

@@ -2,13 +2,14 @@
 
 import json
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from geometry.scan import Scan
 from pipeline.inputs.source import Source
-from pipeline.scans import manifest
+from pipeline.scans import files, manifest
 from pipeline.scans.state import ScanState
 from pipeline.store import storage
 
@@ -160,6 +161,67 @@ def test_what_a_user_keeps_beside_results_stays_and_a_purge_leaves_nothing(out):
     assert storage.exists(own) and not storage.exists(storage.join(out, line["files"]["coarse"]))
     manifest.purge(out, [SOURCE.scan_id])
     assert storage.list_files(out) == [] and not os.path.exists(os.path.dirname(own))
+
+
+@pytest.mark.parametrize("name", ["run[12]", "run?", "run*"])
+@pytest.mark.parametrize(
+    "removes",
+    [
+        lambda out: manifest.purge(out, [SOURCE.scan_id]),
+        lambda out: manifest.drop(out, [SOURCE.scan_id]),
+        lambda out: manifest.forget(out, [SOURCE.scan_id]),
+        lambda out: manifest.keep_only(out, SOURCE.scan_id, set()),
+        lambda out: finished(out, "failed"),  # with the log of the time before
+    ],
+    ids=["purge", "drop", "forget", "keep_only", "record"],
+)
+def test_folders_whose_names_match_that_of_out_lose_nothing(tmp_path, name, removes):
+    outs = [str(tmp_path / folder) for folder in ("run1", "run2", name)]
+    for folder in outs:
+        finished(folder, trace="Traceback …")
+    before = {folder: storage.list_files(folder) for folder in outs}
+    removes(outs[-1])
+    assert all(storage.list_files(folder) == before[folder] for folder in outs[:2])
+    assert set(storage.list_files(outs[-1])) < set(before[outs[-1]])
+
+
+def test_a_purge_removes_a_link_to_nowhere_and_a_drop_leaves_what_is_the_users(out):
+    finished(out)
+    folder = manifest.scan_folder(out, SOURCE.scan_id)
+    os.symlink(os.path.join(out, "gone.png"), os.path.join(folder, "link.png"))
+    manifest.drop(out, [SOURCE.scan_id])
+    assert os.listdir(folder) == ["link.png"] and manifest.states(out) == {}
+    manifest.purge(out, [SOURCE.scan_id])
+    assert not os.path.exists(folder)
+
+
+@pytest.mark.parametrize("writes", ["write", "write_rejected"])
+def test_a_kill_in_the_middle_of_new_files_leaves_no_result_of_two_scans(out, monkeypatch, writes):
+    """The scan's file has changed, and the worker is killed once it has written the first new byte."""
+    line, real = finished(out), storage.write_bytes
+    landmarks = f"scans/{SOURCE.scan_id}/landmarks.json"
+    storage.write_bytes(storage.join(out, landmarks), b"old")
+    storage.write_bytes(storage.join(out, landmarks.replace("landmarks.json", "preview.png")), b"old")
+    whole = line | {"files": line["files"] | {"landmarks": landmarks}}
+    manifest.record(out, whole, "in", "cfg")
+
+    def killed(path, data):
+        real(path, data)
+        raise KeyboardInterrupt
+
+    output = SimpleNamespace(previews=writes == "write_rejected")
+    job = SimpleNamespace(out=out, model=None, landmarks_only=True, config=SimpleNamespace(output=output))
+    monkeypatch.setattr(files, "landmarks_bytes", lambda _: b"new")
+    monkeypatch.setattr(files, "rejected_bytes", lambda *_: b"new")
+    monkeypatch.setattr(storage, "write_bytes", killed)
+    state = ScanState(SOURCE, scan=Scan(np.zeros((1, 3)), np.zeros((0, 3), int), "a", "ply"))
+    with pytest.raises(KeyboardInterrupt):
+        files.write(state, job) if writes == "write" else files.write_rejected(state, job, "no face")
+    monkeypatch.undo()
+    assert b"new" in {storage.read_bytes(path) for path in storage.list_files(manifest.scan_folder(out, SOURCE.scan_id))}
+    assert manifest.read_state(out, SOURCE.scan_id) is None
+    assert failed(out) and manifest.collect(out, [SOURCE])[0]["status"] == "failed"  # as the run says of a dead worker's scan
+    assert storage.list_files(manifest.scan_folder(out, SOURCE.scan_id)) == []
 
 
 def test_a_log_and_a_state_hold_nothing_that_a_terminal_obeys_or_a_file_cannot(out):

@@ -40,7 +40,7 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(folder):
 def test_partial_files_of_killed_writers_are_removed(folder):
     whole = storage.join(folder, "x.bin")
     storage.write_bytes(whole, b"x")
-    storage.write_bytes(storage.join(folder, f"y.bin.0123{storage.PARTIAL_SUFFIX}"), b"y")
+    storage.write_bytes(storage.partial_name(storage.join(folder, "y.bin")), b"y")
     storage.remove_partials(folder)
     assert storage.list_files(folder) == [whole]
 
@@ -91,8 +91,46 @@ def test_a_full_disk_is_an_error_that_says_so_and_leaves_nothing(tmp_path, monke
         storage.write_bytes(storage.join(path, "below a file"), b"")
 
 
-def test_partial_files_of_other_programs_stay(tmp_path):
-    other = tmp_path / "film.mkv.partial"
+@pytest.mark.parametrize("name", ["film.mkv.partial", "notes.1.partial", "a.0123456789abc.partial", "a.0123456789ab.partial.txt"])
+def test_partial_files_of_other_programs_stay(tmp_path, name):
+    other = tmp_path / name
     other.write_bytes(b"x")
     storage.remove_partials(str(tmp_path))
     assert other.exists()
+
+
+PATTERNS = ("run[12]", "run?", "run*", "run[!a]")  # names of folders, which Beam would take for those of run1 and run2
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+def test_a_local_path_is_never_a_pattern(tmp_path, name):
+    partial = storage.partial_name("x.ply")
+    for folder in ("run1", "run2", name):
+        for file in ("a*.ply", "ab.ply", partial):
+            storage.write_bytes(storage.join(str(tmp_path), folder, file), b"x")
+    before = set(storage.list_files(str(tmp_path)))
+    of_name = {storage.join(str(tmp_path), name, file) for file in ("a*.ply", "ab.ply", partial)}
+    assert set(storage.list_files(str(tmp_path / name))) == of_name
+    storage.delete([storage.join(str(tmp_path), name, "a*.ply")])
+    storage.remove_partials(str(tmp_path / name))
+    assert set(storage.list_files(str(tmp_path))) == before - of_name | {storage.join(str(tmp_path), name, "ab.ply")}
+
+
+def test_links_to_nowhere_are_removed_and_what_is_gone_already_is_no_fault(tmp_path):
+    link = tmp_path / "link.ply"
+    link.symlink_to(tmp_path / "gone.ply")
+    storage.delete([str(link), str(tmp_path / "gone.ply")])
+    assert not os.path.lexists(link)
+
+
+def test_a_file_that_cannot_be_removed_is_named(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "mine.txt").write_bytes(b"x")
+    with pytest.raises(OutputError, match="folder: cannot be removed"):
+        storage.delete([str(tmp_path / "folder")])
+    assert (tmp_path / "folder" / "mine.txt").exists()
+
+
+def test_a_url_may_look_like_a_pattern_and_a_local_path_never_does(memory_filesystem):
+    assert all(storage.is_pattern(f"{memory_filesystem}://bucket/{name}") for name in PATTERNS)
+    assert not storage.is_pattern(f"{memory_filesystem}://bucket/run") and not any(map(storage.is_pattern, PATTERNS))

@@ -29,6 +29,7 @@ STALE_SECONDS = 300.0
 @contextlib.contextmanager
 def held(out: str, option: str = "--output") -> Iterator[None]:
     """A context in which no other run writes to `out`. Raises ConfigError where one does, or where nothing can be written."""
+    refuse_pattern(out, option)
     path = storage.join(out, NAME)
     own = _identity()
     try:
@@ -41,6 +42,12 @@ def held(out: str, option: str = "--output") -> Iterator[None]:
             yield
     finally:
         _release(path, handle, own)
+
+
+def refuse_pattern(out: str, option: str = "--output") -> None:
+    """Raises ConfigError for a URL that Beam would take for a pattern: a run that removes a file there would remove others."""
+    if storage.is_pattern(out):
+        raise ConfigError(f"{option} {out}: at a URL *, ? and [ stand for other names; give one without them")
 
 
 def _acquired(path: str, own: dict[str, Any], out: str, option: str) -> int | None:
@@ -76,6 +83,11 @@ def _is_own(path: str, own: dict[str, Any]) -> bool:
     return _content(path).get("run") == own["run"]
 
 
+def _is_anothers(path: str, own: dict[str, Any]) -> bool:
+    """Whether the file says so; one that cannot be read for a while, or is gone, does not."""
+    return _content(path).get("run", own["run"]) != own["run"]
+
+
 def _kernel_lock(path: str, out: str, option: str) -> int | None:
     """The open lock file, locked; None where the filesystem knows no locks. Raises ConfigError where another process has it."""
     import fcntl
@@ -98,7 +110,7 @@ def _kernel_lock(path: str, out: str, option: str) -> int | None:
 
 
 def _content(path: str) -> dict[str, Any]:
-    """What the lock file says; {} for one that is empty, damaged or gone."""
+    """What the lock file says; {} for one that is empty, damaged, gone or cannot be read."""
     try:
         content = json.loads(storage.read_head(path, 4096) or b"{}")
         return content if isinstance(content, dict) else {}
@@ -133,7 +145,7 @@ def _now_at(path: str) -> float:
     """The time that the filesystem gives a file which is written now."""
     from apache_beam.io.filesystems import FileSystems
 
-    probe = f"{path}.{uuid.uuid4().hex[:12]}{storage.PARTIAL_SUFFIX}"
+    probe = storage.partial_name(path)
     try:
         storage.write_bytes(probe, b"")
         return FileSystems.last_updated(probe)
@@ -173,8 +185,8 @@ def _beating(path: str, handle: int | None, own: dict[str, Any]) -> Iterator[Non
 
     def beat() -> None:
         while not stop.wait(BEAT_SECONDS):
-            with contextlib.suppress(OSError):
-                if not _is_own(path, own):
+            with contextlib.suppress(Exception):  # a filesystem that does not answer now may at the next beat
+                if _is_anothers(path, own):
                     return
                 if handle is None:
                     _write(path, None, own)

@@ -1,6 +1,7 @@
 """What of a command can be wrong before any work starts."""
 
 import argparse
+import contextlib
 import difflib
 import math
 import os
@@ -9,6 +10,7 @@ from collections.abc import Sequence
 from apache_beam.options.pipeline_options import PipelineOptions
 
 from geometry.errors import ConfigError, OutputError
+from pipeline.execution.lock import refuse_pattern
 from pipeline.launch.command import run_parser
 from pipeline.scans.config import Config
 from pipeline.scans.job import chart_of
@@ -23,7 +25,8 @@ def check_workers(workers: int | None) -> None:
 
 def check_output(out: str, option: str = "--output") -> None:
     """Raises ConfigError where nothing can be written."""
-    probe = storage.join(out, ".probe")
+    refuse_pattern(out, option)
+    probe = storage.partial_name(storage.join(out, ".probe"))
     try:
         storage.write_bytes(probe, b"{}")
         storage.delete([probe])
@@ -33,9 +36,10 @@ def check_output(out: str, option: str = "--output") -> None:
 
 def check_room(out: str) -> None:
     """Raises OutputError where there is no room for a file of an ordinary size."""
-    probe = storage.join(out, ".probe")
+    probe = storage.partial_name(storage.join(out, ".probe"))
     storage.write_bytes(probe, bytes(2**17))
-    storage.delete([probe])
+    with contextlib.suppress(OSError):  # there was room
+        storage.delete([probe])
 
 
 def made_folder(folder: str) -> str:

@@ -34,7 +34,7 @@ from pipeline.scans.job import Job
 from pipeline.scans.state import ScanState
 from pipeline.store import storage
 
-WORK_FOLDER = ".run"  # below OUT: what a run needs while it lasts; a killed one's is removed by the next
+WORK_FOLDER = ".face-relief-run"  # below OUT: what a run needs while it lasts; a killed one's is removed by the next
 
 
 def launch(arguments: argparse.Namespace, beam_flags: Sequence[str], is_command: bool = True) -> int:
@@ -88,6 +88,8 @@ class Launch:
         """Runs the graph, then writes records, manifest, run.json and report. Returns the exit code."""
         start, out, plan = time.perf_counter(), self.job.out, self.plan
         tables.check_records(self.job, bool(plan.finished or plan.kept))
+        for state in plan.regained:  # while run.json still tells what it is
+            manifest.remember(out, state)
         storage.write_json(storage.join(out, "run.json"), self.run_info() | {"status": "running"})
         self._make_room()
         try:
@@ -116,7 +118,10 @@ class Launch:
         storage.remove_partials(out)
         if not storage.is_url(out):
             shutil.rmtree(storage.join(out, WORK_FOLDER), ignore_errors=True)
-        manifest.purge(out, plan.dropped)
+        if plan.dropped:  # from the manifest first: without its state, a line would count as a result (`pipeline.scans.lost`)
+            dropped = set(plan.dropped)
+            manifest.write(out, [line for line in manifest.written_lines(out) if line["scan_id"] not in dropped])
+            manifest.drop(out, plan.dropped)
         manifest.forget(out, plan.forgotten)
         if self.job.force:  # a killed forced run takes no old results for its own
             manifest.forget(out, (source.scan_id for source in self.listing.sources))

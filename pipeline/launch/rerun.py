@@ -3,8 +3,9 @@ unasked.
 
 A scan is known by its path below a root, which OUT/run.json states. Results that the run would replace (made by another
 configuration, or from another archive's file of the same name) or drop (of another configuration or archive, and not in the
-input) need --force. What is of the same configuration and archive and not in the input stays: the run was given a part of the
-archive, or the scan has left it and is named, until `face-relief purge` removes it.
+input) need --force, also those whose states are lost (`pipeline.scans.lost`). What is of the same configuration and archive and
+not in the input stays: the run was given a part of the archive, or the scan has left it and is named, until `face-relief purge`
+removes it. It has left only where that could be seen.
 """
 
 import json
@@ -15,10 +16,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from geometry.errors import ConfigError, ReadError
-from pipeline.inputs import archives, reading, walking
+from pipeline.inputs import archives, passed_over, reading, walking
 from pipeline.inputs.listing import Listing
 from pipeline.inputs.source import Source
-from pipeline.scans import manifest
+from pipeline.scans import lost, manifest
 from pipeline.scans.config import LimitsConfig
 from pipeline.scans.manifest import Finished
 from pipeline.store import storage
@@ -26,10 +27,12 @@ from pipeline.store import storage
 
 @dataclass(frozen=True)
 class Earlier:
-    """What OUT holds: run.json ({} where there is none, or a damaged one), and what is remembered of scans, by scan_id."""
+    """What OUT holds: run.json ({} where there is none, or a damaged one), and what is remembered of scans, by scan_id;
+    lost: of these, the results of which only the manifest tells."""
 
     run: dict[str, Any]
     states: dict[str, Finished]
+    lost: frozenset[str] = frozenset()
 
     @property
     def root(self) -> str | None:
@@ -41,18 +44,22 @@ class Earlier:
 @dataclass(frozen=True)
 class Plan:
     """What a run does with it. kept: scans not in the input that stay, of these `left` are gone from the archive;
-    finished: scan_ids in the input that have a result; dropped, forgotten: scan_ids not in the input, with and without one."""
+    finished: scan_ids in the input that have a result; dropped, forgotten: scan_ids not in the input, with and without one;
+    regained: results that get a state again."""
 
     kept: tuple[Finished, ...] = ()
     left: tuple[str, ...] = ()
     finished: frozenset[str] = frozenset()
     dropped: tuple[str, ...] = ()
     forgotten: tuple[str, ...] = ()
+    regained: tuple[Finished, ...] = ()
 
 
 def earlier(out: str) -> Earlier:
-    """What a run finds in OUT."""
-    return Earlier(run_info(out), manifest.states(out))
+    """What a run finds in OUT. Raises ConfigError where its manifest cannot be read."""
+    run, states = run_info(out), manifest.states(out)
+    without = lost.found(out, run, states)
+    return Earlier(run, states | without, frozenset(without))
 
 
 def run_info(out: str) -> dict[str, Any]:
@@ -88,17 +95,25 @@ def plan(known: Earlier, listing: Listing, run: Mapping[str, Any], limits: Limit
         replaced |= _with_other_content(pairs, limits)
     if (replaced or dropped) and not force:
         raise ConfigError(_refusal(len(replaced), len(dropped), known, listing, run))
-    archives_listed = {source.path for source in listing.sources if source.member}
-    gone = {scan_id for scan_id in set(others) - dropped if not _is_there(others[scan_id].name, listing.root, archives_listed)}
+    gone = _gone({scan_id: state.name for scan_id, state in others.items() if scan_id not in dropped}, listing)
     forgotten = {scan_id for scan_id in gone | foreign if not others[scan_id].has_results}
-    kept = set(others) - dropped - forgotten
+    kept = {scan_id: _as_known(scan_id, known) for scan_id in sorted(set(others) - dropped - forgotten)}
+    again = sorted(finished & known.lost) if lost.is_sure(known.run) and not force else []
     return Plan(
-        kept=tuple(others[scan_id] for scan_id in sorted(kept)),
-        left=tuple(sorted(others[scan_id].line["source"] for scan_id in kept & gone)),
+        kept=tuple(kept.values()),
+        left=tuple(sorted(others[scan_id].line["source"] for scan_id in set(kept) & gone)),
         finished=frozenset(finished),
         dropped=tuple(sorted(dropped)),
         forgotten=tuple(sorted(forgotten)),
+        regained=tuple(known.states[scan_id] for scan_id in again)
+        + tuple(state for scan_id, state in kept.items() if scan_id in known.lost),
     )
+
+
+def _as_known(scan_id: str, known: Earlier) -> Finished:
+    """What OUT says of a scan that this run does not do."""
+    is_doubtful = scan_id in known.lost and not lost.is_sure(known.run)
+    return lost.doubted(known.states[scan_id]) if is_doubtful else known.states[scan_id]
 
 
 def _same_place(first: str, second: str) -> bool:
@@ -120,14 +135,37 @@ def _with_other_content(pairs: Iterable[tuple[Source, Finished]], limits: Limits
         return {scan_id for scan_id in pool.map(differs, pairs) if scan_id is not None}
 
 
+def _gone(names: Mapping[str, str], listing: Listing) -> set[str]:
+    """Of scans that this run did not list, those that the archive holds no more. What the run could not look at is still there: a
+    folder that could not be opened, and what an archive holds behind its damage. names: by scan_id; "" where it is not known."""
+    closed = [entry.name for entry in listing.passed if entry.reason.startswith(passed_over.CLOSED)]
+    damaged = {source.path for source in listing.sources if source.fault and not source.member}
+    listed = {source.path for source in listing.sources if source.member} - damaged
+    is_closed = lambda name: any(place in (".", name) or name.startswith(place + "/") for place in closed)
+    unseen = {scan_id for scan_id, name in names.items() if not name or is_closed(name)}
+    return {scan_id for scan_id in names.keys() - unseen if not _is_there(names[scan_id], listing.root, listed)}
+
+
 def _is_there(name: str, root: str, listed: set[str]) -> bool:
-    """Whether the archive still holds a scan that this run did not list. listed: archive files that it did, member by member."""
-    exists = storage.exists if storage.is_url(root) else os.path.lexists
-    if exists(storage.join(root, *name.split("/"))):
+    """Whether a file of a name, or an archive that it is a member's of, may be there. listed: archive files of which it is known
+    what they hold."""
+    may_be = storage.exists if storage.is_url(root) else _may_be
+    if may_be(storage.join(root, *name.split("/"))):
         return True
     files = (name[:at] for at, char in enumerate(name) if char == "!" and name[:at].lower().endswith(archives.SUFFIXES))
     places = (storage.join(root, *file.split("/")) for file in files)
-    return any(exists(place) and place not in listed for place in places)
+    return any(may_be(place) and place not in listed for place in places)
+
+
+def _may_be(path: str) -> bool:
+    """Whether there is something of that name, or no telling: its folder may not be opened, its disk not answer."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _refusal(replaced: int, dropped: int, known: Earlier, listing: Listing, run: Mapping[str, Any]) -> str:

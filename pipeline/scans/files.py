@@ -42,9 +42,11 @@ def input_to_model(state: ScanState) -> SimilarityTransform:
 
 
 def write(state: ScanState, job: Job) -> ScanState:
-    """Writes every file, each atomically, and removes what an earlier run with other options left beside them."""
+    """Writes every file, each atomically, and removes what an earlier run with other options left beside them. Before the first
+    of them an earlier result is forgotten: killed in between, its state would call files of two scans one finished result."""
     folder = manifest.scan_folder(job.out, state.source.scan_id)
     makers = _makers(state, job)
+    manifest.forget(job.out, [state.source.scan_id])
     for key, make in makers.items():
         storage.write_bytes(storage.join(folder, FILE_NAMES[key]), make())
     manifest.keep_only(job.out, state.source.scan_id, {FILE_NAMES[key] for key in makers})
@@ -53,11 +55,13 @@ def write(state: ScanState, job: Job) -> ScanState:
 
 def write_rejected(state: ScanState, job: Job, reason: str) -> ScanState:
     """Writes a picture of what was looked at, where previews are asked for and the scan was read, and removes what an earlier run
-    left beside it."""
+    left beside it, which is forgotten first."""
     if not job.config.output.previews or (state.scan is None and state.location is None):
         return state
     scan_id, name = state.source.scan_id, FILE_NAMES["preview"]
-    storage.write_bytes(storage.join(manifest.scan_folder(job.out, scan_id), name), rejected_bytes(state, job.model, reason))
+    picture = rejected_bytes(state, job.model, reason)
+    manifest.forget(job.out, [scan_id])
+    storage.write_bytes(storage.join(manifest.scan_folder(job.out, scan_id), name), picture)
     manifest.keep_only(job.out, scan_id, {name})
     return replace(state, files={"preview": f"scans/{scan_id}/{name}"})
 

@@ -5,6 +5,7 @@ whose hashes are unchanged and whose files are there is kept; a failed one is tr
 something else has written, is none. States of scans that an input does not hold stay until they are purged.
 """
 
+import contextlib
 import hashlib
 import json
 import math
@@ -15,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
+from geometry.errors import ConfigError
 from geometry.settings.printing import printable, utf8
 from pipeline.inputs.source import Source
 from pipeline.scans.state import ScanState
@@ -38,8 +40,8 @@ FILE_NAMES = {  # of a scan's folder, by their keys in a line's `files`
 
 @dataclass(frozen=True)
 class Finished:
-    """What is remembered of a scan. name: its source as the filesystem has it, which the line's may not be (`utf8`);
-    unread: why a later run, which kept the result, could not read the scan, or ""."""
+    """What is remembered of a scan. input_hash: "" where that is not known; name: its source as the filesystem has it, which the
+    line's may not be (`utf8`); unread: why a later run, which kept the result, could not read the scan, or ""."""
 
     line: dict[str, Any]
     input_hash: str
@@ -106,7 +108,7 @@ def kept_line(out: str, source: Source, inputs: str, results: str) -> dict[str, 
     if state is None or state.input_hash != inputs or state.result_hash != results or not _is_whole(out, state):
         return None
     if state.unread:
-        _remember(out, replace(state, unread=""))
+        remember(out, replace(state, unread=""))
     return state.line
 
 
@@ -116,7 +118,8 @@ def _is_whole(out: str, state: Finished) -> bool:
     return state.has_results and all(map(storage.exists, paths))
 
 
-def _remember(out: str, state: Finished) -> None:
+def remember(out: str, state: Finished) -> None:
+    """Writes a scan's state."""
     own_name = {"name": state.name} if state.name and state.name != state.line["source"] else {}
     unread = {"unread": state.unread} if state.unread else {}
     content = {"input_hash": state.input_hash, "result_hash": state.result_hash, "line": state.line}
@@ -188,9 +191,9 @@ def record(out: str, finished: Mapping[str, Any], inputs: str, results: str, tra
     elif storage.exists(log):
         storage.delete([log])
     if earlier is None or is_new:
-        _remember(out, Finished(dict(finished), inputs, results, name))
+        remember(out, Finished(dict(finished), inputs, results, name))
     else:
-        _remember(out, replace(earlier, unread=finished["reason"] or "it failed"))
+        remember(out, replace(earlier, unread=finished["reason"] or "it failed"))
     return is_new
 
 
@@ -225,6 +228,23 @@ def in_order(lines: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return sorted(lines, key=lambda entry: (entry["source"], entry["scan_id"]))
 
 
+def written_lines(out: str) -> list[dict[str, Any]]:
+    """Those of OUT's manifest that are a run's; [] where there is none. Raises ConfigError where there is one that cannot be
+    read."""
+    path = storage.join(out, "manifest.jsonl")
+    if not storage.exists(path):
+        return []
+    try:
+        texts = storage.read_bytes(path).split(b"\n")
+    except OSError as error:
+        raise ConfigError(f"--output {out}: its manifest.jsonl cannot be read ({error}); check its permissions") from error
+    found = []
+    for text in filter(bytes.strip, texts):
+        with contextlib.suppress(ValueError, RecursionError):
+            found.append(json.loads(text))
+    return [entry for entry in found if is_line(entry)]
+
+
 def write(out: str, lines: Iterable[Mapping[str, Any]]) -> None:
     text = "".join(json.dumps(entry, ensure_ascii=False, allow_nan=False) + "\n" for entry in lines)
     storage.write_text(storage.join(out, "manifest.jsonl"), text)
@@ -237,16 +257,29 @@ def forget(out: str, scan_ids: Iterable[str]) -> None:
 
 
 def purge(out: str, scan_ids: Iterable[str]) -> None:
-    """Removes all that OUT has of these scans but for the tables over all scans: files, logs and states, these last. A scan's
-    folder that is a link stays with what it leads to: no run made it."""
+    """As `drop`, and with all that others have put into the scans' folders."""
     for scan_id in scan_ids:
         folder = scan_folder(out, scan_id)
-        if storage.is_url(out) or not os.path.islink(folder):
+        if not _is_link(folder):
             storage.delete(storage.list_files(folder))
+        drop(out, [scan_id])
+
+
+def drop(out: str, scan_ids: Iterable[str]) -> None:
+    """Removes what runs have written of these scans but for the tables over all scans: files, logs and states, these last. A
+    scan's folder that is a link stays with what it leads to: no run made it."""
+    for scan_id in scan_ids:
+        folder = scan_folder(out, scan_id)
+        if not _is_link(folder):
+            keep_only(out, scan_id, set())
             storage.remove_folder(folder)
         log = _log_path(out, scan_id)
         storage.delete([log] if storage.exists(log) else [])
         forget(out, [scan_id])
+
+
+def _is_link(folder: str) -> bool:
+    return not storage.is_url(folder) and os.path.islink(folder)
 
 
 def counts(lines: Iterable[Mapping[str, Any]]) -> dict[str, int]:

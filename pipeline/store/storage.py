@@ -2,6 +2,9 @@
 
 Every write goes to a temporary name and is renamed into place, so a reader (or a run that resumes after
 kill −9) sees a whole file or none. Beam is imported where it is used, so that this module loads instantly.
+
+To Beam every path that it removes or lists is a pattern, and a folder's name may look like one. Local files are removed and
+listed without Beam, and a URL that looks like a pattern is nothing to write to (`is_pattern`).
 """
 
 import contextlib
@@ -22,13 +25,25 @@ from geometry.errors import OutputError
 
 PARTIAL_SUFFIX = ".partial"
 _URL = re.compile(r"[a-zA-Z][-a-zA-Z0-9+.]*://")
-_PARTIAL = re.compile(r"\.[0-9a-f]+" + re.escape(PARTIAL_SUFFIX) + "$")
+_PATTERN = re.compile(r"[*?\[]")
+_PARTIAL_DIGITS = 12  # hexadecimal ones, by which a writer's file is told from other programs'
+_PARTIAL = re.compile(rf"\.[0-9a-f]{{{_PARTIAL_DIGITS}}}{re.escape(PARTIAL_SUFFIX)}$")
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO}
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time a zip can hold: no clock in the bytes
 
 
 def is_url(path: str) -> bool:
     return bool(_URL.match(str(path)))
+
+
+def is_pattern(path: str) -> bool:
+    """Whether it is a URL that Beam would take for a pattern, and remove what matches it; it knows no way to quote one."""
+    return is_url(path) and bool(_PATTERN.search(str(path)))
+
+
+def partial_name(path: str) -> str:
+    """A new name beside `path`, of a file that is not to stay; `remove_partials` knows it."""
+    return f"{path}.{uuid.uuid4().hex[:_PARTIAL_DIGITS]}{PARTIAL_SUFFIX}"
 
 
 def _filesystems() -> Any:
@@ -66,7 +81,7 @@ def open_atomic(path: str) -> Iterator[BinaryIO]:
     from apache_beam.io.filesystem import CompressionTypes
 
     filesystems, path = _filesystems(), str(path)
-    partial = f"{path}.{uuid.uuid4().hex[:12]}{PARTIAL_SUFFIX}"
+    partial = partial_name(path)
     try:
         handle = filesystems.create(partial, compression_type=CompressionTypes.UNCOMPRESSED)
     except OSError as error:
@@ -91,9 +106,10 @@ def open_atomic(path: str) -> Iterator[BinaryIO]:
 
 def _discard(partial: str, handle: Any) -> None:
     """What a failed writer leaves; on a full disk closing it fails as well."""
-    for undo in (handle.close, lambda: _filesystems().exists(partial) and _filesystems().delete([partial])):
-        with contextlib.suppress(OSError):
-            undo()
+    with contextlib.suppress(OSError):
+        handle.close()
+    with contextlib.suppress(OSError):
+        delete([partial] if exists(partial) else [])
 
 
 def _unwritten(path: str, error: OSError) -> OutputError:
@@ -128,8 +144,18 @@ def list_files(base: str) -> list[str]:
 
 
 def delete(paths: list[str]) -> None:
-    if paths:
-        _filesystems().delete([str(path) for path in paths])
+    """Removes files, and no folders; a local one that is gone already is none to remove. Raises OutputError where a local one
+    cannot be removed, and what Beam raises at URLs."""
+    for path in (str(path) for path in paths if not is_url(path)):
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            what = error.strerror or str(error)
+            raise OutputError(f"{path}: cannot be removed ({what}); check the folder, and give the same command again") from error
+    if urls := [str(path) for path in paths if is_url(path)]:
+        _filesystems().delete(urls)
 
 
 def remove_partials(base: str) -> None:
