@@ -87,6 +87,9 @@ def test_a_source_whose_name_the_manifest_cannot_hold_has_not_left_the_input(tmp
     manifest.write(out, [manifest.line(ScanState(source, "sha", files=files), "ok")])
     known = found(out)
     assert known[source.scan_id].name == "" and a not in known
+    plan = planned(out, root)
+    assert plan.left == () and plan.regained == plan.kept
+    manifest.remember(out, plan.regained[0])
     assert planned(out, root).left == ()
 
 

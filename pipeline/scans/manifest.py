@@ -41,7 +41,8 @@ FILE_NAMES = {  # of a scan's folder, by their keys in a line's `files`
 @dataclass(frozen=True)
 class Finished:
     """What is remembered of a scan. input_hash: "" where that is not known; name: its source as the filesystem has it, which the
-    line's may not be (`utf8`); unread: why a later run, which kept the result, could not read the scan, or ""."""
+    line's may not be (`utf8`), "" where that is not known; unread: why a later run, which kept the result, could not read the
+    scan, or ""."""
 
     line: dict[str, Any]
     input_hash: str
@@ -120,7 +121,7 @@ def _is_whole(out: str, state: Finished) -> bool:
 
 def remember(out: str, state: Finished) -> None:
     """Writes a scan's state."""
-    own_name = {"name": state.name} if state.name and state.name != state.line["source"] else {}
+    own_name = {"name": state.name} if state.name != state.line["source"] else {}
     unread = {"unread": state.unread} if state.unread else {}
     content = {"input_hash": state.input_hash, "result_hash": state.result_hash, "line": state.line}
     storage.write_json(_state_path(out, state.line["scan_id"]), content | own_name | unread, indent=None)
@@ -191,7 +192,7 @@ def record(out: str, finished: Mapping[str, Any], inputs: str, results: str, tra
     elif storage.exists(log):
         storage.delete([log])
     if earlier is None or is_new:
-        remember(out, Finished(dict(finished), inputs, results, name))
+        remember(out, Finished(dict(finished), inputs, results, name or finished["source"]))
     else:
         remember(out, replace(earlier, unread=finished["reason"] or "it failed"))
     return is_new
