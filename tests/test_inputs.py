@@ -16,6 +16,7 @@ from pipeline.store import storage
 
 PLY = b"ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nproperty float y\nproperty float z\nend_header\n1 2 3\n"
 DEPTH_PNG = bytes.fromhex("89504e470d0a1a0a0000000d49484452000000020000000210000000006ff3e8d7")  # header of a 16-bit grey picture
+GLTF = b'{"asset": {"version": "2.0"}, "meshes": [], "buffers": [{"uri": "%s", "byteLength": 4}]}'
 LIMIT = 2**20
 ARCHIVE_FILES = {"b.ply": PLY, "deep/a.ply": PLY, "notes.txt": b"hello", "deep/d.png": DEPTH_PNG, "deep/d.json": b"{}"}
 
@@ -123,6 +124,91 @@ def test_a_bomb_is_not_unpacked_past_the_limit(tmp_path):
     for source in listing.list_sources(str(tmp_path)):
         with pytest.raises(ReadError, match=r"larger than 1 MiB; raise limits.file_mib"):
             reading.read(source, LIMIT)
+
+
+def test_a_neighbour_past_the_limit_is_named_and_one_of_another_format_is_no_neighbour(tmp_path):
+    large = bytes(2 * LIMIT)
+    write(tmp_path, {"a.ply": PLY, "a.bin": large, "b.png": DEPTH_PNG, "b.json": large, "b.bin": large, "c.gltf": GLTF % b"g"})
+    write(tmp_path, {"c.bin": large, "d.gltf": GLTF % b"d.data", "d.data": large})
+    listed = {source.name: source for source in listing.list_sources(str(tmp_path))}
+    assert reading.read(listed["a.ply"], LIMIT) == (PLY, {}) and listed["a.ply"].sidecars == ()
+    for name, beside in {"b.png": "b.json", "c.gltf": "c.bin", "d.gltf": "d.data"}.items():
+        with pytest.raises(ReadError, match=f"^{name}: its file '{beside}' is larger than 1 MiB; raise limits.file_mib"):
+            reading.read(listed[name], LIMIT)
+    assert "a.bin" in {entry.name for entry in listing.list_input(str(tmp_path)).passed}
+    large_bin = {"a.ply": PLY, "a.bin": large}
+    write(tmp_path / "packed", {"x.zip": as_zip(large_bin)})
+    (member,) = listing.list_sources(str(tmp_path / "packed"))
+    assert reading.read(member, LIMIT) == (PLY, {})
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), OSError(5, "Input/output error"), None])
+@pytest.mark.parametrize("place", ["parts/geo.bin", "parts"])
+def test_a_file_that_a_scan_names_and_that_cannot_be_opened_is_an_error_and_not_missing(tmp_path, monkeypatch, error, place):
+    write(tmp_path, {"a.gltf": GLTF % b"parts/geo.bin", "parts/geo.bin": b"1234"})
+    source, failing = Source("a.gltf", str(tmp_path / "a.gltf")), str(tmp_path / place)
+    assert reading.read(source, LIMIT)[1] == {"parts/geo.bin": b"1234"}
+    if error is None:  # a link to itself, which fails for root as well
+        (tmp_path / place).rename(tmp_path / "moved")
+        (tmp_path / place).symlink_to(failing)
+    elif place == "parts":  # a folder that may not be entered
+        real = os.stat
+        stat = lambda path, *args, **options: raised(error, str(path), failing) or real(path, *args, **options)
+        monkeypatch.setattr(os, "stat", stat)
+    else:
+        real = storage.read_head
+        monkeypatch.setattr(storage, "read_head", lambda path, size: raised(error, path, failing) or real(path, size))
+    with pytest.raises(ReadError, match="^a.gltf: its file 'parts/geo.bin' cannot be read .*check the file and its permissions"):
+        reading.read(source, LIMIT)
+
+
+def raised(error, path, below):
+    if path.startswith(below):
+        raise error
+
+
+@pytest.mark.parametrize(
+    "uri", [b"none.bin", b"a.gltf/none.bin", b"none/none.bin", b"n" * 300, b"\\ud800.bin", b"folder", b"pipe"]
+)
+@pytest.mark.parametrize("way", ["a folder", "a zip", "a tar"])
+def test_a_file_that_a_scan_names_and_that_is_not_there_is_left_to_the_reader(tmp_path, uri, way):
+    data = GLTF % uri
+    if way == "a folder":
+        write(tmp_path, {"a.gltf": data, "folder/x": b""})
+        os.mkfifo(tmp_path / "pipe")
+    elif way == "a zip":
+        write(tmp_path, {"x.zip": as_zip({"a.gltf": data, "folder/x": b""})})
+    else:
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w") as archive:
+            for name, kind in {"a.gltf": tarfile.REGTYPE, "folder": tarfile.DIRTYPE, "pipe": tarfile.FIFOTYPE}.items():
+                info = tarfile.TarInfo(name)
+                info.type, info.size = kind, len(data) if name == "a.gltf" else 0
+                archive.addfile(info, io.BytesIO(data))
+        write(tmp_path, {"x.tar": buffer.getvalue()})
+    (source,) = listing.list_sources(str(tmp_path))
+    assert reading.read(source, LIMIT) == (data, {})
+
+
+def test_a_damaged_member_that_a_scan_names_is_an_error(tmp_path):
+    data = bytearray(as_zip({"a.gltf": GLTF % b"geo.bin", "geo.bin": os.urandom(4000)}))
+    data[2000] ^= 0xFF
+    write(tmp_path, {"x.zip": bytes(data)})
+    (source,) = listing.list_sources(str(tmp_path))
+    with pytest.raises(ReadError, match="^x.zip!a.gltf: its file 'geo.bin' cannot be read"):
+        reading.read(source, LIMIT)
+
+
+def test_what_lies_before_the_end_of_a_cut_archive_is_read_by_processes_that_have_not_listed_it(tmp_path):
+    large = PLY + os.urandom(99_000)
+    files = {"a.ply": large, "b.gltf": GLTF % b"a.ply", "c.gltf": GLTF % b"z.bin", "d.ply": large}
+    write(tmp_path, {"x.tar.gz": as_tar(files)[:150_000]})
+    listed = {source.name.partition("!")[2]: source for source in listing.list_sources(str(tmp_path))}
+    os.utime(tmp_path / "x.tar.gz", (0, 0))  # it is opened anew, as by a worker
+    assert reading.read(listed["a.ply"], LIMIT) == (files["a.ply"], {})
+    assert reading.read(listed["b.gltf"], LIMIT) == (files["b.gltf"], {"a.ply": files["a.ply"]})
+    with pytest.raises(ReadError, match="c.gltf: its file 'z.bin' cannot be read .*file ended"):  # it may lie behind the cut
+        reading.read(listed["c.gltf"], LIMIT)
 
 
 def test_an_archive_of_too_many_members_is_refused(tmp_path):

@@ -168,7 +168,9 @@ def test_links_are_followed_or_told_as_the_setting_says(tmp_path):
         (png(8, 0), CAMERA, ""),
         (png(8, 2), CAMERA, passed_over.COLOUR),  # a frame's picture lies beside its camera as well
         (png(16, 6), CAMERA, passed_over.COLOUR),
-        (png(8, 3), CAMERA.decode().encode("utf-16"), ""),
+        (png(8, 3), CAMERA, passed_over.COLOUR),  # a palette's
+        (png(4, 3), CAMERA.decode().encode("utf-16"), passed_over.COLOUR),
+        (png(8, 0), CAMERA.decode().encode("utf-16"), ""),
         (png(8, 4), b'{"intrinsic_matrix": [1, 2, 3]}', ""),
         (png(8, 0), b"not JSON", ""),
         (png(8, 2), b'{"photographer": "A"}', passed_over.PICTURE),
@@ -240,6 +242,24 @@ def test_links_devices_nested_archives_and_repeated_members_are_told(tmp_path):
         "a.ply": archives.REPEATED,
         "l.ply": archives.LINK,
     }
+
+
+def test_earlier_members_of_a_name_are_told_by_every_archive(tmp_path):
+    members = [("a.ply", b""), ("d.png", png(16, 0)), ("d.json", b"{"), ("a.ply", b""), ("a.ply", PLY), ("d.json", CAMERA)]
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive, pytest.warns(UserWarning):
+        for name, data in members:
+            archive.writestr(name, data)
+    write(tmp_path, {"x.zip": buffer.getvalue(), "y.tar.gz": tar(members)})
+    for archive in ("x.zip!", "y.tar.gz!"):
+        found = listing.list_input(str(tmp_path / archive[:-1]))
+        assert names(found) == [archive + "a.ply", archive + "d.png"] and reading.read(found.sources[0], 2**20)[0] == PLY
+        assert reading.read(found.sources[1], 2**20)[1] == {"d.json": CAMERA}
+        assert [(entry.name.removeprefix(archive), entry.reason) for entry in found.passed] == [
+            ("a.ply", archives.REPEATED),
+            ("a.ply", archives.REPEATED),
+            ("d.json", archives.REPEATED),
+        ]
 
 
 @pytest.mark.parametrize("name", ["../../a.ply", "/etc/a.ply", "deep/../../a.ply", "..\\a.ply", "C:\\a.ply"])

@@ -53,6 +53,31 @@ def test_a_glob_that_reaches_a_file_twice_says_so(scans):
     assert names == ["deep/b.ply"] and told == {"same/b.ply": passed_over.ENTERED}
 
 
+@pytest.mark.parametrize("pattern", ["**/**/*.ply", "**/**/**", "**/*", "*", "**"])
+def test_a_glob_that_finds_a_path_twice_speaks_of_no_link_where_there_is_none(tmp_path, pattern):
+    for name in ("a.ply", "deep/b.ply", "deep/er/c.ply"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(PLY)
+    assert listed(tmp_path / pattern) == (["a.ply", "deep/b.ply", "deep/er/c.ply"], {})
+
+
+@pytest.mark.parametrize("pattern", ["*", "*/*", "*/*.ply", "*/**/*.ply", "**/*.ply", "**/**/*.ply", "**/*", "**"])
+def test_a_glob_names_a_scan_as_the_walk_of_its_folder_does(tmp_path, pattern):
+    for name in ("h/d/real/x.ply", "h/real/x.ply", "far/x.ply"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(PLY)
+    links = {"link": "real", "a_link": "d/real", "m": "../far", "d/a": "../real", "d/l": "../../far"}
+    for link, place in links.items():
+        (tmp_path / "h" / link).symlink_to(place)
+    walked = listed(tmp_path / "h")[0]
+    assert walked == ["d/real/x.ply", "m/x.ply", "real/x.ply"]
+    names, told = listed(tmp_path / "h" / pattern)
+    expected = ["a_link/x.ply", "m/x.ply", "real/x.ply"] if pattern == "*/*.ply" else walked  # d/real is nothing it stands for
+    assert names == expected and set(told.values()) == {passed_over.ENTERED}
+    found = listing.list_input(str(tmp_path / "h" / pattern)).passed
+    assert len({entry.name for entry in found}) == len(found)
+
+
 @pytest.mark.parametrize("pattern", ["**/*.ply", "./**/*.ply", "s/**/b.ply", "**/deep/**/*.ply"])
 def test_a_relative_glob_finds_what_globs_find(scans, monkeypatch, pattern):
     monkeypatch.chdir(scans.parent)

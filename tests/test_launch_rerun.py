@@ -2,6 +2,7 @@
 
 import json
 import os
+import struct
 import tarfile
 
 import pytest
@@ -252,6 +253,34 @@ def test_a_lower_limit_on_files_costs_no_finished_scan(tmp_path, nowhere, capsys
     assert kept["status"] == line["status"] and "is larger than 1 MiB" in kept["notes"][-1]
     assert "1 kept from an earlier run, 0 done" in (told := capsys.readouterr().out) and "1 of the kept could not be read" in told
     assert command() == 0 and lines_of(out)["a.ply"] == line
+
+
+def test_a_buffer_that_cannot_be_opened_costs_no_finished_scan(tmp_path, nowhere):
+    points = b"".join(struct.pack("<3f", k, k * k % 97, k % 7) for k in range(200))
+    scene = {
+        "asset": {"version": "2.0"},
+        "meshes": [{"primitives": [{"attributes": {"POSITION": 0}, "mode": 0}]}],
+        "accessors": [{"bufferView": 0, "componentType": 5126, "type": "VEC3", "count": 200}],
+        "bufferViews": [{"buffer": 0, "byteLength": len(points)}],
+        "buffers": [{"uri": "geo.bin", "byteLength": len(points)}],
+    }
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.gltf").write_text(json.dumps(scene))
+    buffer = tmp_path / "in" / "geo.bin"
+    buffer.write_bytes(points)
+    inputs, out = str(tmp_path / "in"), str(tmp_path / "out")
+    command = lambda: run.main(["--input", inputs, "--output", out, *nowhere])
+    assert command() == 0
+    (line,) = lines_of(out).values()
+    assert line["status"] == "rejected"
+    buffer.unlink()
+    buffer.symlink_to("geo.bin")  # a link to itself
+    assert command() == 0
+    (kept,) = lines_of(out).values()
+    assert kept["status"] == "rejected" and "its file 'geo.bin' cannot be read" in kept["notes"][-1]
+    buffer.unlink()
+    buffer.write_bytes(points)
+    assert command() == 0 and lines_of(out)["a.gltf"] == line
 
 
 def test_run_json_is_there_before_the_first_scan_and_says_how_the_run_ended(tmp_path, nowhere, monkeypatch):

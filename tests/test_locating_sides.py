@@ -57,7 +57,37 @@ def test_a_surface_with_two_sides_has_each_triangle_once(own_vertices):
     assert len(scan.triangles) == len(triangles) and outward_share(scan) == 1 and scan.is_winding_guessed
     assert f"{len(triangles)} of {len(both)} triangles lie on others" in scan.notes[0]
     front_first = consistently_wound(mesh_scan(points, np.concatenate([triangles, triangles[:, ::-1]])))
-    assert np.array_equal(front_first.triangles, triangles) and not front_first.is_winding_guessed
+    assert np.array_equal(front_first.triangles, triangles) and front_first.is_winding_guessed
+
+
+@pytest.mark.parametrize("order", ["outer first", "inner first", "pair by pair"])
+def test_a_face_with_two_sides_is_no_mirror_image_whichever_comes_first(order, face, model):
+    whole = seen_scan(face.scan_points)
+    outer, inner = whole.triangles, whole.triangles[:, ::-1]
+    pairs = [outer, inner] if order == "outer first" else [inner, outer]
+    both = np.stack(pairs, axis=1 if order == "pair by pair" else 0).reshape(-1, 3)
+    scan = cleaning.clean(replace(whole, triangles=both))
+    assert len(scan.triangles) == len(outer) and scan.is_winding_guessed and "which side is the outer one" in scan.notes[-1]
+    found = most_confident(scan, model)
+    assert np.linalg.norm(found.scan_to_model.apply(face.scan_landmarks) - face.landmarks, axis=1).mean() < 8
+    assert facing(found.scan, found, model) > 0.9 and require_unmirrored(scan, found, model) == ""
+
+
+@pytest.mark.parametrize("inward", [False, True])
+def test_of_a_surface_with_two_sides_in_part_the_rest_says_which_is_the_outer_one(inward):
+    points, triangles = cap()
+    triangles = triangles[:, ::-1] if inward else triangles
+    doubled = triangles[points[triangles].mean(1)[:, 0] > -40]
+    assert 0.6 < len(doubled) / len(triangles) < 0.9
+    scan = consistently_wound(mesh_scan(points, np.concatenate([doubled[:, ::-1], triangles])))
+    assert len(scan.triangles) == len(triangles) and outward_share(scan) == (0 if inward else 1)
+    assert not scan.is_winding_guessed and "wound alike" in scan.notes[1]
+
+
+def test_a_surface_whose_triangles_a_file_repeats_has_the_side_that_they_say():
+    points, triangles = cap()
+    scan = consistently_wound(mesh_scan(points, np.concatenate([triangles, triangles[:, [1, 2, 0]]])))
+    assert np.array_equal(scan.triangles, triangles) and not scan.is_winding_guessed and len(scan.notes) == 1
 
 
 @pytest.mark.parametrize("share, guessed", [(0.05, False), (0.95, False), (0.3, True), (0.5, True)])

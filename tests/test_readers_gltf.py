@@ -10,6 +10,7 @@ from test_readers_meshes import FACES, POINTS
 
 from geometry import readers
 from geometry.errors import ReadError
+from geometry.readers import gltf_buffers
 from pipeline.inputs import reading
 from pipeline.inputs.source import Source
 
@@ -109,6 +110,75 @@ def test_a_buffer_of_the_same_name_in_another_folder_is_not_taken_for_a_missing_
     assert "its file 'a/geo.bin' is missing: 'geo.bin', beside the document, was taken for it" in scan.notes
     noted = readers.read(data, "face.gltf", {"b/geo.bin": other, "a/geo.bin": BINARY}).notes
     assert not any("missing" in note for note in noted)
+
+
+@pytest.mark.parametrize(
+    ("uri", "noted"),
+    [
+        ("../geo.bin", "'../geo.bin' lies outside of its folder, where nothing is opened"),
+        ("%2E%2E/shared/geo.bin", "'../shared/geo.bin' lies outside of its folder"),
+        ("a/../../geo.bin", "'../geo.bin' lies outside of its folder"),
+        ("file:///C:/scans/geo.bin", "scans/geo.bin' lies outside of its folder"),
+        ("D:\\scans\\geo.bin", "'D:/scans/geo.bin' lies outside of its folder"),
+        ("a/geo.bin", "'a/geo.bin' is missing"),
+        ("geo.bin", ""),
+        ("./geo.bin", ""),
+        ("a/../geo.bin", ""),
+        ("file:geo%2Ebin", ""),
+    ],
+)
+def test_a_buffer_that_is_not_at_its_own_place_is_taken_with_a_note(uri, noted):
+    scan = readers.read(json.dumps(document(uri)).encode(), "face.gltf", {"geo.bin": BINARY})
+    assert np.array_equal(scan.points[scan.triangles], POINTS[FACES])
+    notes = [note for note in scan.notes if "was taken for it" in note]
+    assert len(notes) == bool(noted) and all(noted in note and "'geo.bin', beside the document" in note for note in notes)
+
+
+def in_parts(count):
+    """A document of so many buffers, the first of them as in BINARY and the last with the corners, and what lies beside it."""
+    tree = document("0.bin", views=[VIEWS[0], VIEWS[1] | {"buffer": count - 1}])
+    tree["buffers"] += [{"uri": f"{k}.bin", "byteLength": len(BINARY)} for k in range(1, count)]
+    return json.dumps(tree).encode(), {f"{k}.bin": BINARY if k in (0, count - 1) else b"" for k in range(count)}
+
+
+def test_a_document_of_many_buffers_is_read_and_one_of_too_many_says_so(tmp_path, monkeypatch):
+    data, beside = in_parts(300)
+    for name, content in {"face.gltf": data, **beside}.items():
+        (tmp_path / name).write_bytes(content)
+    source = Source("face.gltf", str(tmp_path / "face.gltf"))
+    data, sidecars = reading.read(source, 2**20)
+    scan = readers.read(data, "face.gltf", sidecars)
+    assert np.array_equal(scan.points[scan.triangles], POINTS[FACES])
+    monkeypatch.setattr(gltf_buffers, "MOST_FILES", 200)
+    data, sidecars = reading.read(source, 2**20)
+    said = "is spread over 300 files of its buffers, and only the first 200 are read; export"
+    with pytest.raises(ReadError, match=said):
+        readers.read(data, "face.gltf", sidecars)
+    assert len(sidecars) == 200
+
+
+def test_buffers_within_a_document_and_of_one_file_are_not_counted(monkeypatch):
+    monkeypatch.setattr(gltf_buffers, "MOST_FILES", 2)
+    tree = document("geo.bin", views=[VIEWS[0], VIEWS[1] | {"buffer": 9}])
+    tree["buffers"] += [{"uri": "data:,", "byteLength": 0}] * 4 + [{"uri": "geo.bin", "byteLength": len(BINARY)}] * 4
+    tree["buffers"] += [{"uri": "last.bin", "byteLength": len(BINARY)}]
+    assert readers.neighbours("face.gltf", json.dumps(tree).encode()) == ["geo.bin", "last.bin"]
+
+
+def test_a_picture_past_the_bound_is_said(monkeypatch):
+    monkeypatch.setattr(gltf_buffers, "MOST_FILES", 2)
+    uv = np.zeros((len(POINTS), 2), "<f4")
+    binary, views = with_more(uv)
+    primitive = PRIMITIVE | {"attributes": {"POSITION": 0, "TEXCOORD_0": 2}, "material": 0}
+    accessors = [*ACCESSORS, {"bufferView": 2, "componentType": 5126, "type": "VEC2", "count": len(POINTS)}]
+    more = {
+        "materials": [{"pbrMetallicRoughness": {"baseColorTexture": {"index": 0}}}],
+        "textures": [{"source": 2}],
+        "images": [{"uri": f"{k}.png"} for k in range(3)],
+    }
+    tree = document("geo.bin", [primitive], accessors, views, len(binary), **more)
+    scan = readers.read(json.dumps(tree).encode(), "face.gltf", {"geo.bin": binary})
+    assert scan.colors is None and any("3 files of its images, and only the first 2 are read" in note for note in scan.notes)
 
 
 def test_a_buffer_that_was_renamed_with_its_document_is_known_by_its_length():

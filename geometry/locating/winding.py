@@ -12,6 +12,7 @@ from geometry.scan import Scan
 TWICE = 0.01  # share of triangles that lie on others: fewer are specks, and harm nothing
 DISAGREEING = 0.02  # share of edges between two triangles wound against each other: meshes of scanners have hardly any
 MAJORITY = 0.8  # of a piece's area: what so much of it calls the outside is the outside
+ENOUGH = 0.05  # of an area: so much of a piece speaks for it, and so much of a scan is worth a word
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 _MIXERS = ((np.uint64(30), np.uint64(0xBF58476D1CE4E5B9)), (np.uint64(27), np.uint64(0x94D049BB133111EB)))
 
@@ -21,21 +22,26 @@ def consistently_wound(scan: Scan) -> Scan:
     and a cloud, as it is.
 
     Vertices at the same place are one. A piece of which at least `MAJORITY` is wound one way stays so; another is wound to face
-    away from its own middle, and the scan remembers that its winding is a guess."""
+    away from its own middle, and the scan remembers that its winding is a guess. So it does where a piece lies there both ways:
+    which of both the file names first says nothing."""
     if not len(scan.triangles):
         return scan
     places = place_keys(scan.points)
-    scan = _without_copies(scan, places)
+    scan, both_ways = _without_copies(scan, places)
     first, second, disagree = edge_neighbours(scan.triangles, places)
-    if not disagree.mean() > DISAGREEING:  # also where there is no edge between two
+    disagreeing = float(disagree.mean()) if len(disagree) else 0.0
+    if disagreeing <= DISAGREEING and not both_ways.any():
         return scan
-    flip, guessed = _flips(scan, first, second, disagree)
+    flip, guessed, by_shape = _flips(scan, both_ways, first, second, disagree)
     triangles = np.where(flip[:, None], scan.triangles[:, ::-1], scan.triangles)
     wound = replace(scan, triangles=triangles, is_winding_guessed=scan.is_winding_guessed or guessed)
-    side = "; which side is the outer one was guessed by its shape" if guessed else ""
-    return wound.with_note(
-        f"{100 * disagree.mean():.0f} % of neighbouring triangles were wound against each other: they were wound alike{side}"
-    )
+    if flip.any():
+        share = f"{100 * disagreeing:.0f} % of neighbouring" if disagreeing > 0.005 else f"{flip.sum()}"
+        side = "; which side is the outer one was guessed by its shape" if by_shape else ""
+        wound = wound.with_note(f"{share} triangles were wound against each other: they were wound alike{side}")
+    if guessed and not by_shape:
+        wound = wound.with_note("its triangles do not say which side is the outer one")
+    return wound
 
 
 def place_keys(points: np.ndarray) -> np.ndarray:
@@ -51,20 +57,27 @@ def place_keys(points: np.ndarray) -> np.ndarray:
     return keys
 
 
-def _without_copies(scan: Scan, places: np.ndarray) -> Scan:
-    """Of triangles with the same corners, in any order, the first."""
+def _without_copies(scan: Scan, places: np.ndarray) -> tuple[Scan, np.ndarray]:
+    """Of triangles with the same corners, in any order, the first; and of each that is left whether one that was dropped is wound
+    against it."""
+    corners = places[scan.triangles]
     with np.errstate(over="ignore"):
-        keys = places[scan.triangles].sum(1)  # modulo 2⁶⁴
+        keys = corners.sum(1)  # modulo 2⁶⁴
     order = np.argsort(keys, kind="stable")
-    copies = order[1:][keys[order[1:]] == keys[order[:-1]]]
+    is_copy = np.concatenate([[False], keys[order[1:]] == keys[order[:-1]]])
+    copies, firsts = order[is_copy], order[~is_copy][np.cumsum(~is_copy) - 1][is_copy]
+    both_ways = np.zeros(len(keys), bool)
     if len(copies) <= TWICE * len(keys):
-        return scan
+        return scan, both_ways
+    following = corners < np.roll(corners, -1, axis=1)  # an odd number of them one way round, an even number the other
+    is_odd = following.sum(1) % 2 == 1
+    both_ways[firsts[is_odd[copies] != is_odd[firsts]]] = True
     kept = np.ones(len(keys), bool)
     kept[copies] = False
-    once = replace(scan, triangles=scan.triangles[kept])
-    return once.with_note(
+    once = replace(scan, triangles=scan.triangles[kept]).with_note(
         f"{len(copies)} of {len(keys)} triangles lie on others, as of a surface with two sides: they were dropped"
     )
+    return once, both_ways[kept]
 
 
 def edge_neighbours(triangles: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -80,10 +93,13 @@ def edge_neighbours(triangles: np.ndarray, places: np.ndarray) -> tuple[np.ndarr
     return first // 3, second // 3, forward[first] == forward[second]
 
 
-def _flips(scan: Scan, first: np.ndarray, second: np.ndarray, disagree: np.ndarray) -> tuple[np.ndarray, bool]:
-    """(m,) bool: the triangles to be turned; and whether the side of any considerable piece was guessed.
+def _flips(
+    scan: Scan, both_ways: np.ndarray, first: np.ndarray, second: np.ndarray, disagree: np.ndarray
+) -> tuple[np.ndarray, bool, bool]:
+    """(m,) bool: the triangles to be turned; whether the side of any considerable piece is a guess, and whether one by its shape.
 
-    From the first triangle of each piece agreement spreads along a tree, so that an edge that contradicts it stops nothing."""
+    From the first triangle of each piece agreement spreads along a tree, so that an edge that contradicts it stops nothing. Of a
+    piece that lies there `both_ways` in part only, the rest says which side is the outer one."""
     m = len(scan.triangles)
     graph = sparse.coo_matrix((1.0 + disagree, (first, second)), shape=(m + 1, m + 1)).tocsr()
     pieces, piece = connected_components(graph[:m, :m], directed=False)
@@ -102,8 +118,12 @@ def _flips(scan: Scan, first: np.ndarray, second: np.ndarray, disagree: np.ndarr
     of_piece = lambda values: np.bincount(piece, values, pieces)
     total = np.maximum(of_piece(area), 1e-300)
     centre = np.stack([of_piece(area * middle[:, k]) for k in range(3)], 1) / total[:, None]
-    as_wound = of_piece(area * ~flip) / total
+    single = of_piece(area * ~both_ways)
+    is_told = single >= ENOUGH * total
+    speaks = ~both_ways | ~is_told[piece]
+    as_wound = of_piece(area * (speaks & ~flip)) / np.maximum(of_piece(area * speaks), 1e-300)
     inward = of_piece(((middle - centre[piece]) * vector).sum(1)) < 0
     is_clear = (as_wound >= MAJORITY) | (as_wound <= 1 - MAJORITY)
-    turned = np.where(is_clear, as_wound < 0.5, inward)
-    return flip ^ turned[piece], bool(total[~is_clear].sum() > 0.05 * total.sum())
+    turned = np.where(is_clear, as_wound < 0.5, inward) & (total > 1e-300)
+    considerable = lambda pieces: bool(total[pieces].sum() > ENOUGH * total.sum())
+    return flip ^ turned[piece], considerable(~is_clear | ~is_told), considerable(~is_clear)

@@ -25,9 +25,6 @@ from geometry.readers.scan_file import ScanFile
 from geometry.readers.text_encoding import plain_text
 from geometry.scan import Scan
 
-SIDECAR_SUFFIXES = (".json", ".bin")
-"""Neighbours of NAME.png or NAME.gltf that a source listing hands over: NAME.json, NAME.bin."""
-
 UNITS_MM = {"m": 1000.0, "cm": 10.0, "mm": 1.0, "inch": 25.4, "unknown": None}
 HEAD_SIZE = 65_536
 """Bytes from the beginning of a file that suffice for `claims`."""
@@ -65,7 +62,7 @@ def read(
     """A scan from a file's bytes, or from a path.
 
     source: how messages and the scan name it; the file's name by default.
-    sidecars: file name → bytes of its neighbours; for a path they are looked up beside it (SIDECAR_SUFFIXES).
+    sidecars: file name → bytes of its neighbours; for a path they are looked up beside it (`sidecar_suffixes`).
     unit: of meshes and clouds, a key of UNITS_MM or mm per unit; None leaves it open. Depth formats carry their own.
     Raises ReadError for whatever is wrong with the file, ValueError for an unknown unit.
     """
@@ -86,6 +83,12 @@ def neighbours(name: str, data: bytes) -> list[str]:
     """The paths, below a scan's own folder, of further files that its content names: buffers and pictures of a .gltf. Where one
     names a folder, the file's name alone follows. The reader takes them as `sidecars` under these paths."""
     return gltf.neighbours(name, data)
+
+
+def sidecar_suffixes(name: str) -> tuple[str, ...]:
+    """Of the neighbours that a source listing hands over with a scan: NAME.json, and NAME.bin with NAME.gltf, whose buffer it is
+    where that was renamed with it."""
+    return (".json", ".bin") if name.lower().endswith(".gltf") else (".json",)
 
 
 def claims(name: str, head: bytes) -> bool:
@@ -115,7 +118,7 @@ def _open(data: bytes | Path | str, source: str | None, sidecars: Mapping[str, b
     try:
         file = ScanFile(source or path.name, path.read_bytes(), sidecars or {})
         if sidecars is None:
-            beside = (path.with_name(ScanFile(path.name, b"").sidecar_name(suffix)) for suffix in SIDECAR_SUFFIXES)
+            beside = (path.with_name(ScanFile(path.name, b"").sidecar_name(suffix)) for suffix in sidecar_suffixes(path.name))
             # a sidecar answers to the name that `source` gives the file
             found = {file.sidecar_name(p.suffix): p.read_bytes() for p in beside if p.is_file() and p != path}
             named = ((place, path.parent / place) for place in neighbours(path.name, file.data))

@@ -6,9 +6,12 @@ https://registry.khronos.org/glTF/specs/2.0/glTF-2.0.html, sections 3.6 (binary 
 import base64
 import binascii
 import json
+import posixpath
 import re
 import urllib.parse
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -19,7 +22,7 @@ CHUNK_JSON, CHUNK_BINARY = b"JSON", b"BIN\0"
 COMPONENTS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
 MOST_ZEROS = 4_000_000  # in an accessor without bytes of its own
-MOST_FILES = 64  # of buffers, and of pictures, that a document may be spread over
+MOST_FILES = 1024  # of buffers, and of pictures, that a document may be spread over
 GLB_REMEDY = "export it as a plain, uncompressed .glb"
 
 
@@ -132,6 +135,8 @@ class Document:
                 raise self.file.error(f"an embedded buffer is damaged ({error})") from None
         data = self.neighbour(uri)
         if data is None:
+            if uri in self._past_bound:
+                raise self.file.error(self._past_bound[uri], GLB_REMEDY)
             beside = self.file.sidecar_name(".bin")
             renamed = self.file.sidecar(beside)
             if size and renamed is not None and size <= len(renamed) < size + 4:  # writers pad to four bytes
@@ -145,29 +150,59 @@ class Document:
         return data
 
     def neighbour(self, uri: object) -> bytes | None:
-        """The file that a URI names, or None: at its place, or, where the folders were lost on the way, beside this one, with a
-        note; never one of the same name in another folder."""
+        """The file that a URI names, or None: at its place, or, where the folders were lost on the way or lead elsewhere, beside
+        this one, with a note; never one of the same name in another folder."""
         places = relative_paths(uri)
         taken = next((place for place in places if place in self.file.sidecars), None)
         if taken is None:
+            if uri in self._past_bound:
+                self.notes.append(self._past_bound[uri])
             return None
-        if taken != places[0]:
-            self.notes.append(f"its file {places[0][:80]!r} is missing: {taken!r}, beside the document, was taken for it")
+        named = _decoded(uri)
+        if taken != named:
+            fault = "is missing" if named in places else "lies outside of its folder, where nothing is opened"
+            self.notes.append(f"its file {named[:80]!r} {fault}: {taken!r}, beside the document, was taken for it")
         return self.file.sidecars[taken]
+
+    @cached_property
+    def _past_bound(self) -> Mapping[object, str]:
+        """URI → what is said of the file, of files that are not read because the document names too many."""
+        listed = {key: file_uris(self.tree.get(key)) for key in ("buffers", "images")}
+        said = "its glTF document is spread over {} files of its {}, and only the first {} are read"
+        return {
+            uri: said.format(len(uris), key, MOST_FILES)
+            for key, uris in listed.items()
+            for uri in set(uris[MOST_FILES:]).difference(*(uris[:MOST_FILES] for uris in listed.values()))
+        }
+
+
+def _decoded(uri: object) -> str:
+    """The path that a URI names, percent signs decoded, without the steps that lead nowhere; "" of the network, of data, and of
+    what is no file's."""
+    if not isinstance(uri, str) or re.match(r"(?!file:)[A-Za-z][\w+.-]+:", uri):
+        return ""
+    path = urllib.parse.unquote(uri.removeprefix("file:")).replace("\\", "/")
+    whole = posixpath.normpath(path)
+    return "" if "\0" in path or posixpath.basename(whole) in ("", ".", "..") or path.rstrip("/").endswith("/..") else whole
 
 
 def relative_paths(uri: object) -> list[str]:
     """Where below a document's folder the file of a URI may lie, best first: at its path, and beside the document under its name.
     Percent signs are decoded; of an absolute path, and of one that leads out of the folder, only the name counts. None of the
     network and of data URIs."""
-    if not isinstance(uri, str) or re.match(r"(?!file:)[A-Za-z][\w+.-]+:", uri):
+    path = _decoded(uri)
+    if not path:
         return []
-    path = urllib.parse.unquote(uri.removeprefix("file:")).replace("\\", "/")
-    parts = [part for part in path.split("/") if part not in ("", ".")]
-    if not parts or "\0" in path or parts[-1] == "..":
-        return []
-    leads_out = path.startswith("/") or ".." in parts or parts[0].endswith(":")
-    return list(dict.fromkeys([*([] if leads_out else ["/".join(parts)]), parts[-1]]))
+    first, name = path.split("/")[0], posixpath.basename(path)
+    leads_out = first in ("", "..") or first.endswith(":")
+    return list(dict.fromkeys([*([] if leads_out else [path]), name]))
+
+
+def file_uris(listed: object) -> list[str]:
+    """The URIs of a document's buffers or pictures that name a file, each once."""
+    items = listed if isinstance(listed, list) else []
+    uris = (item.get("uri") for item in items if isinstance(item, dict))
+    return list(dict.fromkeys(uri for uri in uris if relative_paths(uri)))
 
 
 def referenced(data: bytes) -> list[str]:
@@ -178,8 +213,7 @@ def referenced(data: bytes) -> list[str]:
     except (ValueError, RecursionError):
         return []
     listed = [tree.get(key) for key in ("buffers", "images")] if isinstance(tree, dict) else []
-    items = [item for items in listed if isinstance(items, list) for item in items[:MOST_FILES] if isinstance(item, dict)]
-    return list(dict.fromkeys(path for item in items for path in relative_paths(item.get("uri"))))
+    return list(dict.fromkeys(path for items in listed for uri in file_uris(items)[:MOST_FILES] for path in relative_paths(uri)))
 
 
 def open_document(file: ScanFile) -> Document:

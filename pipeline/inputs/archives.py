@@ -135,6 +135,8 @@ class Tar:
         self._stream: Any = _Bounded(handle if opener is None else opener(handle), most, _refusal(ratio))
         self._archive = tarfile.TarFile(fileobj=self._stream)  # its own opener would take the stream for a file to be unpacked
         self._infos: dict[str, tarfile.TarInfo] = {}
+        self._others: dict[str, tarfile.TarInfo] | None = None  # what is no plain file, once that was asked for
+        self._damage: Exception | None = None
 
     def members(self) -> Iterator[Member]:
         """In the archive's order; of several with one name each comes, and the last is the one that is read.
@@ -148,18 +150,38 @@ class Tar:
                 yield Member(info.name, None, SECOND_NAME)
             elif not info.isdir():
                 yield Member(info.name, None, LINK)
+        self._check_end()
+
+    def _check_end(self) -> None:
         self._stream.seek(self._archive.offset)
         if self._stream.read(tarfile.BLOCKSIZE).strip(b"\0"):
             raise ValueError(f"damaged or cut off after {len(self._infos)} files")
 
     def read(self, name: str, size: int) -> bytes:
         """At most `size` bytes of a member. Raises one of ARCHIVE_ERRORS."""
-        return self._piece(self._infos.get(name) or self._archive.getmember(name), size)
+        return self._piece(self._infos.get(name) or self._info(name), size)
+
+    def _info(self, name: str) -> tarfile.TarInfo:
+        """A member, also where this process has not listed them; of a damaged archive what lies before the damage.
+
+        Raises KeyError where there is none, or another of ARCHIVE_ERRORS where it may lie behind the damage."""
+        if self._others is None:
+            self._others = {}
+            try:
+                for info in self._archive:
+                    (self._infos if info.isreg() else self._others)[info.name] = info
+                self._check_end()
+            except ARCHIVE_ERRORS as error:
+                self._damage = error
+        found = self._infos.get(name) or self._others.get(name)
+        if found is None:
+            raise self._damage or KeyError(f"no member {name}")
+        return found
 
     def _piece(self, info: tarfile.TarInfo, size: int) -> bytes:
         handle, pieces = self._archive.extractfile(info), []
         if handle is None:
-            raise ValueError("it holds no data")
+            raise KeyError(f"{info.name} is no file")
         while size > 0 and (piece := handle.read(min(size, PIECE_BYTES))):
             pieces.append(piece)
             size -= len(piece)

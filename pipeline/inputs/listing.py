@@ -123,7 +123,8 @@ def _settled(bounds: Bounds, entries: list[_Entry]) -> list[Source | PassedOver]
     if len(sources) < len(settled):
         naming = [source for source in sources if source.name.lower().endswith(NAMING)]
         used |= {name for source in naming for name in _as_named(source, _neighbours(source, bounds))}
-    return [entry for entry in settled if isinstance(entry, Source) or entry.name not in used]
+    is_used = lambda entry: entry.name in used and entry.reason != archives.REPEATED
+    return [entry for entry in settled if isinstance(entry, Source) or not is_used(entry)]
 
 
 def _places(source: Source) -> Iterator[tuple[str, str]]:
@@ -184,16 +185,16 @@ def _why_no_depth(picture: bytes, sidecar: bytes) -> str:
     picture it is no JSON. The colour picture of a frame lies beside its camera as well."""
     text = sidecar.replace(b"\0", b"")  # in UTF-16 too
     has_camera, kind = bool(_CAMERA.search(text)), picture[25:26]
-    if kind in (b"\2", b"\6"):
+    if kind in (b"\2", b"\3", b"\6"):  # red, green and blue; of a palette; with alpha
         return passed_over.COLOUR if has_camera else passed_over.PICTURE
     is_meant = has_camera or (kind in (b"\0", b"\4") and text.strip()[-1:] not in (b"}", b"]"))
     return "" if is_meant else passed_over.PICTURE
 
 
 def _sidecar_names(name: str) -> list[str]:
-    """NAME.json, NAME.landmarks.json and the like beside NAME.png."""
+    """NAME.json, NAME.landmarks.json and the like beside NAME.png, the first of them the camera's."""
     stem = name[: len(name) - len(posixpath.basename(name))] + posixpath.basename(name).rpartition(".")[0]
-    return [stem + suffix for suffix in (*readers.SIDECAR_SUFFIXES, *landmark_files.SUFFIXES) if stem + suffix != name]
+    return [stem + suffix for suffix in (*readers.sidecar_suffixes(name), *landmark_files.SUFFIXES) if stem + suffix != name]
 
 
 def _of_archive(path: str, name: str, bounds: Bounds) -> list[_Entry]:
@@ -239,6 +240,8 @@ class _Archive:
             if member.passed:
                 self._passed.append(PassedOver(f"{self.name}!{member.name}", kind_of(member.name), member.passed))
                 continue
+            if member.name in self.members:
+                self._passed.append(PassedOver(f"{self.name}!{_below(member.name)}", kind_of(member.name), archives.REPEATED))
             head, suffix = member.head or b"", member.name.lower()[-5:]
             kept = head[:64] if suffix.endswith(".png") else b""
             if suffix == ".json":  # a camera's sidecar is short; of others nothing is kept that would fill the memory

@@ -1,6 +1,7 @@
 """The files below a path, a glob or a URL, each under its name below a root. Only plain files are ever opened."""
 
 import glob
+import heapq
 import os
 import posixpath
 import re
@@ -91,6 +92,7 @@ class _Walk:
         self.out_place = _identity(self.out) if self.out and os.path.isdir(self.out) else None
         self._entered: set[tuple[int, int]] = set()
         self._listed: set[str] = set()
+        self._matched: set[tuple[tuple[int, int], str]] = set()  # by a glob: the folder, and the name in it
 
     def name(self, path: str) -> str:
         given = os.path.abspath(path)
@@ -101,44 +103,67 @@ class _Walk:
         return os.path.relpath(given, self.root).replace(os.sep, "/")
 
     def of_glob(self, pattern: str) -> Iterator[Found]:
-        """All that a pattern matches, sorted; a file that several paths lead to once, under the first of them."""
+        """All that a pattern matches, in the order of a walk; a file that several paths lead to once, under the first of them."""
         again: list[str] = []
-        places: set[tuple[tuple[int, int], str]] = set()
-        for path in sorted(globbed(pattern, self.follow_links, again)):
-            folder, own = os.path.split(path.rstrip(os.sep))
-            if not self.follow_links and self._has_link(path):
+        seen: set[str] = set()
+        waiting = [self._order(path) for path in globbed(pattern, self.follow_links, again)]
+        heapq.heapify(waiting)
+        while waiting:
+            links, _, path = heapq.heappop(waiting)
+            if path in seen:  # `**/**` finds a path twice
+                continue
+            seen.add(path)
+            folder, own = os.path.split(path)
+            if links and not self.follow_links:
                 yield PassedOver(self.name(path), "folder" if os.path.isdir(path) else "link", passed_over.LINKED)
                 continue
-            place = (_identity(folder or "."), own)
-            if place in places:
+            place, is_folder = (_identity(folder or "."), own), os.path.isdir(path)
+            is_walked = not is_folder and place[0] in self._entered and path not in self._listed
+            if place in self._matched or is_walked:
                 yield PassedOver(self.name(path), kind_of(self.name(path)), passed_over.ENTERED)
                 continue
-            places.add(place)
-            yield from self.at(path, is_given=False)
-        for path in sorted(again):
+            self._matched.add(place)
+            later: deque[str] = deque()
+            yield from self._below(path, later) if is_folder else self._entry(path)
+            for link in later:
+                heapq.heappush(waiting, self._order(link))
+        for path in sorted(set(again) - seen):
             yield PassedOver(self.name(path), "folder", passed_over.ENTERED)
 
-    def _has_link(self, path: str) -> bool:
-        """Whether a folder on the way from what was given to a match, or a folder that matches, is a link."""
-        path = os.path.abspath(path)
+    def _order(self, path: str) -> tuple[int, list[tuple[list[str], str]], str]:
+        """By which paths, without a last slash, are sorted as a walk comes to them: those through links last, in the order of
+        these; first how many there are."""
+        path = path.rstrip(os.sep) or path
+        links = (os.path.split(link) for link in self._links(path))
+        places = [(folder.split(os.sep), own) for folder, own in links]
+        return len(places), places, path
+
+    def _links(self, path: str) -> list[str]:
+        """The links among the folders on the way from what was given to a match, the match itself included; outermost first."""
+        path, links = os.path.abspath(path), []
         here = path if os.path.isdir(path) else os.path.dirname(path)
         while len(here) > len(self.base):
             if os.path.islink(here):
-                return True
+                links.append(here)
             here = os.path.dirname(here)
-        return False
+        return links[::-1]
 
     def at(self, path: str, is_given: bool) -> Iterator[Found]:
         """A file, or all below a folder, sorted; a folder that is given may be a link, a file that is given may lie below OUT."""
-        if os.path.isdir(path):
-            if self._hides(path):
-                yield PassedOver(self.name(path), "folder", passed_over.OWN)
-                return
-            later = deque([path])
-            while later:
-                yield from self._tree(later.popleft(), later)
-        else:
+        if not os.path.isdir(path):
             yield from self._entry(path, is_given)
+            return
+        later: deque[str] = deque()
+        yield from self._below(path, later)
+        while later:
+            yield from self._tree(later.popleft(), later)
+
+    def _below(self, path: str, later: deque[str]) -> Iterator[Found]:
+        """All below a folder but for links to folders, which wait in `later`."""
+        if self._hides(path):
+            yield PassedOver(self.name(path), "folder", passed_over.OWN)
+        else:
+            yield from self._tree(path, later)
 
     def _hides(self, path: str) -> bool:
         if self.out is None:
@@ -151,6 +176,9 @@ class _Walk:
         stack = [top]
         while stack:
             here = stack.pop()
+            if here in self._listed:  # as a folder of its own, by another match of a glob
+                continue
+            self._listed.add(here)
             try:
                 place = _identity(here)
                 if place in self._entered or place == self.out_place:
@@ -172,6 +200,8 @@ class _Walk:
                     later.append(path)
                 elif is_folder and not is_link:
                     folders.append(path)
+                elif (place, name) in self._matched and path not in self._listed:
+                    yield PassedOver(self.name(path), kind_of(name), passed_over.ENTERED)
                 else:
                     yield from self._entry(path, is_walked=True)
             stack += reversed(folders)
