@@ -13,9 +13,9 @@ from geometry.evaluation.metrics import normal_angles
 from geometry.mesh import TriangleMesh
 from geometry.surfaces.closest_point import closest_points, surface_distance
 from geometry.surfaces.self_intersection import intersecting_triangles
+from geometry.surfaces.side_swaps import cosines_about
 
 FLIPPED_DEGREES = 90.0
-NEIGHBOUR_ROUNDS = 2  # rings of triangles about those at a triangle's corners whose mean normal says where the surface faces
 LEAST_AREA_MM2, LEAST_DEGREES = 1e-6, 1.0  # a smaller triangle, or one with a smaller angle, is degenerate
 PERCENTILE = 99.0  # of dihedral angles
 REGION_MM, REGION_DEGREES = 10.0, 60.0  # a scan's point so near the model's region, and facing as it does, belongs to it
@@ -35,13 +35,13 @@ class Shape:
     smallest_angle: float
 
 
-def shape_of(mesh: TriangleMesh, before: TriangleMesh | None = None) -> Shape:
-    """Flipped are triangles turned by more than 90° from the same of the mesh `before`, or else from their neighbours."""
+def shape_of(mesh: TriangleMesh) -> Shape:
+    """Flipped are triangles turned by more than 90° from what is about them."""
     angles = smallest_angles(mesh)
     return Shape(
         triangles=len(mesh.triangles),
         crossing=crossing(mesh),
-        flipped=int((turned_from_neighbours(mesh) if before is None else turned_from(mesh, before)).sum()),
+        flipped=int(turned_from_neighbours(mesh).sum()),
         degenerate=int(degenerate(mesh, angles).sum()),
         components=len(np.unique(mesh.component_labels[mesh.triangles])),
         loops=boundary_loops(mesh),
@@ -67,11 +67,7 @@ def turned_from(mesh: TriangleMesh, before: TriangleMesh) -> np.ndarray:
 def turned_from_neighbours(mesh: TriangleMesh) -> np.ndarray:
     """(m,) bool: triangles that face away from the surface about them: from the mean normal, by area, of the triangles at their
     corners and of two rings of vertices about these. A fold narrower than that is seen, and a crease of less than 90° is none."""
-    corners, n = mesh.triangles, len(mesh.vertices)
-    total = np.stack([np.bincount(corners.ravel(), np.repeat(axis, 3), n) for axis in mesh.triangle_area_vectors.T], axis=1)
-    for _ in range(NEIGHBOUR_ROUNDS):
-        total = total + mesh.adjacency @ total
-    return degrees_between(mesh.triangle_area_vectors, total[corners].sum(axis=1)) > FLIPPED_DEGREES
+    return cosines_about(mesh) < 0
 
 
 def smallest_angles(mesh: TriangleMesh) -> np.ndarray:

@@ -26,7 +26,7 @@ from pipeline.scans.job import Job
 from pipeline.scans.state import ScanState
 from pipeline.training.landmark_views import SimulatedScan
 
-SUBJECTS = 600
+SUBJECTS = 1500
 OCCLUDER_MM = 2.0  # a point nearer by this to what hides a face than to the face is not of it
 ON_FACE_MM = 12.0
 

@@ -4,12 +4,12 @@
     python benchmarks/surface_quality.py runs/scans --json runs/quality.json
 
 Of the skin of `refined.ply` (without a mouth's bag) and of `registered.ply` (without eyeballs and cavities): **crossing**
-triangles, which pass through another one; **flipped** ones, turned by more than 90° from the same triangle of `coarse.ply`
-(registered) or from the mean normal of the triangles about them (refined; the template's own mean has 2); **degenerate** ones,
-with an angle of less than 1° or without area; connected **parts**; **loops** of the border (the model's skin has 4: neck, eyes,
-mouth); the median of the triangles' smallest **angles**. Of the registered mesh also the triangles that cross where eyeballs or
-cavities take part (**inside**), and the dihedral angles at **lids, lips and nostrils**: their 99th percentile over that of the
-model's mean face.
+triangles, which pass through another one; **flipped** ones, turned by more than 90° from the mean normal of the triangles about
+them (the refined template's own mean has 2, at an eye); **degenerate** ones, with an angle of less than 1° or without area;
+connected **parts**; **loops** of the border (the model's skin has 4: neck, eyes, mouth); the median of the triangles' smallest
+**angles**. Of the registered mesh also the triangles **turned** by more than 90° from the same of `coarse.ply`, whose own lids
+may lie folded, those that cross where eyeballs or cavities take part (**inside**), and the dihedral angles at **lids, lips and
+nostrils**: their 99th percentile over that of the model's mean face.
 
 **Coverage**: points drawn by area from the cleaned scan, of a bare cloud one a cell of 1 mm, where they lie within 10 mm of the
 face and ears of `coarse.ply` and face the same way to within 60°; the share of them within 1 mm of `refined.ply`, and within
@@ -25,7 +25,7 @@ from dataclasses import asdict
 import common
 import numpy as np
 from finished_scans import FinishedScan, finished_scans, skin_triangles
-from mesh_quality import REGION_MM, covered, crossing, dihedral_ratio, shape_of, surface_samples, within_region
+from mesh_quality import REGION_MM, covered, crossing, dihedral_ratio, shape_of, surface_samples, turned_from, within_region
 from scipy.spatial import cKDTree
 
 from geometry.mesh import TriangleMesh
@@ -40,7 +40,7 @@ NOT_FACE = ("neck", "mouth_cavity", "nostril_cavities")
 PARTS = ("lids", "lips", "nostrils")  # whose dihedral angles are compared
 REACHES_MM = (1.0, 3.0)
 SAMPLES, CLOUD_MM = 30_000, 1.0
-COUNTS = ("triangles", "crossing", "flipped", "degenerate", "components", "loops", "inside")
+COUNTS = ("triangles", "crossing", "flipped", "degenerate", "components", "loops", "inside", "turned")
 Row = dict[str, float]
 Columns = Sequence[tuple[str, str, int, str]]  # key, head, width, format
 SHARED_COLUMNS: Columns = (
@@ -58,7 +58,12 @@ COLUMNS: Mapping[str, Columns] = {
         ("within_1mm", "1 mm", 7, ".1%"),
         ("within_3mm", "3 mm", 7, ".1%"),
     ),
-    "registered": (*SHARED_COLUMNS, ("inside", "inside", 8, "d"), *((part, part[:5], 6, ".2f") for part in PARTS)),
+    "registered": (
+        *SHARED_COLUMNS,
+        ("turned", "turned", 8, "d"),
+        ("inside", "inside", 8, "d"),
+        *((part, part[:5], 6, ".2f") for part in PARTS),
+    ),
 }
 NAME_WIDTH = 36
 
@@ -81,10 +86,11 @@ class Measures:
         points = points[within_region(points, normals, coarse, self.region)]
         shares = {f"within_{reach:g}mm": covered(points, refined, reach) for reach in REACHES_MM}
         ratios = {part: dihedral_ratio(skin, self.template, vertices_of(self.model, [part])) for part in PARTS}
-        shape = shape_of(skin, TriangleMesh(coarse.vertices, self.skin))
+        shape, before = shape_of(skin), TriangleMesh(coarse.vertices, self.skin)
         inside = crossing(TriangleMesh(registered.vertices, self.whole)) - shape.crossing
+        of_registered = {"inside": inside, "turned": int(turned_from(skin, before).sum())}
         skin = TriangleMesh(refined.vertices, refined.triangles[(refined.triangles < self.of_template).all(axis=1)])
-        return {"refined": asdict(shape_of(skin)) | shares, "registered": asdict(shape) | ratios | {"inside": inside}}
+        return {"refined": asdict(shape_of(skin)) | shares, "registered": asdict(shape) | ratios | of_registered}
 
 
 def vertices_of(model: MorphableModel, names: Sequence[str]) -> np.ndarray:

@@ -12,6 +12,7 @@ from geometry.mesh import TriangleMesh, merged
 from geometry.reconstruction.untangling import Weave, averaging_of, untangled
 from geometry.surfaces.patches import Patches
 from geometry.surfaces.self_intersection import intersecting_triangles
+from geometry.surfaces.side_swaps import cosines_about
 
 
 def sheet(height: float = 0.0, upward: bool = True, step: float = 1.0, half: float = 15.0) -> TriangleMesh:
@@ -65,6 +66,18 @@ def test_a_sheet_folded_through_itself_is_drawn_apart_and_untouched_elsewhere(th
     assert left == 0 and is_clean(moved)
     far = np.linalg.norm(bent.vertices[:, 1:] - [10.0, 1.0], axis=1) > 18
     assert far.sum() > 1000 and np.array_equal(moved.vertices[far], folded[far])
+
+
+@pytest.mark.parametrize("columns, depth", [(1, 1.0), (2, 1.0), (3, 0.5)])
+def test_no_triangle_of_a_pleat_looks_away_from_what_is_about_it(columns, depth):
+    """A narrow one, as at the rim of a lid: its own triangles had so much say in the mean normal about them that they stayed."""
+    flat = sheet()
+    x, y, _ = flat.vertices.T
+    under = np.clip(x, 0, columns)
+    pleat = np.stack([np.minimum(x, 0) - 0.6 * under + np.maximum(x - columns, 0), y, -depth * under / columns], axis=1)
+    assert cosines_about(flat.with_vertices(pleat)).min() < 0
+    moved, left = drawn_apart(flat, pleat)
+    assert left == 0 and cosines_about(moved).min() > 0
 
 
 def two_sheets() -> TriangleMesh:

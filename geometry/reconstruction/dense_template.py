@@ -21,6 +21,7 @@ from geometry.surfaces.joined_borders import joined
 from geometry.surfaces.laplacian import stiffness
 from geometry.surfaces.room import room_along_normals
 from geometry.surfaces.seen_surface import membrane, opens_its_mouth, skin_and_eyeballs
+from geometry.surfaces.side_swaps import swapped
 from geometry.surfaces.subdivision import Subdivision, refine_region
 
 EDGE_MM, LEVELS = 0.85, 3  # edges longer than this on the mean are halved, at most so often
@@ -88,20 +89,20 @@ def dense_template(model: MorphableModel) -> DenseTemplate:
     coarse = np.concatenate([first[fine.parents[inside]], model.n_vertices + closing])  # a membrane's: each for itself
     of_membrane = np.arange(inside.sum() + len(closing)) >= inside.sum()
     triangles = (np.cumsum(used) - 1)[np.concatenate([fine.triangles[inside], closing])].astype(np.int32)
-    mesh = TriangleMesh(matrix @ model.mean, triangles)
-    degrees = np.maximum(np.asarray(mesh.adjacency.sum(axis=1)).ravel(), 1)
+    mean = matrix @ model.mean
+    lids, lips, folded = (_about(model, mean, names) for names in (LIDS, LIPS, FOLDED))
+    laid_out = np.maximum(lids, lips)[triangles].any(axis=1)  # there skin meets eyeballs and lips: creases that are meant
+    mesh = TriangleMesh(mean, swapped(TriangleMesh(mean, triangles), ~of_membrane & ~laid_out))
     room = [linear @ room_along_normals(TriangleMesh(model.mean, first), sign) for sign in (1, -1)]
-    lids, lips, folded = (_about(model, mesh.vertices, names) for names in (LIDS, LIPS, FOLDED))
-    laplacian = (sparse.diags(degrees) - mesh.adjacency).tocsr()
-    averaging = (sparse.diags(1 / degrees) @ mesh.adjacency).tocsr()
+    laplacian, averaging = _of_neighbours(mesh)
     within = np.flatnonzero(old < model.n_vertices)
     own = np.stack([old[within], within], axis=1)
     return DenseTemplate(
-        matrix @ model.mean,
+        mean,
         matrix,
         linear,
         own,
-        triangles,
+        mesh.triangles,
         coarse.astype(np.int32),
         of_membrane,
         lids,
@@ -112,6 +113,12 @@ def dense_template(model: MorphableModel) -> DenseTemplate:
         laplacian,
         averaging,
     )
+
+
+def _of_neighbours(mesh: TriangleMesh) -> tuple[sparse.csr_matrix, sparse.csr_matrix]:
+    """(N, N) degrees less adjacency, and the mean of each vertex' neighbours."""
+    degrees = np.maximum(np.asarray(mesh.adjacency.sum(axis=1)).ravel(), 1)
+    return (sparse.diags(degrees) - mesh.adjacency).tocsr(), (sparse.diags(1 / degrees) @ mesh.adjacency).tocsr()
 
 
 def _one_surface(model: MorphableModel) -> np.ndarray:

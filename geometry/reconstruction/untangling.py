@@ -36,10 +36,12 @@ class Weave:
 
     @cached_property
     def among_used(self) -> tuple[np.ndarray, sparse.csr_matrix]:
-        """The triangles (m, 3) and the averaging (k, k) of these vertices alone, in their numbers."""
+        """The triangles (m, 3) and which of these vertices are neighbours, (k, k) of 0 and 1, in their numbers."""
         number = np.zeros(self.averaging.shape[0], np.int32)
         number[self.used] = np.arange(len(self.used))
-        return number[self.patches.triangles], self.averaging[self.used][:, self.used]
+        neighbours = self.averaging[self.used][:, self.used]
+        neighbours.data[:] = 1
+        return number[self.patches.triangles], neighbours
 
     def within(self, which: np.ndarray, rings: int) -> np.ndarray:
         """(n,) bool: the vertices among `which`, of any shape, and those at most so many sides from one of them."""
@@ -81,11 +83,14 @@ class Weave:
         return np.unique(np.concatenate([touching[crossing.ravel()], spoilt]))
 
     def _normals_about(self, vertices: np.ndarray) -> np.ndarray:
-        """(m, 3) about each triangle the mean normal, of any length."""
-        triangles, averaging = self.among_used
-        about = TriangleMesh(vertices[self.used], triangles).vertex_normals
+        """(m, 3) about each triangle the mean normal by area, of any length, over two rings of vertices about its corners: so
+        much of a lid is more than its rim, which a mean of less would follow."""
+        triangles, neighbours = self.among_used
+        corners = [vertices[self.used][column] for column in triangles.T]
+        areas = cross(corners[1] - corners[0], corners[2] - corners[0])
+        about = np.stack([np.bincount(triangles.T.ravel(), np.tile(axis, 3), len(self.used)) for axis in areas.T], axis=1)
         for _ in range(2):
-            about = about + averaging @ about
+            about = about + neighbours @ about
         first, second, third = (about[column] for column in triangles.T)
         return first + second + third
 
