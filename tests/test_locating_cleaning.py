@@ -51,6 +51,22 @@ def test_thinning_survives_points_on_a_line():
     assert 100 <= len(clean(cloud(line), CleaningOptions(max_points=1_000)).points) <= 1_000
 
 
+def test_a_point_that_a_cloud_repeats_counts_once():
+    """Many at one place, as a sensor's "nothing here", took time with the square of their number: 200,000 of them two minutes."""
+    surface, nothing = on_a_sphere(5_000), np.zeros((150_000, 3))
+    points = np.concatenate([nothing, surface, nothing, surface[:10]])
+    colors = np.arange(len(points), dtype=np.uint32)[:, None] % 251 * np.ones(3, np.uint32)
+    kept = clean(replace(cloud(points), colors=colors.astype(np.uint8)))
+    assert np.array_equal(kept.points, surface) and np.array_equal(kept.colors, colors[150_000:155_000])
+    assert kept.notes == ("300009 repeated points dropped", "1 lone points dropped")
+    assert clean(cloud(surface)).notes == ()
+
+
+def test_a_cloud_of_one_point_is_refused_at_once():
+    with pytest.raises(NoFaceFound, match="only 1 usable points"):
+        clean(cloud(np.ones((300_000, 3))))
+
+
 def test_lone_points_are_dropped_and_the_surface_stays():
     surface, lone = on_a_sphere(20_000), np.random.default_rng(1).uniform(-600, 600, (60, 3))
     lone = lone[np.abs(np.linalg.norm(lone, axis=1) - 100) > 60]

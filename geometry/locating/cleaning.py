@@ -28,8 +28,8 @@ class CleaningOptions:
 
 
 def clean(scan: Scan, options: CleaningOptions = CleaningOptions()) -> Scan:
-    """Drop what no face can be: points alone in space, depth beyond the range of face capture, a solid's inner surface; thin huge
-    clouds, wind the triangles of a mesh alike.
+    """Drop what no face can be: points that a cloud repeats or that lie alone in space, depth beyond the range of face capture,
+    a solid's inner surface; thin huge clouds, wind the triangles of a mesh alike.
 
     Raises NoFaceFound where too little is left.
     """
@@ -39,6 +39,7 @@ def clean(scan: Scan, options: CleaningOptions = CleaningOptions()) -> Scan:
         if near.sum() < len(near):
             scan = scan.keep(near).with_note(f"{len(near) - near.sum()} points beyond {options.max_distance_mm:g} mm dropped")
     if scan.is_cloud and scan.pixels is None:  # a mesh and a raster hold together by their triangles and pixels
+        scan = _without_repeats(scan)
         if len(scan.points) > options.max_points:
             scan = _thinned_scan(scan, options.max_points)
         scan = _without_lone_points(scan, options)
@@ -79,6 +80,18 @@ def _thinned_scan(scan: Scan, max_points: int) -> Scan:
     mask = np.zeros(len(scan.points), bool)
     mask[index] = True
     return scan.keep(mask).with_note(f"thinned from {len(scan.points)} to {len(index)} points")
+
+
+def _without_repeats(scan: Scan) -> Scan:
+    """Each point of a bare cloud once, the first that the file has. A search for neighbours among many points at one place takes
+    time with the square of their number, and such points are no surface's: most are a sensor's "nothing seen here"."""
+    # equal points have equal sums; unequal ones next to never have
+    first = np.unique(scan.points @ np.array([1.0, np.sqrt(2.0), np.sqrt(3.0)]), return_index=True)[1]
+    if len(first) == len(scan.points):
+        return scan
+    mask = np.zeros(len(scan.points), bool)
+    mask[first] = True
+    return scan.keep(mask).with_note(f"{len(mask) - len(first)} repeated points dropped")
 
 
 def _without_lone_points(scan: Scan, options: CleaningOptions) -> Scan:
