@@ -23,7 +23,8 @@ class Scan:
     unit_mm: mm in one unit of the file's coordinates; None while unknown. Depth formats: 1.0.
     scale_is_metric: the unit is known (given by the format, by the user, or inferred as m/cm/mm/inch);
         False means that size itself must be estimated.
-    is_winding_guessed: the triangles' winding is not the file's: which side they call outward proves nothing.
+    guessed_winding (n,) bool or None: points all of whose triangles are wound by a guess, and not as the file has them: which
+        side these call outward proves nothing.
     """
 
     points: np.ndarray
@@ -39,7 +40,7 @@ class Scan:
     camera: PinholeCamera | None = None
     depth_unit_mm: float | None = None
     notes: tuple[str, ...] = ()
-    is_winding_guessed: bool = False
+    guessed_winding: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "points", fixed_rows(self.points, np.float64))
@@ -93,4 +94,5 @@ class Scan:
             colors=take(self.colors),
             normals=take(self.normals),
             pixels=take(self.pixels),
+            guessed_winding=take(self.guessed_winding),
         )

@@ -65,13 +65,23 @@ def test_a_run_on_another_machine_counts_as_living_while_it_gives_signs_of_life(
     assert not file.exists()
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"[" * 5000, b'{"host": 3}'])
+@pytest.mark.parametrize("content", [b"", b"{", b'{"run": "', b'{"run": "7", "ho', bytes(200), b'{"run": "7"' + b"[" * 5000])
 def test_a_damaged_lock_is_taken_over(tmp_path, content):
     (tmp_path / ".lock").write_bytes(content)
     os.utime(tmp_path / ".lock", (0, 0))
     with lock.held(str(tmp_path)):
         pass
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("content", [b"[]", b"my own", b'{"host": 3}', b"[" * 5000])
+@pytest.mark.parametrize("is_at_url", [False, True])
+def test_a_file_of_the_users_in_the_locks_place_stays_and_is_named(tmp_path, memory_filesystem, content, is_at_url):
+    out = f"{memory_filesystem}://bucket/out" if is_at_url else str(tmp_path)
+    storage.write_bytes(storage.join(out, ".lock"), content)
+    with pytest.raises(ConfigError, match=r"--output .*: .*\.lock is no lock of a run; move it away"), lock.held(out):
+        pass
+    assert storage.read_bytes(storage.join(out, ".lock")) == content and len(storage.list_files(out)) == 1
 
 
 def test_the_holder_gives_signs_of_life(tmp_path, monkeypatch):

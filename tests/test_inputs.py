@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from geometry import readers
 from geometry.errors import ConfigError, ReadError
 from pipeline.inputs import listing, reading
 from pipeline.inputs.source import Source
@@ -209,6 +210,28 @@ def test_what_lies_before_the_end_of_a_cut_archive_is_read_by_processes_that_hav
     assert reading.read(listed["b.gltf"], LIMIT) == (files["b.gltf"], {"a.ply": files["a.ply"]})
     with pytest.raises(ReadError, match="c.gltf: its file 'z.bin' cannot be read .*file ended"):  # it may lie behind the cut
         reading.read(listed["c.gltf"], LIMIT)
+
+
+@pytest.mark.parametrize(("name", "mode"), [("x.tar", "w:"), ("x.tar.gz", "w:gz")])
+def test_a_gltf_that_lies_whole_before_the_damage_of_a_tar_is_read_with_its_files_in_a_folder(tmp_path, name, mode):
+    files = {"s/a.gltf": GLTF % b"bufs/a.bin", "s/bufs/a.bin": b"1234", "z.ply": PLY + os.urandom(99_000)}
+    write(tmp_path, {name: as_tar(files, mode)[:50_000]})
+    (source,) = [source for source in listing.list_sources(str(tmp_path)) if source.name.endswith("a.gltf")]
+    for _ in range(2):
+        assert reading.read(source, LIMIT) == (files["s/a.gltf"], {"bufs/a.bin": b"1234"})
+        os.utime(tmp_path / name, (0, 0))  # it is opened anew, as by a worker
+
+
+@pytest.mark.parametrize("beside", [b"another", bytes(LIMIT + 1)], ids=["another", "too large"])
+def test_of_a_files_places_the_first_that_holds_one_is_read_and_no_other(tmp_path, beside):
+    write(tmp_path, {"a.gltf": GLTF % b"tex/a.bin", "tex/a.bin": b"1234", "a/b.ply": PLY, "a.bin.txt": b""})
+    (tmp_path / "a.bin").write_bytes(beside)
+    source = Source("a.gltf", str(tmp_path / "a.gltf"))
+    assert reading.read(source, LIMIT)[1] == {"tex/a.bin": b"1234"}
+    assert readers.neighbours("a.gltf", (tmp_path / "a.gltf").read_bytes()) == [("tex/a.bin", "a.bin")]
+    (tmp_path / "tex" / "a.bin").write_bytes(bytes(LIMIT + 1))
+    with pytest.raises(ReadError, match="its file 'tex/a.bin' is larger"):  # the one beside the document is another
+        reading.read(source, LIMIT)
 
 
 def test_an_archive_of_too_many_members_is_refused(tmp_path):

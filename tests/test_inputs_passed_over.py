@@ -352,6 +352,7 @@ def test_what_a_gltf_names_is_read_and_not_passed_over(tmp_path, packed):
         "a/head.gltf": json.dumps(scene).encode(),
         "a/parts/mesh data.bin": b"1234",
         "a/other.bin": b"5678",
+        "a/mesh data.bin": b"of another",
         "parts/mesh data.bin": b"9",
     }
     if packed:
@@ -362,4 +363,6 @@ def test_what_a_gltf_names_is_read_and_not_passed_over(tmp_path, packed):
         write(tmp_path, files)
     found, prefix = listing.list_input(str(tmp_path)), "heads.zip!" if packed else ""
     assert names(found) == [prefix + "a/head.gltf"]
-    assert sorted(entry.name for entry in found.passed) == [prefix + "a/other.bin", prefix + "parts/mesh data.bin"]
+    assert sorted(entry.name for entry in found.passed) == [
+        prefix + name for name in ("a/mesh data.bin", "a/other.bin", "parts/mesh data.bin")
+    ]

@@ -4,12 +4,16 @@ import json
 import os
 import struct
 import tarfile
+import time
+from dataclasses import replace
 
 import pytest
 
 from geometry.errors import ConfigError, NoFaceFound
 from pipeline import cli, run
-from pipeline.inputs import listing
+from pipeline.inputs import listing, passed_over
+from pipeline.inputs.listing import Listing
+from pipeline.inputs.passed_over import PassedOver
 from pipeline.inputs.source import Source
 from pipeline.launch import rerun
 from pipeline.launch.launch import WORK_FOLDER
@@ -42,7 +46,7 @@ def remember(out, name, status="ok", results="cfg", number=0):
 
 def planned(out, path, root=None, before=None, force=False, given_root=None):
     """The plan of a run over `path`, and the listing; root: of OUT's earlier runs."""
-    known = Earlier((before or NOW) | ({} if root is None else {"root": str(root)}), manifest.states(out))
+    known = Earlier(out, (before or NOW) | ({} if root is None else {"root": str(root)}), manifest.states(out))
     found = listing.list_input(str(path), None, root=rerun.root_of(str(path), given_root, known))
     return rerun.plan(known, found, NOW, LimitsConfig(), given_root is not None, force), found
 
@@ -116,6 +120,21 @@ def test_another_archive_needs_force_and_a_moved_one_does_not(tmp_path, out):
         planned(out, other, first)
     assert planned(out, other, first, force=True)[0].dropped == tuple(ids)
     assert planned(out, other, first, given_root=other)[0].left == ("a.ply",)  # the same archive, says the user
+
+
+def test_scans_in_closed_folders_are_told_from_the_others_in_no_time(tmp_path, out):
+    folders = [f"deep/s{number:05}" for number in range(9_000)]
+    passed = tuple(PassedOver(folder, "folder", passed_over.CLOSED + " (x)") for folder in folders)
+    ids = [remember(out, f"{name}.ply") for name in ("deep/s00007/sub/a", "deep/s00007", "deep/s0000/a", "deep/s", "s00007/a")]
+    states = manifest.states(out)
+    others = {str(number): replace(states[ids[0]], name=f"{folder}/a.ply") for number, folder in enumerate(folders)}
+    known, found = Earlier(out, NOW | {"root": str(tmp_path)}, states | others), Listing(str(tmp_path), (), passed)
+    begun = time.perf_counter()
+    plan = rerun.plan(known, found, NOW, LimitsConfig(), False, False)
+    assert time.perf_counter() - begun < 3
+    assert set(plan.left) == {"deep/s00007.ply", "deep/s0000/a.ply", "deep/s.ply", "s00007/a.ply"}
+    everything = Listing(str(tmp_path), (), (PassedOver(".", "folder", passed_over.CLOSED + " (x)"),))
+    assert rerun.plan(known, everything, NOW, LimitsConfig(), False, False).left == ()
 
 
 def test_a_root_that_holds_the_input_names_its_scans(tmp_path, out):

@@ -62,6 +62,14 @@ def test_a_point_that_a_cloud_repeats_counts_once():
     assert clean(cloud(surface)).notes == ()
 
 
+def test_points_far_from_the_origin_are_no_repeats_of_each_other():
+    """Coordinates of maps, whose sums are alike where they are not."""
+    points = 5e6 + np.random.default_rng(0).uniform(0, 0.3, (400_000, 3))
+    points = np.concatenate([points, points[:7]])
+    kept = clean(cloud(points), CleaningOptions(outlier_neighbours=1, outlier_factor=1e6, max_points=10**6))
+    assert np.array_equal(kept.points, points[:-7]) and kept.notes == ("7 repeated points dropped",)
+
+
 def test_a_cloud_of_one_point_is_refused_at_once():
     with pytest.raises(NoFaceFound, match="only 1 usable points"):
         clean(cloud(np.ones((300_000, 3))))

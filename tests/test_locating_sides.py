@@ -7,10 +7,12 @@ import pytest
 import trimesh
 from sampled_faces import NO_TRIANGLES, mesh_scan, most_confident, seen_scan
 
+from geometry.errors import MirroredScan
 from geometry.locating import cleaning
 from geometry.locating.cloud_normals import with_believable_normals
 from geometry.locating.location import Location
 from geometry.locating.winding import consistently_wound
+from geometry.recognition import handedness
 from geometry.recognition.handedness import facing, require_unmirrored, with_checked_normals
 from geometry.surfaces.normals import with_normals
 from geometry.surfaces.triangulation import surface_of
@@ -40,6 +42,11 @@ def solid(points, triangles, wall):
     return np.concatenate([points, inner]), np.concatenate([triangles, triangles[:, ::-1] + n, rim])
 
 
+def as_wound(scan, location, model):
+    """`facing`, were the winding the file's."""
+    return facing(replace(scan, guessed_winding=None), location, model)
+
+
 def outward_share(scan):
     """Share of the triangles that face away from the origin."""
     surface = surface_of(scan)
@@ -54,10 +61,10 @@ def test_a_surface_with_two_sides_has_each_triangle_once(own_vertices):
     order = np.random.default_rng(0).permutation(2 * len(triangles))
     both = np.concatenate([triangles, back])[order]
     scan = consistently_wound(mesh_scan(np.concatenate([points, points]) if own_vertices else points, both))
-    assert len(scan.triangles) == len(triangles) and outward_share(scan) == 1 and scan.is_winding_guessed
+    assert len(scan.triangles) == len(triangles) and outward_share(scan) == 1 and scan.guessed_winding[scan.triangles].all()
     assert f"{len(triangles)} of {len(both)} triangles lie on others" in scan.notes[0]
     front_first = consistently_wound(mesh_scan(points, np.concatenate([triangles, triangles[:, ::-1]])))
-    assert np.array_equal(front_first.triangles, triangles) and front_first.is_winding_guessed
+    assert np.array_equal(front_first.triangles, triangles) and front_first.guessed_winding.all()
 
 
 @pytest.mark.parametrize("order", ["outer first", "inner first", "pair by pair"])
@@ -67,10 +74,12 @@ def test_a_face_with_two_sides_is_no_mirror_image_whichever_comes_first(order, f
     pairs = [outer, inner] if order == "outer first" else [inner, outer]
     both = np.stack(pairs, axis=1 if order == "pair by pair" else 0).reshape(-1, 3)
     scan = cleaning.clean(replace(whole, triangles=both))
-    assert len(scan.triangles) == len(outer) and scan.is_winding_guessed and "which side is the outer one" in scan.notes[-1]
+    assert len(scan.triangles) == len(outer) and scan.guessed_winding.all()
+    assert scan.notes[-1] == "its triangles do not say which side is the outer one"
     found = most_confident(scan, model)
     assert np.linalg.norm(found.scan_to_model.apply(face.scan_landmarks) - face.landmarks, axis=1).mean() < 8
-    assert facing(found.scan, found, model) > 0.9 and require_unmirrored(scan, found, model) == ""
+    assert as_wound(found.scan, found, model) > 0.9 and np.isnan(facing(found.scan, found, model))
+    assert require_unmirrored(scan, found, model) == ""
 
 
 @pytest.mark.parametrize("inward", [False, True])
@@ -81,20 +90,20 @@ def test_of_a_surface_with_two_sides_in_part_the_rest_says_which_is_the_outer_on
     assert 0.6 < len(doubled) / len(triangles) < 0.9
     scan = consistently_wound(mesh_scan(points, np.concatenate([doubled[:, ::-1], triangles])))
     assert len(scan.triangles) == len(triangles) and outward_share(scan) == (0 if inward else 1)
-    assert not scan.is_winding_guessed and "wound alike" in scan.notes[1]
+    assert scan.guessed_winding is None and "wound alike" in scan.notes[1]
 
 
 def test_a_surface_whose_triangles_a_file_repeats_has_the_side_that_they_say():
     points, triangles = cap()
     scan = consistently_wound(mesh_scan(points, np.concatenate([triangles, triangles[:, [1, 2, 0]]])))
-    assert np.array_equal(scan.triangles, triangles) and not scan.is_winding_guessed and len(scan.notes) == 1
+    assert np.array_equal(scan.triangles, triangles) and scan.guessed_winding is None and len(scan.notes) == 1
 
 
 @pytest.mark.parametrize("share, guessed", [(0.05, False), (0.95, False), (0.3, True), (0.5, True)])
 def test_triangles_wound_this_way_and_that_are_wound_alike(share, guessed):
     points, triangles = cap()
     scan = consistently_wound(mesh_scan(points, turned_at_random(triangles, share)))
-    assert outward_share(scan) == (0 if share == 0.95 else 1) and scan.is_winding_guessed == guessed
+    assert outward_share(scan) == (0 if share == 0.95 else 1) and (scan.guessed_winding is not None) == guessed
     assert "of neighbouring triangles were wound against each other" in scan.notes[0]
 
 
@@ -113,11 +122,55 @@ def test_each_piece_is_wound_by_itself_and_an_even_mesh_is_left_alone():
 def test_a_randomly_wound_face_is_found_and_not_called_mirrored(face, model):
     whole = seen_scan(face.scan_points)
     scan = cleaning.clean(replace(whole, triangles=turned_at_random(whole.triangles, 0.5)))
-    assert scan.is_winding_guessed
+    assert scan.guessed_winding.all()
     found = most_confident(scan, model)
     assert np.linalg.norm(found.scan_to_model.apply(face.scan_landmarks) - face.landmarks, axis=1).mean() < 8
     inward = replace(scan, triangles=scan.triangles[:, ::-1])
-    assert facing(inward, found, model) < -0.9 and require_unmirrored(inward, found, model) == ""
+    assert as_wound(inward, found, model) < -0.9 and require_unmirrored(inward, found, model) == ""
+
+
+def with_cards(scan, share, two_sided=True):
+    """The scan with a separate, curved piece above it of that share of its area, as of hair, of which both sides lie there."""
+    size, count = np.sqrt(share * surface_of(scan).vertex_areas.sum()), 25
+    x, y = (values.ravel() for values in np.meshgrid(*[np.linspace(0, size, count)] * 2))
+    sheet = np.stack([x, scan.points[:, 1].max() + 40 + 15 * np.sin(3 * x / size), y], 1)
+    number = np.arange(count * count).reshape(count, count)
+    a, b, c, d = (corner.ravel() for corner in (number[:-1, :-1], number[:-1, 1:], number[1:, :-1], number[1:, 1:]))
+    front = np.concatenate([np.stack([a, b, c], 1), np.stack([b, d, c], 1)]) + len(scan.points)
+    sides = [scan.triangles, front, front[:, ::-1]] if two_sided else [scan.triangles, front]
+    return replace(scan, points=np.concatenate([scan.points, sheet]), triangles=np.concatenate(sides))
+
+
+@pytest.mark.parametrize("share", [0.04, 0.1, 3.0])
+def test_pieces_with_two_sides_do_not_hide_that_a_face_is_mirrored(share, face, model, monkeypatch):
+    monkeypatch.setattr(handedness, "trial_fit_is_face", lambda *_, **__: True)
+    whole = seen_scan(face.scan_points)
+    place = Location(with_normals(whole), face.pose.inverse(), 0.9)
+    for inward in (False, True):
+        scan = with_cards(replace(whole, triangles=whole.triangles[:, ::-1]) if inward else whole, share)
+        scan = consistently_wound(scan)
+        assert scan.guessed_winding[-625:].all() and scan.guessed_winding.sum() == 625
+        share_told = f" of {100 * share / (1 + share):.0f} % of its area" if share > 0.05 else None
+        assert [note for note in scan.notes if "which side" in note] == (
+            [f"its triangles do not say which side{share_told} is the outer one"] if share_told else []
+        )
+        assert facing(scan, place, model) * (-1 if inward else 1) > 0.9
+        if inward:
+            with pytest.raises(MirroredScan, match="its triangles face inward"):
+                require_unmirrored(scan, place, model)
+        else:
+            assert require_unmirrored(scan, place, model) == ""
+
+
+def test_what_is_told_elsewhere_does_not_speak_for_a_face_with_two_sides(face, model):
+    whole = seen_scan(face.scan_points)
+    both = replace(whole, triangles=np.concatenate([whole.triangles[:, ::-1], whole.triangles]))
+    scan = consistently_wound(with_cards(both, 0.5, two_sided=False))
+    assert scan.guessed_winding.sum() == len(whole.points) and "% of its area is the outer one" in scan.notes[-1]
+    part = scan.keep(np.arange(len(scan.points)) % 3 > 0)
+    assert np.array_equal(part.guessed_winding, scan.guessed_winding[np.arange(len(scan.points)) % 3 > 0])
+    place = Location(with_normals(whole), face.pose.inverse(), 0.9)
+    assert np.isnan(facing(scan, place, model)) and require_unmirrored(scan, place, model) == ""
 
 
 @pytest.mark.parametrize("wall", [2.0, 8.0])

@@ -162,7 +162,7 @@ def test_buffers_within_a_document_and_of_one_file_are_not_counted(monkeypatch):
     tree = document("geo.bin", views=[VIEWS[0], VIEWS[1] | {"buffer": 9}])
     tree["buffers"] += [{"uri": "data:,", "byteLength": 0}] * 4 + [{"uri": "geo.bin", "byteLength": len(BINARY)}] * 4
     tree["buffers"] += [{"uri": "last.bin", "byteLength": len(BINARY)}]
-    assert readers.neighbours("face.gltf", json.dumps(tree).encode()) == ["geo.bin", "last.bin"]
+    assert readers.neighbours("face.gltf", json.dumps(tree).encode()) == [("geo.bin",), ("last.bin",)]
 
 
 def test_a_picture_past_the_bound_is_said(monkeypatch):
@@ -179,6 +179,19 @@ def test_a_picture_past_the_bound_is_said(monkeypatch):
     tree = document("geo.bin", [primitive], accessors, views, len(binary), **more)
     scan = readers.read(json.dumps(tree).encode(), "face.gltf", {"geo.bin": binary})
     assert scan.colors is None and any("3 files of its images, and only the first 2 are read" in note for note in scan.notes)
+
+
+@pytest.mark.parametrize("uri", [{}, [], 5, None, ""])
+def test_a_picture_whose_uri_is_no_text_is_none(uri):
+    uv = np.zeros((len(POINTS), 2), "<f4")
+    binary, views = with_more(uv)
+    primitive = PRIMITIVE | {"attributes": {"POSITION": 0, "TEXCOORD_0": 2}, "material": 0}
+    accessors = [*ACCESSORS, {"bufferView": 2, "componentType": 5126, "type": "VEC2", "count": len(POINTS)}]
+    materials = [{"pbrMetallicRoughness": {"baseColorTexture": {"index": 0}}}]
+    more = {"materials": materials, "textures": [{"source": 0}], "images": [{"uri": uri}]}
+    tree = document("geo.bin", [primitive], accessors, views, len(binary), **more)
+    scan = readers.read(json.dumps(tree).encode(), "face.gltf", {"geo.bin": binary})
+    assert np.array_equal(scan.points[scan.triangles], POINTS[FACES]) and scan.colors is None
 
 
 def test_a_buffer_that_was_renamed_with_its_document_is_known_by_its_length():

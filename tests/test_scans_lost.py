@@ -1,5 +1,6 @@
 """Results whose states are lost are results: no run replaces or drops them unasked, and none takes them for another's."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -114,6 +115,47 @@ def test_after_a_run_that_was_cut_off_nothing_is_taken_for_its_result(tmp_path, 
     assert plan.finished == {a} and plan.regained == (kept,) and plan.left == ()
     assert kept.line["scan_id"] == b and kept.line["status"] == "failed" and kept.line["reason"] == lost.DOUBT
     assert kept.line["files"] == {} and manifest.is_line(kept.line)
+
+
+def test_a_scan_whose_files_are_doubted_is_named_until_it_is_purged(tmp_path, out):
+    root = archive(tmp_path / "in", "a.ply")
+    a, c = written(out, "a.ply", "c.ply", status="running", root=root)
+    manifest.forget(out, [c])
+    for _ in range(3):
+        plan = planned(out, root)
+        assert plan.left == ("c.ply",) and plan.forgotten == () and plan.kept[0].line["reason"] == lost.DOUBT
+        manifest.remember_all(out, plan.regained)
+        manifest.write(out, [manifest.read_state(out, scan_id).line for scan_id in (a, c)])
+        storage.write_json(storage.join(out, "run.json"), {"status": "finished", "result_hash": "cfg", "root": root})
+    manifest.purge(out, [c])
+    assert not os.path.exists(manifest.scan_folder(out, c)) and set(manifest.states(out)) == {a}
+
+
+def test_a_failed_scan_that_left_the_input_is_forgotten_where_a_run_has_left_no_file_of_it(tmp_path, out):
+    root = archive(tmp_path / "in", "a.ply")
+    a, b, c = (remember(out, name, status) for name, status in (("a.ply", "ok"), ("b.ply", "failed"), ("c.ply", "failed")))
+    storage.write_json(storage.join(out, "run.json"), {"status": "finished", "result_hash": "cfg", "root": root})
+    storage.write_bytes(storage.join(manifest.scan_folder(out, b), "mine.txt"), b"the user's")
+    storage.write_bytes(storage.join(manifest.scan_folder(out, c), "fit.json"), b"{}")
+    plan = planned(out, root)
+    assert plan.forgotten == (b,) and plan.left == ("c.ply",)
+
+
+def test_a_moved_archive_is_known_by_its_bytes_also_where_states_are_lost(tmp_path, out):
+    root, moved = archive(tmp_path / "in", "a.ply", "b.ply"), archive(tmp_path / "moved", "a.ply", "b.ply")
+    ids = written(out, "a.ply", "b.ply", root=root)
+    lines = [manifest.read_state(out, scan_id).line for scan_id in ids]
+    digests = (hashlib.sha256((tmp_path / "in" / line["source"]).read_bytes()).hexdigest() for line in lines)
+    manifest.write(out, [line | {"sha256": digest} for line, digest in zip(lines, digests, strict=True)])
+    manifest.forget(out, ids)
+    for given in (None, moved):
+        known = rerun.earlier(out)
+        listed = listing.list_input(moved, root=rerun.root_of(moved, given, known))
+        plan = rerun.plan(known, listed, {"result_hash": "cfg"}, LimitsConfig(), is_stated=given is not None, force=False)
+        assert plan.finished == set(ids) and plan.dropped == ()
+    (tmp_path / "moved" / "b.ply").write_bytes(b"another")
+    with pytest.raises(ConfigError, match="replace 1 finished scan "):
+        planned(out, moved)
 
 
 # --- through the command -------------------------------------------------------------------------------------------------

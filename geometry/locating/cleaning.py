@@ -5,7 +5,7 @@ from scipy.spatial import cKDTree
 
 from geometry.errors import NoFaceFound
 from geometry.locating.walls import outer_surface
-from geometry.locating.winding import consistently_wound
+from geometry.locating.winding import consistently_wound, place_keys
 from geometry.scan import Scan
 from geometry.settings.options import Count, Positive, options
 from geometry.surfaces.normals import voxel_representatives
@@ -85,8 +85,7 @@ def _thinned_scan(scan: Scan, max_points: int) -> Scan:
 def _without_repeats(scan: Scan) -> Scan:
     """Each point of a bare cloud once, the first that the file has. A search for neighbours among many points at one place takes
     time with the square of their number, and such points are no surface's: most are a sensor's "nothing seen here"."""
-    # equal points have equal sums; unequal ones next to never have
-    first = np.unique(scan.points @ np.array([1.0, np.sqrt(2.0), np.sqrt(3.0)]), return_index=True)[1]
+    first = np.unique(place_keys(scan.points), return_index=True)[1]
     if len(first) == len(scan.points):
         return scan
     mask = np.zeros(len(scan.points), bool)

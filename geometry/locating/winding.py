@@ -12,7 +12,7 @@ from geometry.scan import Scan
 TWICE = 0.01  # share of triangles that lie on others: fewer are specks, and harm nothing
 DISAGREEING = 0.02  # share of edges between two triangles wound against each other: meshes of scanners have hardly any
 MAJORITY = 0.8  # of a piece's area: what so much of it calls the outside is the outside
-ENOUGH = 0.05  # of an area: so much of a piece speaks for it, and so much of a scan is worth a word
+ENOUGH = 0.05  # of an area: so much of a piece or a face speaks for it, and so much of a scan is worth a word
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 _MIXERS = ((np.uint64(30), np.uint64(0xBF58476D1CE4E5B9)), (np.uint64(27), np.uint64(0x94D049BB133111EB)))
 
@@ -22,8 +22,8 @@ def consistently_wound(scan: Scan) -> Scan:
     and a cloud, as it is.
 
     Vertices at the same place are one. A piece of which at least `MAJORITY` is wound one way stays so; another is wound to face
-    away from its own middle, and the scan remembers that its winding is a guess. So it does where a piece lies there both ways:
-    which of both the file names first says nothing."""
+    away from its own middle, and the scan remembers of its points that this is a guess. So it does where a piece lies there both
+    ways: which of both the file names first says nothing."""
     if not len(scan.triangles):
         return scan
     places = place_keys(scan.points)
@@ -34,14 +34,37 @@ def consistently_wound(scan: Scan) -> Scan:
         return scan
     flip, guessed, by_shape = _flips(scan, both_ways, first, second, disagree)
     triangles = np.where(flip[:, None], scan.triangles[:, ::-1], scan.triangles)
-    wound = replace(scan, triangles=triangles, is_winding_guessed=scan.is_winding_guessed or guessed)
+    wound = replace(scan, triangles=triangles, guessed_winding=_points_of(guessed, scan))
+    guessed_part, shaped_part = (_part(mask, scan) for mask in (guessed, by_shape))
     if flip.any():
         share = f"{100 * disagreeing:.0f} % of neighbouring" if disagreeing > 0.005 else f"{flip.sum()}"
-        side = "; which side is the outer one was guessed by its shape" if by_shape else ""
+        side = "" if shaped_part is None else f"; which side{shaped_part} is the outer one was guessed by its shape"
         wound = wound.with_note(f"{share} triangles were wound against each other: they were wound alike{side}")
-    if guessed and not by_shape:
-        wound = wound.with_note("its triangles do not say which side is the outer one")
+    if guessed_part is not None and shaped_part is None:
+        wound = wound.with_note(f"its triangles do not say which side{guessed_part} is the outer one")
     return wound
+
+
+def _points_of(guessed: np.ndarray, scan: Scan) -> np.ndarray | None:
+    """(n,) bool: the points that only triangles under the mask (m,) have; None where there are none."""
+    points = np.zeros(len(scan.points), bool)
+    points[scan.triangles[guessed]] = True
+    points[scan.triangles[~guessed]] = False
+    if scan.guessed_winding is not None:
+        points |= scan.guessed_winding
+    return points if points.any() else None
+
+
+def _part(mask: np.ndarray, scan: Scan) -> str | None:
+    """Words for the share of the area that triangles under the mask (m,) have; None where that is not worth a word."""
+    if not mask.any():
+        return None
+    a, b, c = (scan.points[scan.triangles[:, k]] for k in range(3))
+    area = np.linalg.norm(np.cross(b - a, c - a), axis=1)
+    share = area[mask].sum() / max(area.sum(), 1e-300)
+    if share <= ENOUGH:
+        return None
+    return "" if share > 0.995 else f" of {100 * share:.0f} % of its area"
 
 
 def place_keys(points: np.ndarray) -> np.ndarray:
@@ -95,8 +118,8 @@ def edge_neighbours(triangles: np.ndarray, places: np.ndarray) -> tuple[np.ndarr
 
 def _flips(
     scan: Scan, both_ways: np.ndarray, first: np.ndarray, second: np.ndarray, disagree: np.ndarray
-) -> tuple[np.ndarray, bool, bool]:
-    """(m,) bool: the triangles to be turned; whether the side of any considerable piece is a guess, and whether one by its shape.
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(m,) bool: the triangles to be turned; those of pieces whose side is a guess, and of these those where it is one by shape.
 
     From the first triangle of each piece agreement spreads along a tree, so that an edge that contradicts it stops nothing. Of a
     piece that lies there `both_ways` in part only, the rest says which side is the outer one."""
@@ -125,5 +148,4 @@ def _flips(
     inward = of_piece(((middle - centre[piece]) * vector).sum(1)) < 0
     is_clear = (as_wound >= MAJORITY) | (as_wound <= 1 - MAJORITY)
     turned = np.where(is_clear, as_wound < 0.5, inward) & (total > 1e-300)
-    considerable = lambda pieces: bool(total[pieces].sum() > ENOUGH * total.sum())
-    return flip ^ turned[piece], considerable(~is_clear | ~is_told), considerable(~is_clear)
+    return flip ^ turned[piece], (~is_clear | ~is_told)[piece], ~is_clear[piece]

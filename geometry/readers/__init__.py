@@ -79,9 +79,10 @@ def read(
     return scan.in_unit(unit_mm, is_metric=True)
 
 
-def neighbours(name: str, data: bytes) -> list[str]:
-    """The paths, below a scan's own folder, of further files that its content names: buffers and pictures of a .gltf. Where one
-    names a folder, the file's name alone follows. The reader takes them as `sidecars` under these paths."""
+def neighbours(name: str, data: bytes) -> list[tuple[str, ...]]:
+    """Of each further file that a scan's content names (buffers and pictures of a .gltf) the paths, below the scan's own folder,
+    where it may lie, best first: where one names a folder, the file's name alone follows. The first at which there is a file is
+    meant; the reader takes that as one of `sidecars` under this path."""
     return gltf.neighbours(name, data)
 
 
@@ -121,13 +122,17 @@ def _open(data: bytes | Path | str, source: str | None, sidecars: Mapping[str, b
             beside = (path.with_name(ScanFile(path.name, b"").sidecar_name(suffix)) for suffix in sidecar_suffixes(path.name))
             # a sidecar answers to the name that `source` gives the file
             found = {file.sidecar_name(p.suffix): p.read_bytes() for p in beside if p.is_file() and p != path}
-            named = ((place, path.parent / place) for place in neighbours(path.name, file.data))
-            file = replace(file, sidecars=found | {place: p.read_bytes() for place, p in named if p.is_file()})
+            named = (_first_of(places, path.parent) for places in neighbours(path.name, file.data))
+            file = replace(file, sidecars=found | {place: (path.parent / place).read_bytes() for place in named if place})
         return file
     except OSError as error:
         raise ReadError(
             source or str(path), f"it cannot be opened ({error.strerror or error})", "check the path and its permissions"
         ) from None
+
+
+def _first_of(places: tuple[str, ...], folder: Path) -> str | None:
+    return next((place for place in places if (folder / place).is_file()), None)
 
 
 def _format_of(file: ScanFile) -> Format:

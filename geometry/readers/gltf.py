@@ -41,7 +41,7 @@ def sniff(name: str, head: bytes) -> bool:
     )
 
 
-def neighbours(name: str, data: bytes) -> list[str]:
+def neighbours(name: str, data: bytes) -> list[tuple[str, ...]]:
     """As `geometry.readers.neighbours`."""
     text = plain_text(data)
     return referenced(text) if sniff(name, text) else []

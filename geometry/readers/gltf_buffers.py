@@ -155,7 +155,7 @@ class Document:
         places = relative_paths(uri)
         taken = next((place for place in places if place in self.file.sidecars), None)
         if taken is None:
-            if uri in self._past_bound:
+            if isinstance(uri, str) and uri in self._past_bound:
                 self.notes.append(self._past_bound[uri])
             return None
         named = _decoded(uri)
@@ -205,15 +205,16 @@ def file_uris(listed: object) -> list[str]:
     return list(dict.fromkeys(uri for uri in uris if relative_paths(uri)))
 
 
-def referenced(data: bytes) -> list[str]:
-    """The paths, below its own folder, of the files that may hold a document's buffers and pictures; of what is none, none."""
+def referenced(data: bytes) -> list[tuple[str, ...]]:
+    """Of each file that holds a document's buffers or pictures the paths, below the document's folder, where it may lie, best
+    first; of what is no document, none."""
     text = data[20 : 20 + int.from_bytes(data[12:16], "little")] if data.startswith(GLB_MAGIC) else data
     try:
         tree = json.loads(text)
     except (ValueError, RecursionError):
         return []
     listed = [tree.get(key) for key in ("buffers", "images")] if isinstance(tree, dict) else []
-    return list(dict.fromkeys(path for items in listed for uri in file_uris(items)[:MOST_FILES] for path in relative_paths(uri)))
+    return list(dict.fromkeys(tuple(relative_paths(uri)) for items in listed for uri in file_uris(items)[:MOST_FILES]))
 
 
 def open_document(file: ScanFile) -> Document:

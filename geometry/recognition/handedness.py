@@ -24,6 +24,7 @@ from geometry.errors import MirroredScan, NoFaceFound
 from geometry.locating.cloud_normals import with_believable_normals
 from geometry.locating.location import Location
 from geometry.locating.mean_face_field import field_of
+from geometry.locating.winding import ENOUGH
 from geometry.model.morphable_model import MorphableModel
 from geometry.recognition.trial_fit import trial_fit_is_face
 from geometry.scan import Scan
@@ -45,13 +46,15 @@ REMEDY = "undo the mirror; or, where its coordinates are known to be right, set 
 
 def facing(scan: Scan, location: Location, model: MorphableModel) -> float:
     """Mean sign in [−1, 1], by area, of what the scan's triangles or grid call outward against the located face's outside: 1
-    where all agree, −1 where the surface faces inward; NaN where the scan has no surface at the face.
+    where all agree, −1 where the surface faces inward; NaN where the scan has no surface at the face, or hardly any whose winding
+    is its file's: a guess says nothing, and leaves the rest its say.
 
     scan: cleaned, as it is wound in its file, in any unit; location: of the head in it.
     """
     whole = scan.in_unit(location.scan.unit_mm, location.scan.scale_is_metric) if scan.unit_mm is None else scan
     near = np.linalg.norm(location.scan_to_model.apply(whole.points), axis=1) < FACE_RADIUS_MM
-    surface, field = surface_of(whole.keep(near)), field_of(model)
+    whole = whole.keep(near)
+    surface, field = surface_of(whole), field_of(model)
     if not len(surface.triangles):
         return float("nan")
     index, inside = field.look_up(location.scan_to_model.apply(surface.vertices))
@@ -59,7 +62,10 @@ def facing(scan: Scan, location: Location, model: MorphableModel) -> float:
     outward = field.normal[index[on_face]] @ location.scan_to_model.rotation
     cosine = (outward * surface.vertex_normals[on_face]).sum(1)
     area = surface.vertex_areas[on_face]
-    return float((area * np.sign(cosine)).sum() / area.sum()) if area.sum() > 0 else float("nan")
+    speaking = area if whole.guessed_winding is None else np.where(whole.guessed_winding[on_face], 0.0, area)
+    if not speaking.sum() > ENOUGH * area.sum():
+        return float("nan")
+    return float((speaking * np.sign(cosine)).sum() / speaking.sum())
 
 
 def with_checked_normals(scan: Scan, declared: str = CHECKED) -> Scan:
@@ -123,7 +129,7 @@ def require_unmirrored(
             "or left and right are exchanged in them"
         )
         raise MirroredScan(scan.source, seen, "undo the mirror, or name the subject's left and right, not the viewer's")
-    if scan.camera is not None or scan.is_winding_guessed or not facing(scan, location, model) < TURNED_AWAY:
+    if scan.camera is not None or not facing(scan, location, model) < TURNED_AWAY:
         return ""
     if marks is False:
         return "its surface faces inward, but the landmarks given with it are no mirror image's: it is wound inside out"

@@ -24,6 +24,7 @@ from pipeline.store import storage
 NAME = ".lock"
 BEAT_SECONDS = 30.0
 STALE_SECONDS = 300.0
+_BEGINNING = b'{"run": "'  # of a lock
 
 
 @contextlib.contextmanager
@@ -54,6 +55,7 @@ def _acquired(path: str, own: dict[str, Any], out: str, option: str) -> int | No
     """The lock file, open and locked by the kernel; None where no kernel locks it. Raises ConfigError where a run has it."""
     handle = None if storage.is_url(out) else _kernel_lock(path, out, option)
     try:
+        _refuse_other(path, out, option)
         _refuse_living(path, out, option, by_kernel=handle is not None)
         _write(path, handle, own)
         if handle is None and not _is_own(path, own):  # of two that write at a time, the later has it
@@ -116,6 +118,16 @@ def _content(path: str) -> dict[str, Any]:
         return content if isinstance(content, dict) else {}
     except (OSError, ValueError, RecursionError):
         return {}
+
+
+def _refuse_other(path: str, out: str, option: str) -> None:
+    """Raises ConfigError where the file is no lock, nor what a machine that stopped left of one: it is somebody's own."""
+    try:
+        beginning = storage.read_head(path, 4096).strip(b"\0")
+    except OSError:  # there is none, or it cannot be read for a while
+        return
+    if not (beginning.startswith(_BEGINNING) or _BEGINNING.startswith(beginning)):
+        raise ConfigError(f"{option} {out}: {path} is no lock of a run; move it away, or give another folder")
 
 
 def _refuse_living(path: str, out: str, option: str, by_kernel: bool) -> None:

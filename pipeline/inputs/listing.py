@@ -122,7 +122,8 @@ def _settled(bounds: Bounds, entries: list[_Entry]) -> list[Source | PassedOver]
     used = {name for source in sources for name in _as_named(source, [place for _, place in _places(source)])}
     if len(sources) < len(settled):
         naming = [source for source in sources if source.name.lower().endswith(NAMING)]
-        used |= {name for source in naming for name in _as_named(source, _neighbours(source, bounds))}
+        known = {entry.name for entry in settled}
+        used |= {name for source in naming for name in _neighbours(source, known, bounds)}
     is_used = lambda entry: entry.name in used and entry.reason != archives.REPEATED
     return [entry for entry in settled if isinstance(entry, Source) or not is_used(entry)]
 
@@ -132,10 +133,12 @@ def _places(source: Source) -> Iterator[tuple[str, str]]:
     return ((source.path if source.member else place, place) for _, place in source.sidecars)
 
 
-def _neighbours(source: Source, bounds: Bounds) -> list[str]:
-    """Where the files lie that a scan's content names."""
+def _neighbours(source: Source, known: set[str], bounds: Bounds) -> Iterator[str]:
+    """The files that a scan's content names, by the names that they have among the `known`, each at the first of its places."""
     folder = posixpath.dirname(source.member or source.path)
-    return [posixpath.join(folder, name) for name in reading.neighbours(source, NAMING_BYTES, bounds.archive_ratio)]
+    for places in reading.neighbours(source, NAMING_BYTES, bounds.archive_ratio):
+        names = _as_named(source, [posixpath.join(folder, place) for place in places])
+        yield from [name for name in names if name in known][:1]
 
 
 def _as_named(source: Source, places: list[str]) -> list[str]:

@@ -27,22 +27,34 @@ def read(source: Source, limit_bytes: int, archive_ratio: int = RATIO) -> tuple[
 
 
 def _referenced(source: Source, data: bytes, limit_bytes: int, archive_ratio: int) -> dict[str, bytes]:
-    """Of the files that the scan's content names, below its folder or in its archive, those that there are; what it misses the
-    reader says. Nothing else is ever opened at a scan's word, and no pipe, for which a run would wait.
+    """Of the files that the scan's content names, below its folder or in its archive, those that there are, each at the first of
+    its places; what it misses the reader says. Nothing else is ever opened at a scan's word, and no pipe, for which a run would
+    wait.
 
-    Raises ReadError where one is there and cannot be read: without it the scan would be another."""
-    found, folder = {}, posixpath.dirname(source.member or source.path)
-    for name in readers.neighbours(source.file_name, data):
-        place = posixpath.join(folder, name)
-        try:
-            if source.member is not None or _is_file(place):
-                found[name] = _read(source, place, limit_bytes, archive_ratio, name)
-        except OSError as error:
-            raise ReadError(source.name, f"{_its(name)}cannot be read ({one_line(error)})", CHECK) from error
-        except ReadError as error:
-            if not isinstance(error.__cause__, KeyError if source.member is not None else NO_FILE):
-                raise
+    Raises ReadError where one is there, or may be behind an archive's damage, and cannot be read: without it, or with another of
+    its name, the scan would be another."""
+    found: dict[str, bytes] = {}
+    for places in readers.neighbours(source.file_name, data):
+        for name in places:
+            if name not in found and (content := _neighbour(source, name, limit_bytes, archive_ratio)) is not None:
+                found[name] = content
+            if name in found:
+                break
     return found
+
+
+def _neighbour(source: Source, name: str, limit_bytes: int, archive_ratio: int) -> bytes | None:
+    """The bytes of the file of that path below the scan's folder; None where there is none. Raises ReadError."""
+    place = posixpath.join(posixpath.dirname(source.member or source.path), name)
+    try:
+        is_there = source.member is not None or _is_file(place)
+        return _read(source, place, limit_bytes, archive_ratio, name) if is_there else None
+    except OSError as error:
+        raise ReadError(source.name, f"{_its(name)}cannot be read ({one_line(error)})", CHECK) from error
+    except ReadError as error:
+        if not isinstance(error.__cause__, KeyError if source.member is not None else NO_FILE):
+            raise
+        return None
 
 
 def _is_file(place: str) -> bool:
@@ -64,7 +76,7 @@ def _its(name: str) -> str:
     return f"its file {name[:80]!r} " if name else ""
 
 
-def neighbours(source: Source, limit_bytes: int, archive_ratio: int = RATIO) -> list[str]:
+def neighbours(source: Source, limit_bytes: int, archive_ratio: int = RATIO) -> list[tuple[str, ...]]:
     """The files that a scan's content names, as `readers.neighbours` has them; none where it cannot be read."""
     if source.fault:
         return []

@@ -88,8 +88,7 @@ class Launch:
         """Runs the graph, then writes records, manifest, run.json and report. Returns the exit code."""
         start, out, plan = time.perf_counter(), self.job.out, self.plan
         tables.check_records(self.job, bool(plan.finished or plan.kept))
-        for state in plan.regained:  # while run.json still tells what it is
-            manifest.remember(out, state)
+        manifest.remember_all(out, plan.regained)  # while run.json still tells what it is
         storage.write_json(storage.join(out, "run.json"), self.run_info() | {"status": "running"})
         self._make_room()
         try:

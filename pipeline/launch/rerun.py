@@ -8,6 +8,7 @@ not in the input stays: the run was given a part of the archive, or the scan has
 removes it. It has left only where that could be seen.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,6 +31,7 @@ class Earlier:
     """What OUT holds: run.json ({} where there is none, or a damaged one), and what is remembered of scans, by scan_id;
     lost: of these, the results of which only the manifest tells."""
 
+    out: str
     run: dict[str, Any]
     states: dict[str, Finished]
     lost: frozenset[str] = frozenset()
@@ -59,7 +61,7 @@ def earlier(out: str) -> Earlier:
     """What a run finds in OUT. Raises ConfigError where its manifest cannot be read."""
     run, states = run_info(out), manifest.states(out)
     without = lost.found(out, run, states)
-    return Earlier(run, states | without, frozenset(without))
+    return Earlier(out, run, states | without, frozenset(without))
 
 
 def run_info(out: str) -> dict[str, Any]:
@@ -96,7 +98,8 @@ def plan(known: Earlier, listing: Listing, run: Mapping[str, Any], limits: Limit
     if (replaced or dropped) and not force:
         raise ConfigError(_refusal(len(replaced), len(dropped), known, listing, run))
     gone = _gone({scan_id: state.name for scan_id, state in others.items() if scan_id not in dropped}, listing)
-    forgotten = {scan_id for scan_id in gone | foreign if not others[scan_id].has_results}
+    failed = {scan_id for scan_id in gone | foreign if not others[scan_id].has_results}
+    forgotten = failed - manifest.with_files(known.out, failed)  # of what is forgotten, purge could not remove any
     kept = {scan_id: _as_known(scan_id, known) for scan_id in sorted(set(others) - dropped - forgotten)}
     again = sorted(finished & known.lost) if lost.is_sure(known.run) and not force else []
     return Plan(
@@ -129,6 +132,8 @@ def _with_other_content(pairs: Iterable[tuple[Source, Finished]], limits: Limits
             data, sidecars = reading.read(source, limits.file_mib * 2**20, limits.archive_ratio)
         except ReadError:
             return source.scan_id
+        if not state.input_hash:  # of a result whose state is lost the manifest knows the scan's own bytes
+            return source.scan_id if hashlib.sha256(data).hexdigest() != state.line["sha256"] else None
         return source.scan_id if manifest.input_hash(data, sidecars) != state.input_hash else None
 
     with ThreadPoolExecutor(2) as pool:  # a scan may be large
@@ -138,10 +143,10 @@ def _with_other_content(pairs: Iterable[tuple[Source, Finished]], limits: Limits
 def _gone(names: Mapping[str, str], listing: Listing) -> set[str]:
     """Of scans that this run did not list, those that the archive holds no more. What the run could not look at is still there: a
     folder that could not be opened, and what an archive holds behind its damage. names: by scan_id; "" where it is not known."""
-    closed = [entry.name for entry in listing.passed if entry.reason.startswith(passed_over.CLOSED)]
+    closed = {entry.name for entry in listing.passed if entry.reason.startswith(passed_over.CLOSED)}
     damaged = {source.path for source in listing.sources if source.fault and not source.member}
     listed = {source.path for source in listing.sources if source.member} - damaged
-    is_closed = lambda name: any(place in (".", name) or name.startswith(place + "/") for place in closed)
+    is_closed = lambda name: not closed.isdisjoint((".", name, *(name[:at] for at, char in enumerate(name) if char == "/")))
     unseen = {scan_id for scan_id, name in names.items() if not name or is_closed(name)}
     return {scan_id for scan_id in names.keys() - unseen if not _is_there(names[scan_id], listing.root, listed)}
 

@@ -127,6 +127,13 @@ def remember(out: str, state: Finished) -> None:
     storage.write_json(_state_path(out, state.line["scan_id"]), content | own_name | unread, indent=None)
 
 
+def remember_all(out: str, states: Iterable[Finished]) -> None:
+    """The same of many scans, which at a URL are a round trip each."""
+    with ThreadPoolExecutor(16) as pool:
+        for _ in pool.map(lambda state: remember(out, state), states):  # raises what one of them raised
+            pass
+
+
 def read_state(out: str, scan_id: str) -> Finished | None:
     """What OUT remembers of a scan; None where that is nothing, damaged, or not a run's: then the scan is done anew."""
     try:
@@ -203,6 +210,18 @@ def keep_only(out: str, scan_id: str, names: set[str]) -> None:
     folder = scan_folder(out, scan_id)
     removed = {storage.join(folder, name) for name in FILE_NAMES.values() if name not in names}
     storage.delete([path for path in storage.list_files(folder) if path in removed])
+
+
+def with_files(out: str, scan_ids: Iterable[str]) -> set[str]:
+    """Of these scans those in whose folder there is a file that a run has written."""
+    listed = list(scan_ids)
+
+    def has_any(scan_id: str) -> bool:
+        folder = scan_folder(out, scan_id)
+        return not {storage.join(folder, name) for name in FILE_NAMES.values()}.isdisjoint(storage.list_files(folder))
+
+    with ThreadPoolExecutor(16) as pool:
+        return {scan_id for scan_id, is_there in zip(listed, pool.map(has_any, listed), strict=True) if is_there}
 
 
 def states(out: str) -> dict[str, Finished]:
