@@ -156,6 +156,8 @@ def test_a_moved_archive_is_known_by_its_bytes_also_where_states_are_lost(tmp_pa
     (tmp_path / "moved" / "b.ply").write_bytes(b"another")
     with pytest.raises(ConfigError, match="replace 1 finished scan "):
         planned(out, moved)
+    with pytest.raises(ConfigError, match="replace 1 finished scan .*1 of its files are others"):  # and not: give --root
+        rerun.plan(known, listed, {"result_hash": "cfg"}, LimitsConfig(), is_stated=True, force=False)
 
 
 # --- through the command -------------------------------------------------------------------------------------------------

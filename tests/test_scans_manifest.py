@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from types import SimpleNamespace
 
 import numpy as np
@@ -30,6 +31,22 @@ def finished(out, status="ok", inputs="in", results="cfg", source=SOURCE, trace=
 @pytest.fixture
 def out(tmp_path):
     return str(tmp_path)
+
+
+def test_states_of_many_scans_are_written_several_at_a_time_and_an_error_is_raised(out, monkeypatch):
+    lines = [finished(out, source=Source(f"{number}.ply", "")) for number in range(8)]
+    states, together, write = list(manifest.states(out).values()), threading.Barrier(8, timeout=20), manifest.remember
+    manifest.forget(out, [line["scan_id"] for line in lines])
+    monkeypatch.setattr(manifest, "remember", lambda *which: (together.wait(), write(*which)))
+    manifest.remember_all(out, states)
+    assert list(manifest.states(out).values()) == states and len(states) == 8
+
+    def fails(*_):
+        raise OSError("full")
+
+    monkeypatch.setattr(manifest, "remember", fails)
+    with pytest.raises(OSError, match="full"):
+        manifest.remember_all(out, states)
 
 
 def test_a_line_has_the_keys_of_the_contract_in_order(out):

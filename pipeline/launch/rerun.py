@@ -91,12 +91,15 @@ def plan(known: Earlier, listing: Listing, run: Mapping[str, Any], limits: Limit
     of_another = {scan_id for scan_id, state in known.states.items() if state.result_hash != run["result_hash"]}
     foreign = set(others) if moved and not is_stated else set(others) & of_another
     dropped = {scan_id for scan_id in foreign if others[scan_id].has_results}
-    replaced = finished & of_another
+    replaced, changed = finished & of_another, set[str]()
     if moved and not force:
         pairs = ((listed[scan_id], known.states[scan_id]) for scan_id in sorted(finished - replaced))
-        replaced |= _with_other_content(pairs, limits)
-    if (replaced or dropped) and not force:
-        raise ConfigError(_refusal(len(replaced), len(dropped), known, listing, run))
+        changed = _with_other_content(pairs, limits)
+    if (replaced or changed or dropped) and not force:
+        hint = f"{len(changed)} of its files are others" if changed else "the same archive elsewhere? give --root"
+        moving = f"the input lies below {listing.root}, and not below {known.root} ({hint})"
+        reasons = [*_changes(known.run, run), *([moving] if moved and (changed or not is_stated) else [])]
+        raise ConfigError(_refusal(len(replaced | changed), len(dropped), reasons))
     gone = _gone({scan_id: state.name for scan_id, state in others.items() if scan_id not in dropped}, listing)
     failed = {scan_id for scan_id in gone | foreign if not others[scan_id].has_results}
     forgotten = failed - manifest.with_files(known.out, failed)  # of what is forgotten, purge could not remove any
@@ -173,14 +176,9 @@ def _may_be(path: str) -> bool:
     return True
 
 
-def _refusal(replaced: int, dropped: int, known: Earlier, listing: Listing, run: Mapping[str, Any]) -> str:
+def _refusal(replaced: int, dropped: int, reasons: list[str]) -> str:
     words = [f"replace {replaced} finished scan{'s' * (replaced != 1)}"] if replaced else []
     words += [f"drop {dropped} that {'are' if dropped != 1 else 'is'} not in the input"] if dropped else []
-    reasons = list(_changes(known.run, run))
-    if known.root is not None and not _same_place(known.root, listing.root):
-        reasons.append(
-            f"the input lies below {listing.root}, and not below {known.root} (the same archive elsewhere? give --root)"
-        )
     because = "; ".join(reasons[:5]) or "the configuration or the version is another"
     return (
         f"this run would {' and '.join(words)} that OUT holds of an earlier run ({because}); "
