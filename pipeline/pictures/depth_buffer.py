@@ -32,8 +32,11 @@ def nearest_triangles(pixels: np.ndarray, depth: np.ndarray, triangles: np.ndarr
     owner, uv, pixel = owner[inside], uv[inside], (row * width + column)[inside]
     far, second, third = depth[corners[:, owner]]
     near = far + uv[:, 0] * (second - far) + uv[:, 1] * (third - far)
-    order = np.lexsort((owner, -near, pixel))
-    first = order[np.diff(pixel[order], prepend=-1) > 0]
+    # painter's order: the last write stays, the nearest and of equals the first
+    last = len(near) - 1 - np.argsort(near[::-1], kind="stable")
+    kept = np.full(height * width, -1)
+    kept[pixel[last]] = last
+    first = kept[kept >= 0]
     triangle, inner, nearest = np.full(height * width, -1), np.zeros((height * width, 2)), np.full(height * width, -np.inf)
     triangle[pixel[first]], inner[pixel[first]], nearest[pixel[first]] = owner[first], uv[first], near[first]
     return triangle, inner, nearest
