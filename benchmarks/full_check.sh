@@ -4,7 +4,7 @@
 #     bash benchmarks/full_check.sh                        all of it, some hours on 2 cores; outputs under runs/full_check
 #     bash benchmarks/full_check.sh scans depth            these steps alone
 #
-# Steps: same scans depth sequences expressions cases kills landmarks rotations pairs speed. Variables: OUT (outputs; a run that is
+# Steps: same scans more depth sequences expressions cases kills landmarks rotations pairs speed. Variables: OUT (outputs; a run that is
 # there is resumed, so give a new folder after a change of the code), SHARED (the developers' folder of scans and benches, which is
 # not part of the project; ../shared), PAIRS (a training set with a test split; runs/pairs), ROTATIONS (200), PYTHON (python).
 # What needs something that is not there is skipped, and says what. A table of all steps ends it; the exit code is 1 where one failed.
@@ -12,7 +12,7 @@ set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 OUT=${OUT:-runs/full_check} SHARED=${SHARED:-../shared} PAIRS=${PAIRS:-runs/pairs} PYTHON=${PYTHON:-python}
-ALL=(same scans depth sequences expressions cases kills landmarks rotations pairs speed)
+ALL=(same scans more depth sequences expressions cases kills landmarks rotations pairs speed)
 STEPS=("$@")
 [ $# -gt 0 ] || STEPS=("${ALL[@]}")
 TABLE=() FAILED=0
@@ -61,8 +61,17 @@ scans() {
     check "scores of the meshes" "$PYTHON" "$SHARED/bench/score.py" meshes "$OUT/scans"
     check "dense correspondence" "$PYTHON" "$SHARED/bench/score_correspondence.py" "$OUT/scans"
     check "mannequin, refined surfaces" "$PYTHON" benchmarks/mannequin.py "$OUT/scans" --scans "$SHARED/scans/truedepth_mannequin"
-    check "mannequin, identity shapes" "$PYTHON" benchmarks/identity_spread.py "$OUT/scans"
+    check "mannequin, identity shapes" "$PYTHON" benchmarks/identity_spread.py "$OUT/scans" --sources '*mannequin/frame-*.png'
+    check "how clean the surfaces are" "$PYTHON" benchmarks/surface_quality.py "$OUT/scans" --scans "$SHARED/scans"
+    check "cropped scans" "$PYTHON" benchmarks/cropped_scans.py --scans "$SHARED/scans"
+    check "halved scans" "$PYTHON" benchmarks/halved_scans.py --scans "$SHARED/scans"
     job "real scans, landmarks alone" "$SHARED/scans" "$OUT/landmarks" --stages landmarks
+}
+
+more() {
+    present "more scans" "$SHARED/more_scans" || return
+    job "more scans" "$SHARED/more_scans" "$OUT/more_scans" || return
+    check "expressions of one person" "$PYTHON" benchmarks/expression_correspondence.py "$OUT/more_scans" --shared "$SHARED"
 }
 
 depth() {

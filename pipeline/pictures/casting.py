@@ -1,10 +1,11 @@
-"""What an orthographic camera sees of a surface or of a point cloud: the ray casting and splatting beneath the previews.
+"""What an orthographic camera sees of a surface or of a point cloud: the casting and splatting beneath the previews.
 
 Everything is in the model frame, mm. The same input gives the same pixels.
 """
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -13,6 +14,10 @@ from scipy.spatial.transform import Rotation
 from geometry.charts.masked_filters import masked_mean_and_weight
 from geometry.mesh import TriangleMesh
 from geometry.surfaces.raycasting import first_hits, nearest_on_scene, raycasting_scene
+from pipeline.pictures.depth_buffer import nearest_triangles
+
+if TYPE_CHECKING:
+    from open3d.t.geometry import RaycastingScene
 
 LARGEST_CLOUD = 150_000
 PIVOT_MM = (0.0, 6.0, -60.0)  # the middle of a head
@@ -53,10 +58,15 @@ class View:
         return self.model_to_view[2].astype(np.float32)
 
     @cached_property
+    def centres(self) -> np.ndarray:
+        """(h · w, 2) the pixels' centres as (column, row), row by row."""
+        row, column = np.mgrid[: self.height, : self.width]
+        return np.stack([column.ravel(), row.ravel()], 1).astype(float)
+
+    @cached_property
     def rays(self) -> tuple[np.ndarray, np.ndarray]:
         """(h · w, 3) float32 origins and directions in the model frame, row by row."""
-        row, column = np.mgrid[: self.height, : self.width]
-        origins = self.lift(np.stack([column.ravel(), row.ravel()], 1).astype(float), START_MM)
+        origins = self.lift(self.centres, START_MM)
         return origins.astype(np.float32), np.broadcast_to(-self.towards_camera, origins.shape)
 
 
@@ -72,8 +82,7 @@ class Layer:
 
 
 class Surface:
-    """A mesh prepared for casting, with values (n, d) of its vertices, if any. Parts outside the picture are dropped first,
-    because building the tree costs most."""
+    """A mesh prepared for casting, with values (n, d) of its vertices, if any. Parts outside the picture are dropped first."""
 
     def __init__(self, mesh: TriangleMesh, values: np.ndarray | None = None):
         inside = _in_picture(mesh.vertices)
@@ -81,17 +90,28 @@ class Surface:
         self.values = np.zeros((len(self.mesh.vertices), 0)) if values is None else values[inside].astype(np.float32)
         self.points = self.mesh.vertices
         self.normals = self.mesh.vertex_normals.astype(np.float32)
-        self.scene = raycasting_scene(self.mesh)
+
+    @cached_property
+    def scene(self) -> "RaycastingScene":
+        return raycasting_scene(self.mesh)
 
     def seen_by(self, view: View) -> Layer:
-        origins, directions = view.rays
-        distance, triangle, uv, _ = first_hits(self.scene, origins, directions)
+        triangle, uv, points = self._first(view)
         hit = triangle >= 0
-        points = origins[hit] - distance[hit, None].astype(np.float32) * view.towards_camera
-        corners, uv = self.mesh.triangles[triangle[hit]], uv[hit].astype(np.float32)
+        corners, uv, points = self.mesh.triangles[triangle[hit]], uv[hit].astype(np.float32), points[hit].astype(np.float32)
         shares = np.concatenate([1 - uv.sum(1, keepdims=True), uv], axis=1)
         between = lambda values: (values[corners] * shares[:, :, None]).sum(axis=1)
         return Layer(hit.reshape(view.height, view.width), points, unit(between(self.normals)), between(self.values))
+
+    def _first(self, view: View) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of each pixel the triangle (h · w,) that it sees first, −1 where none, its u, v (h · w, 2) and the point (h · w, 3)."""
+        pixels, depth = view.project(self.mesh.vertices)
+        found = nearest_triangles(pixels, depth, self.mesh.triangles, (view.height, view.width))
+        if found is not None:
+            return found[0], found[1], view.lift(view.centres, np.where(found[0] >= 0, found[2], 0.0))
+        origins, directions = view.rays
+        distance, triangle, uv, _ = first_hits(self.scene, origins, directions)
+        return triangle, uv, origins + np.where(triangle >= 0, distance, 0.0)[:, None] * directions
 
     def offsets_from(self, points: np.ndarray) -> np.ndarray:
         """(n, 3) from each point to the nearest point of the surface."""
