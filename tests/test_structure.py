@@ -11,6 +11,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 LIBRARY = ("geometry", "gan", "pipeline", "face_relief")  # each imports only itself and those before it
 FORBIDDEN = {"geometry": {"tensorflow", "keras", "torch", "jax", "apache_beam"}, "gan": {"apache_beam"}}
+TEXT = {".py", ".md", ".sh", ".yaml", ".yml", ".toml", ".txt", ".j2", ".css"}
 GAN_READS = (
     "geometry.charts",
     "geometry.errors",
@@ -129,7 +130,19 @@ def wrong_sizes(root) -> list[str]:
     return wrong
 
 
-@pytest.mark.parametrize("rule", [wrong_packages, wrong_floors, wrong_sizes], ids=["packages", "floors", "sizes"])
+def unmerged(root) -> list[str]:
+    """Lines that a merge left for someone to decide."""
+    folders = [root / folder for folder in (*LIBRARY, "tests", "benchmarks", "docs", "configs", "examples")]
+    inside = itertools.chain(*(folder.rglob("*") for folder in folders), root.glob("*"))
+    files = [path for path in inside if path.suffix in TEXT and path.is_file()]
+    marked = re.compile(r"^(<<<<<<<|>>>>>>>) ", re.MULTILINE)
+    return sorted(path.relative_to(root).as_posix() for path in files if marked.search(path.read_text(encoding="utf-8")))
+
+
+RULES = {"packages": wrong_packages, "floors": wrong_floors, "sizes": wrong_sizes, "merges": unmerged}
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 def test_the_library_keeps_its_layout(rule):
     wrong = rule(ROOT)
     assert not wrong, "\n".join(wrong)
@@ -157,6 +170,7 @@ PLANTED = {
     "a long function": (wrong_sizes, {"tests/test_a.py": "def f():\n" + "    x = 1\n" * 45}),
     "eight parameters": (wrong_sizes, {"gan/config.py": "def f(a, b, /, c, d, e, f, *, g, h): ..."}),
     "nine files at the top": (wrong_sizes, {f"gan/{name}.py": "" for name in "abcdefgh"}),
+    "half a merge": (unmerged, {"CHANGELOG.md": "a\n" + "<" * 7 + " HEAD\nb\n"}),
     "a full room": (wrong_sizes, {f"gan/refiner/{name}.py": "" for name in "abcdefghijklmnopqrstu"}),
 }
 
