@@ -11,7 +11,7 @@ from geometry.charts.chart import CylindricalChart, OrthographicChart
 from geometry.charts.geometry_image import CHANNELS
 from geometry.evaluation.metrics import sample_surface
 from geometry.fitting.encoding import encode
-from geometry.fitting.legacy_noise import noise_map
+from geometry.fitting.legacy_noise import noise_as_trained, noise_map
 from geometry.fitting.result import FitResult
 from geometry.mesh import TriangleMesh
 from geometry.scan import Scan
@@ -102,12 +102,13 @@ def test_a_clean_scan_has_no_noise_anywhere(model):
 
 def test_noise_is_attributed_to_where_the_scan_is_rough(model):
     jitter = np.random.default_rng(0).normal(size=len(model.mean)) * np.where(model.mean[:, 0] > 0, 0.8, 0.05)
-    image = encode(mesh_scan(model.mean + jitter[:, None] * [0, 0, 1]), fit_of_the_mean(noise_mm=0.4), model, CHART).scan
+    scan = mesh_scan(model.mean + jitter[:, None] * [0, 0, 1])
+    image, overall = encode(scan, fit_of_the_mean(), model, CHART).scan, noise_as_trained(scan, 1.0, 0.0)
     sigma, valid = image["noise_sigma"], image.valid_mask
     assert (sigma[valid] > 0).all() and not sigma[~valid].any()
     smooth_half, rough_half = sigma[50:80, 40:58], sigma[50:80, 70:88]
     assert np.median(rough_half) > 2 * np.median(smooth_half)
-    assert sigma[valid].max() <= 3 * 0.4 + 1e-6 and sigma[valid].min() >= 0.4 / 3 - 1e-6
+    assert 0.05 < overall < 0.8 and sigma[valid].max() <= 3 * overall + 1e-6 and sigma[valid].min() >= overall / 3 - 1e-6
 
 
 def test_with_nothing_shared_the_noise_is_the_same_everywhere(model):

@@ -228,7 +228,7 @@ def test_json_takes_any_shipped_scheme_a_users_own_and_names(model):
     "data, words",
     [
         (as_json(np.full((68, 3), np.nan)), "none of its points is known"),
-        (as_json(np.ones((68, 3))), r"68 points \(jaw_0, jaw_1, jaw_2…\) lie at the same place"),
+        (as_json(np.ones((68, 3))), r"68 points \(jaw_0, jaw_1, jaw_2, …\) lie at the same place"),
         (
             as_json(np.vstack([np.zeros((3, 3)), np.arange(195.0).reshape(65, 3) + 1])),
             r"3 points \(jaw_0.*\[0.0, 0.0, 0.0\].*leave unknown",
@@ -238,6 +238,19 @@ def test_json_takes_any_shipped_scheme_a_users_own_and_names(model):
 def test_placeholders_are_not_landmarks(data, words):
     with pytest.raises(ReadError, match=words):
         given_of("scan.landmarks.json", data)
+
+
+def test_two_points_at_one_place_are_named_and_no_third():
+    data = json.dumps({"names": ["nose_tip", "chin"], "points": [[1, 2, 3]] * 2}).encode()
+    with pytest.raises(ReadError, match=r"2 points \(nose_tip, chin\) lie"):
+        given_of("scan.landmarks.json", data)
+
+
+def test_of_points_that_the_fit_cannot_use_a_note_says_how_many_it_can(face68):
+    names = ["nose_tip", "chin", "pronasale", "glabella"]
+    given = given_of("scan.pp", as_pp(face68[:4], names))
+    assert given.notes == ("2 of 4 given landmarks take part in the fit: the others are none of the iBUG-68",)
+    assert given_of("scan.pp", as_pp(face68[:2], names[:2])).notes == ()
 
 
 @pytest.mark.parametrize("names", [["nose_tip", "Nose tip"], ["right_brow_0", "right_brow_outer"]])

@@ -92,7 +92,7 @@ def test_another_configuration_needs_force_and_says_what_it_would_replace_and_dr
     with pytest.raises(ConfigError) as error:
         planned(out, root, root, before)
     for words in (
-        "replace 1 finished scan and drop 1 that is not in the input",
+        "replace 1 finished scan and drop 1 finished scan that is not in the input",
         "output.stages was 'landmarks', is 'all'",
         "made by face-relief 1, this is 2",
         "--force",
@@ -113,10 +113,10 @@ def test_another_archive_needs_force_and_a_moved_one_does_not(tmp_path, out):
     ids = [remember(out, "a.ply")]
     assert planned(out, moved, first)[0].finished == set(ids)
     (tmp_path / "moved" / "a.ply").write_bytes(PLY % 7)  # of that name, and another scan
-    with pytest.raises(ConfigError, match="replace 1 finished scan .*the input lies below .*moved, and not below"):
+    with pytest.raises(ConfigError, match="replace 1 finished scan: .*the input lies below .*moved, and not below"):
         planned(out, moved, first)
     other = archive(tmp_path / "other", "b.ply")
-    with pytest.raises(ConfigError, match="drop 1 that is not in the input"):
+    with pytest.raises(ConfigError, match="drop 1 finished scan that is not in the input"):
         planned(out, other, first)
     assert planned(out, other, first, force=True)[0].dropped == tuple(ids)
     assert planned(out, other, first, given_root=other)[0].left == ("a.ply",)  # the same archive, says the user

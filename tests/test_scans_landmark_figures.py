@@ -140,6 +140,17 @@ def test_regions_average_over_all_scans():
     assert landmark_figures.by_region([]) == []
 
 
+def test_given_landmarks_far_from_the_found_are_noted_the_farthest_first():
+    found = LandmarkEstimate(np.zeros((68, 3)), np.tile(np.eye(3), (68, 1, 1)), np.ones(68), np.ones(68, bool))
+    points = np.full((68, 3), np.nan)
+    points[[8, 30, 36, 45, 48]] = [[0, 0, 29.0], [0, 0, 40.0], [0, 116.4, 0], [31.0, 0, 0], [0, 50.0, 0]]
+    (note,) = landmark_figures.far_from_found(found, given_as("ibug68", points))
+    assert note.startswith("4 given landmarks lie far from the places found for them, and are believed: ")
+    assert note.index("116 mm") < note.index("50 mm") < note.index("40 mm") and note.endswith(", …") and "31 mm" not in note
+    points[[30, 36, 45, 48]] = np.nan
+    assert landmark_figures.far_from_found(found, given_as("ibug68", points)) == ()
+
+
 def test_given_landmarks_take_the_place_of_found_ones_and_the_others_stay():
     found = LandmarkEstimate(np.zeros((68, 3)), np.tile(9 * np.eye(3), (68, 1, 1)), np.full(68, 0.4), np.arange(68) > 16)
     points = np.full((68, 3), np.nan)

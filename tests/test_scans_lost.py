@@ -99,7 +99,7 @@ def test_another_configuration_or_archive_needs_force_and_the_same_goes_on(tmp_p
     inputs = archive(tmp_path / "in", "a.ply")
     (a,) = written(out, "a.ply", results=results, root=str(tmp_path / root))
     manifest.forget(out, [a])
-    with pytest.raises(ConfigError, match="replace 1 finished scan "):
+    with pytest.raises(ConfigError, match="replace 1 finished scan[: ]"):
         planned(out, inputs)
     storage.write_json(storage.join(out, "run.json"), {"status": "finished", "result_hash": "cfg", "root": inputs})
     plan = planned(out, inputs)
@@ -154,9 +154,9 @@ def test_a_moved_archive_is_known_by_its_bytes_also_where_states_are_lost(tmp_pa
         plan = rerun.plan(known, listed, {"result_hash": "cfg"}, LimitsConfig(), is_stated=given is not None, force=False)
         assert plan.finished == set(ids) and plan.dropped == ()
     (tmp_path / "moved" / "b.ply").write_bytes(b"another")
-    with pytest.raises(ConfigError, match="replace 1 finished scan "):
+    with pytest.raises(ConfigError, match="replace 1 finished scan[: ]"):
         planned(out, moved)
-    with pytest.raises(ConfigError, match="replace 1 finished scan .*1 of its files are others"):  # and not: give --root
+    with pytest.raises(ConfigError, match="replace 1 finished scan: .*1 of its files are others"):  # and not: give --root
         rerun.plan(known, listed, {"result_hash": "cfg"}, LimitsConfig(), is_stated=True, force=False)
 
 
@@ -192,7 +192,7 @@ def test_a_copy_without_its_hidden_folder_is_not_replaced_unasked(finished, tmp_
     assert "replace 3 finished scans" in told and "accept.visible_face was 0.25, is 0.3" in told
     part = [word + "/a.ply" if word == words[1] else word for word in words]
     assert run.main([*part, *OTHER]) == 2 and contents(copy) == before
-    assert "replace 1 finished scan and drop 2 " in capsys.readouterr().err
+    assert "replace 1 finished scan and drop 2 finished scans " in capsys.readouterr().err
     assert run.main(part) == 0 and list(lines_of(copy)) == list(NAMES)  # the same configuration keeps the rest
     assert "2 scans that this input does not hold stay" in capsys.readouterr().out
     assert set(manifest.states(str(copy))) == set(manifest.states(str(out)))

@@ -75,11 +75,20 @@ def given_landmarks(source: str, sidecars: Mapping[str, bytes], schemes: Iterabl
     known = dict(shipped) | {scheme.name: scheme for scheme in schemes if scheme.name not in shipped}
     try:
         file = read_landmarks(names[0], sidecars[names[0]])
-        given = replace(_identified(file, known), source_name=names[0])
+        given = _with_a_word_of_others(replace(_identified(file, known), source_name=names[0]))
         _check_values(given)
     except ReadError as error:
         raise ReadError(source, f"its landmarks {names[0]} cannot be used: {error.fault}", error.remedy) from error
     return given
+
+
+def _with_a_word_of_others(given: GivenLandmarks) -> GivenLandmarks:
+    """With a note of how many of them the fit cannot use, where any is none of the iBUG-68 and none was said to be unknown."""
+    count, used = int(given.known.sum()), int(np.isfinite(given.points68).all(1).sum())
+    if given.notes or used == count or not count:
+        return given
+    said = f"{used} of {count} given landmarks take part in the fit: the others are none of the iBUG-68"
+    return replace(given, notes=(said,))
 
 
 def _check_values(given: GivenLandmarks) -> None:
@@ -90,7 +99,8 @@ def _check_values(given: GivenLandmarks) -> None:
     if counts.max() > MOST_AT_ONE_PLACE or (len(points) > 1 and len(places) == 1):
         most = int(np.argmax(counts))
         alike = [name for name, member in zip(np.array(given.names)[given.known], members.reshape(-1)) if member == most]
-        fault = f"{counts[most]} points ({', '.join(alike[:3])}…) lie at the same place, {np.round(places[most], 3).tolist()}"
+        names = ", ".join(alike[:3]) + ", …" * (len(alike) > 3)
+        fault = f"{counts[most]} points ({names}) lie at the same place, {np.round(places[most], 3).tolist()}"
         raise ReadError(given.source_name, fault, "leave unknown points out (null, nan or inactive)")
 
 

@@ -82,6 +82,9 @@ class Rerun:
         return text
 
 
+MOST_OF_A_REASON = 500  # letters on the terminal: a remedy stands at its end
+
+
 def summary(lines: Sequence[Mapping[str, Any]], out: str, wall_seconds: float, most: int = 10) -> str:
     """The table at the end: counts, where the time went, what failed and why, where to look."""
     counts = Counter(line["status"] for line in lines)
@@ -89,8 +92,7 @@ def summary(lines: Sequence[Mapping[str, Any]], out: str, wall_seconds: float, m
     stages: Counter[str] = Counter()
     for line in lines:
         stages.update(line["seconds"])
-    if stages:
-        total = sum(stages.values())
+    if (total := sum(stages.values())) > 0:
         slowest = ", ".join(f"{name} {seconds / total:.0%}" for name, seconds in stages.most_common(4))
         text.append(f"  {total / len(lines):.2f} s of work a scan; slowest stages: {slowest}")
     for status in ("failed", "rejected"):
@@ -104,4 +106,4 @@ def summary(lines: Sequence[Mapping[str, Any]], out: str, wall_seconds: float, m
 def _reason(line: Mapping[str, Any]) -> str:
     told = (line["reason"] or "").removeprefix(line["source"] + ": ").removeprefix(" ".join(line["source"].split()) + ": ")
     reason = printable(told)
-    return reason if len(reason) <= 160 else reason[:159] + "…"
+    return reason if len(reason) <= MOST_OF_A_REASON else reason[: MOST_OF_A_REASON - 1] + "…"

@@ -80,11 +80,11 @@ def list_input(path: str, out: str | None = None, bounds: Bounds | None = None, 
     sources = sorted((entry for entry in settled if isinstance(entry, Source)), key=lambda source: (source.name, source.path))
     passed = sorted(entry for entry in settled if isinstance(entry, PassedOver))
     if not sources:
-        told = "; ".join(line.strip() for line in passed_over.summary(passed_over.tally(passed)))
+        told = "; ".join(entry.strip() for entry in passed_over.summary(passed_over.tally(passed))[1:])
         raise ConfigError(
             f"--input {path}: no scan among {len(files)} file{'s' * (len(files) != 1)}; expected PLY, OBJ, STL, OFF, GLB, PCD, "
             "depth PNG with its JSON sidecar, depth NPZ or TrueDepth files, in folders or archives (see README)"
-            + (f"; {told}" if told else "")
+            + (f"; not read: {told}" if told else "")
         )
     return Listing(root, tuple(sources), tuple(passed))
 

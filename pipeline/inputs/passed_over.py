@@ -57,7 +57,8 @@ def summary(tallied: Sequence[dict[str, Any]]) -> list[str]:
     if not total:
         return []
     ordered = sorted(counts.items(), key=lambda item: (-item[1].total(), item[0]))
-    return [f"{total} file{'s were' if total != 1 else ' was'} not read, and {'have' if total != 1 else 'has'} no line:"] + [
+    subject = f"{total} files were not read, and have" if total != 1 else "1 file was not read, and has"
+    return [f"{subject} no line in the manifest:"] + [
         f"  {kinds.total()} ({', '.join(f'{count} {kind}' for kind, count in sorted(kinds.items()))}): {reason}"
         for reason, kinds in ordered
     ]

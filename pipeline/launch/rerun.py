@@ -177,11 +177,12 @@ def _may_be(path: str) -> bool:
 
 
 def _refusal(replaced: int, dropped: int, reasons: list[str]) -> str:
-    words = [f"replace {replaced} finished scan{'s' * (replaced != 1)}"] if replaced else []
-    words += [f"drop {dropped} that {'are' if dropped != 1 else 'is'} not in the input"] if dropped else []
+    finished = lambda count: f"{count} finished scan{'s' * (count != 1)}"
+    words = [f"replace {finished(replaced)}"] if replaced else []
+    words += [f"drop {finished(dropped)} that {'are' if dropped != 1 else 'is'} not in the input"] if dropped else []
     because = "; ".join(reasons[:5]) or "the configuration or the version is another"
     return (
-        f"this run would {' and '.join(words)} that OUT holds of an earlier run ({because}); "
+        f"OUT holds results of an earlier run, and this one would {' and '.join(words)}: {because}; "
         "give --force to do that, another --output, or the earlier configuration and input"
     )
 

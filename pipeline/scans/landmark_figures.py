@@ -28,6 +28,7 @@ REGION_WORDS = {
     "head": ("vertex", "glabella", "opisthocranion", "euryon"),
 }
 OTHER = "other"
+FAR_MM = 30.0  # people set a point of a jaw at most so far apart, and others much less
 GIVEN_SIGMA_MM = 1.0  # of landmarks that come with a scan, in each direction: people set them to about that
 
 
@@ -53,6 +54,19 @@ def sigmas(covariance: np.ndarray) -> np.ndarray:
 def distances_to_given(estimate: LandmarkEstimate, given: GivenLandmarks) -> np.ndarray:
     """given: in the estimate's frame, mm → (l,) mm, NaN where nothing was given."""
     return np.linalg.norm(estimate.points - counterparts(estimate.scheme, given), axis=1)
+
+
+def far_from_found(estimate: LandmarkEstimate, given: GivenLandmarks) -> tuple[str, ...]:
+    """A note where given landmarks lie much farther from those found, in the same frame, mm, than people set them apart."""
+    distances, names = distances_to_given(estimate, given), landmark_embedding.scheme(estimate.scheme).names
+    far = np.flatnonzero(np.nan_to_num(distances) > FAR_MM)
+    if not len(far):
+        return ()
+    worst = sorted(far.tolist(), key=lambda number: -distances[number])[:3]
+    said = ", ".join(f"{names[number]} {distances[number]:.0f} mm" for number in worst) + ", …" * (len(far) > 3)
+    if len(far) == 1:
+        return (f"a given landmark lies far from the place found for it, and is believed: {said}",)
+    return (f"{len(far)} given landmarks lie far from the places found for them, and are believed: {said}",)
 
 
 def with_given(estimate: LandmarkEstimate, given: GivenLandmarks) -> LandmarkEstimate:

@@ -177,4 +177,8 @@ def raw_landmarks(state: ScanState, job: Job) -> ScanState:
 
 def _with_landmarks(state: ScanState, found: LandmarkEstimate) -> ScanState:
     given = state.given_in_model_frame
-    return replace(state, found_landmarks=found, landmarks=found if given is None else landmark_figures.with_given(found, given))
+    if given is None:
+        return replace(state, found_landmarks=found, landmarks=found)
+    notes = landmark_figures.far_from_found(found, given)
+    location = replace(state.location, scan=reduce(Scan.with_note, notes, state.location.scan))
+    return replace(state, location=location, found_landmarks=found, landmarks=landmark_figures.with_given(found, given))
