@@ -60,12 +60,17 @@ def _source(path: str) -> Source:
     return found[0]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result:
     """What came of one scan. Meshes and landmarks are in the scan's own coordinates and unit (`unit_mm` says which)."""
 
     state: ScanState
     job: Job
+
+    def __repr__(self) -> str:
+        told = [name for name in ("fit_quality", "scan_to_refined_mean_mm") if name in self.metrics]
+        figures = [f"{name}={self.metrics[name]:.2f}" for name in told]
+        return f"Result({', '.join([repr(self.state.source.name), *figures])})"
 
     @cached_property
     def coarse(self) -> TriangleMesh:

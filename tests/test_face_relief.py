@@ -2,12 +2,15 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import face_relief
 from geometry.errors import ConfigError
+from geometry.scan import Scan
 from pipeline import cli
 
 ROOT = Path(__file__).parents[1]
@@ -35,6 +38,15 @@ def test_every_command_answers_in_any_folder_and_imports_nothing_heavy(tmp_path,
     assert done.returncode == 0 and f"face-relief {command if command in cli.COMMANDS else ''}" in done.stdout, done.stderr[-500:]
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
     assert "pipeline.cli" in imported and not imported & {"numpy", "tensorflow", "pydantic", "apache_beam"}
+
+
+def test_a_result_says_in_a_line_what_it_is_of():
+    """In a notebook it was a thousand lines of covariances."""
+    from face_relief.api import Result
+    from pipeline.scans.state import ScanState
+
+    state = replace(ScanState.of(Scan(np.zeros((3, 3)), [], source="a.ply", format="ply")), metrics={"fit_quality": 0.987})
+    assert repr(Result(state, None)) == "Result('a.ply', fit_quality=0.99)"
 
 
 def test_unknown_names_and_commands_are_refused():

@@ -73,7 +73,9 @@ class Rerun:
         text += [f"  {self.dropped} results of an earlier run dropped"] if self.dropped else []
         if self.unread:
             text.append(f"  {self.unread} of the kept could not be read this time; their notes in the manifest say why")
-        text += [f"  {self.others} scans that this input does not hold stay as they were"] if self.others else []
+        subject = "1 scan that this input does not hold stays as it was"
+        subject = subject if self.others == 1 else f"{self.others} scans that this input does not hold stay as they were"
+        text += [f"  {subject}"] if self.others else []
         if self.left:
             names = ", ".join(map(printable, self.left[:most])) + (", \u2026" if len(self.left) > most else "")
             text.append(
@@ -88,7 +90,8 @@ MOST_OF_A_REASON = 500  # letters on the terminal: a remedy stands at its end
 def summary(lines: Sequence[Mapping[str, Any]], out: str, wall_seconds: float, most: int = 10) -> str:
     """The table at the end: counts, where the time went, what failed and why, where to look."""
     counts = Counter(line["status"] for line in lines)
-    text = [f"{len(lines)} scans in {wall_seconds:.1f} s: " + ", ".join(f"{counts[s]} {s}" for s in ("ok", "rejected", "failed"))]
+    ended_as = ", ".join(f"{counts[status]} {status}" for status in ("ok", "rejected", "failed"))
+    text = [f"{len(lines)} scan{'s' * (len(lines) != 1)} in {wall_seconds:.1f} s: {ended_as}"]
     stages: Counter[str] = Counter()
     for line in lines:
         stages.update(line["seconds"])

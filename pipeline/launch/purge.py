@@ -44,7 +44,8 @@ def _purge(arguments: argparse.Namespace) -> int:
     lines, run = comparison.load_run(out)
     chosen = _chosen(lines, run, arguments)
     word = "would be removed" if arguments.dry_run else "removed"
-    print("\n".join([f"{len(chosen)} scans {word}", *(f"  {printable(line['source'])}" for line in chosen)]))
+    count = "1 scan" if len(chosen) == 1 else f"{len(chosen)} scans"
+    print("\n".join([f"{count} {word}", *(f"  {printable(line['source'])}" for line in chosen)]))
     if arguments.dry_run or not chosen:
         return 0
     gone = {line["scan_id"] for line in chosen}
